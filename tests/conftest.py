@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> pathlib.Path:
+    """The folder of real clips and golden files beside the project."""
+    folder = pathlib.Path(
+        os.environ.get("AUTOX3D_SHARED", REPO.parent / "shared")
+    )
+    if not (folder / "data").is_dir():
+        pytest.skip(
+            f"needs the real clips of {folder}; set AUTOX3D_SHARED to where "
+            "they are"
+        )
+    return folder

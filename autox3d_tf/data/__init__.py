@@ -1,0 +1,1 @@
+"""Manifests, decoding, sampling, records and input pipelines of clips."""

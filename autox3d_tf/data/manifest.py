@@ -1,0 +1,268 @@
+"""Manifests: one row per clip, saying what it is and whether it is usable."""
+
+import collections
+import csv
+import dataclasses
+import hashlib
+import os
+import pathlib
+
+STATUSES = (
+    "ok",
+    "missing",
+    "empty",
+    "undecodable",
+    "truncated",
+    "too_short",
+    "duplicate",
+)
+COLUMNS = (
+    "path",
+    "label",
+    "group",
+    "split",
+    "fold",
+    "frames",
+    "width",
+    "height",
+    "fps",
+    "duration",
+    "status",
+    "detail",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipRow:
+    """One clip of a manifest.
+
+    Args:
+        path: Path of the video, relative to the manifest's root.
+        label: Class name.
+        group: Clips of one group (scene, person, source video) belong on the
+            same side of every split.
+        split: Name of the split, such as `train`; empty where there is none.
+        fold: Number of the fold, or None. A negative fold marks clips that
+            belong to no fold, such as negatives.
+        frames, fps, width, height, duration: What decoding found; zero where
+            it is not known. `duration` is in seconds.
+        status: One of `STATUSES`; only `ok` clips are used.
+        detail: Why the status is not `ok`, in words.
+    """
+
+    path: str
+    label: str
+    group: str = ""
+    split: str = ""
+    fold: int | None = None
+    frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    duration: float = 0.0
+    status: str = "ok"
+    detail: str = ""
+
+    def __post_init__(self):
+        if self.status not in STATUSES:
+            raise ValueError(
+                f"`status` must be one of {STATUSES}. "
+                f"Received: status={self.status!r}."
+            )
+        if not self.path or not self.label:
+            raise ValueError(
+                "`path` and `label` must not be empty. Received: "
+                f"path={self.path!r}, label={self.label!r}."
+            )
+
+    def cells(self) -> tuple[str, ...]:
+        """Returns the row as the strings of a CSV line, in COLUMNS order."""
+        return tuple(_to_cell(getattr(self, name)) for name in COLUMNS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Rows, the folder their paths start from, and the list of classes.
+
+    The class number of a clip is the position of its label in `classes`.
+    """
+
+    root: str
+    rows: tuple[ClipRow, ...]
+    classes: tuple[str, ...]
+
+    def __post_init__(self):
+        unknown = {row.label for row in self.rows} - set(self.classes)
+        if unknown:
+            raise ValueError(
+                "`classes` must hold the label of every row. Received: rows "
+                f"labelled {sorted(unknown)[:5]} beside {len(self.classes)} "
+                "classes."
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the sorted rows; it does not depend on the root."""
+        lines = sorted("\x1f".join(row.cells()) for row in self.rows)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def labels(self) -> list[int]:
+        """The class number of each row."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        return [number[row.label] for row in self.rows]
+
+    def absolute_path(self, row: ClipRow) -> str:
+        """Returns where the video of `row` lies."""
+        return os.path.join(self.root, row.path)
+
+    def count(self) -> dict[str, int]:
+        """Returns the number of rows of each class, zeros included."""
+        counter = collections.Counter(row.label for row in self.rows)
+        return {name: counter[name] for name in self.classes}
+
+    def select(
+        self,
+        splits=None,
+        folds=None,
+        labels=None,
+        exclude_labels=(),
+        status: str | None = "ok",
+    ) -> "Manifest":
+        """Returns the rows that satisfy every condition given.
+
+        The class list stays, so class numbers agree between selections; only
+        `labels` and `exclude_labels` shorten it.
+
+        Args:
+            splits, folds, labels: What to keep; None keeps all.
+            exclude_labels: Classes to leave out.
+            status: Status to keep; None keeps all.
+        """
+        for name in (*(labels or ()), *exclude_labels):
+            _check_known("label", name, self.classes)
+        for name in splits or ():
+            _check_known("split", name, {row.split for row in self.rows})
+        for name in folds or ():
+            _check_known("fold", name, {row.fold for row in self.rows})
+        classes = tuple(
+            name
+            for name in self.classes
+            if (labels is None or name in labels) and name not in exclude_labels
+        )
+        rows = tuple(
+            row
+            for row in self.rows
+            if row.label in classes
+            and (splits is None or row.split in splits)
+            and (folds is None or row.fold in folds)
+            and (status is None or row.status == status)
+        )
+        return Manifest(self.root, rows, classes)
+
+    def save(self, path) -> None:
+        """Writes the rows as CSV; the file replaces an older one at once.
+
+        Paths in the file are relative to the folder of the file.
+        """
+        path = pathlib.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + f".partial{os.getpid()}")
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for row in self.rows:
+                moved = self._path_from(row, path.parent)
+                writer.writerow(dataclasses.replace(row, path=moved).cells())
+        os.replace(partial, path)
+
+    def _path_from(self, row: ClipRow, folder: pathlib.Path) -> str:
+        root = os.path.abspath(self.root)
+        if os.path.isabs(row.path) or root == os.path.abspath(folder):
+            return row.path
+        return os.path.relpath(os.path.join(root, row.path), folder)
+
+
+def read_manifest(path, root=None) -> Manifest:
+    """Reads a manifest written by `save`, or any CSV with path and label.
+
+    Args:
+        path: The CSV file. Columns `path` and `label` are required; the others
+            of `COLUMNS` are read where present.
+        root: Folder the paths start from; by default that of the file.
+    """
+    path = pathlib.Path(path)
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream)
+        missing = {"path", "label"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(
+                f"`path` must be a CSV file with the columns path and label. "
+                f"Received: {str(path)!r} with the columns "
+                f"{list(reader.fieldnames or ())}."
+            )
+        rows = tuple(
+            _parse_row(record, f"{path}:{reader.line_num}") for record in reader
+        )
+    _check_unique(rows, path)
+    classes = tuple(sorted({row.label for row in rows}))
+    return Manifest(str(root or path.parent), rows, classes)
+
+
+def _parse_row(record: dict, place: str) -> ClipRow:
+    values = {}
+    for field in dataclasses.fields(ClipRow):
+        cell = (record.get(field.name) or "").strip()
+        if not cell:
+            continue
+        try:
+            values[field.name] = _PARSERS.get(field.name, str)(cell)
+        except ValueError:
+            raise ValueError(
+                f"`{field.name}` must be a number. Received: "
+                f"{field.name}={cell!r} at {place}."
+            ) from None
+    try:
+        return ClipRow(**{"path": "", "label": "", **values})
+    except ValueError as error:
+        raise ValueError(f"{error} See {place}.") from None
+
+
+_PARSERS = {
+    "fold": int,
+    "frames": int,
+    "width": int,
+    "height": int,
+    "fps": float,
+    "duration": float,
+}
+
+
+def _to_cell(value) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return " ".join(str(value).splitlines())
+
+
+def _check_known(what: str, name, known) -> None:
+    if name not in known:
+        listed = sorted((k for k in known if k is not None), key=str)
+        raise ValueError(
+            f"`{what}` must be one of the manifest's: {listed}. "
+            f"Received: {what}={name!r}."
+        )
+
+
+def _check_unique(rows, path) -> None:
+    counter = collections.Counter(row.path for row in rows)
+    twice = [name for name, count in counter.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"`path` must name each clip once. Received: {twice[0]!r} "
+            f"{counter[twice[0]]} times in {str(path)!r}."
+        )

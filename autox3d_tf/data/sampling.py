@@ -1,0 +1,233 @@
+"""Which frames and which pixels of a video make a clip; numpy only.
+
+Training, evaluation and the device runtime all take their geometry from here.
+"""
+
+import functools
+
+import numpy as np
+
+
+def segment_indices(
+    num_frames: int,
+    clip_frames: int,
+    rng: np.random.Generator | None = None,
+    view: int = 0,
+    num_views: int = 1,
+    jitter: float = 0.0,
+) -> np.ndarray:
+    """Returns one frame number out of each of `clip_frames` equal segments.
+
+    A video with fewer frames than segments repeats frames, in order.
+
+    Args:
+        num_frames: Frames of the video.
+        clip_frames: Frames of the clip.
+        rng: Source of a random place in each segment (training); without it,
+            view v of V takes the place (v + 0.5) / V of each segment, so views
+            differ wherever a segment is at least V frames long.
+        view, num_views: Number of this temporal view, and how many there are.
+        jitter: With `rng`, the clip spans a random part of the video: this
+            share of it, at most, is left out at the start and end together.
+
+    >>> segment_indices(16, 4).tolist()
+    [2, 6, 10, 14]
+    >>> segment_indices(16, 4, view=0, num_views=2).tolist()
+    [1, 5, 9, 13]
+    """
+    _check_counts(num_frames, clip_frames, view, num_views)
+    if not 0.0 <= jitter < 1.0:
+        raise ValueError(
+            f"`jitter` must be in [0, 1). Received: jitter={jitter}."
+        )
+    start, length = 0.0, float(num_frames)
+    if rng is None:
+        place = np.full(clip_frames, (view + 0.5) / num_views)
+    else:
+        if jitter:
+            length = num_frames * (1.0 - jitter * rng.random())
+            start = (num_frames - length) * rng.random()
+        place = rng.random(clip_frames)
+    frames = start + (np.arange(clip_frames) + place) * length / clip_frames
+    return np.minimum(frames.astype(np.int64), num_frames - 1)
+
+
+def dense_indices(
+    num_frames: int,
+    clip_frames: int,
+    stride: int,
+    rng: np.random.Generator | None = None,
+    view: int = 0,
+    num_views: int = 1,
+) -> np.ndarray:
+    """Returns `clip_frames` frame numbers, `stride` apart.
+
+    Args:
+        num_frames: Frames of the video; past its end, the last frame repeats.
+        clip_frames: Frames of the clip.
+        stride: Frames from one to the next.
+        rng: Source of a random start (training); without it, the starts of the
+            views are spread evenly from the first to the last possible one,
+            and a single view is the middle one.
+        view, num_views: Number of this temporal view, and how many there are.
+
+    >>> dense_indices(20, 4, 2).tolist()
+    [6, 8, 10, 12]
+    >>> dense_indices(5, 4, 2).tolist()
+    [0, 2, 4, 4]
+    """
+    _check_counts(num_frames, clip_frames, view, num_views)
+    if stride < 1:
+        raise ValueError(
+            f"`stride` must be at least 1. Received: stride={stride}."
+        )
+    last_start = max(0, num_frames - (clip_frames - 1) * stride - 1)
+    if rng is not None:
+        start = int(rng.integers(last_start + 1))
+    elif num_views == 1:
+        start = last_start // 2
+    else:
+        start = last_start * view // (num_views - 1)
+    return np.minimum(start + np.arange(clip_frames) * stride, num_frames - 1)
+
+
+def _segment(num_frames, clip_frames, *, stride, jitter, **which):
+    del stride  # A segment's length says how far frames are apart.
+    return segment_indices(num_frames, clip_frames, jitter=jitter, **which)
+
+
+def _dense(num_frames, clip_frames, *, stride, jitter, **which):
+    del jitter  # The start is random already.
+    return dense_indices(num_frames, clip_frames, stride, **which)
+
+
+SAMPLINGS = {"segment": _segment, "dense": _dense}
+
+
+def sample_indices(
+    mode: str,
+    num_frames: int,
+    clip_frames: int,
+    *,
+    stride: int = 1,
+    jitter: float = 0.0,
+    rng: np.random.Generator | None = None,
+    view: int = 0,
+    num_views: int = 1,
+) -> np.ndarray:
+    """Returns the frame numbers of a clip under the sampling named `mode`."""
+    if mode not in SAMPLINGS:
+        raise ValueError(
+            f"`mode` must be one of {tuple(SAMPLINGS)}. Received: mode={mode!r}."
+        )
+    return SAMPLINGS[mode](
+        num_frames,
+        clip_frames,
+        stride=stride,
+        jitter=jitter,
+        rng=rng,
+        view=view,
+        num_views=num_views,
+    )
+
+
+def resize_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Returns `(height, width)` scaled to a shorter side of `short_side`.
+
+    >>> resize_shape(120, 160, 60)
+    (60, 80)
+    """
+    if min(height, width, short_side) < 1:
+        raise ValueError(
+            "`height`, `width` and `short_side` must be positive. Received: "
+            f"height={height}, width={width}, short_side={short_side}."
+        )
+    if height <= width:
+        return short_side, max(short_side, round(width * short_side / height))
+    return max(short_side, round(height * short_side / width)), short_side
+
+
+def crop_windows(
+    height: int, width: int, crop_size: int, num_crops: int = 1
+) -> list[tuple[int, int]]:
+    """Returns `(top, left)` of square crops spread along the longer side.
+
+    One crop is the centre; three are start, centre and end.
+
+    >>> crop_windows(64, 86, 64, 3)
+    [(0, 0), (0, 11), (0, 22)]
+    """
+    if crop_size > min(height, width):
+        raise ValueError(
+            "`crop_size` must not exceed the shorter side. Received: "
+            f"crop_size={crop_size}, height={height}, width={width}."
+        )
+    if num_crops < 1:
+        raise ValueError(
+            f"`num_crops` must be at least 1. Received: num_crops={num_crops}."
+        )
+    spare = np.array([height - crop_size, width - crop_size])
+    centre = spare // 2
+    if num_crops == 1:
+        return [tuple(centre.tolist())]
+    axis = 0 if height > width else 1
+    windows = []
+    for number in range(num_crops):
+        corner = centre.copy()
+        corner[axis] = spare[axis] * number // (num_crops - 1)
+        windows.append(tuple(corner.tolist()))
+    return windows
+
+
+@functools.lru_cache(maxsize=256)
+def resize_matrix(size: int, new_size: int) -> np.ndarray:
+    """Returns the float32 `(new_size, size)` matrix that resizes one axis.
+
+    Bilinear; when shrinking, the triangle widens with the step (antialias),
+    as in `tf.image.resize(..., antialias=True)`.
+    """
+    step = size / new_size
+    reach = max(step, 1.0)
+    centre = (np.arange(new_size) + 0.5) * step - 0.5
+    distance = np.abs(np.arange(size)[None, :] - centre[:, None])
+    weights = np.maximum(0.0, 1.0 - distance / reach)
+    weights /= weights.sum(axis=1, keepdims=True)
+    weights = weights.astype(np.float32)
+    weights.setflags(write=False)
+    return weights
+
+
+def resize_frames(frames: np.ndarray, short_side: int) -> np.ndarray:
+    """Scales uint8 frames `(n, height, width, 3)` to a shorter side."""
+    count, height, width, channels = frames.shape
+    new_height, new_width = resize_shape(height, width, short_side)
+    if (new_height, new_width) == (height, width):
+        return frames
+    rows = resize_matrix(height, new_height)
+    columns = resize_matrix(width, new_width)
+    resized = np.empty((count, new_height, new_width, channels), np.uint8)
+    for number, frame in enumerate(frames):  # one by one: little memory
+        planes = np.ascontiguousarray(frame.transpose(2, 0, 1), np.float32)
+        planes = rows @ planes @ columns.T  # (3, new_height, new_width)
+        np.rint(planes, out=planes)
+        resized[number] = planes.clip(0, 255).transpose(1, 2, 0)
+    return resized
+
+
+def center_crop(frames: np.ndarray, crop_size: int) -> np.ndarray:
+    """Cuts the centre square out of frames `(n, height, width, 3)`."""
+    ((top, left),) = crop_windows(*frames.shape[1:3], crop_size)
+    return frames[:, top : top + crop_size, left : left + crop_size]
+
+
+def _check_counts(num_frames, clip_frames, view, num_views) -> None:
+    if num_frames < 1 or clip_frames < 1:
+        raise ValueError(
+            "`num_frames` and `clip_frames` must be at least 1. Received: "
+            f"num_frames={num_frames}, clip_frames={clip_frames}."
+        )
+    if not 0 <= view < num_views:
+        raise ValueError(
+            "`view` must be in [0, num_views). Received: "
+            f"view={view}, num_views={num_views}."
+        )

@@ -1,0 +1,1 @@
+"""How a run goes: its directory, checkpoints, triggers, loop and binary."""

@@ -1,0 +1,221 @@
+"""A run's directory: what made it, and where its files lie.
+
+    run_dir/
+      run.json         what the run is (its config); another one is refused
+      config.gin       the operative gin config, if gin started the run
+      provenance.json  seed, versions, machine, command, hashes of the inputs
+      checkpoints/     see checkpoints.py
+      summaries/       for TensorBoard
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_RUN_FILE = "run.json"
+_OWN_NAMES = ("config.gin", "provenance.json", "checkpoints", "summaries")
+_PACKAGES = (
+    "autox3d_tf", "tensorflow", "keras", "numpy", "gin-config", "av",
+)  # fmt: skip
+
+# Set by gin_app: returns the text of config.gin. Without gin there is none.
+config_text: Callable[[], str] | None = None
+
+
+class RunDir:
+    """The directory of one run, created or entered again.
+
+    Args:
+        path: The directory. It is made, with its parents.
+        config: What the run is: whatever must not change when it resumes
+            (kind, seed, options, fingerprints). A mapping or dataclass of
+            JSON-like values. Leave out what may change, such as how many
+            checkpoints to keep.
+
+    Raises:
+        ValueError: If another run, or none of ours, lives there.
+
+    >>> import tempfile
+    >>> run = RunDir(tempfile.mkdtemp() + "/a", {"kind": "demo", "seed": 0})
+    >>> run.checkpoints.name, run.resumed
+    ('checkpoints', False)
+    """
+
+    def __init__(self, path: str | os.PathLike, config: Any = None):
+        self.path = pathlib.Path(path)
+        self.config = to_json({} if config is None else config)
+        self.checkpoints = self.path / "checkpoints"
+        self.summaries = self.path / "summaries"
+        self.resumed = self._check_same_run()
+        for folder in (self.checkpoints, self.summaries):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.write_json(_RUN_FILE, self.config)
+        if config_text is not None:
+            write_text(self.path / "config.gin", config_text())
+
+    def _check_same_run(self) -> bool:
+        """Returns whether the run has been here before."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(
+                f"`path` must be a directory. Received: path={self.path}, "
+                "which is a file."
+            )
+        if not (self.path / _RUN_FILE).exists():
+            taken = [n for n in _OWN_NAMES if (self.path / n).exists()]
+            if taken:
+                raise ValueError(
+                    f"`path` must be a new directory or one of this run. "
+                    f"Received: path={self.path}, which has {taken[0]} but no "
+                    f"{_RUN_FILE}. Give another --run_dir."
+                )
+            return False
+        there = json.loads((self.path / _RUN_FILE).read_text())
+        changes = differences(there, self.config)
+        if changes:
+            raise ValueError(
+                f"{self.path} belongs to another run ({'; '.join(changes)}). "
+                "Give another --run_dir, or the options it was started with."
+            )
+        return True
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the config: equal for equal runs."""
+        text = json.dumps(self.config, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def file(self, name: str) -> pathlib.Path:
+        """Returns the path of a file of the run."""
+        return self.path / name
+
+    def write_json(self, name: str, value: Any) -> pathlib.Path:
+        """Writes `value` whole or not at all; returns the path."""
+        return write_json(self.path / name, value)
+
+    def write_provenance(self, **inputs: Any) -> pathlib.Path:
+        """Writes provenance.json; see `provenance` for the arguments."""
+        return self.write_json("provenance.json", provenance(**inputs))
+
+
+def provenance(**inputs: Any) -> dict[str, Any]:
+    """Says what makes an artefact: put it into everything a run writes.
+
+    Args:
+        **inputs: What went in, by name. A `pathlib.Path` of a file is
+            recorded with its sha256; all else as it is, so pass `seed=` and
+            fingerprints here.
+    """
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": _versions(),
+        "inputs": {name: _input(value) for name, value in inputs.items()},
+    }
+
+
+def _input(value: Any) -> Any:
+    if isinstance(value, pathlib.Path) and value.is_file():
+        return {"path": str(value), "sha256": file_sha256(value)}
+    return to_json(value)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Returns the commit of this source tree, "-dirty" added if changed."""
+    here = pathlib.Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    git = ["git", "-C", str(here)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True,
+            timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("-dirty" if changed else "")
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """Returns the hex sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: str | os.PathLike, value: Any) -> pathlib.Path:
+    """Writes `value` as JSON, whole or not at all; returns the path."""
+    return write_text(path, json.dumps(to_json(value), indent=2) + "\n")
+
+
+def write_text(path: str | os.PathLike, text: str) -> pathlib.Path:
+    """Writes `text`, whole or not at all, even if killed; returns the path."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def to_json(value: Any) -> Any:
+    """Turns dataclasses, tuples, paths and numpy numbers into JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {f.name: to_json(getattr(value, f.name)) for f in fields}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(to_json(item) for item in value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # numpy arrays and numbers
+        return value.tolist()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(
+        "`value` must be made of JSON values, dataclasses, paths or arrays. "
+        f"Received: value={value!r} of {type(value).__name__}."
+    )
+
+
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Names the leaves in which two JSON values differ."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        found = []
+        for key in sorted(there.keys() | here.keys()):
+            inner = f"{name}.{key}" if name else key
+            found += differences(
+                there.get(key, "nothing"), here.get(key, "nothing"), inner
+            )
+        return found
+    if there == here:
+        return []
+    return [f"{name or 'config'}={there!r} there, {here!r} here"]

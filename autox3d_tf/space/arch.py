@@ -1,0 +1,357 @@
+"""One decided network, as data: frozen dataclasses and their JSON file.
+
+An `ArchSpec` holds all that is needed to build the network, to count its cost
+and to lower it for a device. It is what a search writes and what training,
+evaluation and export read. Sizes, kernels and strides are always
+`(time, height, width)`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+# Depthwise kernels applied one after the other inside a block.
+BLOCK_TYPES: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "3x3x3": ((3, 3, 3),),
+    "1x3x3": ((1, 3, 3),),
+    "5x3x3": ((5, 3, 3),),
+    "3x5x5": ((3, 5, 5),),
+    "1x5x5": ((1, 5, 5),),
+    "separable": ((1, 3, 3), (3, 1, 1)),
+}
+ATTENTIONS = ("none", "se")
+ACTIVATIONS = ("swish", "hard_swish", "relu")
+SE_RATIO = 1 / 16
+
+
+def round_width(
+    width: float, multiplier: float = 1.0, divisor: int = 8, minimum: int = 8
+) -> int:
+    """Rounds a channel count to a multiple, never down by more than 10 %.
+
+    The rule of X3D (Feichtenhofer, CVPR 2020) for squeeze-excite widths.
+
+    >>> round_width(54, 1 / 16), round_width(432, 1 / 16)
+    (8, 32)
+    """
+    wanted = width * multiplier
+    rounded = max(minimum, int(wanted + divisor / 2) // divisor * divisor)
+    if rounded < 0.9 * wanted:
+        rounded += divisor
+    return rounded
+
+
+def check_choice(name: str, value: Any, known) -> None:
+    """Raises ValueError unless `value` is one of `known`."""
+    if value not in known:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(str, known))}. "
+            f"Received: {name}={value!r}."
+        )
+
+
+def check_positive_int(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is an int of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value!r}."
+        )
+
+
+def check_triple(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is three positive ints."""
+    if not isinstance(value, tuple) or len(value) != 3:
+        raise ValueError(
+            f"`{name}` must be a (time, height, width) tuple. "
+            f"Received: {name}={value!r}."
+        )
+    for entry in value:
+        check_positive_int(name, entry)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StemSpec:
+    """A 1x3x3 convolution, then a depthwise one over time."""
+
+    filters: int
+    temporal_kernel: int = 5
+    strides: tuple[int, int, int] = (1, 2, 2)
+
+    def __post_init__(self):
+        check_positive_int("filters", self.filters)
+        check_positive_int("temporal_kernel", self.temporal_kernel)
+        if self.temporal_kernel % 2 == 0:
+            raise ValueError(
+                "`temporal_kernel` must be odd. Received: "
+                f"temporal_kernel={self.temporal_kernel}."
+            )
+        check_triple("strides", self.strides)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockSpec:
+    """One residual bottleneck block, fully decided.
+
+    Attributes:
+        block_type: Depthwise kernel(s), a key of `BLOCK_TYPES`.
+        filters: Output channels.
+        inner_filters: Channels between the two pointwise convolutions.
+        strides: `(time, height, width)` of the first depthwise kernel.
+        attention: One of `ATTENTIONS`.
+    """
+
+    block_type: str
+    filters: int
+    inner_filters: int
+    strides: tuple[int, int, int] = (1, 1, 1)
+    attention: str = "none"
+
+    def __post_init__(self):
+        check_choice("block_type", self.block_type, BLOCK_TYPES)
+        check_positive_int("filters", self.filters)
+        check_positive_int("inner_filters", self.inner_filters)
+        check_triple("strides", self.strides)
+        if self.strides[0] != 1:
+            raise ValueError(
+                "`strides` must keep all frames (1, h, w). Received: "
+                f"strides={self.strides}."
+            )
+        check_choice("attention", self.attention, ATTENTIONS)
+
+    @property
+    def kernels(self) -> tuple[tuple[int, int, int], ...]:
+        """Depthwise kernel sizes, in order."""
+        return BLOCK_TYPES[self.block_type]
+
+    @property
+    def se_filters(self) -> int:
+        """Inner width of the squeeze-excite, 0 without attention."""
+        if self.attention == "none":
+            return 0
+        return round_width(self.inner_filters, SE_RATIO)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadSpec:
+    """Pointwise convolution, mean over the clip, hidden layer, classes."""
+
+    filters: int
+    features: int
+
+    def __post_init__(self):
+        check_positive_int("filters", self.filters)
+        check_positive_int("features", self.features)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlacedBlock:
+    """A block where it stands in its network."""
+
+    name: str
+    stage: int
+    index: int
+    in_filters: int
+    spec: BlockSpec
+
+    @property
+    def projects(self) -> bool:
+        """Whether the shortcut is a convolution (stride or width changes)."""
+        return (
+            self.spec.strides != (1, 1, 1)
+            or self.in_filters != self.spec.filters
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArchSpec:
+    """A whole network: stem, stages of residual blocks, head.
+
+    Attributes:
+        name: For people; not part of the fingerprint.
+        clip_size: `(frames, height, width)` the network is meant for.
+        frame_stride: Frames of the video per frame of the clip.
+        stages: Per stage, its blocks.
+        activation: After the depthwise convolution, one of `ACTIVATIONS`.
+        causal: Time is padded in the past only, means are cumulative.
+        provenance: What made it; not part of the fingerprint.
+    """
+
+    name: str
+    clip_size: tuple[int, int, int]
+    frame_stride: int
+    stem: StemSpec
+    stages: tuple[tuple[BlockSpec, ...], ...]
+    head: HeadSpec
+    activation: str = "swish"
+    causal: bool = False
+    provenance: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict, compare=False
+    )
+
+    def __post_init__(self):
+        check_triple("clip_size", self.clip_size)
+        check_positive_int("frame_stride", self.frame_stride)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        if not self.stages or not all(self.stages):
+            raise ValueError(
+                "`stages` must be a tuple of stages of at least one block. "
+                f"Received: depths={tuple(len(s) for s in self.stages)}."
+            )
+
+    def blocks(self) -> Iterator[PlacedBlock]:
+        """Yields the blocks in order, with names and input channels."""
+        in_filters = self.stem.filters
+        for stage, blocks in enumerate(self.stages, 1):
+            for index, block in enumerate(blocks, 1):
+                yield PlacedBlock(
+                    name=f"stage{stage}_block{index}",
+                    stage=stage,
+                    index=index,
+                    in_filters=in_filters,
+                    spec=block,
+                )
+                in_filters = block.filters
+
+    @property
+    def out_filters(self) -> int:
+        """Channels that the head receives."""
+        return self.stages[-1][-1].filters
+
+    @property
+    def total_strides(self) -> tuple[int, int, int]:
+        """Clip size over the size of the last feature map."""
+        strides = [self.stem.strides, *(b.spec.strides for b in self.blocks())]
+        return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the network is, whatever its name or origin."""
+        data = self.to_dict()
+        for key in ("name", "provenance"):
+            del data[key]
+        canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the specification as JSON types, with schema version."""
+        data = dataclasses.asdict(self)
+        data["provenance"] = dict(self.provenance)
+        return {"schema_version": SCHEMA_VERSION, **data}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ArchSpec":
+        """Inverse of `to_dict`. Raises ValueError naming what is wrong."""
+        if not isinstance(data, Mapping) or "schema_version" not in data:
+            raise ValueError(
+                "Not an architecture: it must be a JSON object with a "
+                "`schema_version`. Write one with ArchSpec.save or "
+                "autox3d-search."
+            )
+        check_version(data["schema_version"])
+        data = {k: v for k, v in data.items() if k != "schema_version"}
+        check_fields(cls, data)
+        stages = tuple(
+            tuple(read_fields(BlockSpec, block) for block in stage)
+            for stage in data["stages"]
+        )
+        return cls(
+            **{
+                **data,
+                "clip_size": tuple(data["clip_size"]),
+                "stem": read_fields(StemSpec, data["stem"]),
+                "stages": stages,
+                "head": read_fields(HeadSpec, data["head"]),
+            }
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the specification as JSON, atomically."""
+        write_json(path, {**self.to_dict(), "fingerprint": self.fingerprint})
+
+
+def load_arch(path: str | os.PathLike) -> ArchSpec:
+    """Reads an arch.json.
+
+    Raises:
+        ValueError: The file is missing, damaged, of another schema, or was
+            edited by hand so that its fingerprint no longer matches.
+    """
+    data = read_json(path, "an architecture")
+    claimed = data.pop("fingerprint", None) if isinstance(data, dict) else None
+    try:
+        arch = ArchSpec.from_dict(data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"Cannot read {path}: {error}") from error
+    if claimed is not None and claimed != arch.fingerprint:
+        raise ValueError(
+            f"{path} was changed after it was written. Expected: fingerprint="
+            f"{claimed[:12]}. Received: {arch.fingerprint[:12]}. Delete its "
+            "`fingerprint` line if the change is wanted."
+        )
+    return arch
+
+
+def check_version(version: Any) -> None:
+    """Refuses files written under another schema."""
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"expected schema_version={SCHEMA_VERSION}, received "
+            f"schema_version={version!r}. See 'Schema changes' in CHANGELOG.md."
+        )
+
+
+def check_fields(cls: type, data: Mapping[str, Any]) -> None:
+    """Refuses unknown and missing fields of a dataclass, by name."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(data) - set(fields))
+    missing = sorted(
+        name
+        for name, field in fields.items()
+        if name not in data
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    )
+    for what, names in (("unknown", unknown), ("missing", missing)):
+        if names:
+            raise ValueError(f"{what} {cls.__name__} fields {names}.")
+
+
+def read_fields(cls: type, data: Mapping[str, Any]):
+    """Builds a flat dataclass from a JSON object; lists become tuples."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{cls.__name__} must be an object, not {data!r}.")
+    check_fields(cls, data)
+    lists_to_tuples = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in data.items()
+    }
+    return cls(**lists_to_tuples)
+
+
+def read_json(path: str | os.PathLike, what: str) -> Any:
+    """Reads a JSON file; ValueError in a line if missing or damaged."""
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"Cannot read {what} from {path}: {error.strerror}."
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not {what}: not valid JSON ({error})."
+        ) from error
+
+
+def write_json(path: str | os.PathLike, data: Any) -> None:
+    """Writes JSON through a temporary file, so that it is whole or absent."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

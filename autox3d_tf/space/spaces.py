@@ -1,0 +1,106 @@
+"""Named search spaces. The candidate lists are this project's own choice.
+
+Filters come in complementary pairs around the width of X3D's stage, so that
+fair windows are exactly fair.
+"""
+
+import os
+
+from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import search_space
+
+ALL_BLOCK_TYPES = ("3x3x3", "1x3x3", "5x3x3", "3x5x5", "1x5x5", "separable")
+EXPANSIONS = (1.5, 2.0, 2.25, 3.0, 4.0)
+
+
+def _x3d_like(name, clip_size, frame_stride):
+    """The skeleton of X3D-S and -M, 26 blocks, all choices open."""
+    stages = tuple(
+        search_space.StageSpace(
+            filters=filters,
+            depth=depth,
+            block_types=ALL_BLOCK_TYPES,
+            expansions=EXPANSIONS,
+        )
+        for filters, depth in (
+            ((8, 16, 24, 32, 40), 3),
+            ((16, 32, 48, 64, 80), 5),
+            ((32, 64, 96, 128, 160), 11),
+            ((64, 128, 192, 256, 320), 7),
+        )
+    )
+    return search_space.SearchSpace(
+        name=name,
+        version=1,
+        clip_size=clip_size,
+        frame_stride=frame_stride,
+        stem=arch_lib.StemSpec(filters=24),
+        stages=stages,
+        head=arch_lib.HeadSpec(filters=432, features=2048),
+    )
+
+
+_TINY = search_space.SearchSpace(
+    name="tiny",
+    version=1,
+    clip_size=(8, 32, 32),
+    frame_stride=1,
+    stem=arch_lib.StemSpec(filters=8, temporal_kernel=3),
+    stages=tuple(
+        search_space.StageSpace(
+            filters=filters,
+            depth=depth,
+            block_types=("3x3x3", "1x3x3", "separable"),
+            expansions=(1.5, 2.0, 3.0),
+            channel_multiple=4,
+        )
+        for filters, depth in (((8, 16, 24), 1), ((12, 24, 36), 2))
+    ),
+    head=arch_lib.HeadSpec(filters=48, features=64),
+)
+
+_EGOGESTAR = search_space.SearchSpace(
+    name="egogestar",
+    version=1,
+    clip_size=(16, 64, 64),
+    frame_stride=1,
+    stem=arch_lib.StemSpec(filters=12),
+    stages=tuple(
+        search_space.StageSpace(
+            filters=filters,
+            depth=depth,
+            block_types=ALL_BLOCK_TYPES,
+            expansions=EXPANSIONS,
+        )
+        for filters, depth in (
+            ((4, 8, 12, 16, 20), 1),
+            ((8, 16, 20, 28, 36), 2),
+            ((16, 24, 40, 48, 64), 4),
+            ((32, 48, 64, 80, 112), 2),
+        )
+    ),
+    head=arch_lib.HeadSpec(filters=144, features=128),
+)
+
+SPACES: dict[str, search_space.SearchSpace] = {
+    space.name: space
+    for space in (
+        _TINY,
+        _EGOGESTAR,
+        _x3d_like("x3d_s", (13, 160, 160), 6),
+        _x3d_like("x3d_m", (16, 224, 224), 5),
+    )
+}
+
+
+def get_space(name: str) -> search_space.SearchSpace:
+    """Returns a named space, or the one in a .json file.
+
+    Raises:
+        ValueError: The name is unknown (the known ones are listed) or the
+            file is damaged.
+    """
+    if name.endswith(".json") or os.sep in name:
+        return search_space.load_space(name)
+    arch_lib.check_choice("name", name, SPACES)
+    return SPACES[name]

@@ -129,8 +129,8 @@ def draw_clip(
     motion: str, rng: np.random.Generator, *, frames: int, size: int
 ) -> np.ndarray:
     """Returns one clip, uint8 `(frames, size, size, 3)`."""
-    background = _smooth_noise(rng, size, cells=4) * 110 + 20
-    blob_colour = rng.uniform(60, 255, size=3)
+    background = _smooth_noise(rng, size, cells=4) * 100 + 15
+    blob_colour = rng.uniform(130, 255, size=3)
     texture = _smooth_noise(rng, size, cells=8) * 0.6 + 0.4
     radius = rng.uniform(0.1, 0.16)
     speed = rng.uniform(0.7, 1.3) / frames  # pictures per frame

@@ -89,8 +89,10 @@ class Checkpoints:
         partial.mkdir()
         self._checkpoint.write(str(partial / "state"))
         about = {
-            "step": step, "identity": self.identity, "layout": self._layout(),
-        }  # fmt: skip
+            "step": step,
+            "identity": self.identity,
+            "layout": self._layout(),
+        }
         run_dir.write_json(partial / "about.json", about)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
@@ -199,13 +201,15 @@ def _layout_differences(there: dict, here: dict) -> list[str]:
     for name in sorted(there.keys() | here.keys()):
         old, new = there.get(name, []), here.get(name, [])
         if len(old) != len(new):
-            found.append(f"{name} has {len(old)} variables there, "
-                         f"{len(new)} here")  # fmt: skip
+            found.append(
+                f"{name} has {len(old)} variables there, {len(new)} here"
+            )
             continue
         for i, (old_one, new_one) in enumerate(zip(old, new, strict=True)):
             if old_one != new_one:
-                found.append(f"variable {i} of {name} is {old_one} there, "
-                             f"{new_one} here")  # fmt: skip
+                found.append(
+                    f"variable {i} of {name} is {old_one} there, {new_one} here"
+                )
                 break
     return found
 

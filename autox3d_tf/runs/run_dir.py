@@ -1,11 +1,12 @@
 """A run's directory: what made it, and where its files lie.
 
-    run_dir/
-      run.json         what the run is (its config); another one is refused
-      config.gin       the operative gin config, if gin started the run
-      provenance.json  seed, versions, machine, command, hashes of the inputs
-      checkpoints/     see checkpoints.py
-      summaries/       for TensorBoard
+    run.json         what the run is (its config); another one is refused
+    config.gin       the operative gin config, if gin started the run
+    provenance.json  seed, versions, machine, command, hashes of the inputs
+    checkpoints/     see checkpoints.py
+    summaries/       for TensorBoard
+
+Files are written whole or not at all, even if the process is killed.
 """
 
 import dataclasses
@@ -24,8 +25,13 @@ from typing import Any
 _RUN_FILE = "run.json"
 _OWN_NAMES = ("config.gin", "provenance.json", "checkpoints", "summaries")
 _PACKAGES = (
-    "autox3d_tf", "tensorflow", "keras", "numpy", "gin-config", "av",
-)  # fmt: skip
+    "autox3d_tf",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "gin-config",
+    "av",
+)
 
 # Set by gin_app: returns the text of config.gin. Without gin there is none.
 config_text: Callable[[], str] | None = None
@@ -150,13 +156,19 @@ def git_commit() -> str | None:
     git = ["git", "-C", str(here)]
     try:
         commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True,
-            timeout=10, check=True,
-        ).stdout.strip()  # fmt: skip
+            [*git, "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, timeout=10, check=True,
-        ).stdout.strip()  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("-dirty" if changed else "")

@@ -1,6 +1,6 @@
 """What happens beside the steps: saving, logging, guarding.
 
-A trigger is a callable `trigger(step, metrics)`, `step` counting the steps done.
+A trigger is a callable `trigger(step, metrics)`; `step` counts the steps done.
 It may have `begin(first_step, total_steps)`, `end(step, metrics)` (the run is
 complete or was interrupted) and `close()` (always, also after an error).
 The loop calls triggers in the order given: put NanGuard first.

@@ -1,0 +1,159 @@
+"""An absl binary: flags, --help, and errors in one line.
+
+Exit codes: 0 done, 1 the run failed, 2 the command was wrong, 130 and 143
+stopped by SIGINT or SIGTERM after saving.
+"""
+
+import re
+import sys
+import textwrap
+import traceback
+import types
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+_HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
+_OWN_PACKAGES = ("autox3d_tf", "autox3d_edge", "autox3d_tools")
+_GIN_TRACE = re.compile(
+    r"^\s+(In call to configurable|No values supplied by Gin|"
+    r"Gin had values bound|Caller supplied values)"
+)
+
+
+class UsageError(Exception):
+    """The command line or a gin file is wrong: one line, exit code 2."""
+
+
+def define_flags() -> None:
+    """Defines the flags that each binary has; may be called again."""
+    if "debug" in FLAGS:
+        return
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+    flags.DEFINE_integer(
+        "threads", None, "CPU threads of TensorFlow; all if not given.", 1
+    )
+
+
+def run(
+    main_fn: Callable[[list[str]], int | None],
+    module: types.ModuleType | dict,
+    argv: list[str] | None = None,
+    more_help: Callable[[], str] | None = None,
+) -> None:
+    """Parses flags, calls `main_fn(positional arguments)`, exits.
+
+    Args:
+        main_fn: Its result is the exit code; None is 0.
+        module: Globals of the binary, for the docstring and flags in --help.
+        argv: With the program's name; `sys.argv` if not given.
+        more_help: Returns further text for --help.
+    """
+
+    def parse(arguments):
+        if any(argument in _HELP for argument in arguments[1:]):
+            print(help_text(module, more_help))
+            sys.exit(0)
+        try:
+            return FLAGS(arguments)
+        except flags.Error as error:
+            fail(one_line(error) + " Try --help.", 2)
+
+    def guarded(arguments):
+        try:
+            _set_threads()
+            return main_fn(arguments[1:])
+        except BaseException as error:
+            return _report(error)
+
+    app.run(guarded, argv=argv, flags_parser=parse)
+
+
+def fail(message: str, code: int) -> None:
+    """Writes one line to stderr and exits."""
+    logging.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _report(error: BaseException) -> None:
+    """Turns what users can cause into a line; re-raises our own bugs."""
+    if isinstance(error, SystemExit):
+        if hasattr(error, "message"):  # loop.Interrupted
+            print(error.message, file=sys.stderr, flush=True)
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        fail("interrupted", 130)
+    if not is_expected(error):
+        raise error
+    if FLAGS.debug:
+        traceback.print_exception(error)
+    if isinstance(error, UsageError):
+        fail(str(error), 2)
+    hint = "" if FLAGS.debug else " (--debug shows where)"
+    fail(one_line(error) + hint, 1)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Returns whether an error is for the user rather than a bug of ours."""
+    if isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
+        return True
+    modules = [base.__module__.split(".")[0] for base in type(error).__mro__]
+    return any(name in _OWN_PACKAGES for name in modules) or (
+        "tensorflow" in modules
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Writes the message of an error on one line, without traces."""
+    text = str(error) or type(error).__name__
+    inner = re.search(r"(?:^|\s)\w*Error: (.+)", text)
+    if type(error).__module__.startswith("tensorflow") and inner:
+        text = inner[1]  # raised by a Python function inside tf.data
+    kept = []
+    for line in text.splitlines():
+        if line.startswith("Traceback") or _GIN_TRACE.match(line):
+            break
+        kept.append(line.strip())
+    return " ".join(part for part in kept if part) or type(error).__name__
+
+
+def _set_threads() -> None:
+    if FLAGS.threads is None:
+        return
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
+
+
+def help_text(module: dict, more_help: Callable[[], str] | None = None) -> str:
+    """Returns the docstring and the flags, for people."""
+    doc = (module.get("__doc__") or "").strip()
+    own = [__name__, "autox3d_tf.runs.gin_app", module.get("__name__", "")]
+    if module.get("__name__") == "__main__":
+        own.append(sys.argv[0])
+    by_module = FLAGS.flags_by_module_dict()
+    shown = {
+        flag.name: flag for name in own for flag in by_module.get(name, ())
+    }
+    lines = [doc, "", "Flags:"] if doc else ["Flags:"]
+    for name in sorted(shown):
+        lines += _flag_help(shown[name])
+    if more_help is not None:
+        lines += ["", more_help()]
+    return "\n".join(lines).rstrip()
+
+
+def _flag_help(flag: flags.Flag) -> list[str]:
+    usage = f"  --{flag.name}" + ("" if flag.boolean else "=...")
+    text = (flag.help or "").partition(";     repeat this option")[0]
+    if flag.default not in (None, False, [], ""):
+        text += f" Default: {flag.default_as_str}."
+    return [
+        usage,
+        *textwrap.wrap(
+            text, 76, initial_indent=" " * 6, subsequent_indent=" " * 6
+        ),
+    ]

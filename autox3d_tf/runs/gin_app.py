@@ -1,0 +1,288 @@
+r"""A binary configured by gin files: the only place that imports gin.
+
+gin itself lets misspelt macros, wrong types, bindings of functions that are
+never called and scopes that are never entered pass in silence. Here each of
+them ends the program with one line before anything has started.
+
+    # tools/search.py
+    from autox3d_tf.runs import gin_app
+
+    def main():
+        gin_app.main("autox3d_tf.search.run:run_search")
+"""
+
+import difflib
+import importlib
+import pathlib
+import re
+import sys
+from collections.abc import Callable
+
+import gin
+from absl import flags, logging
+from gin import config_parser
+
+from autox3d_tf.runs import binary, gin_check, run_dir, type_check
+
+FLAGS = flags.FLAGS
+UsageError = binary.UsageError
+_BARE_WORD = re.compile(r"[A-Za-z./~][\w./:~+@-]*")
+_LITERALS = ("True", "False", "None")
+
+
+def main(run_fn: Callable | str, argv: list[str] | None = None) -> None:
+    """Runs `run_fn()` with the arguments that gin binds to it; exits.
+
+    It is called without arguments, so nothing in code beats a binding.
+
+    Args:
+        run_fn: The function, or "package.module:function", which is imported
+            after --help and --gin_file have been looked at.
+        argv: With the program's name; `sys.argv` if not given.
+    """
+    module = sys._getframe(1).f_globals
+    _define_flags()
+    binary.run(lambda rest: _main(run_fn, rest), module, argv, _gin_help)
+
+
+def run_plain(
+    main_fn: Callable[[list[str]], int | None], argv: list[str] | None = None
+) -> None:
+    """Runs a binary of plain absl flags with the same handling of errors.
+
+    Args:
+        main_fn: Gets the positional arguments, returns an exit code or None.
+            Raise `gin_app.UsageError` if they are wrong.
+        argv: With the program's name; `sys.argv` if not given.
+    """
+    module = sys._getframe(1).f_globals
+    binary.define_flags()
+    binary.run(main_fn, module, argv)
+
+
+def _define_flags() -> None:
+    binary.define_flags()
+    if "gin_file" in FLAGS:
+        return
+    flags.DEFINE_multi_string(
+        "gin_file",
+        [],
+        "A gin file; may be repeated, later ones win. Looked "
+        "for in the working directory, then among the installed ones.",
+    )
+    flags.DEFINE_multi_string(
+        "gin",
+        [],
+        "NAME=VALUE, to change a macro of the gin file, or "
+        "function.argument=VALUE; may be repeated.",
+    )
+    flags.DEFINE_string(
+        "run_dir", None, "Where the run writes; the same one resumes it."
+    )
+    flags.DEFINE_bool(
+        "dry_run", False, "Check and print the configuration, then exit."
+    )
+
+
+def _main(run_fn: Callable | str, rest: list[str]) -> None:
+    if rest:
+        raise UsageError(
+            f"Unexpected argument {rest[0]!r}. Flags begin with "
+            "--, values follow =. Try --help."
+        )
+    paths = [find_gin_file(name) for name in FLAGS.gin_file]
+    run_fn = _import(run_fn)
+    configure(run_fn, paths, FLAGS.gin, FLAGS.run_dir)
+    if FLAGS.dry_run:
+        print(gin.config_str().rstrip())
+        return
+    run_dir.config_text = gin.operative_config_str
+    gin.get_configurable(run_fn)()
+    for binding in gin_check.without_effect(
+        _config(), gin.config._OPERATIVE_CONFIG
+    ):
+        logging.warning(
+            "%s had no effect: the code passes its own value, or "
+            "did not come to it.",
+            binding,
+        )
+
+
+def configure(
+    run_fn: Callable,
+    paths: list[pathlib.Path] = (),
+    overrides: list[str] = (),
+    run_dir_path: str | None = None,
+) -> None:
+    """Parses gin files and overrides and checks the whole configuration.
+
+    Raises:
+        UsageError: With one line that says what is wrong.
+    """
+    try:
+        for path in paths:
+            check_twice(path)
+            gin.parse_config_file(str(path))
+        _register(run_fn)
+        for override in overrides:
+            apply_override(override)
+        if run_dir_path is not None:
+            _set_run_dir(run_fn, run_dir_path)
+        gin_check.check(_config(), run_fn, _selector(run_fn))
+        gin.finalize()
+    except gin_check.ConfigError as error:
+        raise UsageError(str(error)) from None
+    except (
+        ValueError,
+        SyntaxError,
+        NameError,
+        AttributeError,
+        OSError,
+        ImportError,
+        TypeError,
+        RuntimeError,
+    ) as error:
+        if FLAGS.is_parsed() and FLAGS.debug:
+            raise
+        raise UsageError(_parse_error(error)) from None
+
+
+def _parse_error(error: BaseException) -> str:
+    text = binary.one_line(error)
+    text = re.sub(r" In bindings string line.*", "", text)
+    return re.sub(r" In file \"(.*?)\", line (\d+).*", r" (\1, line \2)", text)
+
+
+def _register(run_fn: Callable) -> None:
+    """Makes `run_fn` known to gin if no gin file has named it."""
+    try:
+        gin.get_configurable(run_fn)
+    except ValueError:
+        gin.external_configurable(run_fn, module=run_fn.__module__)
+
+
+def _config() -> gin_check.Config:
+    """Returns all bindings; gin 0.5 has no public name for them."""
+    return gin.config._CONFIG
+
+
+def _selector(run_fn: Callable) -> str:
+    return gin.config._inverse_lookup(run_fn).selector
+
+
+class _Names(config_parser.ParserDelegate):
+    """Reads a gin file without looking anything up."""
+
+    def configurable_reference(self, scoped_name, evaluate):
+        return scoped_name, evaluate
+
+    def macro(self, scoped_name):
+        return scoped_name
+
+
+def check_twice(path: pathlib.Path) -> None:
+    """Raises if one gin file binds a name twice: only the last would hold."""
+    seen = {}
+    for statement in config_parser.ConfigParser(path.read_text(), _Names()):
+        if not isinstance(statement, config_parser.BindingStatement):
+            continue
+        key = (statement.scope, statement.selector, statement.arg_name)
+        line = statement.location.line_num
+        if key in seen:
+            name = "/".join(filter(None, key[:2]))
+            name += f".{key[2]}" if key[2] else ""
+            raise gin_check.ConfigError(
+                f"{path} binds {name} twice, in lines {seen[key]} and {line}."
+            )
+        seen[key] = line
+
+
+def apply_override(override: str) -> None:
+    """Parses one NAME=VALUE; a macro that no gin file defines is refused.
+
+    A value that is a plain word or path needs no quotes.
+    """
+    name, equals, value = (p.strip() for p in override.partition("="))
+    if not equals or not name:
+        raise gin_check.ConfigError(
+            f"--gin must be NAME=VALUE. Received: --gin={override}"
+        )
+    if "." not in name and name not in gin_check.macros(_config()):
+        raise gin_check.ConfigError(
+            f"--gin={override}: no gin file defines {name}."
+            + gin_check.suggest(name, gin_check.macros(_config()))
+        )
+    if _BARE_WORD.fullmatch(value) and value not in _LITERALS:
+        value = repr(value)
+    try:
+        gin.parse_config(f"{name} = {value}")
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise gin_check.ConfigError(
+            f"--gin={override}: {_parse_error(error)}"
+        ) from None
+
+
+def _set_run_dir(run_fn: Callable, path: str) -> None:
+    if "RUN_DIR" in gin_check.macros(_config()):
+        gin.bind_parameter("RUN_DIR/gin.macro.value", path)
+    elif "run_dir" in type_check.parameters_of(run_fn):
+        gin.bind_parameter(_selector(run_fn) + ".run_dir", path)
+    else:
+        raise gin_check.ConfigError(
+            f"{run_fn.__name__} writes no run directory. Received: "
+            f"--run_dir={path}"
+        )
+
+
+def _import(run_fn: Callable | str) -> Callable:
+    if not isinstance(run_fn, str):
+        return run_fn
+    module, _, name = run_fn.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def gin_dirs() -> list[pathlib.Path]:
+    """Returns the gin/ directories: of the checkout, then the installed."""
+    checkout = pathlib.Path(__file__).resolve().parents[2] / "gin"
+    installed = pathlib.Path(sys.prefix) / "share" / "autox3d_tf" / "gin"
+    return [path for path in (checkout, installed) if path.is_dir()]
+
+
+def find_gin_file(name: str) -> pathlib.Path:
+    """Returns the path of a gin file, also of an installed one."""
+    for folder in gin_dirs():
+        for place in (folder.parent, folder):
+            gin.add_config_file_search_path(str(place))
+    places = [pathlib.Path()]
+    places += [p for d in gin_dirs() for p in (d.parent, d)]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    known = installed_gin_files()
+    message = f"--gin_file={name} was not found"
+    if known:
+        close = difflib.get_close_matches(name, known, 1, 0.4)
+        message += (
+            f". Did you mean {close[0]}?"
+            if close
+            else (f"; installed are: {', '.join(known)}.")
+        )
+    else:
+        message += f" in {pathlib.Path.cwd()}."
+    raise UsageError(message)
+
+
+def installed_gin_files() -> list[str]:
+    """Returns the names of the installed gin files, as --gin_file takes."""
+    return sorted(
+        {
+            str(path.relative_to(folder.parent))
+            for folder in gin_dirs()
+            for path in folder.rglob("*.gin")
+        }
+    )
+
+
+def _gin_help() -> str:
+    lines = [f"  {name}" for name in installed_gin_files()]
+    return "\n".join(["Installed gin files:", *lines]) if lines else ""

@@ -1,0 +1,136 @@
+"""What a run reads and how it cuts clips; imports no TensorFlow."""
+
+import dataclasses
+
+from autox3d_tf.data import sampling as sampling_lib
+
+FLIPS = ("auto", True, False)
+PARTS = ("train", "val", "test", "all")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Data of a run.
+
+    Args:
+        source: A manifest (CSV), a folder with one folder per class, or a
+            folder of records.
+        clip_frames: Frames of a clip.
+        crop_size: Height and width of a clip.
+        short_side_range: Training scales the shorter side of the video to a
+            random length in this range, both ends included.
+        shift: The training crop may leave the picture by this share of its
+            side; what lies outside repeats the edge.
+        eval_short_side: Shorter side in evaluation; None for that of the crop,
+            so that it takes in all of it.
+        eval_crop_size: Height and width in evaluation; None for `crop_size`.
+        sampling: `segment`, one frame of each of `clip_frames` equal parts of
+            the video, or `dense`, frames `stride` apart.
+        stride: Frames from one to the next under dense sampling.
+        temporal_jitter: Under segment sampling, training leaves out up to this
+            share of the video, at a random place.
+        flip: Whether training mirrors half the clips; `auto` does unless a
+            label names a direction.
+        brightness, contrast, saturation, hue: Strengths of colour changes in
+            training, 0 for none; see `transforms.color_jitter`.
+        train_splits, val_splits, test_splits: Splits of the manifest to use
+            for each part.
+        train_folds, val_folds, test_folds: The same for folds.
+        val_fraction: Where neither splits nor folds say it, this share of each
+            class is held out for validation.
+        exclude_labels: Classes to leave out.
+        min_frames: Scanning calls shorter videos too short.
+        cache_dir: Where the manifest of a scanned folder is kept; None to scan
+            every time.
+    """
+
+    source: str
+    clip_frames: int = 16
+    crop_size: int = 64
+    short_side_range: tuple[int, int] = (64, 80)
+    shift: float = 0.0
+    eval_short_side: int | None = None
+    eval_crop_size: int | None = None
+    sampling: str = "segment"
+    stride: int = 2
+    temporal_jitter: float = 0.0
+    flip: str | bool = "auto"
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    train_splits: tuple[str, ...] = ()
+    val_splits: tuple[str, ...] = ()
+    test_splits: tuple[str, ...] = ()
+    train_folds: tuple[int, ...] = ()
+    val_folds: tuple[int, ...] = ()
+    test_folds: tuple[int, ...] = ()
+    val_fraction: float = 0.2
+    exclude_labels: tuple[str, ...] = ()
+    min_frames: int = 2
+    cache_dir: str | None = None
+
+    def __post_init__(self):
+        for name in ("clip_frames", "crop_size", "stride", "min_frames"):
+            _check(self, name, lambda v: v >= 1, "at least 1")
+        for name in ("shift", "temporal_jitter"):
+            _check(self, name, lambda v: 0 <= v < 1, "in [0, 1)")
+        for name in ("brightness", "contrast", "saturation"):
+            _check(self, name, lambda v: 0 <= v <= 1, "in [0, 1]")
+        _check(self, "hue", lambda v: 0 <= v <= 0.5, "in [0, 0.5]")
+        _check(self, "val_fraction", lambda v: 0 < v < 1, "in (0, 1)")
+        _check(self, "flip", lambda v: v in FLIPS, f"one of {FLIPS}")
+        modes = tuple(sampling_lib.SAMPLINGS)
+        _check(self, "sampling", lambda v: v in modes, f"one of {modes}")
+        low, high = self.short_side_range
+        if not self.crop_size <= low <= high:
+            raise ValueError(
+                "`short_side_range` must be (low, high) with crop_size <= low "
+                f"<= high. Received: short_side_range={self.short_side_range}, "
+                f"crop_size={self.crop_size}."
+            )
+        if self.eval_size[0] < self.eval_size[1]:
+            raise ValueError(
+                "`eval_short_side` must be at least the crop. Received: "
+                f"eval_short_side={self.eval_size[0]}, "
+                f"eval_crop_size={self.eval_size[1]}."
+            )
+        self._check_parts_disjoint("splits")
+        self._check_parts_disjoint("folds")
+
+    @property
+    def eval_size(self) -> tuple[int, int]:
+        """`(short_side, crop_size)` in evaluation, defaults resolved."""
+        crop = self.eval_crop_size or self.crop_size
+        return self.eval_short_side or crop, crop
+
+    @property
+    def names_parts(self) -> bool:
+        """Whether splits or folds say what belongs to which part."""
+        return any(
+            getattr(self, f"{part}_{kind}")
+            for part in ("train", "val", "test")
+            for kind in ("splits", "folds")
+        )
+
+    def _check_parts_disjoint(self, kind: str) -> None:
+        train = set(getattr(self, f"train_{kind}"))
+        for part in ("val", "test"):
+            shared = train & set(getattr(self, f"{part}_{kind}"))
+            if shared:
+                raise ValueError(
+                    f"`train_{kind}` and `{part}_{kind}` must not overlap. "
+                    f"Received: {sorted(shared)} in both."
+                )
+
+
+def _check(options, name, is_valid, wanted) -> None:
+    value = getattr(options, name)
+    try:
+        valid = is_valid(value)
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"`{name}` must be {wanted}. Received: {name}={value!r}."
+        )

@@ -1,0 +1,265 @@
+"""Input pipelines: batches of clips as a function of the seed alone.
+
+The n-th training clip depends on (seed, n) and nothing else: n tells the epoch
+and, through a pseudo-random permutation, which clip; the same numbers seed the
+augmentation. A run that resumes at a step continues without replaying.
+"""
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from autox3d_tf.data import decoding, sampling, transforms
+from autox3d_tf.data import options as options_lib
+from autox3d_tf.data import sources as sources_lib
+
+DataOptions = options_lib.DataOptions
+VideoSource = sources_lib.VideoSource
+open_source = sources_lib.open_source
+make_halves = sources_lib.halve
+
+
+def make_train_dataset(
+    source,
+    options: DataOptions,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    total_steps: int | None = None,
+    worker: int = 0,
+    num_workers: int = 1,
+) -> tf.data.Dataset:
+    """Returns batches of augmented clips, shuffled anew each epoch.
+
+    Args:
+        source: From `open_source` or `make_halves`.
+        options: How clips are cut.
+        batch_size: Clips of a step, over all workers.
+        seed: Seed of everything random.
+        first_step: Steps taken before; the first batch is that of the step
+            after, so a resumed run sees what an uninterrupted one would.
+        total_steps: Steps of the whole run; None for no end.
+        worker, num_workers: This worker's number, and how many share a step;
+            each gets `batch_size / num_workers` clips of it.
+
+    Returns:
+        Dataset of `(clips, labels)`: float32 `(B, T, H, W, 3)`, normalised, and
+        int32 `(B,)`.
+    """
+    if batch_size < 1 or batch_size % num_workers:
+        raise ValueError(
+            "`batch_size` must be a positive multiple of `num_workers`. "
+            f"Received: batch_size={batch_size}, num_workers={num_workers}."
+        )
+    share = batch_size // num_workers
+    flip = sources_lib.resolve_flip(options, source.classes)
+    labels = tf.constant(source.labels)
+
+    def load(number):
+        # The position of this worker's clip in the sequence of all samples.
+        sample = number // share * batch_size + worker * share + number % share
+        position = _shuffled_position(sample, len(source), seed)
+        frames = _read_frames(
+            source,
+            position,
+            lambda place, n: _train_indices(source, options, place, (seed, n)),
+            sample,
+        )
+        frames = tf.ensure_shape(frames, (options.clip_frames, None, None, 3))
+        seeds = tf.random.fold_in(
+            tf.constant([seed & 0x7FFFFFFF, 0x5EED]), tf.cast(sample, tf.int32)
+        )
+        clip = transforms.train_clip(frames, seeds, options, flip)
+        return clip, labels[position]
+
+    last = (
+        np.iinfo(np.int64).max if total_steps is None else total_steps * share
+    )
+    dataset = tf.data.Dataset.range(first_step * share, last)
+    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(share, drop_remainder=True).prefetch(2)
+
+
+def make_eval_dataset(
+    source,
+    options: DataOptions,
+    *,
+    batch_size: int,
+    temporal_views: int = 1,
+    spatial_crops: int = 1,
+    worker: int = 0,
+    num_workers: int = 1,
+) -> tf.data.Dataset:
+    """Returns every view of every clip once, in order; no view is dropped.
+
+    Args:
+        source: From `open_source`.
+        options: How clips are cut.
+        batch_size: Views in a batch; the last batch may be smaller.
+        temporal_views: Clips taken along the time of each video.
+        spatial_crops: Squares of each: 1 for the centre, 3 along the longer
+            side.
+        worker, num_workers: Clips are dealt out among workers.
+
+    Returns:
+        Dataset of `(clips, label, clip index, view index)`: float32
+        `(B, T, H, W, 3)` and three int32 `(B,)`. The clip index is the row of
+        `source.manifest`; the view index is
+        `temporal view * spatial_crops + spatial crop`.
+    """
+    if min(batch_size, temporal_views, spatial_crops) < 1:
+        raise ValueError(
+            "`batch_size`, `temporal_views` and `spatial_crops` must be at "
+            f"least 1. Received: batch_size={batch_size}, temporal_views="
+            f"{temporal_views}, spatial_crops={spatial_crops}."
+        )
+    labels = tf.constant(source.labels)
+
+    def load(number):
+        position = number // temporal_views
+        view = number % temporal_views
+        frames = _read_frames(
+            source,
+            position,
+            lambda place, v: _eval_indices(
+                source, options, place, v, temporal_views
+            ),
+            view,
+        )
+        frames = tf.ensure_shape(frames, (options.clip_frames, None, None, 3))
+        clips = transforms.eval_clips(frames, *options.eval_size, spatial_crops)
+        views = tf.cast(view, tf.int32) * spatial_crops + tf.range(
+            spatial_crops
+        )
+        places = tf.fill((spatial_crops,), tf.cast(position, tf.int32))
+        return clips, tf.gather(labels, places), places, views
+
+    dataset = tf.data.Dataset.range(len(source)).shard(num_workers, worker)
+    dataset = dataset.flat_map(
+        lambda place: tf.data.Dataset.range(
+            place * temporal_views, (place + 1) * temporal_views
+        )
+    )
+    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.unbatch().batch(batch_size)
+    dataset = dataset.map(
+        lambda clips, *rest: (transforms.normalize(clips), *rest),
+        tf.data.AUTOTUNE,
+    )
+    return dataset.prefetch(2)
+
+
+def calibration_clips(
+    source, options: DataOptions, count: int, seed: int = 0
+) -> list[np.ndarray]:
+    """Returns `count` clips, uint8 `(T, H, W, 3)`, classes in turn.
+
+    They are cut as in evaluation: the middle view, the centre crop.
+    """
+    if not 1 <= count <= len(source):
+        raise ValueError(
+            f"`count` must be in [1, {len(source)}], the clips there are. "
+            f"Received: count={count}."
+        )
+    clips = []
+    for position in _balanced_positions(source.labels, count, seed):
+        indices = _eval_indices(source, options, position, 0, 1)
+        frames = source.fetch(position, indices)
+        if source.encoded:
+            frames = _decode_pictures(tf.constant(frames))
+        cut = transforms.eval_clips(frames, *options.eval_size, 1)
+        clips.append(cut[0].numpy())
+    return clips
+
+
+@contextlib.contextmanager
+def video_errors():
+    """Turns a failure to read a clip inside a dataset into a VideoError.
+
+    A dataset reports every failure as an error of its own kind, with a trace
+    around it; iterate inside this to get the line that names the file.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        marker = f"{decoding.VideoError.__name__}: "
+        lines = [line for line in str(error).splitlines() if marker in line]
+        if not lines:
+            raise
+        message = lines[0].split(marker, 1)[1]
+        raise decoding.VideoError(message.strip()) from None
+
+
+def _shuffled_position(sample, size: int, seed: int):
+    """Returns which clip is the `sample`-th one, int64."""
+    epoch = tf.cast(sample // size, tf.int32)
+    key = tf.stack([seed & 0x7FFFFFFF, epoch])
+    return tf.random.experimental.index_shuffle(
+        sample % size, key, tf.constant(size - 1, tf.int64)
+    )
+
+
+def _read_frames(source, position, choose_indices, argument):
+    """Returns uint8 frames of a clip; the choice of frames is numpy's."""
+
+    def read(place, value):
+        indices = choose_indices(int(place), int(value))
+        return source.fetch(int(place), indices)
+
+    dtype = tf.string if source.encoded else tf.uint8
+    frames = tf.numpy_function(
+        read, (position, argument), dtype, stateful=False
+    )
+    if source.encoded:
+        frames.set_shape((None,))
+        return _decode_pictures(frames)
+    frames.set_shape((None, None, None, 3))
+    return frames
+
+
+def _decode_pictures(pictures):
+    return tf.map_fn(
+        lambda picture: tf.io.decode_jpeg(picture, channels=3),
+        pictures,
+        fn_output_signature=tf.TensorSpec((None, None, 3), tf.uint8),
+    )
+
+
+def _train_indices(source, options, position, entropy):
+    return sampling.sample_indices(
+        options.sampling,
+        source.manifest.rows[position].frames,
+        options.clip_frames,
+        stride=options.stride,
+        jitter=options.temporal_jitter,
+        rng=np.random.default_rng([part & 0xFFFFFFFFFFFF for part in entropy]),
+    )
+
+
+def _eval_indices(source, options, position, view, num_views):
+    return sampling.sample_indices(
+        options.sampling,
+        source.manifest.rows[position].frames,
+        options.clip_frames,
+        stride=options.stride,
+        view=view,
+        num_views=num_views,
+    )
+
+
+def _balanced_positions(labels, count: int, seed: int) -> list[int]:
+    """Returns `count` positions: one of each class, then the second ..."""
+    rng = np.random.default_rng([seed, 0xCA11B])
+    queues = [
+        rng.permutation(np.flatnonzero(labels == number))
+        for number in np.unique(labels)
+    ]
+    order = [
+        int(queue[turn])
+        for turn in range(max(map(len, queues)))
+        for queue in queues
+        if turn < len(queue)
+    ]
+    return order[:count]

@@ -1,0 +1,220 @@
+"""From sampled frames to the clip a network sees, in TensorFlow.
+
+Everything random takes a `seed`, an int32 tensor of shape (2,), and nothing
+else: the same seed gives the same clip. All frames of a clip get the same
+transform.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+MEAN = 0.45
+DEVIATION = 0.225
+
+# Colours as brightness and two colour differences (YIQ).
+_TO_YIQ = np.array(
+    [
+        [0.299, 0.587, 0.114],
+        [0.5959, -0.2746, -0.3213],
+        [0.2115, -0.5227, 0.3112],
+    ],
+    np.float32,
+)
+_FROM_YIQ = np.linalg.inv(_TO_YIQ).astype(np.float32)
+
+
+def normalize(clip) -> tf.Tensor:
+    """Scales pixels from [0, 255] to `(x / 255 - 0.45) / 0.225`, float32."""
+    scale = 1.0 / (255.0 * DEVIATION)
+    return tf.cast(clip, tf.float32) * scale - MEAN / DEVIATION
+
+
+def train_clip(frames, seed, options, flip: bool) -> tf.Tensor:
+    """Returns a randomly cut, shifted, flipped and recoloured clip.
+
+    Args:
+        frames: uint8 `(T, height, width, 3)`.
+        seed: int32 `(2,)`.
+        options: A `DataOptions`.
+        flip: Whether half the clips are mirrored.
+
+    Returns:
+        float32 `(T, crop_size, crop_size, 3)`, normalised.
+    """
+    seeds = tf.random.split(seed, 3)
+    low, high = options.short_side_range
+    clip = random_crop(
+        frames, seeds[0], low, high, options.crop_size, options.shift
+    )
+    if flip:
+        clip = random_flip(clip, seeds[1])
+    clip = color_jitter(
+        clip,
+        seeds[2],
+        brightness=options.brightness,
+        contrast=options.contrast,
+        saturation=options.saturation,
+        hue=options.hue,
+    )
+    return normalize(clip)
+
+
+def eval_clips(frames, short_side, crop_size, spatial_crops) -> tf.Tensor:
+    """Returns uint8 `(spatial_crops, T, crop_size, crop_size, 3)`.
+
+    The scaling rounds to uint8, as the device runtime does: see
+    `sampling.resize_frames`.
+    """
+    shape = tf.shape(frames)
+    height, width = _resize_shape(shape[1], shape[2], short_side)
+    resized = _resample(
+        tf.cast(frames, tf.float32),
+        _axis_weights(shape[1], height, 0, height),
+        _axis_weights(shape[2], width, 0, width),
+    )
+    resized = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    spare = tf.stack([height - crop_size, width - crop_size])
+    along = tf.where(height > width, [1, 0], [0, 1])
+    clips = []
+    for number in range(spatial_crops):
+        corner = spare // 2
+        if spatial_crops > 1:
+            edge = spare * number // (spatial_crops - 1)
+            corner = tf.where(along == 1, edge, corner)
+        clips.append(
+            resized[
+                :,
+                corner[0] : corner[0] + crop_size,
+                corner[1] : corner[1] + crop_size,
+            ]
+        )
+    clips = tf.stack(clips)
+    clips.set_shape((spatial_crops, None, crop_size, crop_size, 3))
+    return clips
+
+
+def random_crop(
+    frames, seed, min_side: int, max_side: int, crop_size: int, shift: float
+) -> tf.Tensor:
+    """Scales to a random shorter side and cuts a square at a random place.
+
+    Args:
+        frames: `(T, height, width, 3)`.
+        seed: int32 `(2,)`.
+        min_side, max_side: Range of the shorter side, both included.
+        crop_size: Side of the square.
+        shift: The square may leave the picture by this share of its side;
+            what lies outside repeats the edge.
+
+    Returns:
+        float32 `(T, crop_size, crop_size, 3)` in [0, 255].
+    """
+    shape = tf.shape(frames)
+    draws = tf.random.stateless_uniform((3,), seed)
+    sides = tf.cast(max_side - min_side + 1, tf.float32)
+    short_side = min_side + tf.cast(tf.floor(draws[0] * sides), tf.int32)
+    height, width = _resize_shape(shape[1], shape[2], short_side)
+    margin = round(shift * crop_size)
+
+    def place(draw, size):
+        spare = tf.cast(size - crop_size + 2 * margin + 1, tf.float32)
+        return tf.cast(tf.floor(draw * spare), tf.int32) - margin
+
+    clip = _resample(
+        tf.cast(frames, tf.float32),
+        _axis_weights(shape[1], height, place(draws[1], height), crop_size),
+        _axis_weights(shape[2], width, place(draws[2], width), crop_size),
+    )
+    clip.set_shape((frames.shape[0], crop_size, crop_size, 3))
+    return clip
+
+
+def random_flip(clip, seed) -> tf.Tensor:
+    """Mirrors the whole clip left to right, half of the time."""
+    mirrored = tf.random.stateless_uniform((), seed) < 0.5
+    return tf.cond(mirrored, lambda: tf.reverse(clip, [2]), lambda: clip)
+
+
+def color_jitter(
+    clip, seed, *, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0
+) -> tf.Tensor:
+    """Changes colours, all frames alike; strength 0 leaves them as they are.
+
+    Brightness, contrast and saturation are scaled by a factor in
+    [1 - strength, 1 + strength]; contrast is about the mean of the clip. Hue
+    is turned by up to `hue` of a full turn, in YIQ space.
+
+    Args:
+        clip: float32 `(T, H, W, 3)` in [0, 255].
+        seed: int32 `(2,)`.
+        brightness, contrast, saturation, hue: Strengths.
+
+    Returns:
+        float32 `(T, H, W, 3)` in [0, 255].
+    """
+    if not (brightness or contrast or saturation or hue):
+        return clip
+    draws = tf.random.stateless_uniform((4,), seed, -1.0, 1.0)
+    gain = 1.0 + brightness * draws[0]
+    gain_contrast = 1.0 + contrast * draws[1]
+    colour = 1.0 + saturation * draws[2]
+    angle = 2.0 * math.pi * hue * draws[3]
+    cosine, sine = colour * tf.cos(angle), colour * tf.sin(angle)
+    turn = tf.stack(
+        [
+            tf.constant([1.0, 0.0, 0.0]),
+            tf.stack([0.0, cosine, -sine]),
+            tf.stack([0.0, sine, cosine]),
+        ]
+    )
+    matrix = gain * gain_contrast * (_FROM_YIQ @ turn @ _TO_YIQ)
+    mean = tf.reduce_mean(clip) * gain
+    flat = tf.reshape(clip, (-1, 3))
+    mixed = tf.matmul(flat, matrix, transpose_b=True)
+    mixed = mixed + mean * (1.0 - gain_contrast)
+    return tf.reshape(tf.clip_by_value(mixed, 0.0, 255.0), tf.shape(clip))
+
+
+def _resize_shape(height, width, short_side):
+    """`sampling.resize_shape` for tensors."""
+    shorter = tf.cast(tf.minimum(height, width), tf.float64)
+    ratio = tf.cast(short_side, tf.float64) / shorter
+
+    def scaled(size):
+        # Round half to even, as Python's round.
+        size = tf.cast(tf.round(tf.cast(size, tf.float64) * ratio), tf.int32)
+        return tf.maximum(size, short_side)
+
+    return scaled(height), scaled(width)
+
+
+def _axis_weights(size, new_size, start, count) -> tf.Tensor:
+    """Rows `start` to `start + count` of `sampling.resize_matrix`.
+
+    Rows before the first or past the last one repeat those.
+    """
+    step = tf.cast(size, tf.float32) / tf.cast(new_size, tf.float32)
+    reach = tf.maximum(step, 1.0)
+    numbers = tf.clip_by_value(tf.range(count) + start, 0, new_size - 1)
+    centre = (tf.cast(numbers, tf.float32) + 0.5) * step - 0.5
+    distance = tf.abs(
+        tf.cast(tf.range(size), tf.float32)[None, :] - centre[:, None]
+    )
+    weights = tf.maximum(0.0, 1.0 - distance / reach)
+    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
+
+
+def _resample(clip, rows, columns) -> tf.Tensor:
+    """Applies a matrix to the height and one to the width of a clip.
+
+    Args:
+        clip: float32 `(T, height, width, 3)`.
+        rows: `(new_height, height)`.
+        columns: `(new_width, width)`.
+    """
+    planes = tf.transpose(clip, (0, 3, 1, 2))  # (T, C, H, W)
+    planes = tf.matmul(planes, columns, transpose_b=True)
+    planes = tf.matmul(rows, planes)
+    return tf.transpose(planes, (0, 2, 3, 1))

@@ -4,8 +4,8 @@ from autox3d_tf.cost.budget import (
     METRICS,
     Budget,
     SpaceCost,
-    check_feasible,
     cheapest,
+    check_feasible,
 )
 from autox3d_tf.cost.network import Cost, cost_of, format_cost
 from autox3d_tf.cost.parts import Operation, Part, parts_of

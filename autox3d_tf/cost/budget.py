@@ -133,9 +133,7 @@ class SpaceCost:
         """Returns the cost of an index vector."""
         chosen = iter(
             choice.candidates[index]
-            for choice, index in zip(
-                self.space.choices, indices, strict=True
-            )
+            for choice, index in zip(self.space.choices, indices, strict=True)
         )
         costs, in_filters = [self.stem_cost], self.space.stem.filters
         for stage_index, stage in enumerate(self.space.stages):
@@ -171,9 +169,7 @@ def cheapest(space: search_space.SearchSpace, budget: Budget) -> float:
                 )
             )
             in_filters = filters
-    return METRICS[budget.metric][1](
-        [*parts, space_cost.head_cost(in_filters)]
-    )
+    return METRICS[budget.metric][1]([*parts, space_cost.head_cost(in_filters)])
 
 
 def check_feasible(space: search_space.SearchSpace, budget: Budget) -> None:

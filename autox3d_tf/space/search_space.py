@@ -59,6 +59,11 @@ class StageSpace:
         arch_lib.check_positive_int("depth", self.depth)
         arch_lib.check_positive_int("channel_multiple", self.channel_multiple)
         arch_lib.check_triple("strides", self.strides)
+        if self.strides[0] != 1 or self.strides == (1, 1, 1):
+            raise ValueError(
+                "`strides` of a stage must keep all frames and halve the "
+                f"image, such as (1, 2, 2). Received: strides={self.strides}."
+            )
         for name in ("filters", "block_types", "expansions", "attentions"):
             candidates = getattr(self, name)
             if not candidates or len(set(candidates)) != len(candidates):
@@ -189,7 +194,9 @@ class SearchSpace:
                 )
         return indices
 
-    def decode(self, indices: Sequence[int], name: str = "") -> "arch_lib.ArchSpec":
+    def decode(
+        self, indices: Sequence[int], name: str = ""
+    ) -> "arch_lib.ArchSpec":
         """Returns the architecture of an index vector."""
         indices = self.check_indices(indices)
         stages = []

@@ -1,0 +1,362 @@
+"""Stem, bottleneck block and head of a derived network."""
+
+import keras
+import tensorflow as tf
+
+from autox3d_tf.layers import ops
+from autox3d_tf.layers import weights as weights_lib
+from autox3d_tf.space import arch as arch_lib
+
+MOMENTUM = 0.9  # of the moving statistics
+
+
+def bottleneck(
+    clip, get, norm, depthwise, *, attention, activation, strides, causal
+):
+    """The residual bottleneck of X3D, shared by child and supernet.
+
+    pointwise -> norm -> relu -> depthwise -> norm -> attention -> activation
+    -> pointwise -> norm, plus the shortcut, -> relu.
+
+    Args:
+        clip: `(B, T, H, W, C)`.
+        get: Weight name -> tensor, None for a weight the block lacks.
+        norm: `(name, clip) -> clip`, batch normalisation.
+        depthwise: `clip -> clip`, the depthwise kernels.
+        attention: `clip -> clip`, the identity where there is none.
+        activation: `clip -> clip`.
+        strides: Of the block.
+        causal: Whether means are over the past only.
+    """
+    x = ops.pointwise(clip, get("expand_kernel"))
+    x = tf.nn.relu(norm("expand_norm", x))
+    x = norm("depthwise_norm", depthwise(x))
+    x = activation(attention(x))
+    x = norm("project_norm", ops.pointwise(x, get("project_kernel")))
+    shortcut_kernel = get("shortcut_kernel")
+    if shortcut_kernel is not None:
+        clip = ops.pointwise(ops.subsample(clip, strides), shortcut_kernel)
+        clip = norm("shortcut_norm", clip)
+    return tf.nn.relu(x + clip)
+
+
+class NormedLayer(weights_lib.WeightedLayer):
+    """A layer with batch normalisations."""
+
+    def get(self, name):
+        """Returns a weight as a tensor in the compute dtype, or None."""
+        variable = getattr(self, name, None)
+        return None if variable is None else tf.convert_to_tensor(variable)
+
+    def norm(self, name, clip, training):
+        """Batch normalisation; frozen with `trainable=False`."""
+        gamma, beta = self.get(f"{name}_gamma"), self.get(f"{name}_beta")
+        if not self.moving_statistics:
+            return ops.batch_norm_training(clip, gamma, beta)[0]
+        moving = [getattr(self, f"{name}_{s}") for s in ("mean", "variance")]
+        if not (training and self.trainable):
+            return ops.batch_norm_inference(
+                clip, gamma, beta, *map(tf.convert_to_tensor, moving)
+            )
+        out, *batch = ops.batch_norm_training(clip, gamma, beta)
+        for old, new in zip(moving, batch, strict=True):
+            old.assign(MOMENTUM * old + (1 - MOMENTUM) * new)
+        return out
+
+
+@keras.saving.register_keras_serializable("autox3d_tf")
+class Stem3D(NormedLayer):
+    """1x3x3 strided convolution, depthwise one over time, norm, relu.
+
+    Args:
+        filters: Output channels.
+        temporal_kernel: Frames of the depthwise kernel, odd.
+        strides: `(1, height, width)`.
+        causal: Whether a frame sees the past only.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Input shape: `(batch, time, height, width, 3)`.
+    Output shape: `(batch, time, ceil(height / stride), ..., filters)`.
+    """
+
+    def __init__(
+        self,
+        filters,
+        temporal_kernel=5,
+        strides=(1, 2, 2),
+        causal=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.temporal_kernel_size = temporal_kernel
+        self.strides = tuple(strides)
+        self.causal = causal
+
+    def build(self, input_shape):
+        self.add_weights(
+            weights_lib.stem_shapes(self.filters, self.temporal_kernel_size)
+        )
+
+    def call(self, clip, training=False):
+        x = ops.spatial_conv(clip, self.get("spatial_kernel"), self.strides)
+        x = ops.depthwise_conv3d(
+            x, self.get("temporal_kernel"), causal=self.causal
+        )
+        return tf.nn.relu(self.norm("norm", x, training))
+
+    def compute_output_shape(self, input_shape):
+        return strided_shape(input_shape, self.strides, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "temporal_kernel": self.temporal_kernel_size,
+            "strides": self.strides,
+            "causal": self.causal,
+        }
+
+
+@keras.saving.register_keras_serializable("autox3d_tf")
+class BottleneckBlock3D(NormedLayer):
+    """One residual block of a derived network.
+
+    Args:
+        block_type: Key of `space.BLOCK_TYPES`.
+        filters, inner_filters: Channels out and between.
+        strides: `(1, height, width)`.
+        attention: "none" or "se".
+        activation: After the depthwise kernels.
+        causal: Whether a frame sees the past only.
+        zero_init: Starts as the identity: the last norm's gamma is zero.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Input shape: `(batch, time, height, width, channels)`.
+    Output shape: `(batch, time, ceil(height / stride), ..., filters)`.
+    """
+
+    def __init__(
+        self,
+        block_type,
+        filters,
+        inner_filters,
+        strides=(1, 1, 1),
+        attention="none",
+        activation="swish",
+        causal=False,
+        zero_init=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.spec = arch_lib.BlockSpec(
+            block_type=block_type,
+            filters=filters,
+            inner_filters=inner_filters,
+            strides=tuple(strides),
+            attention=attention,
+        )
+        arch_lib.check_choice("activation", activation, ops.ACTIVATIONS)
+        self.activation = activation
+        self.causal = causal
+        self.zero_init = zero_init
+
+    def build(self, input_shape):
+        in_filters, spec = input_shape[-1], self.spec
+        placed = arch_lib.PlacedBlock(
+            name=self.name, stage=1, index=1, in_filters=in_filters, spec=spec
+        )
+        self.kernel_names = tuple(
+            f"depthwise{i}_kernel" for i in range(1, len(spec.kernels) + 1)
+        )
+        self.add_weights(
+            weights_lib.block_shapes(
+                in_filters,
+                spec.inner_filters,
+                spec.filters,
+                dict(zip(self.kernel_names, spec.kernels, strict=True)),
+                spec.se_filters,
+                placed.projects,
+            )
+        )
+        if self.zero_init:
+            self.project_norm_gamma.assign(
+                keras.ops.zeros_like(self.project_norm_gamma)
+            )
+
+    def call(self, clip, training=False):
+        return bottleneck(
+            clip,
+            self.get,
+            lambda name, x: self.norm(name, x, training),
+            self._depthwise,
+            attention=self._attention,
+            activation=ops.ACTIVATIONS[self.activation],
+            strides=self.spec.strides,
+            causal=self.causal,
+        )
+
+    def _depthwise(self, x):
+        strides = self.spec.strides
+        for name in self.kernel_names:
+            x = ops.depthwise_conv3d(x, self.get(name), strides, self.causal)
+            strides = (1, 1, 1)
+        return x
+
+    def _attention(self, x):
+        if not self.spec.se_filters:
+            return x
+        return ops.squeeze_excite(
+            x,
+            self.get("se_reduce_kernel"),
+            self.get("se_reduce_bias"),
+            self.get("se_expand_kernel"),
+            self.get("se_expand_bias"),
+            self.causal,
+        )
+
+    def compute_output_shape(self, input_shape):
+        return strided_shape(input_shape, self.spec.strides, self.spec.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "block_type": self.spec.block_type,
+            "filters": self.spec.filters,
+            "inner_filters": self.spec.inner_filters,
+            "strides": self.spec.strides,
+            "attention": self.spec.attention,
+            "activation": self.activation,
+            "causal": self.causal,
+            "zero_init": self.zero_init,
+        }
+
+
+@keras.saving.register_keras_serializable("autox3d_tf")
+class Head3D(NormedLayer):
+    """Pointwise convolution, mean over the clip, hidden layer, logits.
+
+    Args:
+        filters: Channels of the convolution.
+        features: Width of the hidden layer.
+        num_classes: Outputs.
+        dropout: Rate before the last layer, in training.
+        seed: Of initialisation and dropout.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Input shape: `(batch, time, height, width, channels)`.
+    Output shape: `(batch, num_classes)`, float32.
+    """
+
+    def __init__(
+        self, filters, features, num_classes, dropout=0.0, seed=0, **kwargs
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.filters = filters
+        self.features = features
+        self.num_classes = num_classes
+        self.dropout_rate = dropout
+        self.dropout = keras.layers.Dropout(
+            dropout, seed=seed, dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape):
+        self.add_weights(
+            weights_lib.head_shapes(
+                input_shape[-1], self.filters, self.features, self.num_classes
+            )
+        )
+
+    def call(self, clip, training=False):
+        return self.run(clip, self.get("conv_kernel"), training)
+
+    def run(self, clip, conv_kernel, training):
+        """The head with a given first kernel, `(channels, filters)`."""
+        x = ops.pointwise(clip, conv_kernel)
+        x = tf.nn.relu(self.norm("conv_norm", x, training))
+        x = tf.reduce_mean(x, (1, 2, 3))  # (B, filters)
+        x = tf.nn.relu(tf.matmul(x, self.get("hidden_kernel")))
+        x = self.dropout(x, training=training)
+        logits = tf.matmul(x, self.get("logits_kernel"))
+        return tf.cast(logits + self.get("logits_bias"), tf.float32)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.num_classes)
+
+    def compute_output_spec(self, clip, training=False):
+        return keras.KerasTensor(
+            self.compute_output_shape(clip.shape), dtype="float32"
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "features": self.features,
+            "num_classes": self.num_classes,
+            "dropout": self.dropout_rate,
+        }
+
+
+@keras.saving.register_keras_serializable("autox3d_tf")
+class DepthwiseConv3D(keras.layers.Layer):
+    """Depthwise 3-D convolution, exact, without bias.
+
+    Args:
+        kernel_size: `(time, height, width)`, odd.
+        strides: `(1, height, width)`.
+        causal: Whether a frame sees itself and the past only.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Input shape: `(batch, time, height, width, channels)`.
+    Output shape: the same, height and width divided by the strides, rounded
+        up.
+    Raises: ValueError if a kernel size is even or time is strided.
+    """
+
+    def __init__(self, kernel_size, strides=(1, 1, 1), causal=False, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_size = tuple(kernel_size)
+        self.strides = tuple(strides)
+        self.causal = causal
+        if any(size % 2 == 0 for size in self.kernel_size):
+            raise ValueError(
+                "`kernel_size` must be odd in each axis. "
+                f"Received: kernel_size={self.kernel_size}."
+            )
+        if self.strides[0] != 1:
+            raise ValueError(
+                "`strides` must keep all frames (1, h, w). "
+                f"Received: strides={self.strides}."
+            )
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(*self.kernel_size, input_shape[-1]),
+            initializer="glorot_uniform",
+        )
+
+    def call(self, clip):
+        kernel = tf.convert_to_tensor(self.kernel)
+        return ops.depthwise_conv3d(clip, kernel, self.strides, self.causal)
+
+    def compute_output_shape(self, input_shape):
+        return strided_shape(input_shape, self.strides, input_shape[-1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "causal": self.causal,
+        }
+
+
+def strided_shape(shape, strides, filters):
+    """Output shape of a strided convolution; None stays None."""
+    sizes = [
+        None if size is None else -(-size // stride)
+        for size, stride in zip(shape[1:4], strides, strict=True)
+    ]
+    return (shape[0], *sizes, filters)

@@ -1,0 +1,180 @@
+"""Operations on clips `(batch, time, height, width, channels)`, from 2-D ones.
+
+Convolutions over a clip are built from 2-D convolutions and matrix products:
+on CPUs these are many times faster in training than grouped 3-D convolutions,
+and the same forms run on the device. All shapes may be dynamic in batch, time
+and channels, so that the supernet can use slices of shared weights.
+"""
+
+import tensorflow as tf
+
+EPSILON = 1e-5  # of batch normalisation
+
+
+def hard_swish(x: tf.Tensor) -> tf.Tensor:
+    """x * relu6(x + 3) / 6 (Howard et al., ICCV 2019)."""
+    return x * tf.nn.relu6(x + 3.0) * (1.0 / 6.0)
+
+
+ACTIVATIONS = {
+    "swish": tf.nn.silu,
+    "hard_swish": hard_swish,
+    "relu": tf.nn.relu,
+}
+
+
+def fold_time(clip: tf.Tensor) -> tf.Tensor:
+    """`(B, T, H, W, C)` -> `(B * T, H, W, C)`."""
+    return tf.reshape(clip, tf.concat([[-1], tf.shape(clip)[2:]], 0))
+
+
+def unfold_time(images: tf.Tensor, time: tf.Tensor) -> tf.Tensor:
+    """`(B * T, H, W, C)` -> `(B, T, H, W, C)`."""
+    return tf.reshape(images, tf.concat([[-1, time], tf.shape(images)[1:]], 0))
+
+
+def pointwise(clip: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """1x1x1 convolution; `kernel` is `(in, out)`."""
+    shape = tf.shape(clip)
+    rows = tf.reshape(clip, [-1, shape[-1]])
+    out = tf.matmul(rows, kernel)
+    result = tf.reshape(out, tf.concat([shape[:-1], tf.shape(kernel)[1:]], 0))
+    result.set_shape([*clip.shape[:-1], kernel.shape[-1]])
+    return result
+
+
+def subsample(clip: tf.Tensor, strides: tuple[int, int, int]) -> tf.Tensor:
+    """Every `strides`-th position: a strided 1x1x1 convolution's input."""
+    _, rows, columns = strides
+    if rows == columns == 1:
+        return clip
+    return clip[:, :, ::rows, ::columns]
+
+
+def spatial_conv(
+    clip: tf.Tensor, kernel: tf.Tensor, strides: tuple[int, int, int]
+) -> tf.Tensor:
+    """Dense 1xkxk convolution padded by k // 2; `kernel` `(h, w, in, out)`."""
+    images, padding = _pad_if_strided(fold_time(clip), kernel, strides)
+    images = tf.nn.conv2d(images, kernel, strides[1:], padding)
+    return unfold_time(images, tf.shape(clip)[1])
+
+
+def depthwise_conv3d(
+    clip: tf.Tensor,
+    kernel: tf.Tensor,
+    strides: tuple[int, int, int] = (1, 1, 1),
+    causal: bool = False,
+) -> tf.Tensor:
+    """Depthwise 3-D convolution, exact, as a sum of shifted 2-D ones.
+
+    y[t] = sum_i depthwise_conv2d(x, kernel[i])[t + i - p], where p is k // 2,
+    or k - 1 if `causal`. Space is padded by k // 2 on both sides.
+
+    Args:
+        clip: `(B, T, H, W, C)`.
+        kernel: `(t, h, w, C)`, odd sizes, statically known but for C.
+        strides: `(1, height, width)`.
+        causal: Whether a frame sees itself and the past only.
+
+    Returns:
+        `(B, T, ceil(H / height), ceil(W / width), C)`.
+    """
+    taps, rows, columns = kernel.shape[:3]
+    if taps > 1 and rows == columns == 1 and strides == (1, 1, 1):
+        return _temporal_depthwise(clip, kernel[:, :, 0, :], causal)
+    time = tf.shape(clip)[1]
+    images, padding = _pad_if_strided(fold_time(clip), kernel[0], strides)
+    past = taps - 1 if causal else taps // 2
+    total = None
+    for tap in range(taps):
+        out = tf.nn.depthwise_conv2d(
+            images,
+            kernel[tap][..., tf.newaxis],
+            (1, *strides[1:], 1),
+            padding,
+        )
+        shifted = _shift_time(unfold_time(out, time), tap - past)
+        total = shifted if total is None else total + shifted
+    return total
+
+
+def _temporal_depthwise(clip, kernel, causal):
+    """`kernel` `(t, 1, C)`: one 2-D convolution over (time, positions)."""
+    taps, shape = kernel.shape[0], tf.shape(clip)
+    flat = tf.reshape(clip, [shape[0], shape[1], -1, shape[4]])
+    padding = "SAME"
+    if causal:
+        padding = [[0, 0], [taps - 1, 0], [0, 0], [0, 0]]
+    out = tf.nn.depthwise_conv2d(
+        flat, kernel[..., tf.newaxis], (1, 1, 1, 1), padding
+    )
+    return tf.reshape(out, shape)
+
+
+def _pad_if_strided(images, kernel, strides):
+    """Strided SAME would pad the far side only; pad k // 2 on both."""
+    if strides[1:] == (1, 1):
+        return images, "SAME"
+    rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
+    padded = tf.pad(images, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
+    return padded, "VALID"
+
+
+def _shift_time(clip, offset):
+    """result[t] = clip[t + offset], zero outside the clip."""
+    if offset == 0:
+        return clip
+    zeros = tf.zeros_like(clip[:, : abs(offset)])
+    if offset > 0:
+        return tf.concat([clip[:, offset:], zeros], 1)
+    return tf.concat([zeros, clip[:, :offset]], 1)
+
+
+def batch_norm_training(
+    clip: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalises by the batch; returns also its mean and variance."""
+    out, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        fold_time(clip), gamma, beta, epsilon=EPSILON, is_training=True
+    )
+    return tf.reshape(out, tf.shape(clip)), mean, variance
+
+
+def batch_norm_inference(
+    clip: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+) -> tf.Tensor:
+    """Normalises by given statistics (all float32, `(C,)`)."""
+    scale = gamma * tf.math.rsqrt(variance + EPSILON)
+    offset = beta - mean * scale
+    return clip * tf.cast(scale, clip.dtype) + tf.cast(offset, clip.dtype)
+
+
+def mean_over_clip(clip: tf.Tensor, causal: bool = False) -> tf.Tensor:
+    """Mean over time, height and width, kept as `(B, 1, 1, 1, C)`.
+
+    Causal: the mean over the frames so far, `(B, T, 1, 1, C)`.
+    """
+    if not causal:
+        return tf.reduce_mean(clip, (1, 2, 3), keepdims=True)
+    frames = tf.reduce_mean(clip, (2, 3), keepdims=True)
+    count = tf.range(1, tf.shape(clip)[1] + 1)[:, None, None, None]
+    return tf.cumsum(frames, axis=1) / tf.cast(count, clip.dtype)
+
+
+def squeeze_excite(
+    clip: tf.Tensor,
+    reduce_kernel: tf.Tensor,
+    reduce_bias: tf.Tensor,
+    expand_kernel: tf.Tensor,
+    expand_bias: tf.Tensor,
+    causal: bool = False,
+) -> tf.Tensor:
+    """Reweights channels by what the clip looks like (Hu et al., 2018)."""
+    context = mean_over_clip(clip, causal)
+    hidden = tf.nn.relu(pointwise(context, reduce_kernel) + reduce_bias)
+    return clip * tf.sigmoid(pointwise(hidden, expand_kernel) + expand_bias)

@@ -1,0 +1,134 @@
+"""From the supernet to a derived network: weights and batch statistics."""
+
+from collections.abc import Iterable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from autox3d_tf.layers import blocks, elastic
+from autox3d_tf.models import supernet as supernet_lib
+from autox3d_tf.models import x3d
+from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import search_space
+
+
+def inherit(
+    supernet: supernet_lib.Supernet,
+    indices: Sequence[int],
+    *,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """Builds the network of `indices` with its windows of the shared weights.
+
+    Its moving statistics are fresh (0 and 1): call `reestimate_batch_norm`
+    before it is used for inference.
+    """
+    space = supernet.space
+    arch = space.decode(indices)
+    model = x3d.build_model(arch, supernet.num_classes, dropout=dropout)
+    stem = {"stem": supernet.stem.weight_values()}
+    values = stem | _stage_values(supernet, space.check_indices(indices))
+    for layer in x3d.parts(model):
+        layer.assign_weights({**layer.weight_values(), **values[layer.name]})
+    return model
+
+
+def _stage_values(supernet, indices):
+    """Layer name -> weight name -> array, for blocks and head."""
+    values, start = {}, 0
+    in_window = (0, supernet.space.stem.filters)
+    for number, layer in enumerate(supernet.stages, 1):
+        stage, kept = layer.stage, 0
+        filters = indices[start]
+        for position, block in enumerate(layer.blocks):
+            first = start + 1 + 3 * position
+            kind, expansion, attention = indices[first : first + 3]
+            block_type = block.block_types[kind]
+            if block_type == search_space.SKIP:
+                continue
+            kept += 1
+            inner = stage.inner_windows[filters][expansion]
+            se = (0, arch_lib.round_width(inner[1], arch_lib.SE_RATIO))
+            windows = {
+                "in": in_window,
+                "inner": inner,
+                "out": stage.filter_windows[filters],
+                "se": se,
+            }
+            values[f"stage{number}_block{kept}"] = _block_values(
+                block.weight_values(),
+                windows,
+                block_type,
+                stage.attentions[attention] == "se",
+            )
+            in_window = windows["out"]
+        start += 1 + 3 * stage.depth
+    head = supernet.head.weight_values()
+    begin, width = in_window
+    head["conv_kernel"] = head["conv_kernel"][begin : begin + width]
+    return {**values, "head": head}
+
+
+def _block_values(shared, windows, block_type, has_se):
+    values = {}
+    for name, array in shared.items():
+        if name.startswith("depthwise") and name.endswith("_kernel"):
+            continue
+        if name.startswith("se_") and not has_se:
+            continue
+        values[name] = _slice(array, elastic.channel_axes(name), windows)
+    for index, size in enumerate(arch_lib.BLOCK_TYPES[block_type], 1):
+        source = elastic.kernel_source(block_type, index)
+        middle = elastic.centre(shared[source], size)
+        values[f"depthwise{index}_kernel"] = _slice(
+            middle, elastic.channel_axes(source), windows
+        )
+    return values
+
+
+def _slice(array, axes, windows):
+    """Cuts the last axes of `array` to their windows."""
+    cuts = [slice(w[0], w[0] + w[1]) for w in (windows[axis] for axis in axes)]
+    return array[(..., *cuts)]
+
+
+def reestimate_batch_norm(
+    model: keras.Model, batches: Iterable, num_batches: int = 200
+) -> int:
+    """Sets moving statistics to their mean over batches (precise batch norm).
+
+    Args:
+        model: A derived network.
+        batches: Yields clips `(B, T, H, W, 3)`, or tuples that start with
+            them, as in training.
+        num_batches: At most so many are used.
+
+    Returns:
+        Number of batches used.
+    """
+    moving = [v for v in model.non_trainable_variables if "_norm_" in v.name
+              or v.name.startswith("norm_")]  # fmt: skip
+    sums = [np.zeros(v.shape, np.float64) for v in moving]
+    used = 0
+
+    @tf.function(reduce_retracing=True)
+    def observe(clips):
+        # From zero, one update leaves (1 - momentum) times the batch's value.
+        for variable in moving:
+            variable.assign(tf.zeros_like(variable.value))
+        model(clips, training=True)
+        return [tf.convert_to_tensor(v) for v in moving]
+
+    for batch in batches:
+        if used == num_batches:
+            break
+        clips = batch[0] if isinstance(batch, (tuple, list)) else batch
+        for total, value in zip(sums, observe(clips), strict=True):
+            total += value.numpy() / (1 - blocks.MOMENTUM)
+        used += 1
+    if used == 0:
+        raise ValueError("`batches` must yield at least one batch.")
+    for variable, total in zip(moving, sums, strict=True):
+        variable.assign((total / used).astype("float32"))
+    return used

@@ -1,0 +1,1 @@
+"""Thin binaries: flags, gin, one call."""

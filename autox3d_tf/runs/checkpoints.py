@@ -16,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from autox3d_tf.runs import run_dir
+from autox3d_tf.runs import determinism, run_dir
 
 _NAME = re.compile(r"step_(\d{8,})")
-_DAMAGE = (tf.errors.OpError, OSError, ValueError, KeyError)
+_DAMAGE = (tf.errors.OpError, OSError, ValueError, LookupError, RuntimeError)
 
 
 class NonFiniteError(ValueError):
@@ -92,6 +92,7 @@ class Checkpoints:
             "step": step,
             "identity": self.identity,
             "layout": self._layout(),
+            "threads": determinism.num_threads(),
         }
         run_dir.write_json(partial / "about.json", about)
         shutil.rmtree(final, ignore_errors=True)
@@ -142,6 +143,14 @@ class Checkpoints:
             status.assert_consumed()
         except (*_DAMAGE, AssertionError) as error:
             raise _Damaged(f"{folder}: {_first_line(error)}") from None
+        if about.get("threads") != determinism.num_threads():
+            logging.warning(
+                "%s was saved with %s CPU threads, this process has %s: "
+                "results agree, but not to the last bit.",
+                folder,
+                about.get("threads"),
+                determinism.num_threads(),
+            )
 
     def check_finite(self, step: int) -> None:
         """Raises NonFiniteError, naming the variable, if one is not finite."""
@@ -149,6 +158,7 @@ class Checkpoints:
             for variable in variables or ():
                 if not variable.dtype.is_floating:
                     continue
+                # A NaN or infinite value makes the sum so, at no extra memory.
                 if not np.isfinite(np.sum(variable.numpy(), dtype="float64")):
                     raise NonFiniteError(
                         f"{name} is not finite after step {step}: "

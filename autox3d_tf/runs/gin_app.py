@@ -20,7 +20,6 @@ from collections.abc import Callable
 
 import gin
 from absl import flags, logging
-from gin import config_parser
 
 from autox3d_tf.runs import binary, gin_check, run_dir, type_check
 
@@ -170,7 +169,7 @@ def _selector(run_fn: Callable) -> str:
     return gin.config._inverse_lookup(run_fn).selector
 
 
-class _Names(config_parser.ParserDelegate):
+class _Names(gin.config_parser.ParserDelegate):
     """Reads a gin file without looking anything up."""
 
     def configurable_reference(self, scoped_name, evaluate):
@@ -183,8 +182,10 @@ class _Names(config_parser.ParserDelegate):
 def check_twice(path: pathlib.Path) -> None:
     """Raises if one gin file binds a name twice: only the last would hold."""
     seen = {}
-    for statement in config_parser.ConfigParser(path.read_text(), _Names()):
-        if not isinstance(statement, config_parser.BindingStatement):
+    with open(path, encoding="utf-8") as file:
+        statements = list(gin.config_parser.ConfigParser(file, _Names()))
+    for statement in statements:
+        if not isinstance(statement, gin.config_parser.BindingStatement):
             continue
         key = (statement.scope, statement.selector, statement.arg_name)
         line = statement.location.line_num

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 _OPTIMIZER_OFF = "disable_meta_optimizer"
 
@@ -89,7 +90,7 @@ def run_steps(
                 trigger(step, metrics)
         for trigger in triggers:
             _call(trigger, "end", step, metrics)
-        if stop and step < total_steps:
+        if stop:
             raise Interrupted(stop[0], step, total_steps)
     return {name: float(value) for name, value in metrics.items()}
 
@@ -156,6 +157,10 @@ def _catch_signals():
         del frame
         received.append(number)
         restore()
+        logging.warning(
+            "%s: stopping after this step; once more stops at once.",
+            signal.Signals(number).name,
+        )
 
     for number in numbers:
         signal.signal(number, receive)

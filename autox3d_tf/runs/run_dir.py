@@ -84,7 +84,7 @@ class RunDir:
                     f"{_RUN_FILE}. Give another --run_dir."
                 )
             return False
-        there = json.loads((self.path / _RUN_FILE).read_text())
+        there = self._read_run_file()
         changes = differences(there, self.config)
         if changes:
             raise ValueError(
@@ -92,6 +92,13 @@ class RunDir:
                 "Give another --run_dir, or the options it was started with."
             )
         return True
+
+    def _read_run_file(self) -> Any:
+        file = self.path / _RUN_FILE
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} cannot be read: {error}.") from None
 
     @property
     def fingerprint(self) -> str:

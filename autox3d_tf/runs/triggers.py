@@ -16,6 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.runs import checkpoints as checkpoints_lib
+from autox3d_tf.runs import run_dir
 
 
 class Every:
@@ -41,7 +42,7 @@ class Every:
                 "Exactly one of `steps` and `secs` must be given. Received: "
                 f"steps={steps}, secs={secs}."
             )
-        if (steps or secs) <= 0:
+        if (secs if steps is None else steps) <= 0:
             raise ValueError(
                 "`steps` or `secs` must be positive. Received: "
                 f"steps={steps}, secs={secs}."
@@ -73,30 +74,15 @@ class Every:
         self._last_time, self._last_step = time.monotonic(), step
 
 
-class SaveCheckpoint(Every):
-    """Saves every so many steps or seconds, and when the run ends or stops."""
-
-    def __init__(
-        self,
-        checkpoints: checkpoints_lib.Checkpoints,
-        *,
-        steps: int | None = None,
-        secs: float | None = None,
-    ):
-        super().__init__(self._save, steps=steps, secs=secs, at_end=True)
-        self.checkpoints = checkpoints
-
-    def _save(self, step, metrics):
-        del metrics
-        self.checkpoints.save(step)
-
-
 class NanGuard:
     """Stops the run when a metric is NaN or infinite, naming the step.
 
     It collects the metrics and looks at them every `steps` steps, so that the
     device is not waited for at each. Weights that became NaN are never saved
     in the meantime: `Checkpoints.save` looks at them itself.
+
+    A step's loss comes from the weights before it, so the weights are NaN
+    after the step before the one named, or after the one named.
 
     Args:
         steps: How often to look.
@@ -137,6 +123,27 @@ class NanGuard:
         if self.checkpoints is not None:
             message += " " + self.checkpoints.last_good()
         return message + " Try a lower learning rate or gradient clipping."
+
+
+class SaveCheckpoint(Every):
+    """Saves every so many steps or seconds, and when the run ends or stops."""
+
+    def __init__(
+        self,
+        checkpoints: checkpoints_lib.Checkpoints,
+        *,
+        steps: int | None = None,
+        secs: float | None = None,
+        guard: NanGuard | None = None,
+    ):
+        super().__init__(self._save, steps=steps, secs=secs, at_end=True)
+        self.checkpoints, self.guard = checkpoints, guard
+
+    def _save(self, step, metrics):
+        del metrics
+        if self.guard is not None:
+            self.guard.check()  # it can name the step, `save` cannot
+        self.checkpoints.save(step)
 
 
 class WriteScalars(Every):
@@ -208,6 +215,33 @@ class Progress:
         if self._line_open:
             self._stream.write("\n")
             self._line_open = False
+
+
+def usual(
+    run: run_dir.RunDir,
+    checkpoints: checkpoints_lib.Checkpoints,
+    *,
+    save_secs: float = 300,
+    save_steps: int | None = None,
+    log_steps: int = 10,
+) -> list[Callable]:
+    """Returns the triggers of an ordinary run, in order.
+
+    Args:
+        run: Whose summaries are written.
+        checkpoints: What is saved.
+        save_secs: Seconds between checkpoints, if `save_steps` is not given.
+        save_steps: Steps between checkpoints.
+        log_steps: Steps between scalars for TensorBoard.
+    """
+    guard = NanGuard(checkpoints=checkpoints)
+    every = {"steps": save_steps} if save_steps else {"secs": save_secs}
+    return [
+        guard,
+        WriteScalars(run.summaries, log_steps),
+        Progress(),
+        SaveCheckpoint(checkpoints, guard=guard, **every),
+    ]
 
 
 def duration(seconds: float) -> str:

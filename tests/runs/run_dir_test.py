@@ -1,0 +1,106 @@
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from autox3d_tf.runs import run_dir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    rate: float = 0.1
+    sizes: tuple[int, ...] = (1, 2)
+
+
+def test_same_run_enters_again(tmp_path):
+    config = {"kind": "train", "options": Options()}
+    first = run_dir.RunDir(tmp_path / "a", config)
+    again = run_dir.RunDir(tmp_path / "a", config)
+    assert not first.resumed and again.resumed
+    assert again.checkpoints.is_dir() and again.summaries.is_dir()
+    assert first.fingerprint == again.fingerprint
+
+
+def test_another_run_is_refused_and_named(tmp_path):
+    run_dir.RunDir(tmp_path, {"seed": 0, "options": Options()})
+    with pytest.raises(ValueError, match=r"options.rate=0.1 there, 0.5 here"):
+        run_dir.RunDir(tmp_path, {"seed": 0, "options": Options(rate=0.5)})
+    kept = json.loads((tmp_path / "run.json").read_text())
+    assert kept["options"]["rate"] == 0.1
+
+
+def test_missing_key_is_a_difference(tmp_path):
+    run_dir.RunDir(tmp_path, {"seed": 0})
+    with pytest.raises(ValueError, match="arch='nothing' there, 'x' here"):
+        run_dir.RunDir(tmp_path, {"seed": 0, "arch": "x"})
+
+
+def test_directory_of_somebody_else_is_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match="has checkpoints but no run.json"):
+        run_dir.RunDir(tmp_path, {})
+
+
+def test_file_is_refused(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(ValueError, match="`path` must be a directory"):
+        run_dir.RunDir(tmp_path / "a", {})
+
+
+def test_damaged_run_file_is_one_line(tmp_path):
+    run_dir.RunDir(tmp_path, {"seed": 0})
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="run.json cannot be read"):
+        run_dir.RunDir(tmp_path, {"seed": 0})
+
+
+def test_json_values_round_trip(tmp_path):
+    value = {
+        "options": Options(),
+        "path": pathlib.Path("a/b"),
+        "array": np.array([1, 2]),
+        "number": np.float32(0.5),
+        "set": {2, 1},
+    }
+    path = run_dir.write_json(tmp_path / "deep" / "x.json", value)
+    assert json.loads(path.read_text()) == {
+        "options": {"rate": 0.1, "sizes": [1, 2]},
+        "path": "a/b",
+        "array": [1, 2],
+        "number": 0.5,
+        "set": [1, 2],
+    }
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_what_is_no_json_is_refused():
+    with pytest.raises(ValueError, match="Received: value=.*object"):
+        run_dir.to_json({"a": object()})
+
+
+def test_failed_write_keeps_the_old_file(tmp_path):
+    path = run_dir.write_json(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(ValueError):
+        run_dir.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_provenance_hashes_the_inputs(tmp_path):
+    file = tmp_path / "manifest.csv"
+    file.write_bytes(b"path,label\n")
+    made = run_dir.provenance(seed=3, manifest=file)
+    digest = hashlib.sha256(b"path,label\n").hexdigest()
+    assert made["inputs"] == {
+        "seed": 3,
+        "manifest": {"path": str(file), "sha256": digest},
+    }
+    assert made["versions"]["numpy"] == np.__version__
+
+
+def test_config_text_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_dir, "config_text", lambda: "SEED = 1\n")
+    run_dir.RunDir(tmp_path, {})
+    assert (tmp_path / "config.gin").read_text() == "SEED = 1\n"

@@ -1,0 +1,259 @@
+"""Refuses model files that would be slow, silently float, or would not load.
+
+Every finding names the tensor or operator, so that it can be acted on.
+"""
+
+import collections
+import dataclasses
+import os
+
+import numpy as np
+
+from autox3d_edge import flatbuffer, interpreters
+from autox3d_edge import manifest as manifest_lib
+
+FORBIDDEN = ("CONV_3D", "CONV_3D_TRANSPOSE")
+MAX_DIMENSIONS = 4
+_FLOATS = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
+
+# Newest version of each operator that a runtime knows, from its registration
+# of builtin operators (tensorflow/lite/core/kernels/register.cc).
+RUNTIMES: dict[str, dict[str, int]] = {
+    "tflite-runtime 2.14": {
+        "ADD": 5,
+        "AVERAGE_POOL_2D": 3,
+        "BATCH_MATMUL": 4,
+        "CONCATENATION": 3,
+        "CONV_2D": 7,
+        "DEPTHWISE_CONV_2D": 7,
+        "DEQUANTIZE": 5,
+        "EXPAND_DIMS": 1,
+        "FULLY_CONNECTED": 10,
+        "HARD_SWISH": 1,
+        "LOGISTIC": 3,
+        "MAXIMUM": 4,
+        "MEAN": 3,
+        "MINIMUM": 4,
+        "MUL": 7,
+        "PAD": 4,
+        "PADV2": 4,
+        "QUANTIZE": 3,
+        "RELU": 3,
+        "RELU6": 3,
+        "RESHAPE": 1,
+        "SLICE": 5,
+        "SOFTMAX": 3,
+        "SPLIT": 4,
+        "SQUEEZE": 2,
+        "STRIDED_SLICE": 6,
+        "SUB": 5,
+        "SUM": 2,
+        "TRANSPOSE": 6,
+    },
+}
+DEFAULT_RUNTIME = "tflite-runtime 2.14"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One reason to refuse a model.
+
+    Attributes:
+        rule: Short name of the rule.
+        where: Tensor or operator.
+        message: What is wrong with it.
+    """
+
+    rule: str
+    where: str
+    message: str
+
+    def __str__(self):
+        return f"{self.rule}: {self.where}: {self.message}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What the audit saw.
+
+    Attributes:
+        findings: Reasons to refuse; empty if there are none.
+        operators: How often each operator occurs.
+        versions: Version of each operator.
+        loaded_in: Runtimes in which it was loaded and run.
+    """
+
+    findings: tuple[Finding, ...]
+    operators: dict[str, int]
+    versions: dict[str, int]
+    loaded_in: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is nothing to complain about."""
+        return not self.findings
+
+    def check(self) -> None:
+        """Raises ValueError with the findings, if any."""
+        if self.findings:
+            shown = "; ".join(map(str, self.findings[:5]))
+            raise ValueError(
+                f"The model fails its audit with {len(self.findings)} "
+                f"findings: {shown}."
+            )
+
+    def to_dict(self):
+        """Returns JSON types."""
+        return {
+            "passed": self.passed,
+            "findings": [str(finding) for finding in self.findings],
+            "operators": self.operators,
+            "versions": self.versions,
+            "loaded_in": list(self.loaded_in),
+        }
+
+
+def audit_file(
+    path: str | os.PathLike, runtime: str = DEFAULT_RUNTIME
+) -> Audit:
+    """Audits an exported file by the precision its manifest states."""
+    model, manifest = manifest_lib.read_model(path)
+    return audit_model(model, manifest.precision, runtime)
+
+
+def audit_model(
+    model: bytes, precision: str = "int8", runtime: str = DEFAULT_RUNTIME
+) -> Audit:
+    """Looks for everything that makes a model unfit for the device.
+
+    Args:
+        model: The flatbuffer.
+        precision: What it claims to be; "int8" may hold no float tensor.
+        runtime: The oldest runtime that must load it, a key of `RUNTIMES`.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(
+            f"`runtime` must be one of {', '.join(RUNTIMES)}. "
+            f"Received: runtime={runtime!r}."
+        )
+    graph = flatbuffer.read_graph(model)
+    findings = [
+        *_operator_findings(graph),
+        *_version_findings(graph, runtime),
+        *_dimension_findings(graph),
+    ]
+    if precision == "int8":
+        findings += [*_float_findings(graph), *_border_findings(graph)]
+    loaded_in = []
+    if not findings:  # An interpreter may crash on what is forbidden.
+        for name in interpreters.available():
+            problem = _run_problem(model, name)
+            if problem:
+                findings.append(problem)
+            else:
+                loaded_in.append(f"{name} {interpreters.version(name)}")
+    return Audit(
+        findings=tuple(findings),
+        operators=dict(collections.Counter(op.code for op in graph.operators)),
+        versions={op.code: op.version for op in graph.operators},
+        loaded_in=tuple(loaded_in),
+    )
+
+
+def _output_name(graph, operator) -> str:
+    return graph.tensors[operator.outputs[0]].name
+
+
+def _operator_findings(graph):
+    if graph.subgraphs != 1:
+        yield Finding(
+            rule="control-flow",
+            where="graph",
+            message=f"has {graph.subgraphs} subgraphs, must have 1",
+        )
+    for operator in graph.operators:
+        where = _output_name(graph, operator)
+        if operator.custom:
+            kind = "Flex" if operator.code.startswith("Flex") else "custom"
+            yield Finding(
+                rule="builtin-only",
+                where=where,
+                message=f"is made by the {kind} operator {operator.code}",
+            )
+        elif operator.code in FORBIDDEN:
+            yield Finding(
+                rule="no-3d",
+                where=where,
+                message=f"is made by {operator.code}, which has no int8 form",
+            )
+
+
+def _version_findings(graph, runtime):
+    newest = RUNTIMES[runtime]
+    for operator in graph.operators:
+        if operator.custom or operator.code in FORBIDDEN:
+            continue  # Reported already.
+        known = newest.get(operator.code, 0)
+        if operator.version > known:
+            yield Finding(
+                rule="op-version",
+                where=_output_name(graph, operator),
+                message=f"needs {operator.code} version {operator.version}; "
+                f"{runtime} has up to {known}",
+            )
+
+
+def _dimension_findings(graph):
+    for tensor in graph.tensors:
+        if len(tensor.shape) > MAX_DIMENSIONS:
+            yield Finding(
+                rule="4-d",
+                where=tensor.name,
+                message=f"has shape {tensor.shape}",
+            )
+
+
+def _float_findings(graph):
+    for tensor in graph.tensors:
+        if tensor.dtype in _FLOATS:
+            yield Finding(
+                rule="no-float",
+                where=tensor.name,
+                message=f"is {tensor.dtype} in an int8 model",
+            )
+
+
+def _border_findings(graph):
+    for what, numbers, scale in (
+        ("input", graph.inputs, 1.0),
+        ("output", graph.outputs, 1 / 256),
+    ):
+        for number in numbers:
+            tensor = graph.tensors[number]
+            found = (tensor.dtype, tensor.scale, tensor.zero_point)
+            if found != ("UINT8", (scale,), (0,)):
+                yield Finding(
+                    rule="border",
+                    where=tensor.name,
+                    message=f"is the {what} and must be UINT8 of scale {scale}"
+                    f" and zero point 0, but is {tensor.dtype} of scale "
+                    f"{tensor.scale} and zero point {tensor.zero_point}",
+                )
+
+
+def _run_problem(model, name):
+    """Returns a finding if a runtime cannot run the model, else None."""
+    try:
+        run = interpreters.ClipRunner(model, runtime=name)
+        clip = np.zeros(run.clip_shape, np.uint8)
+        scores = run(clip)
+    except (RuntimeError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()
+        return Finding(
+            rule="runs",
+            where=name,
+            message=reason[0] if reason else type(error).__name__,
+        )
+    if not np.isfinite(scores).all():
+        return Finding(rule="runs", where=name, message="scores are not finite")
+    return None

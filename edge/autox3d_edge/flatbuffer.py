@@ -1,0 +1,139 @@
+"""Reads the graph inside a .tflite: operators, tensors, types, versions."""
+
+import dataclasses
+import functools
+import importlib
+
+_SCHEMAS = (
+    "ai_edge_litert.schema_py_generated",
+    "tensorflow.lite.python.schema_py_generated",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """One tensor of the graph.
+
+    Attributes:
+        index: Its number in the graph.
+        name: As the converter called it.
+        shape, dtype: Of its values; dtype in upper case ("INT8").
+        scale, zero_point: Of its quantization, one entry per channel.
+        constant: Whether its values are in the file.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    constant: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OperatorInfo:
+    """One operator of the graph.
+
+    Attributes:
+        code: "CONV_2D", ...; the custom name if it is a custom one.
+        version: Of the operator.
+        custom: Whether it is not builtin.
+        inputs, outputs: Numbers of tensors; absent inputs are left out.
+    """
+
+    code: str
+    version: int
+    custom: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Graph:
+    """The graph of a .tflite file.
+
+    Attributes:
+        tensors: By number.
+        operators: In the order they run.
+        inputs, outputs: Numbers of the tensors at the border.
+        subgraphs: How many graphs the file holds.
+    """
+
+    tensors: tuple[TensorInfo, ...]
+    operators: tuple[OperatorInfo, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    subgraphs: int
+
+
+def schema():
+    """Returns the module of the flatbuffer schema."""
+    for name in _SCHEMAS:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError("Reading .tflite graphs needs ai-edge-litert.")
+
+
+def read_graph(model: bytes) -> Graph:
+    """Returns the main graph of a flatbuffer."""
+    tables = schema()
+    content = tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+    graph = content.subgraphs[0]
+    return Graph(
+        tensors=tuple(
+            _tensor(index, tensor, content)
+            for index, tensor in enumerate(graph.tensors)
+        ),
+        operators=tuple(
+            _operator(operator, content) for operator in graph.operators
+        ),
+        inputs=tuple(int(i) for i in graph.inputs),
+        outputs=tuple(int(i) for i in graph.outputs),
+        subgraphs=len(content.subgraphs),
+    )
+
+
+def _tensor(index, tensor, content) -> TensorInfo:
+    quantization = tensor.quantization
+    scale = getattr(quantization, "scale", None)
+    zero_point = getattr(quantization, "zeroPoint", None)
+    data = content.buffers[tensor.buffer].data
+    return TensorInfo(
+        index=index,
+        name=(tensor.name or b"").decode("utf-8", "replace"),
+        shape=tuple(int(i) for i in tensor.shape)
+        if tensor.shape is not None
+        else (),
+        dtype=_names("TensorType")[tensor.type],
+        scale=tuple(map(float, scale)) if scale is not None else (),
+        zero_point=tuple(map(int, zero_point))
+        if zero_point is not None
+        else (),
+        constant=data is not None and len(data) > 0,
+    )
+
+
+def _operator(operator, content) -> OperatorInfo:
+    code = content.operatorCodes[operator.opcodeIndex]
+    # Codes below 127 of old files stand in the deprecated field only.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _names("BuiltinOperator")[number]
+    custom = name == "CUSTOM"
+    if custom and code.customCode:
+        name = code.customCode.decode("utf-8", "replace")
+    return OperatorInfo(
+        code=name,
+        version=code.version,
+        custom=custom,
+        inputs=tuple(int(i) for i in operator.inputs if i >= 0),
+        outputs=tuple(int(i) for i in operator.outputs),
+    )
+
+
+@functools.cache
+def _names(enumeration: str) -> dict[int, str]:
+    values = vars(getattr(schema(), enumeration))
+    return {v: k for k, v in values.items() if isinstance(v, int)}

@@ -1,0 +1,124 @@
+"""The TFLite interpreters of this machine, behind one small class.
+
+Needs numpy and one of: ai-edge-litert, tflite-runtime, tensorflow.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+
+# Fastest first. (name, module with `Interpreter`, its distribution)
+KNOWN = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite-runtime", "tflite_runtime.interpreter", "tflite-runtime"),
+    ("tf.lite", "tensorflow.lite.python.interpreter", "tensorflow"),
+)
+
+
+def available() -> list[str]:
+    """Returns the names of the interpreters that are installed."""
+    return [
+        name
+        for name, module, _ in KNOWN
+        if importlib.util.find_spec(module.split(".")[0]) is not None
+    ]
+
+
+def load_class(name: str | None = None) -> Callable:
+    """Returns the `Interpreter` class of the named runtime, or the first.
+
+    Raises:
+        ValueError: The runtime is unknown.
+        ImportError: It, or any, is not installed.
+    """
+    modules = {known: module for known, module, _ in KNOWN}
+    if name is not None and name not in modules:
+        raise ValueError(
+            f"`name` must be one of {', '.join(modules)}. "
+            f"Received: name={name!r}."
+        )
+    for known in [name] if name else available():
+        try:
+            return importlib.import_module(modules[known]).Interpreter
+        except ImportError:
+            if name:
+                raise
+    raise ImportError(
+        "No TFLite interpreter is installed: pip install ai-edge-litert"
+    )
+
+
+def version(name: str) -> str:
+    """Returns the version of an installed runtime."""
+    distributions = {known: package for known, _, package in KNOWN}
+    return importlib.metadata.version(distributions[name])
+
+
+class ClipRunner:
+    """One clip in, one vector of scores out, whatever the file's types.
+
+    Args:
+        model: The flatbuffer, already checked.
+        num_threads: Threads of the interpreter.
+        runtime: A name of `KNOWN`; the first that is installed by default.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        num_threads: int = 1,
+        runtime: str | None = None,
+    ):
+        if not isinstance(num_threads, int) or num_threads < 1:
+            raise ValueError(
+                "`num_threads` must be a positive integer. "
+                f"Received: num_threads={num_threads!r}."
+            )
+        self._interpreter = load_class(runtime)(
+            model_content=model, num_threads=num_threads
+        )
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """`(frames, height, width, 3)` of the clip."""
+        return tuple(int(size) for size in self._input["shape"])
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the scores."""
+        return int(self._output["shape"][-1])
+
+    def set_clip(self, clip: np.ndarray) -> None:
+        """Copies a uint8 clip into the input tensor."""
+        if clip.dtype != np.uint8 or clip.shape != self.clip_shape:
+            raise ValueError(
+                f"`clip` must be uint8 {self.clip_shape}. "
+                f"Received: {clip.dtype} {clip.shape}."
+            )
+        self._interpreter.set_tensor(
+            self._input["index"], clip.astype(self._input["dtype"])
+        )
+
+    def invoke(self) -> None:
+        """Runs the network on the clip that was set."""
+        self._interpreter.invoke()
+
+    def scores(self) -> np.ndarray:
+        """Returns the float32 scores `(classes,)` of the last run."""
+        values = self._interpreter.get_tensor(self._output["index"])[0]
+        scale, zero_point = self._output["quantization"]
+        if scale:
+            values = (values.astype(np.float32) - zero_point) * scale
+        return values.astype(np.float32)
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        """Returns the float32 scores of a uint8 clip."""
+        self.set_clip(clip)
+        self.invoke()
+        return self.scores()

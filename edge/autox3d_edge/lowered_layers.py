@@ -1,0 +1,134 @@
+"""Small tf_keras layers of the lowered graph: frames are the batch.
+
+Everything here works on tensors of at most 4 dimensions with a fixed number
+of frames, and turns into one or two builtin TFLite operations.
+"""
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class FixedReshape(tf_keras.layers.Layer):
+    """Reshapes to a fixed shape, the batch axis included.
+
+    Args:
+        shape: The whole new shape.
+        **kwargs: Base layer arguments, such as `name`.
+    """
+
+    def __init__(self, shape, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+
+    def call(self, frames):
+        return tf.reshape(frames, self.shape)
+
+    def get_config(self):
+        return {**super().get_config(), "shape": self.shape}
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class PadFrames(tf_keras.layers.Layer):
+    """Pads frames, rows and columns with one value.
+
+    Args:
+        paddings: `((before, after), ...)` for frames, rows and columns.
+        value: What to pad with.
+        **kwargs: Base layer arguments, such as `name`.
+    """
+
+    def __init__(self, paddings, value=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.paddings = tuple(tuple(pair) for pair in paddings)
+        self.value = float(value)
+
+    def call(self, frames):  # (T, H, W, C)
+        paddings = (*self.paddings, (0, 0))
+        return tf.pad(frames, paddings, constant_values=self.value)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "paddings": self.paddings,
+            "value": self.value,
+        }
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class SliceFrames(tf_keras.layers.Layer):
+    """Takes `count` frames from `start` on.
+
+    Args:
+        start, count: Which frames of the batch axis.
+        **kwargs: Base layer arguments, such as `name`.
+    """
+
+    def __init__(self, start, count, **kwargs):
+        super().__init__(**kwargs)
+        self.start, self.count = start, count
+
+    def call(self, frames):  # (T, H, W, C)
+        return frames[self.start : self.start + self.count]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "start": self.start,
+            "count": self.count,
+        }
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class ClipMean(tf_keras.layers.Layer):
+    """Mean over all frames, rows and columns: (T, H, W, C) -> (1, 1, 1, C).
+
+    One reduction over the flattened clip, so that int8 rounds once.
+    """
+
+    def call(self, frames):
+        time, height, width, channels = frames.shape
+        flat = tf.reshape(frames, (1, time * height, width, channels))
+        return tf.reduce_mean(flat, (1, 2), keepdims=True)
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class CumulativeMean(tf_keras.layers.Layer):
+    """Mean over space and all frames so far: (T, H, W, C) -> (T, 1, 1, C).
+
+    The mean over time is a product with a lower triangular matrix, applied
+    as a 1x1 convolution whose channels are the frames.
+    """
+
+    def call(self, frames):
+        time, _, _, channels = frames.shape
+        means = tf.reduce_mean(frames, (1, 2), keepdims=True)  # (T, 1, 1, C)
+        rows = tf.transpose(means, (3, 1, 2, 0))  # (C, 1, 1, T)
+        weights = np.tril(np.ones((time, time), np.float32))
+        weights /= np.arange(1, time + 1, dtype=np.float32)[:, None]
+        kernel = tf.constant(weights.T[None, None])  # (1, 1, past, present)
+        mixed = tf.nn.conv2d(rows, kernel, 1, "VALID")
+        return tf.reshape(
+            tf.transpose(mixed, (3, 1, 2, 0)), (time, 1, 1, channels)
+        )
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class HardSwish(tf_keras.layers.Layer):
+    """x * relu6(x + 3) / 6, which TFLite fuses into HARD_SWISH."""
+
+    def call(self, frames):
+        return frames * tf.nn.relu6(frames + 3.0) * (1.0 / 6.0)
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class ScaleChannels(tf_keras.layers.Layer):
+    """Multiplies frames by a gate that is broadcast over space, or all.
+
+    tf_keras' own Multiply refuses inputs of unlike batch sizes.
+    """
+
+    def call(self, inputs):  # [(T, H, W, C), (1 or T, 1, 1, C)]
+        frames, gate = inputs
+        return frames * gate

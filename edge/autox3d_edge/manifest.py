@@ -1,0 +1,196 @@
+"""What a .tflite says about itself: a zip appended behind the flatbuffer.
+
+TFLite ignores bytes behind the flatbuffer, and the standard library's zipfile
+finds an archive at the end of any file. It holds `manifest.json` and
+`labels.txt`, so `unzip -p model.tflite labels.txt` works too. Standard
+library only.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FORMAT = "autox3d_edge"
+SCHEMA_VERSION = 1
+MAX_BYTES = 20_000
+_MANIFEST, _LABELS = "manifest.json", "labels.txt"
+_IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a video becomes the clip that the network takes.
+
+    Attributes:
+        clip_frames: Frames of a clip.
+        sampling: "segment" (one frame of each equal segment of the video) or
+            "dense" (frames `stride` apart).
+        stride: Frames of the video per frame of the clip, if dense.
+        short_side: Frames are scaled so that the shorter side has this length.
+        crop_size: Side of the square cut out of the centre.
+        fps: Frame rate of the training videos, 0.0 if it varied.
+    """
+
+    clip_frames: int
+    sampling: str = "segment"
+    stride: int = 1
+    short_side: int
+    crop_size: int
+    fps: float = 0.0
+
+    def __post_init__(self):
+        if self.sampling not in ("segment", "dense"):
+            raise ValueError(
+                "`sampling` must be 'segment' or 'dense'. "
+                f"Received: sampling={self.sampling!r}."
+            )
+        for name in ("clip_frames", "stride", "short_side", "crop_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"`{name}` must be a positive integer. "
+                    f"Received: {name}={value!r}."
+                )
+        if self.crop_size > self.short_side:
+            raise ValueError(
+                "`crop_size` must be at most `short_side`. Received: "
+                f"crop_size={self.crop_size}, short_side={self.short_side}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelManifest:
+    """All that a device or a person needs to know about a model file.
+
+    Attributes:
+        labels: Name of each class, in the order of the scores.
+        preprocessing: How a video becomes a clip.
+        precision: "fp32", "int8", ...
+        arch: The ArchSpec as JSON types, with its fingerprint.
+        provenance: Run, seed, versions, hashes of inputs.
+        accuracy: Numbers with their protocol.
+    """
+
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: str
+    arch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    accuracy: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def pack(model: bytes, manifest: ModelManifest) -> bytes:
+    """Returns the flatbuffer with its manifest behind it.
+
+    Raises:
+        ValueError: The manifest takes more than `MAX_BYTES`.
+    """
+    record = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "model_bytes": len(model),
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+        **dataclasses.asdict(manifest),
+    }
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in (
+            (_MANIFEST, json.dumps(record, separators=(",", ":"))),
+            (_LABELS, "".join(f"{label}\n" for label in manifest.labels)),
+        ):
+            archive.writestr(
+                zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED
+            )
+    extra = content.getvalue()
+    if len(extra) > MAX_BYTES:
+        raise ValueError(
+            f"`manifest` must take at most {MAX_BYTES} bytes compressed. "
+            f"Received: {len(extra)} bytes. Shorten `provenance`."
+        )
+    # Zip offsets count from the start of the archive; readers allow for what
+    # stands before it.
+    return model + extra
+
+
+def read_manifest(path: str | os.PathLike) -> ModelManifest:
+    """Returns the manifest of a model file, after checking the whole file."""
+    return read_model(path)[1]
+
+
+def read_model(path: str | os.PathLike) -> tuple[bytes, ModelManifest]:
+    """Returns the flatbuffer and the manifest of a file of ours.
+
+    Everything is checked before any interpreter sees the bytes.
+
+    Raises:
+        ValueError: The file is missing, cut short, changed, or not ours.
+    """
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"Cannot read {path}: {error.strerror}.") from error
+    if data[4:8] != _IDENTIFIER:
+        raise ValueError(f"{path} is not a .tflite file ({len(data)} bytes).")
+    record = _read_record(data, path)
+    size = record["model_bytes"]
+    digest = hashlib.sha256(data[:size]).hexdigest()
+    if digest != record["model_sha256"]:
+        raise ValueError(
+            f"{path} is damaged: its model was changed after export. Expected: "
+            f"sha256={record['model_sha256'][:12]}. Received: {digest[:12]}."
+        )
+    return data[:size], _to_manifest(record, path)
+
+
+def _read_record(data: bytes, path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            record = json.loads(archive.read(_MANIFEST))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} has no readable manifest: it was cut short, damaged, or "
+            f"not exported by {FORMAT} ({error})."
+        ) from error
+    except Exception as error:  # zlib.error, NotImplementedError, struct.error
+        raise ValueError(
+            f"{path} is damaged: its manifest cannot be unpacked ({error})."
+        ) from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path} was not exported by {FORMAT}.")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"Cannot read the manifest of {path}. Expected: schema_version="
+            f"{SCHEMA_VERSION}. Received: {record.get('schema_version')!r}."
+        )
+    return record
+
+
+def _to_manifest(record: Mapping[str, Any], path) -> ModelManifest:
+    names = [field.name for field in dataclasses.fields(ModelManifest)]
+    try:
+        values = {name: record[name] for name in names}
+        values["labels"] = tuple(values["labels"])
+        values["preprocessing"] = Preprocessing(**values["preprocessing"])
+        return ModelManifest(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The manifest of {path} is incomplete: {error}."
+        ) from error
+
+
+def check_labels(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
+    """Returns labels as a tuple. Raises ValueError unless one per class."""
+    labels = tuple(str(label) for label in labels)
+    if len(labels) != num_classes:
+        raise ValueError(
+            f"`labels` must name the {num_classes} classes of the model. "
+            f"Received: {len(labels)} labels."
+        )
+    return labels

@@ -1,0 +1,147 @@
+"""Lowered tf_keras graph -> .tflite bytes in one of several precisions.
+
+int8 files take and return uint8 (LiteRT.js accepts no int8 at the border) and
+are int8 inside. The scale of the input is exactly 1 and its zero point 0, so
+that a frame as decoded is the tensor the network wants.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
+_INTEGER = ("int8", "int16x8")
+
+
+def convert(
+    model: tf_keras.Model,
+    precision: str = "int8",
+    calibration: Sequence[np.ndarray] | None = None,
+) -> bytes:
+    """Returns the .tflite flatbuffer of a lowered model.
+
+    Args:
+        model: From `lowering.lower`.
+        precision: One of `PRECISIONS`. "dynamic" has int8 weights and float
+            activations, "int16x8" int8 weights and int16 activations.
+        calibration: uint8 clips `(T, H, W, 3)` as the device will see them;
+            needed by the integer precisions.
+
+    Raises:
+        ValueError: Unknown precision, or calibration clips that are missing,
+            of another shape or dtype, or constant.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of {', '.join(PRECISIONS)}. "
+            f"Received: precision={precision!r}."
+        )
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if precision in _INTEGER:
+        clips = check_calibration(calibration, model.input_shape)
+        converter.representative_dataset = _representative(clips)
+    _SETTINGS[precision](converter)
+    with _quiet():
+        return converter.convert()
+
+
+def check_calibration(
+    calibration: Sequence[np.ndarray] | None, clip_shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Returns calibration clips that between them hold 0 and 255.
+
+    Two pixels of the first clip are set to black and white if needed: the
+    range of the input, and so its scale, must not depend on the clips.
+
+    Raises:
+        ValueError: There are none, or one is of another shape or dtype, or
+            all frames of all clips are the same picture.
+    """
+    if calibration is None or not len(calibration):
+        raise ValueError(
+            "`calibration` must hold uint8 clips for int8. Received: none. "
+            "Draw some from the training data: "
+            "autox3d_tf.data.calibration_clips."
+        )
+    clips = [np.asarray(clip) for clip in calibration]
+    for index, clip in enumerate(clips):
+        if clip.dtype != np.uint8 or clip.shape != tuple(clip_shape):
+            raise ValueError(
+                f"`calibration` clips must be uint8 {tuple(clip_shape)}. "
+                f"Received: clip {index} is {clip.dtype} {clip.shape}."
+            )
+    first = clips[0][0]
+    if all((clip == first).all() for clip in clips):
+        raise ValueError(
+            "`calibration` must show what the device will see. Received: "
+            f"{len(clips)} clips in which every frame is the same picture."
+        )
+    clips[0] = clips[0].copy()
+    clips[0][0, 0, 0], clips[0][0, -1, -1] = 0, 255
+    return clips
+
+
+def _representative(clips: Iterable[np.ndarray]) -> Callable:
+    def samples():
+        for clip in clips:
+            yield [clip.astype(np.float32)]
+
+    return samples
+
+
+def _set_float16(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+
+
+def _set_dynamic(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+def _set_int8(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.uint8
+
+
+def _set_int16x8(converter):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    ]
+
+
+_SETTINGS = {
+    "fp32": lambda converter: None,
+    "fp16": _set_float16,
+    "dynamic": _set_dynamic,
+    "int8": _set_int8,
+    "int16x8": _set_int16x8,
+}
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps what the converter's C++ writes to stderr out of the way.
+
+    If conversion fails, all of it is shown.
+    """
+    with tempfile.TemporaryFile() as captured:
+        saved = os.dup(2)
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            captured.seek(0)
+            os.write(2, captured.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,126 @@
+"""End to end: weights -> int8 file that passes its audit and is right."""
+
+import json
+
+import numpy as np
+import pytest
+
+from autox3d_edge import Preprocessing, export, interpreters, quantize
+from autox3d_edge import manifest as manifest_lib
+from tests.edge import networks, reference
+
+
+def test_int8_file_says_what_the_definition_says(exported):
+    model, _ = manifest_lib.read_model(exported.path)
+    run = interpreters.ClipRunner(model)
+    for clip in exported.clips[8:]:
+        expected = reference.probabilities(
+            exported.arch, exported.weights, clip
+        )
+        # Random weights are harsher than trained ones; a wrong lowering is
+        # off by more than 0.5 on most of these clips.
+        np.testing.assert_allclose(run(clip), expected, atol=0.12)
+
+
+def test_report_stands_beside_the_file(exported):
+    stored = json.loads(
+        exported.path.with_name("small.tflite.report.json").read_text()
+    )
+    assert stored == exported.report
+    assert stored["audit"]["passed"] and not stored["audit"]["findings"]
+    assert stored["bytes"] == exported.path.stat().st_size
+    assert stored["parity"]["tflite"]["top1_agreement"] >= 0.75
+    assert stored["parity"]["clips"] == 8
+    assert stored["manifest_bytes"] < manifest_lib.MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    "precision, tolerance", [("fp32", 1e-5), ("fp16", 5e-3), ("dynamic", 0.1)]
+)
+def test_float_precisions(tmp_path, exported, precision, tolerance):
+    path = tmp_path / "model.tflite"
+    report = export.export_model(
+        exported.weights,
+        exported.arch,
+        path,
+        precision=precision,
+        parity_clips=exported.clips[:4],
+    )
+    assert report["audit"]["passed"]
+    assert report["parity"]["tflite"]["max_error"] <= tolerance
+
+
+def test_causal_network_is_int8_too(tmp_path):
+    arch = networks.small_arch(causal=True, clip_size=(4, 16, 16))
+    weights = networks.random_weights(arch)
+    clips = reference.random_clips(6, arch.clip_size)
+    path = tmp_path / "causal.tflite"
+    report = export.export_model(weights, arch, path, calibration=clips)
+    assert report["audit"]["passed"]
+    assert report["parity"]["tflite"]["max_error"] < 0.15
+
+
+def test_a_failed_audit_leaves_no_model(tmp_path, exported, monkeypatch):
+    monkeypatch.setitem(
+        export.audit.RUNTIMES, "stone age", {"CONV_2D": 1, "ADD": 1}
+    )
+    path = tmp_path / "model.tflite"
+    with pytest.raises(ValueError, match="needs .* version .*; stone age has"):
+        export.export_model(
+            exported.weights,
+            exported.arch,
+            path,
+            calibration=exported.clips[:2],
+            runtime="stone age",
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite.report.json"]
+
+
+def test_preprocessing_must_make_the_clip(tmp_path, exported):
+    other = Preprocessing(clip_frames=9, short_side=24, crop_size=24)
+    with pytest.raises(ValueError, match=r"makes \(9, 24, 24\)"):
+        export.export_model(
+            exported.weights,
+            exported.arch,
+            tmp_path / "model.tflite",
+            calibration=exported.clips,
+            preprocessing=other,
+        )
+
+
+def test_labels_must_fit(tmp_path, exported):
+    with pytest.raises(ValueError, match="7 classes .* Received: 2 labels"):
+        export.export_model(
+            exported.weights,
+            exported.arch,
+            tmp_path / "model.tflite",
+            labels=["a", "b"],
+        )
+
+
+def test_calibration_is_checked():
+    shape = (4, 24, 24, 3)
+    clips = reference.random_clips(2, shape[:3])
+    check = quantize.check_calibration
+    with pytest.raises(ValueError, match="must hold uint8 clips"):
+        check(None, shape)
+    with pytest.raises(ValueError, match="clip 0 is float32"):
+        check(clips.astype(np.float32), shape)
+    with pytest.raises(ValueError, match=r"clip 0 is uint8 \(3, 24, 24, 3\)"):
+        check(clips[:, :3], shape)
+    with pytest.raises(ValueError, match="2 clips in which every frame"):
+        check(np.full((2, *shape), 7, np.uint8), shape)
+
+
+def test_calibration_always_spans_the_range():
+    grey = np.full((2, 4, 24, 24, 3), 100, np.uint8)
+    grey[1, 2] = 120
+    clips = quantize.check_calibration(grey, (4, 24, 24, 3))
+    assert min(c.min() for c in clips) == 0
+    assert max(c.max() for c in clips) == 255
+    assert grey.min() == 100  # the caller's clips are left alone
+
+
+def test_unknown_precision_lists_the_known(exported):
+    with pytest.raises(ValueError, match="fp32, fp16, .*'int4'"):
+        quantize.convert(exported.lowered, "int4")

@@ -1,0 +1,88 @@
+"""The lowered graph computes what the 3-D network computes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autox3d_edge import lowering
+from autox3d_tf import space
+from tests.edge import networks, reference
+
+
+def check_equal(arch, options=None):
+    values = networks.random_weights(arch)
+    model = lowering.lower(
+        arch, values, options or lowering.LoweringOptions(softmax=False)
+    )
+    for clip in reference.random_clips(2, arch.clip_size):
+        lowered = model(clip.astype(np.float32)).numpy()
+        assert lowered.shape == (1, networks.CLASSES)
+        expected = reference.logits(arch, values, clip)
+        np.testing.assert_allclose(lowered[0], expected, atol=2e-5, rtol=2e-5)
+    return model
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("block_type", space.BLOCK_TYPES)
+def test_every_block_type_equals_the_definition(block_type, causal):
+    check_equal(networks.small_arch(block_type=block_type, causal=causal))
+
+
+@pytest.mark.parametrize("activation", space.ACTIVATIONS)
+@pytest.mark.parametrize("attention", space.ATTENTIONS)
+def test_every_activation_and_attention(activation, attention):
+    check_equal(networks.small_arch(activation=activation, attention=attention))
+
+
+def test_odd_sizes_and_fewer_frames_than_taps():
+    # 2 frames under 5 taps: the outermost taps see padding only.
+    check_equal(networks.small_arch(block_type="5x3x3", clip_size=(2, 15, 17)))
+
+
+def test_unfolded_norms_compute_the_same():
+    options = lowering.LoweringOptions(fold_norms=False, softmax=False)
+    model = check_equal(networks.small_arch(), options)
+    norms = [layer for layer in model.layers if layer.name.endswith("_norm")]
+    # Stem, head, and per block expand, depthwise, project; the first and the
+    # last block also have a shortcut only if they project: the last one does.
+    assert len(norms) == 2 + 3 * 3 + 1
+
+
+def test_no_tensor_has_more_than_four_dimensions():
+    model = lowering.lower(
+        networks.small_arch(), networks.random_weights(networks.small_arch())
+    )
+    for layer in model.layers:
+        assert len(layer.output.shape) <= 4, layer.name
+
+
+def test_softmax_is_the_default():
+    arch = networks.small_arch()
+    values = networks.random_weights(arch)
+    clip = reference.random_clips(1, arch.clip_size)[0]
+    scores = lowering.lower(arch, values)(clip.astype(np.float32)).numpy()[0]
+    np.testing.assert_allclose(
+        scores, reference.probabilities(arch, values, clip), atol=1e-5
+    )
+
+
+def test_weights_that_do_not_fit_are_named():
+    arch = networks.small_arch()
+    values = networks.random_weights(arch)
+
+    def lower(**changed):
+        return lowering.lower(arch, {**values, **changed})
+
+    with pytest.raises(ValueError, match="'head/conv_kernel' must have shape"):
+        lower(**{"head/conv_kernel": np.zeros((3, 3))})
+    broken = values["stem/norm_beta"].copy()
+    broken[:2] = np.nan, np.inf
+    with pytest.raises(ValueError, match="'stem/norm_beta' with 2 NaN"):
+        lower(**{"stem/norm_beta": broken})
+    with pytest.raises(ValueError, match="1 not of this network.*'other'"):
+        lower(other=np.zeros(3))
+    with pytest.raises(ValueError, match="missing, first"):
+        lowering.lower(
+            dataclasses.replace(arch, stages=arch.stages * 2), values
+        )

@@ -1,0 +1,121 @@
+"""A model file knows itself, and a damaged one is refused in a line."""
+
+import zipfile
+
+import pytest
+
+from autox3d_edge import Preprocessing
+from autox3d_edge import manifest as manifest_lib
+from tests.edge import networks
+
+
+def test_round_trip(exported):
+    model, manifest = manifest_lib.read_model(exported.path)
+    assert exported.path.read_bytes().startswith(model)
+    assert manifest.labels == tuple(
+        f"gesture {i}" for i in range(networks.CLASSES)
+    )
+    assert manifest.preprocessing == Preprocessing(
+        clip_frames=4, short_side=24, crop_size=24
+    )
+    assert manifest.arch["fingerprint"] == exported.arch.fingerprint
+    assert manifest.provenance["run"] == "test"
+    assert manifest.accuracy == {"top1": 0.5, "protocol": "1 view"}
+    assert manifest.precision == "int8"
+
+
+def test_the_arch_inside_rebuilds_the_network(exported):
+    data = dict(manifest_lib.read_manifest(exported.path).arch)
+    del data["fingerprint"]
+    assert type(exported.arch).from_dict(data) == exported.arch
+
+
+def test_any_unzip_reads_the_labels(exported):
+    with zipfile.ZipFile(exported.path) as archive:
+        lines = archive.read("labels.txt").decode().splitlines()
+    assert lines[3] == "gesture 3"
+
+
+def test_the_same_content_gives_the_same_bytes():
+    manifest = manifest_lib.ModelManifest(
+        labels=("a",),
+        preprocessing=Preprocessing(clip_frames=4, short_side=8, crop_size=8),
+        precision="int8",
+    )
+    model = b"\x00\x00\x00\x00TFL3" + bytes(100)
+    assert manifest_lib.pack(model, manifest) == manifest_lib.pack(
+        model, manifest
+    )
+
+
+def test_flipped_bytes_are_refused(tmp_path, exported):
+    data = exported.path.read_bytes()
+    model, _ = manifest_lib.read_model(exported.path)
+    damaged = tmp_path / "damaged.tflite"
+    for position in range(8, len(model), len(model) // 7):
+        flipped = bytearray(data)
+        flipped[position] ^= 0x10
+        damaged.write_bytes(flipped)
+        with pytest.raises(ValueError, match="is damaged: its model") as info:
+            manifest_lib.read_model(damaged)
+        assert "\n" not in str(info.value)
+
+
+def test_a_manifest_with_flipped_bytes_is_refused_or_unchanged(
+    tmp_path, exported
+):
+    # Some bytes of a zip mean nothing (dates); all others are noticed.
+    data = exported.path.read_bytes()
+    model, manifest = manifest_lib.read_model(exported.path)
+    damaged = tmp_path / "damaged.tflite"
+    refused = 0
+    for position in range(len(model), len(data), 3):
+        flipped = bytearray(data)
+        flipped[position] ^= 0x55
+        damaged.write_bytes(flipped)
+        try:
+            assert manifest_lib.read_model(damaged) == (model, manifest)
+        except ValueError:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
+def test_a_file_cut_short_is_refused(tmp_path, exported, share):
+    data = exported.path.read_bytes()
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ValueError, match="not a .tflite file|cut short"):
+        manifest_lib.read_model(cut)
+
+
+def test_foreign_files_are_refused(tmp_path, exported):
+    model, _ = manifest_lib.read_model(exported.path)
+    foreign = tmp_path / "foreign.tflite"
+    foreign.write_bytes(model)
+    with pytest.raises(ValueError, match="not exported by autox3d_edge"):
+        manifest_lib.read_model(foreign)
+    foreign.write_text("hello, this is text")
+    with pytest.raises(ValueError, match="is not a .tflite file"):
+        manifest_lib.read_model(foreign)
+    with pytest.raises(ValueError, match="No such file"):
+        manifest_lib.read_model(tmp_path / "absent.tflite")
+
+
+def test_a_manifest_too_large_is_refused():
+    manifest = manifest_lib.ModelManifest(
+        labels=tuple(str(hash((i, "x"))) * 2 for i in range(3000)),
+        preprocessing=Preprocessing(clip_frames=4, short_side=8, crop_size=8),
+        precision="int8",
+    )
+    with pytest.raises(ValueError, match="at most 20000 bytes"):
+        manifest_lib.pack(b"", manifest)
+
+
+def test_preprocessing_refuses_nonsense():
+    with pytest.raises(ValueError, match="`sampling` must be"):
+        Preprocessing(clip_frames=4, short_side=8, crop_size=8, sampling="rare")
+    with pytest.raises(ValueError, match="`crop_size` must be at most"):
+        Preprocessing(clip_frames=4, short_side=8, crop_size=9)
+    with pytest.raises(ValueError, match="`clip_frames` must be a positive"):
+        Preprocessing(clip_frames=0, short_side=8, crop_size=8)

@@ -1,0 +1,128 @@
+"""The recognizer: videos and frames in, labels out, no TensorFlow."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from autox3d_edge import Recognizer, interpreters
+from tests.edge import networks
+
+
+@pytest.fixture(scope="module")
+def recognizer(exported):
+    return Recognizer(exported.path)
+
+
+def test_classify_sorts_labels(recognizer, exported):
+    clip = exported.clips[0]
+    pairs = recognizer.classify(clip)
+    assert len(pairs) == networks.CLASSES
+    values = [value for _, value in pairs]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1.0, abs=0.02)
+    best = int(recognizer.scores(clip).argmax())
+    assert pairs[0][0] == f"gesture {best}"
+    assert recognizer.classify(clip, top=2) == pairs[:2]
+
+
+def test_frames_of_any_size_become_a_clip(recognizer):
+    frames = np.random.default_rng(0).integers(0, 256, (11, 60, 90, 3))
+    clip = recognizer.make_clip(frames.astype(np.uint8))
+    assert clip.shape == recognizer.clip_shape and clip.dtype == np.uint8
+
+
+def test_a_video_file(tmp_path, recognizer):
+    av = pytest.importorskip("av")
+    path = str(tmp_path / "video.mp4")
+    frames = np.zeros((12, 48, 64, 3), np.uint8)
+    frames[:] = np.arange(12)[:, None, None, None] * 20
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    clip = recognizer.read_clip(path)
+    assert clip.shape == (4, 24, 24, 3)
+    # Segments of 3 frames, so brightness rises by about 60 per frame.
+    steps = np.diff(clip.mean((1, 2, 3)))
+    assert (abs(steps - 60) < 8).all()
+    assert len(recognizer.classify(path)) == networks.CLASSES
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((4, 24, 24, 3), np.float32),
+        np.zeros((24, 24, 3), np.uint8),
+        np.zeros((4, 24, 24, 1), np.uint8),
+        np.zeros((0, 24, 24, 3), np.uint8),
+    ],
+)
+def test_frames_of_another_kind_are_refused(recognizer, frames):
+    with pytest.raises(ValueError, match="uint8 RGB frames") as info:
+        recognizer.classify(frames)
+    assert f"{frames.dtype} {frames.shape}" in str(info.value)
+
+
+def test_scores_wants_a_clip(recognizer):
+    with pytest.raises(ValueError, match=r"uint8 \(4, 24, 24, 3\)"):
+        recognizer.scores(np.zeros((5, 24, 24, 3), np.uint8))
+
+
+def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
+    seen = {}
+    real = interpreters.load_class()
+
+    def spy(**arguments):
+        seen.update(arguments)
+        return real(**arguments)
+
+    monkeypatch.setattr(interpreters, "load_class", lambda name: spy)
+    Recognizer(exported.path, num_threads=2)
+    assert seen["num_threads"] == 2
+    with pytest.raises(ValueError, match="`num_threads` must be a positive"):
+        Recognizer(exported.path, num_threads=0)
+
+
+def test_unknown_runtime_lists_the_known(exported):
+    with pytest.raises(ValueError, match="ai-edge-litert, tflite-runtime"):
+        Recognizer(exported.path, runtime="coreml")
+
+
+def test_damage_is_noticed_before_the_interpreter(
+    tmp_path, exported, monkeypatch
+):
+    def forbidden(name):
+        raise AssertionError("an interpreter saw a damaged file")
+
+    monkeypatch.setattr(interpreters, "load_class", forbidden)
+    data = bytearray(exported.path.read_bytes())
+    data[1000] ^= 0xFF
+    path = tmp_path / "damaged.tflite"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="is damaged"):
+        Recognizer(path)
+
+
+def test_classifying_imports_no_tensorflow(exported):
+    program = f"""
+import sys
+import numpy as np
+from autox3d_edge import Recognizer
+recognizer = Recognizer({str(exported.path)!r}, num_threads=2)
+frames = np.zeros((9, 50, 40, 3), np.uint8)
+print(len(recognizer.classify(frames)))
+heavy = {{"tensorflow", "keras", "tf_keras"}}
+print(sorted(heavy & {{name.split(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(networks.CLASSES), "[]"]

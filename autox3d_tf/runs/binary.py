@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the run failed, 2 the command was wrong, 130 and 143
 stopped by SIGINT or SIGTERM after saving.
 """
 
+import os
 import re
 import sys
 import textwrap
@@ -51,6 +52,8 @@ def run(
         more_help: Returns further text for --help.
     """
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before it is imported
+
     def parse(arguments):
         if any(argument in _HELP for argument in arguments[1:]):
             print(help_text(module, more_help))
@@ -87,12 +90,17 @@ def _report(error: BaseException) -> None:
         fail("interrupted", 130)
     if not is_expected(error):
         raise error
-    if FLAGS.debug:
+    if debugging():
         traceback.print_exception(error)
     if isinstance(error, UsageError):
         fail(str(error), 2)
-    hint = "" if FLAGS.debug else " (--debug shows where)"
+    hint = "" if debugging() else " (--debug shows where)"
     fail(one_line(error) + hint, 1)
+
+
+def debugging() -> bool:
+    """Returns whether --debug was given."""
+    return "debug" in FLAGS and FLAGS.is_parsed() and FLAGS.debug
 
 
 def is_expected(error: BaseException) -> bool:

@@ -26,6 +26,9 @@ from autox3d_tf.runs import binary, gin_check, run_dir, type_check
 FLAGS = flags.FLAGS
 UsageError = binary.UsageError
 _BARE_WORD = re.compile(r"[A-Za-z./~][\w./:~+@-]*")
+_NO_PARAMETER = re.compile(
+    r"Configurable '(.+?)' doesn't have a parameter named '(.+?)'\.(?=(.*))"
+)
 _LITERALS = ("True", "False", "None")
 
 
@@ -141,13 +144,22 @@ def configure(
         TypeError,
         RuntimeError,
     ) as error:
-        if FLAGS.is_parsed() and FLAGS.debug:
+        if binary.debugging():
             raise
         raise UsageError(_parse_error(error)) from None
 
 
 def _parse_error(error: BaseException) -> str:
     text = binary.one_line(error)
+    if text.startswith("No configurable matching"):
+        text = text.replace("No configurable matching", "Unknown:").replace(
+            ". In", ", which no gin file has imported or referred to. In"
+        )
+    unknown = _NO_PARAMETER.match(text)
+    if unknown:
+        fn = gin.config._REGISTRY.get_match(unknown[1]).wrapped
+        known = type_check.parameters_of(fn)
+        text = unknown[0] + gin_check.suggest(unknown[2], known) + unknown[3]
     text = re.sub(r" In bindings string line.*", "", text)
     return re.sub(r" In file \"(.*?)\", line (\d+).*", r" (\1, line \2)", text)
 

@@ -155,7 +155,9 @@ def _check_ghosts(config: Config, reached: list[Call]) -> None:
     """Each binding can reach the run function."""
     used = set().union(*(call.all_keys for call in reached))
     selectors = {call.selector for call in reached}
-    for (scope, selector), bound in config.items():
+    # Macros last: they are unused where another ghost was to use them.
+    items = sorted(config.items(), key=lambda item: item[0][1] == _MACRO)
+    for (scope, selector), bound in items:
         for parameter in bound:
             if (scope, selector, parameter) in used:
                 continue

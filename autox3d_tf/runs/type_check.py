@@ -116,7 +116,11 @@ def _made_fits(maker: Callable, annotation: Any) -> bool:
     if not inspect.isclass(maker):
         made = annotations_of(maker).get("return", Any)
         made = typing.get_origin(made) or made
-    if not isinstance(made, type) or not isinstance(annotation, type):
+    if (
+        made is Any
+        or not isinstance(made, type)
+        or not isinstance(annotation, type)
+    ):
         return True
     if made is int and annotation is float:
         return True

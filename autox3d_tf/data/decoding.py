@@ -83,51 +83,64 @@ def decode_frames(path, indices=None, short_side=None) -> np.ndarray:
     Raises:
         VideoError: if the file cannot be decoded as far as asked.
     """
-    wanted = None if indices is None else [int(i) for i in indices]
-    if wanted is not None and (not wanted or min(wanted) < 0):
+    if indices is None:
+        return np.stack(list(iter_frames(path, short_side)))
+    wanted = [int(i) for i in indices]
+    if not wanted or min(wanted) < 0:
         raise ValueError(
             "`indices` must be frame numbers from 0 on. "
             f"Received: indices={wanted}."
         )
-    with _open_video(path) as (container, stream):
-        pictures = _collect(container, stream, wanted, path)
-    numbers = sorted(pictures) if wanted is None else wanted
-    frames = np.stack([pictures[i] for i in numbers])
-    if short_side is not None:
-        frames = sampling.resize_frames(frames, short_side)
-    return frames
-
-
-def _collect(container, stream, wanted, path) -> dict[int, np.ndarray]:
-    """Decodes up to the last wanted frame; returns pictures by number."""
-    keep = None if wanted is None else set(wanted)
-    last = None if wanted is None else max(wanted)
-    pictures, found, shape = {}, 0, None
-    reason = ""
-    try:
-        for frame in container.decode(stream):
-            if keep is None or found in keep:
-                # A change of size within a video is scaled to the first size.
-                shape = shape or (frame.width, frame.height)
-                pictures[found] = _to_rgb(frame, shape)
-            found += 1
-            if last is not None and found > last:
-                return pictures
-    except (av.FFmpegError, OSError, ValueError) as failure:
-        reason = f" ({_reason(failure)})"
-    if found and keep is None and not reason:
-        return pictures
-    asked = "every frame" if last is None else f"frame {last}"
-    raise VideoError(
-        f"{path}: {asked} was asked for, but only {found} frames can be "
-        f"decoded{reason}."
+    numbers = sorted(set(wanted))
+    pictures = dict(
+        zip(numbers, iter_frames(path, short_side, numbers), strict=True)
     )
+    return np.stack([pictures[i] for i in wanted])
 
 
-def _to_rgb(frame, shape) -> np.ndarray:
+def iter_frames(path, short_side=None, numbers=None):
+    """Yields frames one by one, uint8 RGB `(height, width, 3)`.
+
+    Args:
+        path: The video file.
+        short_side: As in `decode_frames`.
+        numbers: Frame numbers, rising; None for all.
+
+    Raises:
+        VideoError: if the file cannot be decoded as far as asked.
+    """
+    keep = None if numbers is None else set(numbers)
+    last = None if numbers is None else max(numbers)
+    found, shape, reason = 0, None, ""
+    with _open_video(path) as (container, stream):
+        frames = container.decode(stream)
+        while last is None or found <= last:
+            try:
+                frame = next(frames, None)
+            except (av.FFmpegError, OSError, ValueError) as failure:
+                frame, reason = None, f" ({_reason(failure)})"
+            if frame is None:
+                break
+            # A change of size within a video is scaled to the first size.
+            shape = shape or (frame.width, frame.height)
+            if keep is None or found in keep:
+                yield _to_rgb(frame, shape, short_side)
+            found += 1
+    if reason or not found or (last is not None and found <= last):
+        asked = "every frame" if last is None else f"frame {last}"
+        raise VideoError(
+            f"{path}: {asked} was asked for, but only {found} frames can be "
+            f"decoded{reason}."
+        )
+
+
+def _to_rgb(frame, shape, short_side) -> np.ndarray:
     picture = frame.to_ndarray(format="rgb24", width=shape[0], height=shape[1])
     turns = _quarter_turns(frame)
-    return np.rot90(picture, turns) if turns else picture
+    picture = np.rot90(picture, turns) if turns else picture
+    if short_side is not None:
+        picture = sampling.resize_frames(picture[None], short_side)[0]
+    return picture
 
 
 def _quarter_turns(frame) -> int:

@@ -10,14 +10,12 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from autox3d_tf.data import decoding, sampling, transforms
+from autox3d_tf.data import decoding, opening, parts, sampling, transforms
 from autox3d_tf.data import options as options_lib
-from autox3d_tf.data import sources as sources_lib
 
 DataOptions = options_lib.DataOptions
-VideoSource = sources_lib.VideoSource
-open_source = sources_lib.open_source
-make_halves = sources_lib.halve
+open_source = opening.open_source
+make_halves = parts.halve
 
 
 def make_train_dataset(
@@ -54,7 +52,7 @@ def make_train_dataset(
             f"Received: batch_size={batch_size}, num_workers={num_workers}."
         )
     share = batch_size // num_workers
-    flip = sources_lib.resolve_flip(options, source.classes)
+    flip = parts.resolve_flip(options, source.classes)
     labels = tf.constant(source.labels)
 
     def load(number):
@@ -234,7 +232,9 @@ def _train_indices(source, options, position, entropy):
         options.clip_frames,
         stride=options.stride,
         jitter=options.temporal_jitter,
-        rng=np.random.default_rng([part & 0xFFFFFFFFFFFF for part in entropy]),
+        rng=np.random.default_rng(
+            [value & 0xFFFFFFFFFFFF for value in entropy]
+        ),
     )
 
 

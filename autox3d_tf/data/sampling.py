@@ -118,7 +118,8 @@ def sample_indices(
     """Returns the frame numbers of a clip under the sampling named `mode`."""
     if mode not in SAMPLINGS:
         raise ValueError(
-            f"`mode` must be one of {tuple(SAMPLINGS)}. Received: mode={mode!r}."
+            f"`mode` must be one of {tuple(SAMPLINGS)}. "
+            f"Received: mode={mode!r}."
         )
     return SAMPLINGS[mode](
         num_frames,

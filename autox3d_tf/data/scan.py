@@ -50,7 +50,8 @@ def scan(
     """
     if min_frames < 1:
         raise ValueError(
-            f"`min_frames` must be at least 1. Received: min_frames={min_frames}."
+            "`min_frames` must be at least 1. "
+            f"Received: min_frames={min_frames}."
         )
     listed = list_clips(source, root)
 
@@ -97,7 +98,8 @@ def list_clips(source, root=None) -> manifest_lib.Manifest:
     if not videos:
         raise ValueError(
             f"`source` must hold videos. Received: source={str(source)!r}, "
-            f"which has no file ending in {', '.join(VIDEO_SUFFIXES)}. {_LAYOUT}"
+            f"which has no file ending in {', '.join(VIDEO_SUFFIXES)}. "
+            f"{_LAYOUT}"
         )
     rows = tuple(_row_from_path(video, source) for video in videos)
     classes = tuple(sorted({row.label for row in rows}))

@@ -1,0 +1,101 @@
+"""Opens a data set: a manifest, a class folder or records, and its parts."""
+
+import hashlib
+import os
+import pathlib
+
+import tensorflow as tf
+from absl import logging
+
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.data import options as options_lib
+from autox3d_tf.data import parts, records, scan, sources
+
+
+def open_source(options: options_lib.DataOptions, part: str = "train"):
+    """Opens the clips of one part of a data set.
+
+    Args:
+        options: Says where the data is and what belongs to which part.
+        part: `train`, `val`, `test` or `all`. Where neither splits nor folds
+            are named in the options, the manifest's own splits train, val and
+            test are used; failing that, a share of each class is held out, by
+            a rule that depends on the paths only.
+    """
+    if part not in options_lib.PARTS:
+        raise ValueError(
+            f"`part` must be one of {options_lib.PARTS}. "
+            f"Received: part={part!r}."
+        )
+    source = _open_all(options)
+    manifest = source.manifest.select(exclude_labels=options.exclude_labels)
+    manifest = parts.select_part(manifest, options, part)
+    if not manifest.rows:
+        raise ValueError(
+            f"`part` must have clips. Received: part={part!r} of "
+            f"{options.source!r}, which has none that is usable."
+        )
+    _log_part(manifest, options, part)
+    return source.subset(manifest)
+
+
+def _open_all(options):
+    path = pathlib.Path(options.source)
+    if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
+        return records.RecordSource(options.source)
+    # Twice what is needed keeps the final scaling sharp, and memory small.
+    limit = 2 * max(options.short_side_range[1], options.eval_size[0])
+    if path.is_file():
+        manifest = manifest_lib.read_manifest(path)
+        if all(row.frames for row in manifest.select().rows):
+            return sources.VideoSource(_usable(manifest), limit)
+    return sources.VideoSource(_usable(_scan_cached(options)), limit)
+
+
+def _usable(manifest):
+    if any(row.status != "ok" for row in manifest.rows):
+        logging.warning("%s", scan.summarize(manifest))
+    return manifest.select()
+
+
+def _scan_cached(options) -> manifest_lib.Manifest:
+    """Scans the source, or reads what an earlier scan of it found."""
+    if options.cache_dir is None:
+        return scan.scan(options.source, min_frames=options.min_frames)
+    listed = scan.list_clips(options.source)
+    key = hashlib.sha256(f"{options.min_frames}\n".encode())
+    for row in listed.rows:
+        path = os.path.abspath(listed.absolute_path(row))
+        facts = os.stat(path) if os.path.exists(path) else None
+        stamp = (facts.st_size, facts.st_mtime_ns) if facts else ()
+        key.update(f"{path} {row.cells()} {stamp}\n".encode())
+    cached = pathlib.Path(
+        options.cache_dir, f"manifest-{key.hexdigest()[:16]}.csv"
+    )
+    if not cached.exists():
+        scan.scan(options.source, min_frames=options.min_frames).save(cached)
+    return manifest_lib.read_manifest(cached)
+
+
+def _log_part(manifest, options, part) -> None:
+    counts = manifest.count()
+    logging.info(
+        "%s: %d clips in %d classes from %s, manifest %s.",
+        part,
+        len(manifest),
+        len(manifest.classes),
+        options.source,
+        manifest.fingerprint[:12],
+    )
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        logging.warning("%s: no clip of %s.", part, ", ".join(empty))
+    short = [row for row in manifest.rows if row.frames < options.clip_frames]
+    if short:
+        logging.warning(
+            "%s: %d clips have fewer than %d frames and repeat some: %s",
+            part,
+            len(short),
+            options.clip_frames,
+            ", ".join(f"{row.path} ({row.frames})" for row in short),
+        )

@@ -1,0 +1,148 @@
+"""Which clips train, which validate, and which may be mirrored."""
+
+import hashlib
+import re
+
+import numpy as np
+from absl import logging
+
+from autox3d_tf.data import manifest as manifest_lib
+
+_DIRECTION_WORDS = frozenset(
+    (
+        "left",
+        "right",
+        "leftward",
+        "leftwards",
+        "rightward",
+        "rightwards",
+        "clockwise",
+        "counterclockwise",
+        "anticlockwise",
+        "cw",
+        "ccw",
+        "east",
+        "west",
+    )
+)
+
+
+def select_part(manifest, options, part: str) -> manifest_lib.Manifest:
+    """Returns the rows of one part; see `open_source`."""
+    if part == "all":
+        return manifest
+    if options.names_parts:
+        splits = getattr(options, f"{part}_splits") or None
+        folds = getattr(options, f"{part}_folds") or None
+        if splits is None and folds is None:
+            raise ValueError(
+                f"`part` must be named in the options. Received: part={part!r} "
+                f"without {part}_splits or {part}_folds, while other parts "
+                "have them."
+            )
+        return manifest.select(splits=splits, folds=folds)
+    own_splits = {row.split for row in manifest.rows}
+    if part in own_splits and "train" in own_splits:
+        return manifest.select(splits=(part,))
+    if part == "test":
+        raise ValueError(
+            "`part` must be train, val or all where the data has no test "
+            "split. Received: part='test'. Name test_splits or test_folds."
+        )
+    held_out = held_out_paths(manifest, options.val_fraction)
+    rows = tuple(
+        row
+        for row in manifest.rows
+        if (row.path in held_out) == (part == "val")
+    )
+    return manifest_lib.Manifest(manifest.root, rows, manifest.classes)
+
+
+def held_out_paths(manifest, fraction: float) -> set[str]:
+    """Returns the paths of a share of each class, chosen by hash.
+
+    Clips of one group stay together; a class keeps at least one clip (or
+    group) for training, and gives at least one if it has two.
+    """
+    units: dict[str, dict[str, list[str]]] = {}
+    has_groups = any(row.group for row in manifest.rows)
+    for row in manifest.rows:
+        # With groups, a group is in or out for all of its classes together.
+        label = "" if has_groups else row.label
+        unit = row.group or row.path
+        units.setdefault(label, {}).setdefault(unit, []).append(row.path)
+    chosen: set[str] = set()
+    for members in units.values():
+        names = sorted(
+            members, key=lambda name: hashlib.sha256(name.encode()).digest()
+        )
+        count = min(len(names) - 1, max(1, round(fraction * len(names))))
+        for name in names[:count]:
+            chosen.update(members[name])
+    return chosen
+
+
+def halve(source, seed: int):
+    """Returns two sources that share no clip and balance every class.
+
+    A search learns weights on the first and architectures on the second. The
+    odd clips of the classes go to the two halves in turn, a class's only clip
+    to the first.
+    """
+    rng = np.random.default_rng([seed, 0x4A1F])
+    labels = source.labels
+    first = np.zeros(len(labels), bool)
+    extra = 1  # whether the next odd clip goes to the first half
+    for number, name in enumerate(source.classes):
+        positions = rng.permutation(np.flatnonzero(labels == number))
+        odd = len(positions) % 2
+        up = max(extra, int(len(positions) == 1))
+        first[positions[: (len(positions) + odd * up) // 2]] = True
+        extra = extra ^ odd
+        if len(positions) == 1:
+            logging.warning(
+                "Class %r has a single clip: only the first half has it.", name
+            )
+    if first.all():
+        raise ValueError(
+            "`source` must have a class with two clips to be halved. "
+            f"Received: {len(labels)} clips in {len(source.classes)} classes."
+        )
+    manifest = source.manifest
+    halves = []
+    for mask in (first, ~first):
+        rows = tuple(manifest.rows[i] for i in np.flatnonzero(mask))
+        half = manifest_lib.Manifest(manifest.root, rows, manifest.classes)
+        halves.append(source.subset(half))
+    return tuple(halves)
+
+
+def directional_labels(classes) -> list[str]:
+    """Returns the labels that a mirror image would make wrong.
+
+    >>> directional_labels(["Pushing from left to right", "leftover", "walk"])
+    ['Pushing from left to right']
+    """
+    return [
+        name
+        for name in classes
+        if _DIRECTION_WORDS & set(re.findall(r"[a-z]+", name.lower()))
+    ]
+
+
+def resolve_flip(options, classes) -> bool:
+    """Returns whether training mirrors clips, and says in the log why not."""
+    found = directional_labels(classes)
+    if options.flip == "auto":
+        if found:
+            logging.info(
+                "No horizontal flip: labels name a direction (%s).",
+                ", ".join(found[:5]),
+            )
+        return not found
+    if options.flip and found:
+        logging.warning(
+            "flip=True although labels name a direction (%s).",
+            ", ".join(found[:5]),
+        )
+    return bool(options.flip)

@@ -1,0 +1,359 @@
+"""Clips as JPEG frames in TFRecord shards, readable in any order.
+
+A folder of records holds the shards and `index.json`, which says where each
+clip lies. A record is a `tf.train.SequenceExample`: its context (names, sizes,
+and where each picture starts) comes first, then the pictures, so a reader
+fetches the context and just the frames it samples.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import math
+import os
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+from google.protobuf import message
+
+from autox3d_tf.data import decoding, sources
+from autox3d_tf.data import manifest as manifest_lib
+
+INDEX_NAME = "index.json"
+SCHEMA_VERSION = 1
+_PICTURES = "image/encoded"
+_OFFSETS = "image/offset"
+_READ_ERRORS = (
+    OSError,
+    LookupError,
+    ValueError,
+    tf.errors.OpError,
+    message.DecodeError,
+)
+_FRAMING = 12  # TFRecord: length and its checksum, before the payload
+
+
+def make_records(
+    manifest: manifest_lib.Manifest,
+    out_dir,
+    *,
+    short_side: int = 80,
+    quality: int = 90,
+    num_shards: int | None = None,
+    workers: int | None = None,
+) -> str:
+    """Writes the usable clips of a manifest as records; returns the index path.
+
+    Interrupted, it goes on where it stopped: finished shards are kept. Clips
+    that are not `ok`, or that do not decode, are left out and listed in the
+    index with the reason.
+
+    Args:
+        manifest: From `scan.scan` or `manifest.read_manifest`.
+        out_dir: Folder, local or on any file system TensorFlow knows.
+        short_side: Frames are scaled to this shorter side, never enlarged.
+        quality: Of the JPEG pictures, 1 to 100.
+        num_shards: Number of files; by default one per 200 clips, but no fewer
+            than 8 if there are as many clips.
+        workers: Shards written at a time; by default one per core.
+    """
+    out_dir = os.fspath(out_dir)
+    usable = manifest.select()
+    if not usable.rows:
+        raise ValueError(
+            "`manifest` must have usable clips. Received: "
+            f"{len(manifest)} rows, none with status='ok'."
+        )
+    if not 1 <= quality <= 100 or short_side < 1:
+        raise ValueError(
+            "`quality` must be in [1, 100] and `short_side` positive. "
+            f"Received: quality={quality}, short_side={short_side}."
+        )
+    count = len(usable)
+    num_shards = num_shards or max(math.ceil(count / 200), min(8, count))
+    job = {
+        "schema_version": SCHEMA_VERSION,
+        "manifest_fingerprint": manifest.fingerprint,
+        "short_side": short_side,
+        "quality": quality,
+        "num_shards": min(num_shards, count),
+    }
+    tf.io.gfile.makedirs(out_dir)
+    index_path = _join(out_dir, INDEX_NAME)
+    if tf.io.gfile.exists(index_path):
+        _check_same_job(_read_json(index_path), job, out_dir)
+        return index_path
+    shards = [
+        usable.rows[number :: job["num_shards"]]
+        for number in range(job["num_shards"])
+    ]
+    with concurrent.futures.ThreadPoolExecutor(
+        workers or os.cpu_count() or 1
+    ) as pool:
+        parts = pool.map(
+            lambda number: _write_shard(
+                manifest, shards[number], number, job, out_dir
+            ),
+            range(len(shards)),
+        )
+        parts = list(
+            tqdm.tqdm(
+                parts,
+                total=len(shards),
+                desc="records",
+                unit="shard",
+                disable=None,
+            )
+        )
+    left_out = [
+        dataclasses.asdict(row) for row in manifest.rows if row.status != "ok"
+    ] + [entry for part in parts for entry in part["left_out"]]
+    index = {
+        **job,
+        "classes": list(manifest.classes),
+        "clips": [entry for part in parts for entry in part["clips"]],
+        "left_out": left_out,
+    }
+    for entry in left_out:
+        logging.warning(
+            "Left out: %s (%s: %s).",
+            entry["path"],
+            entry["status"],
+            entry["detail"],
+        )
+    _write_json(index_path, index)
+    for number in range(len(shards)):
+        tf.io.gfile.remove(_part_path(out_dir, number, job))
+    return index_path
+
+
+class RecordSource(sources.ClipSource):
+    """Clips of a folder of records; `fetch` returns JPEG pictures.
+
+    Args:
+        folder: What `make_records` wrote.
+    """
+
+    encoded = True
+
+    def __init__(self, folder):
+        self.folder = os.fspath(folder)
+        index = _read_json(_join(self.folder, INDEX_NAME))
+        if index.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"Cannot read these records. Expected: schema_version="
+                f"{SCHEMA_VERSION}. Received: schema_version="
+                f"{index.get('schema_version')!r} in {self.folder!r}. Make "
+                "them again."
+            )
+        self.index = {k: v for k, v in index.items() if k != "clips"}
+        names = [
+            field.name for field in dataclasses.fields(manifest_lib.ClipRow)
+        ]
+        rows = tuple(
+            manifest_lib.ClipRow(**{name: clip[name] for name in names})
+            for clip in index["clips"]
+        )
+        self._places = {
+            clip["path"]: (clip["shard"], clip["offset"], clip["header"])
+            for clip in index["clips"]
+        }
+        super().__init__(
+            manifest_lib.Manifest(self.folder, rows, tuple(index["classes"]))
+        )
+
+    def subset(self, manifest) -> "RecordSource":
+        """Returns a source of the rows of `manifest`, a selection of ours."""
+        other = object.__new__(RecordSource)
+        other.folder, other.index = self.folder, self.index
+        other._places, other.manifest = self._places, manifest
+        return other
+
+    def fetch(self, position: int, indices) -> np.ndarray:
+        """Returns JPEG pictures as an array of bytes objects, `(n,)`."""
+        row = self.manifest.rows[position]
+        shard, offset, header = self._places[row.path]
+        try:
+            with _Reader(_join(self.folder, shard)) as reader:
+                spans = _picture_spans(reader(offset, header), row)
+                pictures = {}
+                for number in sorted({int(i) for i in indices}):
+                    start, length = spans[number]
+                    pictures[number] = reader(offset + header + start, length)
+        except _READ_ERRORS as error:
+            raise decoding.VideoError(
+                f"{row.path}: cannot be read from the records in {shard} "
+                f"({str(error).splitlines()[0]})."
+            ) from None
+        for number, picture in pictures.items():
+            if not picture.startswith(b"\xff\xd8"):
+                raise decoding.VideoError(
+                    f"{row.path}: frame {number} in {shard} is damaged. Make "
+                    "the records again."
+                )
+        return np.array([pictures[int(i)] for i in indices], dtype=object)
+
+
+def encode_clip(row, pictures) -> tuple[bytes, int]:
+    """Returns the serialized record of a clip and the length of its context.
+
+    Args:
+        row: The clip's `ClipRow`.
+        pictures: JPEG bytes of each frame.
+    """
+    body = tf.train.SequenceExample()
+    body.feature_lists.feature_list[_PICTURES].feature.extend(
+        tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
+        for picture in pictures
+    )
+    body = body.SerializeToString()
+    offsets, end = [], 0
+    for picture in pictures:
+        start = body.index(picture, end)
+        end = start + len(picture)
+        offsets.extend((start, end))
+    head = tf.train.SequenceExample()
+    features = head.context.feature
+    for name in ("path", "label", "group", "split"):
+        value = getattr(row, name).encode()
+        features[f"clip/{name}"].bytes_list.value.append(value)
+    for name in ("frames", "height", "width"):
+        features[f"clip/{name}"].int64_list.value.append(getattr(row, name))
+    features["clip/fps"].float_list.value.append(row.fps)
+    features[_OFFSETS].int64_list.value.extend(offsets)
+    head = head.SerializeToString()
+    # Two messages one after the other are, by definition, their union.
+    return head + body, len(head)
+
+
+def _picture_spans(header: bytes, row) -> list[tuple[int, int]]:
+    """Returns `(start, length)` of each picture, counted from the body."""
+    context = tf.train.SequenceExample.FromString(header).context.feature
+    if list(context["clip/path"].bytes_list.value) != [row.path.encode()]:
+        raise ValueError("the place holds something else")
+    ends = context[_OFFSETS].int64_list.value
+    return [(a, b - a) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+
+
+class _Reader:
+    """Reads byte ranges of a file, local or remote."""
+
+    def __init__(self, path: str):
+        self._local = os.open(path, os.O_RDONLY) if "://" not in path else None
+        if self._local is None:
+            self._remote = tf.io.gfile.GFile(path, "rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._local is None:
+            self._remote.close()
+        else:
+            os.close(self._local)
+
+    def __call__(self, start: int, length: int) -> bytes:
+        if self._local is None:
+            self._remote.seek(start)
+            data = self._remote.read(length)
+        else:
+            data = os.pread(self._local, length, start)
+        if len(data) != length:
+            raise ValueError("the file ends too early")
+        return data
+
+
+def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
+    """Writes one shard, unless it is there already; returns its index part."""
+    part_path = _part_path(out_dir, number, job)
+    shard = _shard_name(number, job)
+    if tf.io.gfile.exists(part_path):
+        part = _read_json(part_path)
+        _check_same_job(part, job, out_dir)
+        return part
+    partial = _join(out_dir, f"{shard}.partial")
+    clips, left_out, position = [], [], 0
+    with tf.io.TFRecordWriter(partial) as writer:
+        for row in rows:
+            try:
+                stored, payload, header = _encode(manifest, row, job)
+            except decoding.VideoError as error:
+                failed = dataclasses.replace(
+                    row, status="undecodable", detail=str(error)
+                )
+                left_out.append(dataclasses.asdict(failed))
+                continue
+            writer.write(payload)
+            clips.append(
+                {
+                    **dataclasses.asdict(stored),
+                    "shard": shard,
+                    "offset": position + _FRAMING,
+                    "length": len(payload),
+                    "header": header,
+                }
+            )
+            position += _FRAMING + len(payload) + 4  # the payload's checksum
+    tf.io.gfile.rename(partial, _join(out_dir, shard), overwrite=True)
+    part = {**job, "clips": clips, "left_out": left_out}
+    _write_json(part_path, part)
+    return part
+
+
+def _encode(manifest, row, job):
+    """Returns the row as stored, its record and the length of the header."""
+    path = manifest.absolute_path(row)
+    short_side = job["short_side"]
+    if row.width and row.height:
+        short_side = min(short_side, row.width, row.height)
+    pictures, shape = [], (0, 0)
+    for frame in decoding.iter_frames(path, short_side):
+        shape = frame.shape[:2]
+        pictures.append(
+            tf.io.encode_jpeg(frame, quality=job["quality"]).numpy()
+        )
+    if row.frames and len(pictures) != row.frames:
+        raise decoding.VideoError(
+            f"{path}: {len(pictures)} frames decode, the manifest says "
+            f"{row.frames}. Scan again."
+        )
+    stored = dataclasses.replace(
+        row, frames=len(pictures), height=shape[0], width=shape[1]
+    )
+    return stored, *encode_clip(stored, pictures)
+
+
+def _check_same_job(found: dict, job: dict, out_dir: str) -> None:
+    for name, value in job.items():
+        if found.get(name) != value:
+            raise ValueError(
+                f"`out_dir` must be empty or hold records of the same job. "
+                f"Received: {out_dir!r} made with {name}={found.get(name)!r} "
+                f"instead of {value!r}. Choose another folder."
+            )
+
+
+def _shard_name(number: int, job: dict) -> str:
+    return f"clips-{number:05d}-of-{job['num_shards']:05d}.tfrecord"
+
+
+def _part_path(out_dir: str, number: int, job: dict) -> str:
+    return _join(out_dir, f"{_shard_name(number, job)}.json")
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def _read_json(path: str) -> dict:
+    with tf.io.gfile.GFile(path, "r") as stream:
+        return json.load(stream)
+
+
+def _write_json(path: str, value: dict) -> None:
+    partial = f"{path}.partial"
+    with tf.io.gfile.GFile(partial, "w") as stream:
+        json.dump(value, stream)
+    tf.io.gfile.rename(partial, path, overwrite=True)

@@ -1,0 +1,100 @@
+"""Costs against the published tables and against brute force."""
+
+import itertools
+import random
+
+import pytest
+
+from autox3d_tf import cost, space
+
+# Name: parameters; multiply-adds at the training crop; clip and multiply-adds
+# at the testing crop. 400 classes.
+PUBLISHED = {
+    "x3d_xs": (3_794_322, 605_256_512, (4, 182, 182), 838_807_664),
+    "x3d_s": (3_794_322, 1_962_892_112, (13, 182, 182), 2_721_933_356),
+    "x3d_m": (3_794_322, 4_732_468_736, (16, 256, 256), 6_180_613_376),
+    "x3d_l": (6_153_432, 18_367_710_176, (16, 356, 356), 24_764_017_280),
+    "x3d_xl": (11_095_904, 35_837_627_616, (16, 356, 356), 48_406_849_600),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_x3d_equals_the_table(name):
+    params, train_macs, test_clip, test_macs = PUBLISHED[name]
+    arch = space.get_arch(name)
+    at_train = cost.cost_of(arch)
+    at_test = cost.cost_of(arch, clip_size=test_clip)
+    assert at_train.params == at_test.params == params
+    assert at_train.macs == train_macs
+    assert at_test.macs == test_macs
+
+
+def test_fewer_classes_cost_a_smaller_last_layer():
+    # 226 classes fewer: 226 * (2048 + 1) parameters, published as 3.331 M.
+    found = cost.cost_of(space.get_arch("x3d_s"), num_classes=174)
+    assert found.params == 3_794_322 - 226 * 2049
+    assert found.params == pytest.approx(3.331e6, rel=1e-4)
+
+
+def test_peak_activations_by_hand():
+    # Largest part of x3d_s at 160x160: stage1_block1 keeps its 24-channel
+    # input at 13x80x80 beside the 54 inner channels at 80x80 and at 40x40.
+    found = cost.cost_of(space.get_arch("x3d_s"))
+    values = 13 * (80 * 80 * (24 + 54) + 40 * 40 * 54)
+    assert found.peak_activation_bytes == 4 * values
+
+
+@pytest.mark.parametrize("metric", sorted(cost.METRICS))
+@pytest.mark.parametrize("name", sorted(space.SPACES))
+def test_the_table_of_a_space_equals_the_count(name, metric):
+    named = space.get_space(name)
+    budget = cost.Budget(metric=metric, target=1e9, num_classes=7)
+    table = cost.SpaceCost(named, budget)
+    rng = random.Random(1)
+    for _ in range(10):
+        indices = [rng.randrange(len(c)) for c in named.choices]
+        assert table(indices) == budget.cost(named.decode(indices))
+
+
+@pytest.mark.parametrize("metric", sorted(cost.METRICS))
+def test_cheapest_against_enumeration(metric):
+    tiny = space.get_space("tiny")
+    budget = cost.Budget(metric=metric, target=1.0, num_classes=3)
+    table = cost.SpaceCost(tiny, budget)
+    ranges = [range(len(choice)) for choice in tiny.choices]
+    least = min(table(i) for i in itertools.product(*ranges))
+    assert cost.cheapest(tiny, budget) == least
+
+
+def test_a_budget_nothing_meets_names_the_minimum():
+    tiny = space.get_space("tiny")
+    budget = cost.Budget(target=1000.0, num_classes=3)
+    least = cost.cheapest(tiny, budget)
+    with pytest.raises(ValueError, match=f"smallest has {least:,}"):
+        cost.check_feasible(tiny, budget)
+    cost.check_feasible(tiny, cost.Budget(target=least, num_classes=3))
+
+
+def test_hinge():
+    budget = cost.Budget(target=100.0, num_classes=3)
+    assert budget.hinge(150.0) == 0.5
+    assert budget.hinge(100.0) == budget.hinge(3.0) == 0.0
+
+
+@pytest.mark.parametrize("target", [0, -1.0, float("nan"), float("inf")])
+def test_a_budget_refuses_nonsense(target):
+    with pytest.raises(ValueError, match="`target` must be a positive"):
+        cost.Budget(target=target, num_classes=3)
+
+
+def test_an_unknown_metric_lists_the_known():
+    with pytest.raises(ValueError, match="macs.*metric='flops'"):
+        cost.Budget(metric="flops", target=1.0, num_classes=3)
+
+
+def test_the_printed_table_ends_with_the_totals():
+    arch = space.get_arch("x3d_xs")
+    text = cost.format_cost(arch, cost.cost_of(arch))
+    total = next(x for x in text.splitlines() if x.startswith("total"))
+    assert "605,256,512" in total
+    assert "3,794,322" in total

@@ -1,0 +1,180 @@
+"""Keras behaviour of every layer: config, saving, dtypes, shapes."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf import layers, space
+
+STAGE = space.get_space("tiny").stages[1]
+
+# Constructor, input shape, further call arguments.
+LAYERS = {
+    "depthwise": (
+        lambda **k: layers.DepthwiseConv3D((3, 3, 3), (1, 2, 2), True, **k),
+        (1, 4, 6, 7, 5),
+        (),
+    ),
+    "stem": (
+        lambda **k: layers.Stem3D(6, 3, (1, 2, 2), True, seed=3, **k),
+        (1, 4, 8, 7, 3),
+        (),
+    ),
+    "block": (
+        lambda **k: layers.BottleneckBlock3D(
+            "separable", 8, 12, (1, 2, 2), "se", "hard_swish", True, True, **k
+        ),
+        (1, 4, 6, 6, 8),
+        (),
+    ),
+    "identity_block": (
+        lambda **k: layers.BottleneckBlock3D("3x3x3", 8, 12, **k),
+        (1, 4, 6, 6, 8),
+        (),
+    ),
+    "head": (
+        lambda **k: layers.Head3D(6, 10, 4, dropout=0.5, **k),
+        (2, 4, 3, 3, 8),
+        (),
+    ),
+    "elastic_stem": (
+        lambda **k: layers.ElasticStem3D(6, 3, **k),
+        (1, 4, 8, 8, 3),
+        (),
+    ),
+    "elastic_stage": (
+        lambda **k: layers.ElasticStage3D(STAGE, (8, 16, 24), **k),
+        (1, 4, 8, 8, 16),
+        (tf.constant(1), tf.constant([2, 1, 0, 1, 2, 2, 0])),
+    ),
+    "elastic_head": (
+        lambda **k: layers.ElasticHead3D((8, 16, 24), 6, 10, 4, **k),
+        (2, 4, 3, 3, 16),
+        (tf.constant(1),),
+    ),
+}
+
+
+def _clip(shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_config_keeps_every_constructor_argument(name):
+    layer = LAYERS[name][0]()
+    arguments = set(inspect.signature(type(layer).__init__).parameters)
+    assert arguments - {"self", "kwargs"} <= set(layer.get_config())
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_call_gives_the_declared_dtype_and_same_shape_again(name, policy):
+    make, shape, arguments = LAYERS[name]
+    layer = make(dtype=policy)
+    out = layer(_clip(shape), *arguments)
+    expected = "float32" if "head" in name else layer.compute_dtype
+    assert keras.backend.standardize_dtype(out.dtype) == expected
+    if hasattr(layer, "compute_output_shape") and name != "elastic_stage":
+        assert tuple(out.shape) == tuple(layer.compute_output_shape(shape))
+    assert np.isfinite(tf.cast(out, tf.float32)).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["depthwise", "stem", "block", "identity_block", "head"]
+)
+def test_saves_and_loads_in_safe_mode(name, tmp_path):
+    make, shape, _ = LAYERS[name]
+    clip = keras.Input((None, None, None, shape[-1]))
+    model = keras.Model(clip, make()(clip))
+    for variable in model.variables:
+        if variable.dtype == "float32":
+            variable.assign(variable + 0.1)
+    model.save(tmp_path / "layer.keras")
+    loaded = keras.models.load_model(tmp_path / "layer.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(_clip(shape)), model(_clip(shape)))
+
+
+def test_a_zero_initialised_block_is_the_identity():
+    block = layers.BottleneckBlock3D("3x3x3", 8, 12, zero_init=True)
+    clip = np.abs(_clip((1, 4, 6, 6, 8)))
+    np.testing.assert_array_equal(block(clip), clip)  # relu of it is itself
+
+
+def test_frozen_batch_norm_uses_and_keeps_its_statistics():
+    block = layers.BottleneckBlock3D("1x3x3", 8, 12)
+    clip = _clip((2, 4, 6, 6, 8))
+    block(clip)
+    block.trainable = False
+    before = block.weight_values()
+    out = block(clip, training=True)
+    np.testing.assert_array_equal(out, block(clip, training=False))
+    after = block.weight_values()
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
+
+
+def test_moving_statistics_approach_the_batch():
+    stem = layers.Stem3D(4, 3)
+    clip = _clip((2, 4, 8, 8, 3))
+    stem(clip)
+    fresh = stem.weight_values()
+    stem(clip, training=True)
+    once = stem.weight_values()
+    # new = 0.9 * old + 0.1 * batch, from 0 and 1.
+    assert np.abs(once["norm_mean"]).max() > 0
+    stem(clip, training=True)
+    twice = stem.weight_values()
+    batch_mean = once["norm_mean"] / 0.1
+    np.testing.assert_allclose(
+        twice["norm_mean"], 0.19 * batch_mean, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_array_equal(fresh["norm_variance"], np.ones(4, "float32"))
+
+
+def test_same_seed_same_weights_and_other_seed_others():
+    def kernel(seed):
+        stem = layers.Stem3D(4, 3, seed=seed, name="stem")
+        stem.build((None, None, None, None, 3))
+        return stem.weight_values()["spatial_kernel"]
+
+    np.testing.assert_array_equal(kernel(1), kernel(1))
+    assert np.abs(kernel(1) - kernel(2)).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: layers.DepthwiseConv3D((2, 3, 3)),
+            r"odd in each axis. Received: kernel_size=\(2, 3, 3\)",
+        ),
+        (
+            lambda: layers.DepthwiseConv3D((3, 3, 3), (2, 1, 1)),
+            r"keep all frames .* strides=\(2, 1, 1\)",
+        ),
+        (
+            lambda: layers.BottleneckBlock3D("3x3x3", 8, 8, activation="gelu"),
+            "activation='gelu'",
+        ),
+    ],
+)
+def test_messages(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_assigning_weights_names_what_does_not_fit():
+    stem = layers.Stem3D(4, 3, name="stem")
+    stem.build((None, None, None, None, 3))
+    values = stem.weight_values()
+    with pytest.raises(ValueError, match=r"Missing: \['norm_beta'\]"):
+        stem.assign_weights(
+            {k: v for k, v in values.items() if k != "norm_beta"}
+        )
+    with pytest.raises(ValueError, match=r"stem/norm_beta .*\(4,\).*\(3,\)"):
+        stem.assign_weights({**values, "norm_beta": np.zeros(3)})

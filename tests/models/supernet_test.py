@@ -1,0 +1,212 @@
+"""The supernet against the children it holds."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf import cost, models, space
+
+
+def _random_indices(named, seed):
+    rng = random.Random(seed)
+    return [rng.randrange(len(choice)) for choice in named.choices]
+
+
+def _clip(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def _randomise(variables):
+    rng = np.random.default_rng(5)
+    for variable in variables:
+        noise = rng.normal(size=variable.shape).astype("float32")
+        variable.assign(variable + 0.1 * noise)
+
+
+@pytest.fixture(scope="module")
+def supernet():
+    net = models.Supernet(space.get_space("tiny"), num_classes=5)
+    _randomise(net.shared_weights)
+    return net
+
+
+@pytest.fixture(scope="module")
+def traced(supernet):
+    traces = []
+
+    @tf.function
+    def run(clip, indices):
+        traces.append(1)
+        return supernet(clip, indices)
+
+    return run, traces
+
+
+def test_logits_equal_those_of_the_inheriting_child(supernet, traced):
+    run, _ = traced
+    clip = _clip(2, 8, 32, 32, 3)
+    for seed in range(6):
+        indices = _random_indices(supernet.space, seed)
+        child = models.inherit(supernet, indices)
+        expected = child(clip, training=True)  # batch statistics, as here
+        found = run(clip, tf.constant(indices))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_twenty_architectures_are_one_trace(supernet, traced):
+    run, traces = traced
+    outputs = {
+        tuple(run(_clip(2, 8, 32, 32, 3), tf.constant(
+            _random_indices(supernet.space, seed))).numpy()[0].tolist())
+        for seed in range(20)
+    }  # fmt: skip
+    assert len(traces) == 1
+    assert len(outputs) >= 19  # different architectures differ
+
+
+@pytest.mark.large
+def test_every_kind_of_block_equals_its_child():
+    """The large space's block types and widths, in a two-block stage."""
+    big = space.get_space("egogestar")
+    named = space.SearchSpace(
+        name="kinds", version=1, clip_size=(6, 16, 16), frame_stride=1,
+        stem=big.stem, stages=big.stages[1:2], head=big.head,
+        activation="hard_swish", causal=True,
+    )  # fmt: skip
+    net = models.Supernet(named, num_classes=3)
+    _randomise(net.shared_weights)
+    run = tf.function(lambda clip, indices: net(clip, indices))
+    clip = _clip(2, 6, 16, 16, 3)
+    first, second = named.stages[0].block_types, named.choices[4].candidates
+    for kind in range(max(len(first), len(second))):
+        indices = _random_indices(named, kind)
+        indices[1] = kind % len(first)
+        indices[4] = kind % len(second)
+        child = models.inherit(net, indices)
+        np.testing.assert_allclose(
+            run(clip, tf.constant(indices)),
+            child(clip, training=True),
+            atol=1e-4,
+        )
+
+
+def test_gradients_reach_the_window_of_the_child_only(supernet):
+    named = supernet.space
+    indices = _random_indices(named, 3)
+    weights = [v.value for v in supernet.shared_weights]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(
+            supernet(_clip(2, 8, 16, 16, 3), tf.constant(indices)) ** 2
+        )
+    gradients = tape.gradient(
+        loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    by_path = {
+        v.path: g.numpy()
+        for v, g in zip(supernet.shared_weights, gradients, strict=True)
+    }
+    start, width = named.stages[0].inner_windows[indices[0]][indices[2]]
+    (path,) = [p for p in by_path if "stage1/block1/expand_kernel" in p]
+    touched = np.abs(by_path[path]).sum(0) > 0
+    expected = np.zeros(touched.shape, bool)
+    expected[start : start + width] = True
+    np.testing.assert_array_equal(touched, expected)
+
+
+def test_logits_follow_the_choices_and_are_apart(supernet):
+    named = supernet.space
+    assert [tuple(v.shape) for v in supernet.logits] == [
+        (len(choice),) for choice in named.choices
+    ]
+    shared = {id(v) for v in supernet.shared_weights}
+    assert not any(id(v) in shared for v in supernet.logits)
+    total = len(supernet.logits) + len(supernet.shared_weights)
+    assert total == len(supernet.trainable_variables)
+
+
+def test_batches_do_not_mix_with_the_order_of_calls(supernet):
+    """No state selects a path: a call does not depend on the one before."""
+    clip = _clip(2, 8, 16, 16, 3)
+    one, other = (
+        tf.constant(_random_indices(supernet.space, s)) for s in (1, 2)
+    )
+    before = supernet(clip, one).numpy()
+    supernet(clip, other)
+    np.testing.assert_array_equal(supernet(clip, one), before)
+
+
+def test_supernet_saves_and_loads_in_safe_mode(supernet, tmp_path):
+    supernet.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras", safe_mode=True)
+    clip = _clip(1, 8, 16, 16, 3)
+    indices = tf.constant(_random_indices(supernet.space, 4))
+    np.testing.assert_array_equal(
+        loaded(clip, indices), supernet(clip, indices)
+    )
+
+
+def test_reestimated_statistics_are_those_of_the_data(supernet):
+    child = models.inherit(supernet, _random_indices(supernet.space, 1))
+    batches = [_clip(4, 8, 16, 16, 3, seed=s) for s in range(3)]
+    used = models.reestimate_batch_norm(child, batches)
+    assert used == 3
+    # One batch only: inference then equals the batch's own normalisation,
+    # up to n / (n - 1) between sample and population variance.
+    models.reestimate_batch_norm(child, batches[:1])
+    np.testing.assert_allclose(
+        child(batches[0], training=False),
+        child(batches[0], training=True),
+        atol=2e-2,
+    )
+    with pytest.raises(ValueError, match="at least one batch"):
+        models.reestimate_batch_norm(child, [])
+
+
+@pytest.mark.parametrize("name", sorted(space.SPACES))
+def test_the_cost_model_counts_the_built_child(name):
+    """Parameters by Keras; multiply-adds by the shapes of the graph's ops."""
+    named = space.get_space(name)
+    for seed in range(2 if name in ("tiny", "egogestar") else 1):
+        arch = named.decode(_random_indices(named, seed))
+        model = models.build_model(arch, num_classes=6)
+        size = (4, 36, 44)
+        expected = cost.cost_of(arch, clip_size=size, num_classes=6)
+        trainable = sum(
+            int(np.prod(v.shape)) for v in model.trainable_variables
+        )
+        assert trainable == expected.params
+        moving = sum(
+            int(np.prod(v.shape))
+            for v in model.non_trainable_variables
+            if v.dtype == "float32"
+        )
+        assert model.count_params() == pytest.approx(
+            trainable + moving,
+            abs=2,  # the seed state of the dropout
+        )
+        assert _graph_macs(model, size) == expected.macs
+
+
+def _graph_macs(model, size):
+    """Multiply-adds of all convolutions and products of the traced graph."""
+    graph = (
+        tf.function(lambda clip: model(clip))
+        .get_concrete_function(tf.TensorSpec((1, *size, 3)))
+        .graph
+    )
+    total = 0
+    for op in graph.get_operations():
+        out = op.outputs[0].shape if op.outputs else None
+        if op.type in ("Conv2D", "DepthwiseConv2dNative"):
+            kernel = op.inputs[1].shape  # (h, w, in, out or multiplier)
+            taps = kernel[0] * kernel[1]
+            taps *= kernel[2] if op.type == "Conv2D" else 1
+            total += int(np.prod(out)) * taps
+        elif op.type == "MatMul":
+            total += int(np.prod(out)) * op.inputs[0].shape[1]
+        else:
+            assert "Conv" not in op.type, op.type
+    return total

@@ -1,0 +1,131 @@
+"""Search spaces: choices, decoding, windows."""
+
+import dataclasses
+import random
+
+import pytest
+
+from autox3d_tf import space
+from autox3d_tf.space import windows
+
+
+@pytest.mark.parametrize("name", sorted(space.SPACES))
+def test_every_named_space(name, tmp_path):
+    named = space.get_space(name)
+    named.save(tmp_path / "space.json")
+    assert space.get_space(str(tmp_path / "space.json")) == named
+    rng = random.Random(0)
+    for _ in range(20):
+        indices = [rng.randrange(len(c)) for c in named.choices]
+        arch = named.decode(indices)
+        assert arch.provenance["indices"] == indices
+        chosen = {
+            c.name: c.candidates[i]
+            for c, i in zip(named.choices, indices, strict=True)
+        }
+        for number, blocks in enumerate(arch.stages, 1):
+            kept = [
+                i
+                for i in range(1, named.stages[number - 1].depth + 1)
+                if chosen[f"stage{number}/block{i}/block_type"] != space.SKIP
+            ]
+            assert len(blocks) == len(kept)
+            for block, i in zip(blocks, kept, strict=True):
+                prefix = f"stage{number}/block{i}"
+                assert block.filters == chosen[f"stage{number}/filters"]
+                assert block.block_type == chosen[f"{prefix}/block_type"]
+                assert block.attention == chosen[f"{prefix}/attention"]
+
+
+def test_only_later_blocks_can_be_skipped():
+    for named in space.SPACES.values():
+        for choice in named.choices:
+            if choice.name.endswith("block_type"):
+                first = choice.name.endswith("block1/block_type")
+                assert (space.SKIP in choice.candidates) != first
+
+
+def test_size_of_tiny_by_hand():
+    # Stage 1: 3 filters, one block of 3 x 3 x 2. Stage 2: 3 filters, blocks
+    # of 3 x 3 x 2 and (3 + skip) x 3 x 2.
+    assert space.get_space("tiny").size == 3 * 18 * 3 * 18 * 24
+
+
+def test_fingerprint_follows_the_definition():
+    tiny = space.get_space("tiny")
+    other = dataclasses.replace(tiny, version=2)
+    assert other.fingerprint != tiny.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("count", "probability"), [(3, 2 / 3), (5, 3 / 5), (7, 4 / 7)]
+)
+def test_complementary_widths_are_exactly_fair(count, probability):
+    # Published: M / N with M = (N + 1) / 2.
+    partial = [8 * i for i in range(1, count)]
+    widths = (*partial, 8 * count)
+    assert windows.is_complementary(widths)
+    found = windows.fairness(windows.place_windows(widths))
+    assert found.exact
+    assert found.minimum == pytest.approx(probability)
+
+
+def test_windows_match_a_count_per_channel():
+    placed = windows.place_windows((12, 20, 28, 36, 48))
+    uses = [
+        sum(start <= channel < start + width for start, width in placed)
+        for channel in range(48)
+    ]
+    assert uses == [3] * 48
+
+
+def test_uneven_widths_report_their_unfairness():
+    widths = (10, 16, 31, 48)
+    assert not windows.is_complementary(widths)
+    found = windows.fairness(windows.place_windows(widths))
+    prefixes = windows.fairness([(0, w) for w in widths])
+    assert found.maximum - found.minimum < prefixes.maximum - prefixes.minimum
+    # The mean is fixed by the widths: (10 + 16 + 31 + 48) / 48 / 4.
+    assert found.minimum <= 105 / 192 <= found.maximum
+
+
+def test_named_spaces_have_fair_filters():
+    for named in space.SPACES.values():
+        for name, found in named.fairness().items():
+            if name.endswith("filters"):
+                assert found.exact, (named.name, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"filters": ()}, "`filters` must be distinct candidates"),
+        ({"block_types": ("3x3x3", "3x3x3")}, "`block_types` must be distinct"),
+        ({"block_types": ("9x9x9",)}, "block_types='9x9x9'"),
+        ({"expansions": (0.0,)}, r"`expansions` must be in \(0, 16\]"),
+        ({"attentions": ("se", "eca")}, "attentions='eca'"),
+        ({"depth": 0}, "depth=0"),
+        ({"strides": (1, 1, 1)}, "halve the image"),
+    ],
+)
+def test_a_stage_refuses_nonsense(change, message):
+    stage = space.get_space("tiny").stages[0]
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(stage, **change)
+
+
+def test_indices_are_checked():
+    tiny = space.get_space("tiny")
+    with pytest.raises(ValueError, match="must have 11 entries.*Received: 2"):
+        tiny.decode([0, 0])
+    with pytest.raises(ValueError, match=r"stage1/filters must be in \[0, 3\)"):
+        tiny.decode([3] + [0] * 10)
+
+
+def test_a_damaged_space_file_is_refused(tmp_path):
+    path = tmp_path / "space.json"
+    path.write_text('{"schema_version": 1, "name": "x"}')
+    with pytest.raises(ValueError, match="missing SearchSpace fields"):
+        space.get_space(str(path))
+    with pytest.raises(ValueError, match="egogestar.*name='none'"):
+        space.get_space("none")

@@ -1,0 +1,51 @@
+"""Timings: taken in turns, summarised by median and middle half."""
+
+import pytest
+
+from autox3d_edge import benchmark, interpreters
+
+
+def test_candidates_take_turns():
+    calls = []
+    candidates = {
+        "a": lambda: calls.append("a"),
+        "b": lambda: calls.append("b"),
+    }
+    timings = benchmark.time_in_turns(candidates, repeats=3, warmup=1)
+    assert calls == ["a", "b"] * 4
+    assert [t.name for t in timings] == ["a", "b"]
+    assert [t.repeats for t in timings] == [3, 3]
+    assert timings[0].ratio == 1.0
+
+
+def test_median_and_middle_half(monkeypatch):
+    # Each call reads the clock twice; the durations are 1, 2, 3, 4 and 10 ms.
+    clock = iter([0.0, 0.001, 1, 1.002, 2, 2.003, 3, 3.004, 4, 4.010])
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    (timing,) = benchmark.time_in_turns(
+        {"a": lambda: None}, repeats=5, warmup=0
+    )
+    assert timing.median == pytest.approx(3.0)
+    assert (timing.low, timing.high) == pytest.approx((2.0, 4.0))
+
+
+def test_files_on_one_and_two_threads(exported):
+    timings = benchmark.benchmark_files(
+        {"int8": exported.path}, repeats=3, warmup=1
+    )
+    names = [timing.name for timing in timings]
+    assert names == ["int8, 1 thread", "int8, 2 threads"]
+    assert all(0 < t.low <= t.median <= t.high for t in timings)
+    table = benchmark.format_table(timings)
+    assert len(table.splitlines()) == 3 and "int8, 2 threads" in table
+
+
+def test_the_device_is_named():
+    device = benchmark.device_description()
+    assert device["processor"] and device["cores"] >= 1
+    assert device["runtime"].startswith(interpreters.available()[0])
+
+
+def test_nothing_to_time_is_refused():
+    with pytest.raises(ValueError, match="must not be empty"):
+        benchmark.time_in_turns({})

@@ -198,21 +198,49 @@ def resize_matrix(size: int, new_size: int) -> np.ndarray:
     return weights
 
 
+@functools.lru_cache(maxsize=256)
+def _resize_taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the few non-zero entries of `resize_matrix`, row by row.
+
+    Returns:
+        Positions and weights, both `(taps, new_size)`.
+    """
+    matrix = resize_matrix(size, new_size)
+    taps = int((matrix > 0).sum(axis=1).max())
+    first = np.minimum((matrix > 0).argmax(axis=1), size - taps)
+    places = first[None, :] + np.arange(taps)[:, None]
+    return places, matrix[np.arange(new_size)[None, :], places]
+
+
 def resize_frames(frames: np.ndarray, short_side: int) -> np.ndarray:
     """Scales uint8 frames `(n, height, width, 3)` to a shorter side."""
     count, height, width, channels = frames.shape
     new_height, new_width = resize_shape(height, width, short_side)
     if (new_height, new_width) == (height, width):
         return frames
-    rows = resize_matrix(height, new_height)
-    columns = resize_matrix(width, new_width)
     resized = np.empty((count, new_height, new_width, channels), np.uint8)
     for number, frame in enumerate(frames):  # one by one: little memory
-        planes = np.ascontiguousarray(frame.transpose(2, 0, 1), np.float32)
-        planes = rows @ planes @ columns.T  # (3, new_height, new_width)
-        np.rint(planes, out=planes)
-        resized[number] = planes.clip(0, 255).transpose(1, 2, 0)
+        rows = _resize_rows(frame.reshape(height, -1), new_height)
+        rows = rows.reshape(new_height, width, channels).swapaxes(0, 1)
+        rows = np.ascontiguousarray(rows).reshape(width, -1)
+        columns = _resize_rows(rows, new_width)
+        np.rint(columns, out=columns)
+        columns = columns.clip(0, 255).reshape(new_width, new_height, channels)
+        resized[number] = columns.swapaxes(0, 1)
     return resized
+
+
+def _resize_rows(picture: np.ndarray, new_size: int) -> np.ndarray:
+    """Resizes the first axis of a matrix; float32.
+
+    Sums of shifted rows, not a matrix product: small products are slow where
+    several threads compete for the cores of the linear algebra library.
+    """
+    places, weights = _resize_taps(len(picture), new_size)
+    total = picture[places[0]] * weights[0][:, None]
+    for place, weight in zip(places[1:], weights[1:], strict=True):
+        total += picture[place] * weight[:, None]
+    return total
 
 
 def center_crop(frames: np.ndarray, crop_size: int) -> np.ndarray:

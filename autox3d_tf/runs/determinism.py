@@ -10,9 +10,10 @@ are split differently. Deterministic kernels cost nothing there (17.5 against
 import os
 
 import tensorflow as tf
+from absl import logging
 
 
-def set_seed(seed: int, *, deterministic: bool = True) -> None:
+def set_seed(seed: int, *, deterministic: bool | None = None) -> None:
     """Seeds Python, NumPy and TensorFlow; call before building anything.
 
     Deterministic mode makes `tf.data` run a `map` with a stateful function
@@ -21,12 +22,18 @@ def set_seed(seed: int, *, deterministic: bool = True) -> None:
     Args:
         seed: Not negative.
         deterministic: Also let TensorFlow use deterministic kernels only.
-            The same bits come back only on the same machine, with the same
-            number of threads (--threads) and the same versions.
+            If not given, do so unless there is a GPU: the filter gradient of
+            a depthwise convolution has no such kernel there, and would be an
+            UnimplementedError. The same bits come back only on the same
+            machine, with the same number of threads (--threads) and versions.
     """
     if seed < 0:
         raise ValueError(f"`seed` must not be negative. Received: {seed=}.")
     tf.keras.utils.set_random_seed(seed)
+    if deterministic is None:
+        deterministic = not tf.config.list_physical_devices("GPU")
+        if not deterministic:
+            logging.info("A GPU is used: runs repeat, but not to the last bit.")
     if deterministic:
         tf.config.experimental.enable_op_determinism()
 

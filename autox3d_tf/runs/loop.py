@@ -11,6 +11,12 @@ import tensorflow as tf
 from absl import logging
 
 _OPTIMIZER_OFF = "disable_meta_optimizer"
+_COMBINE = {
+    "mean": lambda strategy, value: strategy.reduce(
+        tf.distribute.ReduceOp.MEAN, value, axis=None
+    ),
+    "concat": lambda strategy, value: strategy.gather(value, axis=0),
+}
 
 
 class Interrupted(SystemExit):
@@ -98,12 +104,23 @@ def run_steps(
 def compile_step(
     step_fn: Callable[..., Any],
     strategy: tf.distribute.Strategy | None = None,
+    combine: str = "mean",
 ) -> Callable[..., Any]:
     """Returns `compiled(step, *batch)`, traced once per shape of batch.
 
-    Results are averaged over the replicas of `strategy`. Evaluation uses this
-    too, with any number for `step`.
+    Evaluation uses this too, with any int64 scalar for `step`.
+
+    Args:
+        step_fn: See `run_steps`; here it may return any nest of tensors.
+        strategy: Runs `step_fn` in each replica.
+        combine: What becomes of the replicas' results: "mean", or "concat"
+            along the first axis.
     """
+    if combine not in _COMBINE:
+        raise ValueError(
+            f"`combine` must be one of {sorted(_COMBINE)}. Received: "
+            f"combine={combine!r}."
+        )
     takes_step = next(iter(inspect.signature(step_fn).parameters), "") == "step"
 
     def one_step(step, *batch):
@@ -111,9 +128,8 @@ def compile_step(
         if strategy is None:
             return step_fn(*arguments)
         per_replica = strategy.run(step_fn, args=arguments)
-        mean = tf.distribute.ReduceOp.MEAN
         return tf.nest.map_structure(
-            lambda value: strategy.reduce(mean, value, axis=None), per_replica
+            lambda value: _COMBINE[combine](strategy, value), per_replica
         )
 
     return tf.function(one_step, reduce_retracing=True)

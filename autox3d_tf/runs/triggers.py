@@ -151,19 +151,24 @@ class WriteScalars(Every):
 
     def __init__(self, directory, steps: int = 10):
         super().__init__(self._write, steps=steps, at_end=True)
-        self._writer = tf.summary.create_file_writer(str(directory))
+        self.directory, self._writer = str(directory), None
 
     def _write(self, step, metrics):
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self.directory)
         with self._writer.as_default():
             for name, value in metrics.items():
                 tf.summary.scalar(name, value, step=step)
 
     def end(self, step: int, metrics: dict[str, tf.Tensor]) -> None:
         super().end(step, metrics)
-        self._writer.flush()
+        if self._writer is not None:
+            self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 class Progress:

@@ -143,3 +143,11 @@ def test_usual_triggers_save_and_write(tmp_path):
     run(4, *triggers.usual(here, saver, save_steps=2))
     assert saver.steps() == [2, 4]
     assert list(here.summaries.glob("*.v2"))
+
+
+def test_scalars_can_be_written_by_a_second_run(tmp_path):
+    writer = triggers.WriteScalars(tmp_path, steps=1)
+    for _ in range(2):
+        run(1, writer)
+        writer.close()
+    assert list(tmp_path.glob("*.v2"))

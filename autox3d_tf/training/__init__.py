@@ -1,0 +1,1 @@
+"""Training of one network: from scratch, inherited or fine-tuned weights."""

@@ -1,0 +1,105 @@
+"""Where a network begins: fresh, inherited from a search, or trained weights."""
+
+import os
+import pathlib
+
+import keras
+import numpy as np
+from absl import logging
+
+from autox3d_tf import models
+from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import archive
+from autox3d_tf.training import files
+
+# In a directory, the first of these that is there.
+WEIGHT_FILES = (files.WEIGHTS, "inherited.npz")
+_LAST_LAYER = ("head/logits_kernel", "head/logits_bias")
+
+
+def find_arch(arch: str | os.PathLike | arch_lib.ArchSpec) -> arch_lib.ArchSpec:
+    """Returns a named network, that of an arch.json, or of a run directory."""
+    if isinstance(arch, arch_lib.ArchSpec):
+        return arch
+    path = pathlib.Path(arch)
+    if path.is_dir():
+        return arch_lib.load_arch(path / files.ARCH)
+    if path.suffix == ".json" or path.is_file():
+        return arch_lib.load_arch(path)
+    if str(arch) not in archive.ARCHIVE:
+        raise ValueError(
+            f"`arch` must be an arch.json, a run directory or one of "
+            f"{', '.join(archive.ARCHIVE)}. Received: arch={str(arch)!r}."
+        )
+    return archive.get_arch(str(arch))
+
+
+def weights_path(init_from: str | os.PathLike) -> pathlib.Path:
+    """Returns the file of weights that `init_from`, file or run, means."""
+    path = pathlib.Path(init_from)
+    if path.is_file():
+        return path
+    for name in WEIGHT_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise ValueError(
+        "`init_from` must be a file of weights or a run directory with one "
+        f"({' or '.join(WEIGHT_FILES)}). Received: init_from={str(path)!r}."
+    )
+
+
+def assign_initial(
+    model: keras.Model, path: str | os.PathLike, replace_head: bool = False
+) -> None:
+    """Sets the weights of a file.
+
+    Args:
+        model: Gets them.
+        path: A file of `files.save_weights`.
+        replace_head: Whether a last layer for other classes is left out.
+
+    Raises:
+        ValueError: Naming the first weights that do not fit.
+    """
+    given, own = files.load_weights(path), models.weight_values(model)
+    classes = [
+        len(values[_LAST_LAYER[1]])
+        for values in (given, own)
+        if _LAST_LAYER[1] in values
+    ]
+    if len(classes) == 2 and classes[0] != classes[1]:
+        if not replace_head:
+            raise ValueError(
+                f"{path} has {classes[0]} classes, the data {classes[1]}. "
+                "Start the last layer anew with replace_head=True."
+            )
+        for name in _LAST_LAYER:
+            given[name] = own[name]
+        logging.info(
+            "The last layer starts anew: %d classes instead of %d.",
+            classes[1],
+            classes[0],
+        )
+    _check_same_names(path, given, own)
+    models.assign_weights(model, given)
+    logging.info("Initial weights from %s.", path)
+
+
+def _check_same_names(
+    path, given: dict[str, np.ndarray], own: dict[str, np.ndarray]
+) -> None:
+    for what, names in (
+        ("lacks", own.keys() - given.keys()),
+        ("has also", given.keys() - own.keys()),
+    ):
+        if names:
+            raise ValueError(
+                f"{path} is for another network: it {what} {len(names)} "
+                f"weights of it, such as {min(names)}."
+            )
+    for name, value in own.items():
+        if given[name].shape != value.shape:
+            raise ValueError(
+                f"{path} is for another network: {name} has shape "
+                f"{given[name].shape}, not {value.shape}."
+            )

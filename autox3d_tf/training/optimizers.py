@@ -1,0 +1,78 @@
+"""From options to a Keras optimizer."""
+
+import keras
+from absl import logging
+
+from autox3d_tf.training import options as options_lib
+
+
+def make_optimizer(
+    options: options_lib.OptimizerOptions,
+    training: options_lib.TrainingOptions,
+    weights: list[keras.Variable],
+    num_clips: int,
+) -> keras.optimizers.Optimizer:
+    """Returns an optimizer, built for `weights`; logs the rate in force.
+
+    Args:
+        options: Which optimizer.
+        training: Says the batch and the length.
+        weights: The trainable variables.
+        num_clips: Clips of an epoch.
+    """
+    rate = options.rate(training.batch_size)
+    total = training.steps(training.epochs, num_clips)
+    warmup = 0
+    if options.warmup_epochs:
+        warmup = training.steps(options.warmup_epochs, num_clips)
+    if warmup >= total:
+        raise ValueError(
+            "`warmup_epochs` must be fewer than all epochs. Received: "
+            f"warmup_epochs={options.warmup_epochs}, epochs={training.epochs}."
+        )
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate * options.warmup_start if warmup else rate,
+        total - warmup,
+        alpha=options.final,
+        warmup_target=rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    common = {"global_clipnorm": options.clip_norm}
+    if options.name == "sgd":
+        optimizer = keras.optimizers.SGD(
+            schedule, momentum=options.momentum, **common
+        )
+    elif options.name == "adam":
+        optimizer = keras.optimizers.Adam(schedule, **common)
+    else:
+        optimizer = keras.optimizers.AdamW(
+            schedule, weight_decay=options.weight_decay, **common
+        )
+        optimizer.exclude_from_weight_decay(
+            var_list=[v for v in weights if not decays(v)]
+        )
+    if training.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(weights)
+    logging.info(
+        "%s: learning rate %.6g (%.6g per sample x batch of %d), %d warm-up "
+        "steps, cosine to %.3g at step %d.",
+        options.name,
+        rate,
+        rate / training.batch_size,
+        training.batch_size,
+        warmup,
+        rate * options.final,
+        total,
+    )
+    return optimizer
+
+
+def decays(weight: keras.Variable) -> bool:
+    """Whether weight decay acts on it: kernels yes, norms and biases no."""
+    return weight.name.endswith("_kernel")
+
+
+def coupled_decay(options: options_lib.OptimizerOptions) -> float:
+    """Returns the weight decay that belongs into the gradient."""
+    return 0.0 if options.name == "adamw" else options.weight_decay

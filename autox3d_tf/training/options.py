@@ -1,0 +1,141 @@
+"""How a network is trained, as data; imports no TensorFlow."""
+
+import dataclasses
+import math
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """Optimizer and learning rate: warm-up, then half a cosine.
+
+    Args:
+        name: `sgd` (with momentum), `adam` or `adamw`.
+        learning_rate: Highest rate, whatever the batch.
+        learning_rate_per_sample: Or the highest rate for one clip of a batch;
+            the rate in force is this times `batch_size`.
+        momentum: Of `sgd`.
+        weight_decay: Of kernels; batch norms and biases have none. Decoupled
+            from the gradient in `adamw`, part of it in the others.
+        warmup_epochs: The rate grows linearly from `warmup_start` times the
+            highest for so long.
+        warmup_start: Where the rate begins, relative to the highest.
+        final: Where the rate ends, relative to the highest.
+        clip_norm: Largest norm of all gradients together; None for no limit.
+    """
+
+    name: str = "adamw"
+    learning_rate: float | None = None
+    learning_rate_per_sample: float | None = None
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    warmup_epochs: float = 0.0
+    warmup_start: float = 0.0
+    final: float = 0.0
+    clip_norm: float | None = None
+
+    def __post_init__(self):
+        _check(self, "name", self.name in OPTIMIZERS, f"one of {OPTIMIZERS}")
+        rates = (self.learning_rate, self.learning_rate_per_sample)
+        if rates.count(None) != 1:
+            raise ValueError(
+                "Exactly one of `learning_rate` and `learning_rate_per_sample`"
+                f" must be given. Received: learning_rate={rates[0]}, "
+                f"learning_rate_per_sample={rates[1]}."
+            )
+        for name in ("learning_rate", "learning_rate_per_sample", "clip_norm"):
+            value = getattr(self, name)
+            _check(self, name, value is None or value > 0, "positive")
+        for name in ("momentum", "warmup_start", "final"):
+            _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        for name in ("weight_decay", "warmup_epochs"):
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+
+    def rate(self, batch_size: int) -> float:
+        """Returns the highest learning rate of a run.
+
+        >>> OptimizerOptions(learning_rate_per_sample=0.001).rate(64)
+        0.064
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return self.learning_rate_per_sample * batch_size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Length and regularisation of a training.
+
+    Args:
+        epochs: How often each clip is seen.
+        batch_size: Clips of a step.
+        label_smoothing: Share of the target spread over all classes.
+        dropout: Rate before the last layer.
+        mixup: Parameter of the Beta distribution that clips of a batch are
+            mixed by; 0 for none.
+        ema_decay: Decay of the moving average of the weights, which is what
+            is validated and saved; 0 for none.
+        precise_batch_norm: Batches over which the batch norms' statistics are
+            taken anew at the end; 0 keeps the moving averages.
+        zero_init: Each residual block starts as the identity.
+        freeze_batch_norm: Batch norms use, and keep, the statistics that the
+            weights came with. For fine-tuning.
+        replace_head: If the initial weights are for other classes, start the
+            last layer anew instead of refusing.
+        precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        validate_epochs: Epochs from one validation to the next; 0 for none.
+        save_secs: Seconds from one checkpoint to the next.
+        save_steps: Or steps; None for `save_secs`.
+        log_steps: Steps from one point of the curve to the next.
+    """
+
+    epochs: float
+    batch_size: int
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    mixup: float = 0.0
+    ema_decay: float = 0.0
+    precise_batch_norm: int = 0
+    zero_init: bool = False
+    freeze_batch_norm: bool = False
+    replace_head: bool = False
+    precision: str = "float32"
+    validate_epochs: float = 0.0
+    save_secs: float = 300.0
+    save_steps: int | None = None
+    log_steps: int = 10
+
+    def __post_init__(self):
+        _check(self, "epochs", self.epochs > 0, "positive")
+        for name in ("batch_size", "log_steps"):
+            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("label_smoothing", "dropout", "ema_decay"):
+            _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        for name in ("mixup", "precise_batch_norm", "validate_epochs"):
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+        known = self.precision in PRECISIONS
+        _check(self, "precision", known, f"one of {PRECISIONS}")
+        if self.freeze_batch_norm and self.precise_batch_norm:
+            raise ValueError(
+                "`precise_batch_norm` must be 0 where batch norms are frozen. "
+                f"Received: precise_batch_norm={self.precise_batch_norm}, "
+                "freeze_batch_norm=True."
+            )
+
+    def steps(self, epochs: float, num_clips: int) -> int:
+        """Returns the steps in so many epochs, at least 1.
+
+        >>> TrainingOptions(epochs=2, batch_size=16).steps(2, num_clips=100)
+        13
+        """
+        return max(1, math.ceil(epochs * num_clips / self.batch_size))
+
+
+def _check(options, name: str, valid: bool, wanted: str) -> None:
+    if not valid:
+        raise ValueError(
+            f"`{name}` must be {wanted}. "
+            f"Received: {name}={getattr(options, name)!r}."
+        )

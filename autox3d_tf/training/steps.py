@@ -1,0 +1,91 @@
+"""One training step, as a plain function."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from autox3d_tf.training import average as average_lib
+from autox3d_tf.training import options as options_lib
+from autox3d_tf.training import optimizers
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    options: options_lib.TrainingOptions,
+    *,
+    weight_decay: float = 0.0,
+    average: average_lib.WeightAverage | None = None,
+    seed: int = 0,
+) -> Callable[..., dict[str, tf.Tensor]]:
+    """Returns `step(step, clips, labels) -> metrics`, which also runs eagerly.
+
+    Args:
+        model: Clips -> logits.
+        optimizer: Built for the model's trainable variables.
+        options: Label smoothing and mixup.
+        weight_decay: What goes into the gradient of kernels.
+        average: Updated after each step.
+        seed: Of mixup.
+    """
+    num_classes = model.output_shape[-1]
+    weights = model.trainable_variables
+    decaying = [v for v in weights if optimizers.decays(v)]
+
+    def train_step(step, clips, labels):
+        targets = tf.one_hot(labels, num_classes)
+        if options.mixup:
+            clips, targets = mix(clips, targets, options.mixup, (seed, step))
+        with tf.GradientTape() as tape:
+            logits = model(clips, training=True)
+            loss = cross_entropy(logits, targets, options.label_smoothing)
+            objective = loss
+            if weight_decay:
+                squares = [tf.nn.l2_loss(v.value) for v in decaying]
+                objective = loss + weight_decay * tf.add_n(squares)
+            objective = optimizer.scale_loss(objective)
+        gradients = tape.gradient(objective, weights)
+        rate = optimizer.learning_rate
+        optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        if average is not None:
+            average.update(step)
+        right = tf.equal(tf.argmax(logits, -1, tf.int32), labels)
+        return {
+            "loss": loss,
+            "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)),
+            "learning_rate": tf.convert_to_tensor(rate),
+        }
+
+    return train_step
+
+
+def cross_entropy(logits, targets, label_smoothing: float = 0.0) -> tf.Tensor:
+    """Returns the mean cross entropy, a scalar.
+
+    Args:
+        logits, targets: `(B, classes)`; targets sum to 1.
+        label_smoothing: Share of the target spread over all classes.
+    """
+    classes = targets.shape[-1]
+    targets = targets * (1.0 - label_smoothing) + label_smoothing / classes
+    return tf.reduce_mean(
+        tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+    )
+
+
+def mix(clips, targets, alpha: float, seed) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mixes each clip of a batch, and its target, with that of another.
+
+    One share from Beta(alpha, alpha) per batch; a clip's partner is its mirror
+    image in the batch.
+
+    Reference: [Zhang et al., 2018](https://arxiv.org/abs/1710.09412)
+    """
+    seed = tf.stack([tf.cast(value, tf.int32) for value in seed])
+    gammas = tf.random.stateless_gamma((2,), seed, alpha)
+    share = gammas[0] / tf.reduce_sum(gammas)
+    return tuple(
+        share * x + (1.0 - share) * tf.reverse(x, (0,))
+        for x in (clips, targets)
+    )

@@ -11,17 +11,20 @@ them ends the program with one line before anything has started.
         gin_app.main("autox3d_tf.search.run:run_search")
 """
 
+import contextlib
 import difflib
 import importlib
 import pathlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import gin
 from absl import flags, logging
 
-from autox3d_tf.runs import binary, gin_check, run_dir, type_check
+from autox3d_tf.runs import binary, gin_check, type_check
+from autox3d_tf.runs import run_dir as run_dir_lib
 
 FLAGS = flags.FLAGS
 UsageError = binary.UsageError
@@ -92,44 +95,71 @@ def _main(run_fn: Callable | str, rest: list[str]) -> None:
             f"Unexpected argument {rest[0]!r}. Flags begin with "
             "--, values follow =. Try --help."
         )
-    paths = [find_gin_file(name) for name in FLAGS.gin_file]
+    for name in FLAGS.gin_file:
+        find_gin_file(name)  # before the import, which takes seconds
     run_fn = _import(run_fn)
-    configure(run_fn, paths, FLAGS.gin, FLAGS.run_dir)
-    if FLAGS.dry_run:
-        print(gin.config_str().rstrip())
-        return
-    run_dir.config_text = gin.operative_config_str
-    gin.get_configurable(run_fn)()
-    for binding in gin_check.without_effect(
-        _config(), gin.config._OPERATIVE_CONFIG
-    ):
-        logging.warning(
-            "%s had no effect: the code passes its own value, or "
-            "did not come to it.",
-            binding,
-        )
+    with configured(run_fn, FLAGS.gin_file, FLAGS.gin, FLAGS.run_dir) as run:
+        if FLAGS.dry_run:
+            print(gin.config_str().rstrip())
+            return
+        run()
+        for binding in gin_check.without_effect(
+            _config(), gin.config._OPERATIVE_CONFIG
+        ):
+            logging.warning(
+                "%s had no effect: the code passes its own value, or did not "
+                "come to it.",
+                binding,
+            )
 
 
-def configure(
+@contextlib.contextmanager
+def configured(
     run_fn: Callable,
-    paths: list[pathlib.Path] = (),
-    overrides: list[str] = (),
-    run_dir_path: str | None = None,
-) -> None:
-    """Parses gin files and overrides and checks the whole configuration.
+    gin_files: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    run_dir: str | None = None,
+) -> Iterator[Callable[[], Any]]:
+    """Parses and checks a configuration; forgets it afterwards.
+
+    For binaries, and for notebooks and tests:
+
+        with gin_app.configured(
+            run.run_search, ["gin/examples/tiny_search.gin"], ["SEED=1"], "out"
+        ) as run_search:
+            run_search()
+
+    Args:
+        run_fn: The function that will be called.
+        gin_files: What --gin_file takes.
+        overrides: What --gin takes.
+        run_dir: What --run_dir takes.
+
+    Yields:
+        `run_fn` with its bindings, to be called without arguments.
 
     Raises:
         UsageError: With one line that says what is wrong.
     """
     try:
-        for path in paths:
+        _configure(run_fn, gin_files, overrides, run_dir)
+        run_dir_lib.config_text = gin.operative_config_str
+        yield gin.get_configurable(run_fn)
+    finally:
+        run_dir_lib.config_text = None
+        gin.clear_config()
+
+
+def _configure(run_fn, gin_files, overrides, run_dir):
+    try:
+        for path in map(find_gin_file, gin_files):
             check_twice(path)
             gin.parse_config_file(str(path))
         _register(run_fn)
         for override in overrides:
             apply_override(override)
-        if run_dir_path is not None:
-            _set_run_dir(run_fn, run_dir_path)
+        if run_dir is not None:
+            _set_run_dir(run_fn, run_dir)
         gin_check.check(_config(), run_fn, _selector(run_fn))
         gin.finalize()
     except gin_check.ConfigError as error:

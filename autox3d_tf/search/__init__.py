@@ -1,0 +1,1 @@
+"""The probabilistic search: distribution, estimator, derivation, run."""

@@ -1,0 +1,134 @@
+"""Costs of a space's parts as one flat array, for NumPy and for the graph.
+
+What a part costs depends on five indices at most: the filters before it, its
+filters, type, expansion and attention. All parts of all architectures are
+therefore one short array, and the cost of an index vector is a few look-ups.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from autox3d_tf.cost import budget as budget_lib
+from autox3d_tf.space import search_space
+
+
+class CostTable:
+    """All costs of a space under one budget.
+
+    Args:
+        space: The search space.
+        budget: Which cost, and the limit on it.
+
+    Attributes:
+        sums: Whether the cost is the sum of the parts' (multiply-adds,
+            parameters), or else their maximum (peak memory).
+        stem: Cost of the stem.
+        blocks: Per stage and block an array with the axes (filters before,
+            filters, types, expansions, attentions). The first axis of a
+            block that is not the first of its stage has length 1.
+        head: Cost of the head by the filters of the last stage.
+    """
+
+    def __init__(
+        self, space: search_space.SearchSpace, budget: budget_lib.Budget
+    ):
+        self.space, self.budget = space, budget
+        self.sums = budget_lib.METRICS[budget.metric][1] is sum
+        counted = budget_lib.SpaceCost(space, budget)
+        self.stem = float(counted.stem_cost)
+        self.blocks: list[list[np.ndarray]] = []
+        before = (space.stem.filters,)
+        for index, stage in enumerate(space.stages):
+            self.blocks.append(
+                [
+                    _block_table(counted, index, block, before)
+                    for block in range(stage.depth)
+                ]
+            )
+            before = stage.filters
+        self.head = np.array([float(counted.head_cost(f)) for f in before])
+        self._flatten()
+
+    def _flatten(self):
+        """Lays the tables end to end, with the positions that address them."""
+        position = self.space.positions
+        tables, addresses = [], []
+        before = 0  # the stem's filters are fixed: any position, stride 0
+        for s, stage in enumerate(self.blocks, 1):
+            filters = position[f"stage{s}/filters"]
+            for b, table in enumerate(stage, 1):
+                block = [
+                    position[f"stage{s}/block{b}/{kind}"]
+                    for kind in ("block_type", "expansion", "attention")
+                ]
+                tables.append(table)
+                addresses.append([before, filters, *block])
+            before = filters
+        tables.append(self.head.reshape(1, -1, 1, 1, 1))
+        addresses.append([0, before, 0, 0, 0])
+        starts = np.cumsum([0, *(table.size for table in tables)])
+        self._flat = np.concatenate([table.ravel() for table in tables])
+        self._starts = starts[:-1].astype("int32")
+        self._addresses = np.array(addresses, "int32")
+        self._strides = np.array([_strides(t.shape) for t in tables], "int32")
+
+    def __call__(self, indices) -> np.ndarray:
+        """Costs of index vectors `(K, choices)`; float64 `(K,)`."""
+        indices = np.asarray(indices)
+        read = indices[:, self._addresses] * self._strides
+        parts = self._flat[self._starts + read.sum(-1)]  # (K, parts)
+        if self.sums:
+            return self.stem + parts.sum(-1)
+        return np.maximum(self.stem, parts.max(-1))
+
+    def in_graph(self, indices: tf.Tensor) -> tf.Tensor:
+        """The same as TensorFlow operations."""
+        read = tf.gather(indices, self._addresses, axis=1) * self._strides
+        places = self._starts + tf.reduce_sum(read, axis=-1)
+        parts = tf.gather(tf.constant(self._flat), places)
+        if self.sums:
+            return self.stem + tf.reduce_sum(parts, axis=-1)
+        return tf.maximum(
+            tf.constant(self.stem, parts.dtype), tf.reduce_max(parts, axis=-1)
+        )
+
+
+def excess(tables: Sequence[CostTable], indices: tf.Tensor) -> tf.Tensor:
+    """Hinge over all budgets, `sum max(0, cost / target - 1)`; `(K,)`."""
+    total = 0.0
+    for table in tables:
+        relative = table.in_graph(indices) / table.budget.target
+        total += tf.cast(tf.nn.relu(relative - 1.0), tf.float32)
+    return total
+
+
+def _block_table(counted, stage_index, block, before):
+    stage = counted.space.stages[stage_index]
+    types = stage.types_of_block(block + 1)
+    first = block == 0
+    widths_in = before if first else (None,)
+    table = np.zeros(
+        (len(widths_in), len(stage.filters), len(types),
+         len(stage.expansions), len(stage.attentions))
+    )  # fmt: skip
+    for place in np.ndindex(table.shape):
+        i, f, t, e, a = place
+        filters = stage.filters[f]
+        table[place] = counted.block_cost(
+            stage_index,
+            first,
+            widths_in[i] if first else filters,
+            filters,
+            types[t],
+            stage.expansions[e],
+            stage.attentions[a],
+        )
+    return table
+
+
+def _strides(shape):
+    """Row-major strides in elements; 0 along axes of length 1."""
+    strides = np.cumprod([1, *shape[:0:-1]])[::-1]
+    return [0 if n == 1 else s for n, s in zip(shape, strides, strict=True)]

@@ -1,0 +1,182 @@
+"""The gradient estimator of PARSEC and FP-NAS, as plain tensor functions.
+
+For K architectures drawn from P(A|a), with log likelihoods l_k and costs:
+
+    m_k = softmax_k(l_k / temperature)               importance weights
+    c_k = C_k / sum_j C_j  (0 where the sum is 0)    C: excess over the budget
+    grad_w L = - sum_k m_k grad_w l_k
+    grad_a L = sum_k (beta c_k - m_k) grad_a log P(A_k|a)
+
+`l_k` is the mean log likelihood per clip, so that the temperature does not
+depend on the batch: temperature 1 / batch is the equation with the sum over
+the batch, which saturates to one sample; 1 is nearly uniform.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+MINIMUM_SAMPLES = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EstimatorOptions:
+    """How gradients are estimated from samples.
+
+    Attributes:
+        samples_per_nat: lambda; K = lambda * entropy. 0.25 in FP-NAS.
+        fixed_samples: If positive, K is this instead (PARSEC).
+        max_samples: K is never above it.
+        temperature: Of the importance weights, per clip.
+        beta: Weight of the cost term.
+        control_variate: Subtract 1/K from the weights: same mean, less noise.
+    """
+
+    samples_per_nat: float = 0.25
+    fixed_samples: int = 0
+    max_samples: int = 64
+    temperature: float = 0.1
+    beta: float = 0.5
+    control_variate: bool = True
+
+    def __post_init__(self):
+        for name in ("samples_per_nat", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"`{name}` must be positive. Received: "
+                    f"{name}={getattr(self, name)}."
+                )
+        if not self.beta >= 0:
+            raise ValueError(
+                f"`beta` must not be negative. Received: beta={self.beta}."
+            )
+        if self.max_samples < MINIMUM_SAMPLES:
+            raise ValueError(
+                "`max_samples` must be at least 2: one sample carries no "
+                f"signal. Received: max_samples={self.max_samples}."
+            )
+        if self.fixed_samples and self.fixed_samples < MINIMUM_SAMPLES:
+            raise ValueError(
+                "`fixed_samples` must be at least 2 (one sample carries no "
+                "signal), or 0 to follow the entropy. Received: "
+                f"fixed_samples={self.fixed_samples}."
+            )
+
+
+def num_samples(entropy, options: EstimatorOptions) -> tf.Tensor:
+    """K for an entropy in nats, an int32 scalar between 2 and the maximum."""
+    if options.fixed_samples:
+        return tf.constant(min(options.fixed_samples, options.max_samples))
+    wanted = tf.round(options.samples_per_nat * entropy)
+    return tf.clip_by_value(
+        tf.cast(wanted, tf.int32), MINIMUM_SAMPLES, options.max_samples
+    )
+
+
+def importance_weights(log_likelihoods, temperature) -> tf.Tensor:
+    """m_k of `(K,)` log likelihoods; they sum to 1."""
+    return tf.nn.softmax(tf.convert_to_tensor(log_likelihoods) / temperature)
+
+
+def cost_weights(excess) -> tf.Tensor:
+    """c_k of `(K,)` excesses over the budget; all 0 if none is over it."""
+    total = tf.reduce_sum(excess, axis=-1, keepdims=True)
+    return tf.math.divide_no_nan(excess, total)
+
+
+def effective_sample_size(weights) -> tf.Tensor:
+    """1 / sum of squares: K for equal weights, 1 for a single survivor."""
+    return 1.0 / tf.reduce_sum(tf.square(weights), axis=-1)
+
+
+def coefficients(log_likelihoods, excess, options: EstimatorOptions):
+    """Factors of grad_a log P(A_k|a) in the gradient of the loss, `(K,)`.
+
+    Leading axes are independent draws. The control variate is left out of an absent cost term, which would
+    otherwise become pure noise.
+    """
+    likely = importance_weights(log_likelihoods, options.temperature)
+    costly = cost_weights(excess)
+    if options.control_variate:
+        even = 1.0 / tf.cast(tf.shape(likely)[-1], likely.dtype)
+        likely = likely - even
+        present = tf.reduce_any(excess > 0, axis=-1, keepdims=True)
+        costly = costly - even * tf.cast(present, costly.dtype)
+    return options.beta * costly - likely
+
+
+def logits_surrogate(
+    log_probs, log_likelihoods, excess, options: EstimatorOptions
+) -> tf.Tensor:
+    """A scalar whose gradient by the logits is the estimate of grad_a L.
+
+    Args:
+        log_probs: `(K,)` log P(A_k|a), differentiable by the logits.
+        log_likelihoods: `(K,)` mean log likelihood per clip.
+        excess: `(K,)` max(0, cost / target - 1).
+        options: Temperature, beta, control variate.
+    """
+    weights = coefficients(log_likelihoods, excess, options)
+    return tf.reduce_sum(tf.stop_gradient(weights) * log_probs)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamingSum:
+    """sum_k m_k g_k, one sample at a time (online softmax).
+
+    Only one set of accumulators is held whatever K is. Exact: when a larger
+    log weight arrives, what has been summed is scaled down to it.
+
+    Attributes:
+        peak: Largest log weight so far.
+        norm: sum of exp(log weight - peak).
+        squares: sum of exp(2 (log weight - peak)), for the sample size.
+        sums: sum of exp(log weight - peak) g, one tensor per entry of g.
+    """
+
+    peak: tf.Tensor
+    norm: tf.Tensor
+    squares: tf.Tensor
+    sums: tuple[tf.Tensor, ...]
+
+    @classmethod
+    def zeros(cls, like: Sequence) -> "StreamingSum":
+        """An empty sum of tensors shaped as those of `like`."""
+        return cls(
+            tf.constant(-float("inf")),
+            tf.constant(0.0),
+            tf.constant(0.0),
+            tuple(tf.zeros(one.shape) for one in like),
+        )
+
+    def add(self, log_weight, values: Sequence) -> "StreamingSum":
+        """Returns the sum with one more sample."""
+        peak = tf.maximum(self.peak, log_weight)
+        old, new = tf.exp(self.peak - peak), tf.exp(log_weight - peak)
+        return StreamingSum(
+            peak,
+            self.norm * old + new,
+            self.squares * old**2 + new**2,
+            tuple(
+                kept * old + tf.cast(value, kept.dtype) * new
+                for kept, value in zip(self.sums, values, strict=True)
+            ),
+        )
+
+    def mean(self) -> tuple[tf.Tensor, ...]:
+        """sum_k m_k g_k."""
+        return tuple(total / self.norm for total in self.sums)
+
+    def effective_sample_size(self) -> tf.Tensor:
+        """1 / sum_k m_k^2."""
+        return self.norm**2 / self.squares
+
+    def flat(self) -> tuple[tf.Tensor, ...]:
+        """As a tuple of tensors, for a `tf.while_loop`."""
+        return (self.peak, self.norm, self.squares, *self.sums)
+
+    @classmethod
+    def from_flat(cls, flat: Sequence) -> "StreamingSum":
+        """Inverse of `flat`."""
+        return cls(*flat[:3], tuple(flat[3:]))

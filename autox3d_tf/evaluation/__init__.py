@@ -1,0 +1,1 @@
+"""Evaluation: several views of each clip in one pass, numbers with protocol."""

@@ -1,0 +1,46 @@
+"""Per-view logits on disk: another way to fuse them costs no second pass."""
+
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+from absl import logging
+
+
+def write(
+    path: str | os.PathLike, identity: str, logits, labels, paths
+) -> None:
+    """Writes logits `(clips, views, classes)` with labels and clip names."""
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(partial, "wb") as file:
+        np.savez_compressed(
+            file,
+            identity=np.array(identity),
+            logits=logits,
+            labels=labels,
+            paths=np.array(list(paths)),
+        )
+    os.replace(partial, path)
+
+
+def read(path: str | os.PathLike, identity: str) -> np.ndarray | None:
+    """Returns the logits, or None if they are of something else.
+
+    Args:
+        path: A file of `write`.
+        identity: Says weights, clips and protocol; must be what was written.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["identity"]) == identity:
+                return file["logits"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        logging.warning("%s is damaged (%s): evaluating anew.", path, e)
+        return None
+    logging.info("%s is of other weights or views: evaluating anew.", path)
+    return None

@@ -1,0 +1,77 @@
+"""Accuracies and their uncertainty; numpy only."""
+
+import math
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns probabilities over the last axis, float64."""
+    logits = np.asarray(logits, np.float64)
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def fuse(logits: np.ndarray) -> np.ndarray:
+    """Averages the softmax of all views.
+
+    Args:
+        logits: `(clips, views, classes)`.
+
+    Returns:
+        Probabilities `(clips, classes)`.
+    """
+    return softmax(logits).mean(axis=1)
+
+
+def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> int:
+    """Counts the clips whose label is among the k best scores.
+
+    Equal scores count as ranked before the label's, so ties never help.
+
+    >>> scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
+    >>> top_k(scores, np.array([2, 0])), top_k(scores, np.array([2, 0]), k=2)
+    (1, 2)
+    """
+    own = scores[np.arange(len(labels)), labels][:, None]
+    rank = (scores >= own).sum(axis=1)  # 1 for the best
+    return int((rank <= k).sum())
+
+
+def confusion_matrix(
+    predicted: np.ndarray, labels: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Returns counts `(classes, classes)`: rows are labels."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
+def mean_class_accuracy(confusion: np.ndarray) -> float:
+    """Returns the mean over the classes that have clips.
+
+    >>> mean_class_accuracy(np.array([[3, 1], [0, 2]]))
+    0.875
+    """
+    clips = confusion.sum(axis=1)
+    present = clips > 0
+    return float((np.diag(confusion)[present] / clips[present]).mean())
+
+
+def wilson_interval(
+    successes: int, trials: int, z: float = 1.959964
+) -> tuple[float, float]:
+    """Returns the 95 % confidence interval of a proportion.
+
+    Reference: Wilson, J. Am. Stat. Assoc. 22 (1927).
+
+    >>> [round(bound, 3) for bound in wilson_interval(8, 10)]
+    [0.49, 0.943]
+    """
+    if trials < 1:
+        raise ValueError(f"`trials` must be at least 1. Received: {trials=}.")
+    share, square = successes / trials, z * z / trials
+    middle = (share + square / 2) / (1 + square)
+    reach = z * math.sqrt(share * (1 - share) / trials + square / (4 * trials))
+    reach /= 1 + square
+    return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -1,0 +1,208 @@
+"""Evaluates a trained network: the function behind autox3d-evaluate."""
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import tqdm
+from absl import logging
+
+from autox3d_tf import cost
+from autox3d_tf.data import pipeline
+from autox3d_tf.evaluation import (
+    cache,
+    metrics,
+    report,
+    views,
+)
+from autox3d_tf.evaluation import left_out as left_out_lib
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import files, inputs, predict
+
+
+def run_evaluation(
+    *,
+    trained: str,
+    data: pipeline.DataOptions,
+    part: str = "test",
+    temporal_views: int = 1,
+    spatial_crops: int = 1,
+    batch_size: int = 16,
+    run_dir: str | None = None,
+) -> dict[str, Any]:
+    """Evaluates what a training has left; prints and writes the result.
+
+    Writes evaluation.json, evaluation.txt and views.npz, the logits of each
+    view. If views.npz of the same weights, clips and views is there, nothing
+    is computed again.
+
+    Args:
+        trained: The run directory of a training.
+        data: Clips, and how they are cut.
+        part: `test`, `val`, `train` or `all`.
+        temporal_views, spatial_crops: Views of each clip; their softmax is
+            averaged.
+        batch_size: Views in a batch.
+        run_dir: Where to write; None for a folder in that of the training.
+    """
+    model = files.load_trained(trained)
+    record = files.read_record(trained)
+    name = f"evaluation_{part}_{temporal_views}x{spatial_crops}"
+    folder = pathlib.Path(run_dir or pathlib.Path(trained, name))
+    folder.mkdir(parents=True, exist_ok=True)
+    data = inputs.freeze(data, folder)
+    source = pipeline.open_source(data, part)
+    result = evaluate(
+        model,
+        source,
+        data,
+        labels=record["labels"],
+        temporal_views=temporal_views,
+        spatial_crops=spatial_crops,
+        batch_size=batch_size,
+        identity=record["files"][files.WEIGHTS],
+        cache_path=folder / "views.npz",
+    )
+    result["part"] = part
+    result["left_out"] = left_out_lib.left_out(source, data, part)
+    result["annotated_clips"] = result["clips"] + len(result["left_out"])
+    result["trained"] = {
+        "run_dir": str(trained),
+        "files": record["files"],
+        "provenance": record["provenance"],
+    }
+    result["provenance"] = run_dir_lib.provenance(data=data)
+    text = text_of(result, record["labels"])
+    run_dir_lib.write_json(folder / "evaluation.json", result)
+    run_dir_lib.write_text(folder / "evaluation.txt", text + "\n")
+    print(text)
+    logging.info("Wrote %s.", folder / "evaluation.json")
+    return result
+
+
+def evaluate(
+    model: keras.Model,
+    source,
+    data: pipeline.DataOptions,
+    *,
+    labels: list[str],
+    temporal_views: int = 1,
+    spatial_crops: int = 1,
+    batch_size: int = 16,
+    identity: str = "",
+    cache_path: pathlib.Path | None = None,
+) -> dict[str, Any]:
+    """Returns accuracies of a model on the clips of a source.
+
+    Args:
+        model: Clips -> logits; its attribute `arch` is the network.
+        source: From `data.pipeline.open_source`.
+        data: How clips are cut.
+        labels: Classes of the model, in the order of its outputs.
+        temporal_views, spatial_crops, batch_size: As in `run_evaluation`.
+        identity: Says which weights these are, for the cache.
+        cache_path: Where the logits are kept, None for nowhere.
+    """
+    targets = match_labels(source, labels)
+    protocol = _protocol(
+        model, source, data, temporal_views, spatial_crops, len(labels)
+    )
+    key = _identity(identity, protocol)
+    logits = None if cache_path is None else cache.read(cache_path, key)
+    if logits is None:
+        with tqdm.tqdm(
+            total=len(source) * temporal_views * spatial_crops,
+            desc="evaluate",
+            unit="view",
+            disable=None,
+        ) as progress:
+            logits = predict.Predictor(model, batch_size).predict(
+                source, data, temporal_views, spatial_crops, progress.update
+            )
+        if cache_path is not None:
+            paths = [row.path for row in source.manifest.rows]
+            cache.write(cache_path, key, logits, targets, paths)
+    return {**score(logits, targets, protocol), "protocol": protocol}
+
+
+def score(
+    logits: np.ndarray, targets: np.ndarray, protocol: dict
+) -> dict[str, Any]:
+    """Returns the accuracies of logits `(clips, views, classes)`."""
+    scores = metrics.fuse(logits)
+    clips, num_classes = scores.shape
+    right = metrics.top_k(scores, targets)
+    confusion = metrics.confusion_matrix(
+        scores.argmax(-1), targets, num_classes
+    )
+    return {
+        "clips": clips,
+        "top1": right / clips,
+        "top1_correct": right,
+        "top1_interval": metrics.wilson_interval(right, clips),
+        "top5": metrics.top_k(scores, targets, 5) / clips,
+        "mean_class_accuracy": metrics.mean_class_accuracy(confusion),
+        "confusion": confusion,
+        "curve": views.accuracy_curve(
+            logits,
+            targets,
+            protocol["temporal_views"],
+            protocol["spatial_crops"],
+        ),
+    }
+
+
+def match_labels(source, labels: list[str]) -> np.ndarray:
+    """Returns the model's class number of each clip, by name.
+
+    Raises:
+        ValueError: If a clip has a label that the model does not know.
+    """
+    number = {name: i for i, name in enumerate(labels)}
+    rows = source.manifest.rows
+    unknown = sorted({row.label for row in rows} - set(number))
+    if unknown:
+        raise ValueError(
+            f"The network knows no class {', '.join(map(repr, unknown[:5]))}. "
+            f"Its classes are: {', '.join(labels)}. Leave others out with "
+            "exclude_labels."
+        )
+    return np.array([number[row.label] for row in rows], np.int32)
+
+
+def text_of(result: dict[str, Any], labels: list[str]) -> str:
+    """Returns the whole result for people."""
+    parts = [
+        report.summary(result),
+        report.confusion_table(result["confusion"], labels),
+    ]
+    if len(result["curve"]) > 1:
+        parts.insert(1, report.curve_table(result))
+    return "\n\n".join(parts)
+
+
+def _protocol(model, source, data, temporal_views, spatial_crops, classes):
+    crop = data.eval_size[1]
+    size = (data.clip_frames, crop, crop)
+    macs = cost.cost_of(model.arch, size, classes).macs
+    return {
+        "temporal_views": temporal_views,
+        "spatial_crops": spatial_crops,
+        "clip_size": size,
+        "short_side": data.eval_size[0],
+        "sampling": data.sampling,
+        "stride": data.stride,
+        "macs_per_view": macs,
+        "macs_all_views": macs * temporal_views * spatial_crops,
+        "manifest": source.manifest.fingerprint,
+    }
+
+
+def _identity(weights: str, protocol: dict) -> str:
+    """Returns a hash of all that the logits depend on."""
+    values = [weights, run_dir_lib.to_json(protocol)]
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

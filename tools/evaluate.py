@@ -1,0 +1,19 @@
+r"""Evaluates a trained network: n clips x m crops, in one pass.
+
+  autox3d-evaluate --gin_file=gin/evaluate/egogestar.gin \
+    --gin=DATA=egogestar/manifest.csv --gin=TRAINED=runs/egogestar
+
+TRAINED is the run directory of autox3d-train. Prints top-1, top-5, mean class
+accuracy, accuracy by number of views and the confusion matrix; writes them,
+and the logits of each view, into a folder inside TRAINED, or --run_dir.
+"""
+
+from autox3d_tf.runs import gin_app
+
+
+def main():
+    gin_app.main("autox3d_tf.evaluation.run:run_evaluation")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+r"""Trains a network: from scratch, from a search, or further on your clips.
+
+  autox3d-train --gin_file=gin/train/egogestar.gin \
+    --gin=DATA=egogestar/manifest.csv --run_dir=runs/egogestar
+
+DATA is a folder with one folder of videos per class, a CSV with the columns
+path and label, or records. The run directory gets arch.json, weights.npz,
+training.json, checkpoints and summaries for TensorBoard. The same command
+resumes a run that was stopped.
+"""
+
+from autox3d_tf.runs import gin_app
+
+
+def main():
+    gin_app.main("autox3d_tf.training.run:run_training")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from autox3d_tf.data import decoding, synthetic
+
+
+@pytest.fixture(scope="module")
+def grey_ramp(tmp_path_factory):
+    """A video whose frame i is grey level 10 * i: 12 frames of 64x48."""
+    path = tmp_path_factory.mktemp("ramp") / "ramp.mp4"
+    levels = np.arange(12, dtype=np.uint8)[:, None, None, None] * 10
+    synthetic.write_video(path, np.broadcast_to(levels, (12, 48, 64, 3)), 10)
+    return path
+
+
+def test_probe_finds_what_was_written(grey_ramp):
+    info = decoding.probe(grey_ramp)
+    assert (info.frames, info.width, info.height) == (12, 64, 48)
+    assert info.fps == 10
+    assert info.duration == pytest.approx(1.2)
+    assert info.error == ""
+
+
+def test_frames_come_in_the_order_asked(grey_ramp):
+    frames = decoding.decode_frames(grey_ramp, [7, 0, 11, 7])
+    assert frames.shape == (4, 48, 64, 3)
+    assert frames.dtype == np.uint8
+    # The grey levels written, within what compression changes.
+    levels = frames.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(levels, [70, 0, 110, 70], atol=3)
+
+
+def test_all_frames_scaled(grey_ramp):
+    frames = decoding.decode_frames(grey_ramp, short_side=24)
+    assert frames.shape == (12, 24, 32, 3)
+    levels = frames.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(levels, np.arange(12) * 10, atol=3)
+
+
+def test_beyond_the_end_is_an_error_with_the_count(grey_ramp):
+    with pytest.raises(
+        decoding.VideoError, match="frame 12 was asked.*only 12 frames"
+    ):
+        decoding.decode_frames(grey_ramp, [3, 12])
+
+
+def test_negative_numbers_are_refused(grey_ramp):
+    with pytest.raises(ValueError, match=r"indices=\[-1\]"):
+        decoding.decode_frames(grey_ramp, [-1])
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (None, "no such file"),
+        (b"", "empty"),
+        (b"this is no video\n" * 40, "not a video"),
+        (b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 200, "bad.mp4: "),
+    ],
+)
+def test_bad_files_are_named_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "bad.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    for read in (decoding.probe, decoding.decode_frames):
+        with pytest.raises(decoding.VideoError, match=reason) as caught:
+            read(path)
+        assert "bad.mp4" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    import av
+
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(decoding.VideoError, match="no video stream"):
+        decoding.probe(path)
+
+
+# Frames of each file as FFmpeg's ffprobe -count_frames would count them; the
+# sizes are in the files' headers.
+REAL_CLIPS = {
+    "R6llTwEh07w.mp4": (303, 340, 256),
+    "RATRACE_wave_f_nm_np1_fr_goo_37.avi": (72, 560, 240),
+    "SOX5yA1l24A.mp4": (332, 340, 256),
+    "SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0.avi": (74, 320, 240),
+    "TrumanShow_wave_f_nm_np1_fr_med_26.avi": (48, 432, 240),
+    "WUzgd7C1pWA.mp4": (327, 340, 256),
+    "basketball.mp4": (333, 640, 360),
+    "hmdb51_Turnk_r_Pippi_Michel_cartwheel_f_cm_np2_le_med_6.avi": (
+        83,
+        320,
+        240,
+    ),
+    "v_SoccerJuggling_g23_c01.avi": (240, 320, 240),
+    "v_SoccerJuggling_g24_c01.avi": (251, 320, 240),
+}
+
+
+@pytest.mark.parametrize("name", REAL_CLIPS)
+def test_real_clips_decode_to_the_last_frame(shared_dir, name):
+    path = shared_dir / "data/decode_clips" / name
+    info = decoding.probe(path)
+    frames, width, height = REAL_CLIPS[name]
+    assert (info.frames, info.width, info.height) == (frames, width, height)
+    assert info.error == ""
+    last = decoding.decode_frames(path, [0, frames - 1])
+    assert last.shape == (2, height, width, 3)
+    assert last.std() > 5  # a picture, not one colour
+
+
+def test_no_real_clip_is_left_untested(shared_dir):
+    found = {
+        path.name
+        for path in (shared_dir / "data/decode_clips").iterdir()
+        if path.suffix in (".mp4", ".avi")
+    }
+    assert found == set(REAL_CLIPS)
+
+
+def test_decoding_and_sampling_need_no_tensorflow():
+    code = (
+        "import sys\n"
+        "from autox3d_tf.data import decoding, manifest, sampling, scan\n"
+        "from autox3d_tf.data import options, parts, sources, synthetic\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,124 @@
+import dataclasses
+
+import pytest
+
+from autox3d_tf.data import manifest as manifest_lib
+
+ROWS = (
+    manifest_lib.ClipRow(
+        path="a/1.mp4",
+        label="a",
+        group="kitchen",
+        split="train",
+        fold=0,
+        frames=81,
+        fps=29.97,
+        width=160,
+        height=120,
+        duration=2.703,
+    ),
+    manifest_lib.ClipRow(
+        path="a/2.mp4",
+        label="a",
+        fold=-1,
+        status="truncated",
+        detail='stops, "early"',
+    ),
+    manifest_lib.ClipRow(path="b/1.mp4", label="b", split="val", fold=1),
+)
+
+
+def make(rows=ROWS):
+    return manifest_lib.Manifest(".", rows, ("a", "b"))
+
+
+def test_save_and_read_keeps_every_column(tmp_path):
+    # Every field of ClipRow differs from its default in some row above.
+    defaults = manifest_lib.ClipRow(path="x", label="x")
+    for field in dataclasses.fields(manifest_lib.ClipRow):
+        value = getattr(defaults, field.name)
+        assert any(getattr(row, field.name) != value for row in ROWS)
+    manifest = manifest_lib.Manifest(str(tmp_path), ROWS, ("a", "b"))
+    manifest.save(tmp_path / "m.csv")
+    assert manifest_lib.read_manifest(tmp_path / "m.csv") == manifest
+
+
+def test_saving_elsewhere_keeps_pointing_at_the_videos(tmp_path):
+    manifest = manifest_lib.Manifest(str(tmp_path / "videos"), ROWS, ("a", "b"))
+    manifest.save(tmp_path / "lists" / "m.csv")
+    read = manifest_lib.read_manifest(tmp_path / "lists" / "m.csv")
+    assert read.rows[0].path == "../videos/a/1.mp4"
+
+
+def test_fingerprint_ignores_order_and_root_but_no_cell():
+    reference = make().fingerprint
+    assert make(ROWS[::-1]).fingerprint == reference
+    moved = manifest_lib.Manifest("/elsewhere", ROWS, ("a", "b"))
+    assert moved.fingerprint == reference
+    for changed in (
+        dataclasses.replace(ROWS[0], label="b"),
+        dataclasses.replace(ROWS[0], frames=82),
+        dataclasses.replace(ROWS[0], status="missing"),
+    ):
+        assert make((changed, *ROWS[1:])).fingerprint != reference
+
+
+def test_select_keeps_class_numbers():
+    selected = make().select(splits=("val",))
+    assert [row.path for row in selected.rows] == ["b/1.mp4"]
+    assert selected.labels == [1]  # b stays the second class
+    assert make().select(folds=(0, 1)).count() == {"a": 1, "b": 1}
+    assert len(make().select(status=None)) == 3
+    assert len(make().select()) == 2  # the truncated one is left out
+
+
+def test_select_drops_excluded_classes():
+    selected = make().select(exclude_labels=("a",))
+    assert selected.classes == ("b",)
+    assert selected.labels == [0]
+
+
+@pytest.mark.parametrize(
+    "condition, message",
+    [
+        ({"splits": ("tset",)}, "must be one of .*'train', 'val'.*tset"),
+        ({"folds": (7,)}, r"\[-1, 0, 1\].*fold=7"),
+        ({"exclude_labels": ("c",)}, r"\['a', 'b'\].*label='c'"),
+    ],
+)
+def test_select_refuses_unknown_names(condition, message):
+    with pytest.raises(ValueError, match=message):
+        make().select(**condition)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("file,label\na.mp4,a\n", r"path and label.*\['file', 'label'\]"),
+        ("path,label,fold\na.mp4,a,one\n", "`fold` must be a number.*'one'"),
+        ("path,label\n,a\n", "must not be empty.*m.csv:2"),
+        ("path,label\na.mp4,a\na.mp4,b\n", "each clip once.*'a.mp4' 2 times"),
+        ("path,label,status\na.mp4,a,fine\n", "`status` must be one of"),
+    ],
+)
+def test_reading_names_what_is_wrong(tmp_path, text, message):
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        manifest_lib.read_manifest(tmp_path / "m.csv")
+
+
+def test_rows_must_have_known_labels():
+    with pytest.raises(ValueError, match=r"labelled \['b'\]"):
+        manifest_lib.Manifest(".", ROWS, ("a",))
+
+
+def test_reads_the_list_of_real_clips(shared_dir):
+    manifest = manifest_lib.read_manifest(
+        shared_dir / "data/egogestar/manifest.csv"
+    )
+    # Counts are those its README states.
+    gestures = manifest.select(exclude_labels=("unclassified",))
+    assert len(gestures) == 179
+    assert len(gestures.classes) == 10
+    assert len(gestures.select(folds=(3,))) == 42
+    assert len(manifest.select(labels=("unclassified",), folds=(-1,))) == 20

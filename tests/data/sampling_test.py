@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+
+from autox3d_tf.data import sampling
+
+
+def test_segments_hold_one_frame_each():
+    rng = np.random.default_rng(0)
+    draws = np.array([sampling.segment_indices(40, 8, rng) for _ in range(300)])
+    # Segment i of 8 over 40 frames is [5 i, 5 i + 5), and all of it is used.
+    for segment in range(8):
+        assert set(draws[:, segment]) == set(
+            range(5 * segment, 5 * segment + 5)
+        )
+
+
+def test_segment_views_differ_and_cover_the_segment():
+    views = [
+        sampling.segment_indices(32, 8, view=view, num_views=4)
+        for view in range(4)
+    ]
+    # Segments of 4 frames: view v takes the v-th frame of each, by hand
+    # floor(4 i + 4 (v + 0.5) / 4) = 4 i + v.
+    for view, frames in enumerate(views):
+        np.testing.assert_array_equal(frames, np.arange(8) * 4 + view)
+
+
+def test_two_segment_views_differ_where_frames_suffice():
+    for num_frames in range(16, 200):
+        one, two = (
+            sampling.segment_indices(num_frames, 8, view=v, num_views=2)
+            for v in range(2)
+        )
+        assert (one != two).any(), num_frames
+
+
+def test_short_video_repeats_frames_in_order():
+    np.testing.assert_array_equal(
+        sampling.segment_indices(3, 6), [0, 0, 1, 1, 2, 2]
+    )
+    np.testing.assert_array_equal(sampling.segment_indices(1, 4), [0] * 4)
+
+
+def test_segment_jitter_leaves_out_at_most_its_share():
+    rng = np.random.default_rng(1)
+    draws = np.array(
+        [sampling.segment_indices(100, 10, rng, jitter=0.4) for _ in range(500)]
+    )
+    assert (np.diff(draws, axis=1) >= 0).all()
+    assert draws.min() >= 0 and draws.max() <= 99
+    # At least 60 of the 100 frames are spanned, less the two outer segments'
+    # own randomness of up to 6 frames each.
+    span = draws[:, -1] - draws[:, 0]
+    assert span.min() >= 60 - 12 - 1
+    assert span.min() < 60 < 80 < span.max()
+
+
+def test_dense_frames_are_a_stride_apart():
+    rng = np.random.default_rng(0)
+    starts = set()
+    for _ in range(200):
+        frames = sampling.dense_indices(20, 4, 5, rng)
+        np.testing.assert_array_equal(np.diff(frames), 5)
+        starts.add(int(frames[0]))
+    # 4 frames 5 apart span 16, so starts 0 to 4 fit into 20 frames.
+    assert starts == {0, 1, 2, 3, 4}
+
+
+def test_dense_views_go_from_the_start_to_the_end():
+    views = [
+        sampling.dense_indices(300, 13, 6, view=v, num_views=10)
+        for v in range(10)
+    ]
+    assert views[0][0] == 0
+    assert views[-1][-1] == 299
+    assert len({int(view[0]) for view in views}) == 10
+
+
+def test_dense_clamps_at_the_last_frame():
+    np.testing.assert_array_equal(
+        sampling.dense_indices(5, 4, 3, view=1, num_views=3), [0, 3, 4, 4]
+    )
+
+
+@pytest.mark.parametrize("mode", sampling.SAMPLINGS)
+def test_same_generator_state_gives_the_same_frames(mode):
+    first, second = (
+        sampling.sample_indices(
+            mode, 90, 16, stride=2, rng=np.random.default_rng([3, 4])
+        )
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: sampling.sample_indices("dens", 9, 4), "mode='dens'"),
+        (lambda: sampling.segment_indices(0, 4), "num_frames=0"),
+        (lambda: sampling.segment_indices(9, 4, view=2), "view=2, num_views=1"),
+        (lambda: sampling.segment_indices(9, 4, jitter=1.0), "jitter=1.0"),
+        (lambda: sampling.dense_indices(9, 4, 0), "stride=0"),
+        (lambda: sampling.resize_shape(0, 5, 3), "height=0"),
+        (lambda: sampling.crop_windows(60, 80, 64), "crop_size=64, height=60"),
+        (lambda: sampling.crop_windows(60, 80, 4, 0), "num_crops=0"),
+    ],
+)
+def test_messages_name_the_value(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_crop_windows_follow_the_longer_side():
+    assert sampling.crop_windows(64, 100, 64, 3) == [(0, 0), (0, 18), (0, 36)]
+    assert sampling.crop_windows(100, 64, 64, 3) == [(0, 0), (18, 0), (36, 0)]
+    # Larger than the crop on both sides: centred across the shorter one.
+    assert sampling.crop_windows(70, 100, 64, 3)[2] == (3, 36)
+
+
+@pytest.mark.parametrize("size, new_size", [(120, 64), (107, 64), (40, 90)])
+def test_resize_keeps_a_ramp(size, new_size):
+    # Bilinear weights sum to one and are symmetric, so a ramp stays one,
+    # except near the edges where the triangle is cut.
+    matrix = sampling.resize_matrix(size, new_size)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
+    step = size / new_size
+    inner = slice(2, -2)
+    np.testing.assert_allclose(
+        (matrix @ np.arange(size))[inner],
+        ((np.arange(new_size) + 0.5) * step - 0.5)[inner],
+        atol=0.06,
+    )
+
+
+@pytest.mark.parametrize("shape", [(120, 160), (50, 70), (200, 37), (90, 90)])
+@pytest.mark.parametrize("short_side", [24, 64, 100])
+def test_resize_matches_tensorflow(shape, short_side):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(2)
+    frames = rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+    resized = sampling.resize_frames(frames, short_side)
+    new_shape = sampling.resize_shape(*shape, short_side)
+    expected = tf.image.resize(frames, new_shape, antialias=True)
+    assert resized.shape == (2, *new_shape, 3)
+    difference = resized.astype(float) - np.clip(expected, 0, 255)
+    assert np.abs(difference).max() <= 1.0  # rounding to uint8 alone: 0.5
+
+
+def test_center_crop():
+    frames = np.arange(6 * 8, dtype=np.uint8).reshape(1, 6, 8, 1)
+    # Rows 1 to 4 and columns 2 to 5 of 6 x 8.
+    expected = frames[:, 1:5, 2:6]
+    np.testing.assert_array_equal(sampling.center_crop(frames, 4), expected)

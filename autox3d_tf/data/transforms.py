@@ -133,6 +133,7 @@ def random_crop(
 
 def random_flip(clip, seed) -> tf.Tensor:
     """Mirrors the whole clip left to right, half of the time."""
+    clip = tf.convert_to_tensor(clip)
     mirrored = tf.random.stateless_uniform((), seed) < 0.5
     return tf.cond(mirrored, lambda: tf.reverse(clip, [2]), lambda: clip)
 

@@ -1,0 +1,158 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.data import options as options_lib
+from autox3d_tf.data import parts, sources
+
+
+def make_manifest(counts, **fields):
+    rows = tuple(
+        manifest_lib.ClipRow(
+            path=f"{label}/{i}.mp4", label=label, frames=9, **fields
+        )
+        for label, count in counts.items()
+        for i in range(count)
+    )
+    return manifest_lib.Manifest("/none", rows, tuple(sorted(counts)))
+
+
+def paths(manifest):
+    return {row.path for row in manifest.rows}
+
+
+def test_held_out_share_of_each_class():
+    manifest = make_manifest({"a": 20, "b": 10, "c": 2, "d": 1})
+    options = options_lib.DataOptions(source="x", val_fraction=0.2)
+    train = parts.select_part(manifest, options, "train")
+    val = parts.select_part(manifest, options, "val")
+    assert val.count() == {"a": 4, "b": 2, "c": 1, "d": 0}
+    assert not paths(train) & paths(val)
+    assert paths(train) | paths(val) == paths(manifest)
+    assert train.classes == val.classes == manifest.classes
+
+
+def test_held_out_clips_do_not_depend_on_order():
+    manifest = make_manifest({"a": 20, "b": 10})
+    turned = dataclasses.replace(manifest, rows=manifest.rows[::-1])
+    assert parts.held_out_paths(manifest, 0.2) == parts.held_out_paths(
+        turned, 0.2
+    )
+
+
+def test_groups_stay_together():
+    manifest = make_manifest({"a": 30, "b": 30})
+    rows = tuple(
+        dataclasses.replace(row, group=f"scene{i % 6}")
+        for i, row in enumerate(manifest.rows)
+    )
+    manifest = dataclasses.replace(manifest, rows=rows)
+    chosen = parts.held_out_paths(manifest, 0.3)
+    groups = {row.group for row in rows if row.path in chosen}
+    assert len(groups) == 2  # 0.3 of 6 scenes
+    assert chosen == {row.path for row in rows if row.group in groups}
+
+
+def test_own_splits_come_before_holding_out():
+    train = make_manifest({"a": 3}, split="train")
+    val = make_manifest({"b": 2}, split="val")
+    manifest = manifest_lib.Manifest("/", train.rows + val.rows, ("a", "b"))
+    options = options_lib.DataOptions(source="x")
+    assert len(parts.select_part(manifest, options, "train")) == 3
+    assert len(parts.select_part(manifest, options, "val")) == 2
+    with pytest.raises(ValueError, match="Received: part='test'"):
+        parts.select_part(manifest, options, "test")
+
+
+def test_naming_one_part_only_is_refused_for_the_others():
+    manifest = make_manifest({"a": 3}, fold=0)
+    options = options_lib.DataOptions(source="x", train_folds=(0,))
+    with pytest.raises(ValueError, match="without val_splits or val_folds"):
+        parts.select_part(manifest, options, "val")
+
+
+def test_halves_are_disjoint_and_balanced():
+    counts = {"a": 7, "b": 9, "c": 4, "d": 1}
+    source = sources.VideoSource(make_manifest(counts))
+    weights, logits = parts.halve(source, seed=3)
+    assert not paths(weights.manifest) & paths(logits.manifest)
+    assert len(weights) + len(logits) == 21
+    # Odd clips in turn: 4 + 3, then 4 + 5; the only d goes to the first.
+    assert weights.manifest.count() == {"a": 4, "b": 4, "c": 2, "d": 1}
+    assert logits.manifest.count() == {"a": 3, "b": 5, "c": 2, "d": 0}
+
+
+def test_halves_depend_on_the_seed():
+    source = sources.VideoSource(make_manifest({"a": 20, "b": 20}))
+    first = paths(parts.halve(source, seed=1)[0].manifest)
+    assert first == paths(parts.halve(source, seed=1)[0].manifest)
+    assert first != paths(parts.halve(source, seed=2)[0].manifest)
+
+
+def test_nothing_to_halve():
+    source = sources.VideoSource(make_manifest({"a": 1, "b": 1}))
+    with pytest.raises(ValueError, match="2 clips in 2 classes"):
+        parts.halve(source, seed=0)
+
+
+@pytest.mark.parametrize(
+    "label, directional",
+    [
+        ("left", True),
+        ("Pulling something from right to left", True),
+        ("turn_clockwise", True),
+        ("swipe-Left", True),
+        ("leftover", False),
+        ("bright", False),
+        ("up", False),  # a mirror image still goes up
+    ],
+)
+def test_words_that_name_a_direction(label, directional):
+    assert bool(parts.directional_labels([label])) == directional
+
+
+@pytest.mark.parametrize(
+    "flip, labels, expected",
+    [
+        ("auto", ["left", "up"], False),
+        ("auto", ["walk", "run"], True),
+        (False, ["walk"], False),
+        (True, ["left"], True),
+    ],
+)
+def test_flip(flip, labels, expected):
+    options = options_lib.DataOptions(source="x", flip=flip)
+    assert parts.resolve_flip(options, labels) is expected
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"clip_frames": 0}, "clip_frames=0"),
+        ({"crop_size": 70}, r"short_side_range=\(64, 80\), crop_size=70"),
+        ({"short_side_range": (80, 70)}, r"\(80, 70\)"),
+        ({"sampling": "dens"}, "sampling='dens'"),
+        ({"flip": "yes"}, "flip='yes'"),
+        ({"hue": 0.6}, "hue=0.6"),
+        ({"shift": "much"}, "shift='much'"),
+        ({"eval_short_side": 32}, "eval_short_side=32, eval_crop_size=64"),
+        ({"train_folds": (0, 1), "val_folds": (1,)}, r"Received: \[1\]"),
+    ],
+)
+def test_options_refuse_nonsense(fields, message):
+    with pytest.raises(ValueError, match=message):
+        options_lib.DataOptions(source="x", **fields)
+
+
+def test_sources_refuse_clips_that_are_not_usable():
+    manifest = make_manifest({"a": 2}, status="truncated")
+    with pytest.raises(ValueError, match="'a/0.mp4' with status='truncated'"):
+        sources.VideoSource(manifest)
+
+
+def test_labels_are_class_numbers():
+    source = sources.VideoSource(make_manifest({"a": 2, "b": 1}))
+    np.testing.assert_array_equal(source.labels, [0, 0, 1])
+    assert source.labels.dtype == np.int32

@@ -1,0 +1,279 @@
+import collections
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf.data import decoding, pipeline, records, sampling, sources
+
+
+def make_options(source="x", **fields):
+    return pipeline.DataOptions(
+        source=str(source),
+        **{
+            "clip_frames": 4,
+            "crop_size": 16,
+            "short_side_range": (16, 20),
+            "brightness": 0.2,
+            **fields,
+        },
+    )
+
+
+@pytest.fixture(scope="module", params=["videos", "records"])
+def source(request, clips, tmp_path_factory):
+    """The same twelve clips, as videos and as records."""
+    if request.param == "videos":
+        return sources.VideoSource(clips)
+    out = tmp_path_factory.mktemp("pipeline") / "records"
+    records.make_records(clips, out, short_side=24, num_shards=2)
+    return records.RecordSource(out)
+
+
+def batches(source, options=None, batch_size=3, seed=1, **steps):
+    dataset = pipeline.make_train_dataset(
+        source,
+        options or make_options(),
+        batch_size=batch_size,
+        seed=seed,
+        **steps,
+    )
+    return [(c.numpy(), y.numpy()) for c, y in dataset]
+
+
+def test_batches_have_the_promised_form(source):
+    ((clips, labels),) = batches(source, total_steps=1)
+    assert clips.shape == (3, 4, 16, 16, 3)
+    assert clips.dtype == np.float32 and labels.dtype == np.int32
+    # Normalised pixels lie between (0 - 0.45) / 0.225 and (1 - 0.45) / 0.225.
+    assert -2.001 <= clips.min() < clips.max() <= 2.445
+
+
+def test_each_epoch_has_every_clip_once_in_another_order(source):
+    labels = np.concatenate([y for _, y in batches(source, total_steps=12)])
+    epochs = labels.reshape(3, 12)
+    for epoch in epochs:
+        assert collections.Counter(epoch.tolist()) == {0: 4, 1: 4, 2: 4}
+    assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
+    positions = [
+        [
+            int(pipeline._shuffled_position(n, 12, seed=1))
+            for n in range(e, e + 12)
+        ]
+        for e in (0, 12)
+    ]
+    for epoch in positions:
+        assert sorted(epoch) == list(range(12))
+
+
+def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(source):
+    whole = batches(source, total_steps=7)
+    rest = batches(source, first_step=5, total_steps=7)
+    assert len(whole) == 7 and len(rest) == 2
+    for (clip, label), (other, other_label) in zip(
+        whole[5:], rest, strict=True
+    ):
+        np.testing.assert_array_equal(clip, other)
+        np.testing.assert_array_equal(label, other_label)
+
+
+def test_the_seed_changes_order_and_augmentation(source):
+    one, same, other = (
+        batches(source, total_steps=4, seed=seed) for seed in (1, 1, 2)
+    )
+    for (a, _), (b, _) in zip(one, same, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(
+        (a != b).any() for (_, a), (_, b) in zip(one, other, strict=True)
+    )
+
+
+def test_workers_share_each_step(source):
+    whole = batches(source, batch_size=4, total_steps=3)
+    shares = [
+        batches(source, batch_size=4, total_steps=3, worker=w, num_workers=2)
+        for w in range(2)
+    ]
+    for step, (clips, labels) in enumerate(whole):
+        np.testing.assert_array_equal(
+            clips, np.concatenate([share[step][0] for share in shares])
+        )
+        np.testing.assert_array_equal(
+            labels, np.concatenate([share[step][1] for share in shares])
+        )
+
+
+def test_evaluation_has_each_view_once_and_the_last_batch(source):
+    dataset = pipeline.make_eval_dataset(
+        source,
+        make_options(),
+        batch_size=7,
+        temporal_views=2,
+        spatial_crops=3,
+    )
+    parts = [[part.numpy() for part in batch] for batch in dataset]
+    assert [len(part[0]) for part in parts] == [7] * 10 + [2]
+    clips, labels, places, views = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    assert clips.shape == (72, 4, 16, 16, 3)
+    np.testing.assert_array_equal(places, np.repeat(np.arange(12), 6))
+    np.testing.assert_array_equal(views, np.tile(np.arange(6), 12))
+    np.testing.assert_array_equal(labels, source.labels[places])
+    # Two temporal views of a moving picture differ.
+    assert np.abs(clips[0] - clips[3]).max() > 0.5
+
+
+def test_evaluation_of_videos_equals_the_numpy_path(clips):
+    options = make_options()
+    source = sources.VideoSource(clips)
+    dataset = pipeline.make_eval_dataset(source, options, batch_size=1)
+    for clip, _, place, _ in dataset.take(4):
+        row = clips.rows[int(place[0])]
+        frames = decoding.decode_frames(
+            clips.absolute_path(row), sampling.segment_indices(20, 4), 16
+        )
+        expected = (sampling.center_crop(frames, 16) / 255 - 0.45) / 0.225
+        # One uint8 step is 1 / 255 / 0.225 = 0.0174.
+        np.testing.assert_allclose(clip[0], expected, atol=0.018)
+
+
+def test_workers_deal_out_the_clips_of_evaluation(source):
+    found = []
+    for worker in range(2):
+        dataset = pipeline.make_eval_dataset(
+            source, make_options(), batch_size=5, worker=worker, num_workers=2
+        )
+        found += [int(p) for _, _, places, _ in dataset for p in places]
+    assert sorted(found) == list(range(12))
+
+
+def test_calibration_clips_are_balanced_bytes(source):
+    clips = pipeline.calibration_clips(source, make_options(), 6, seed=0)
+    assert len(clips) == 6
+    for clip in clips:
+        assert clip.shape == (4, 16, 16, 3) and clip.dtype == np.uint8
+    positions = pipeline._balanced_positions(source.labels, 6, seed=0)
+    assert sorted(source.labels[positions]) == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(ValueError, match=r"\[1, 12\].*count=13"):
+        pipeline.calibration_clips(source, make_options(), 13)
+
+
+def test_directional_labels_are_never_mirrored(source):
+    """All of left, right, up: with flip="auto", the clips equal flip=False."""
+    plain, auto, mirrored = (
+        batches(source, make_options(flip=flip), total_steps=4)
+        for flip in (False, "auto", True)
+    )
+    for (a, _), (b, _) in zip(plain, auto, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(
+        (a != b).any() for (a, _), (b, _) in zip(plain, mirrored, strict=True)
+    )
+
+
+def test_a_clip_that_breaks_later_is_named_not_replaced(clips, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(clips.root, root)
+    moved = dataclasses.replace(clips, root=str(root))
+    broken = moved.rows[6]
+    (root / broken.path).write_text("gone")
+    source = sources.VideoSource(moved)
+    with (
+        pytest.raises(decoding.VideoError, match=broken.path) as caught,
+        pipeline.video_errors(),
+    ):
+        batches(source, total_steps=4)
+    assert "\n" not in str(caught.value)
+    dataset = pipeline.make_eval_dataset(source, make_options(), batch_size=4)
+    with (
+        pytest.raises(decoding.VideoError, match=broken.path),
+        pipeline.video_errors(),
+    ):
+        list(dataset)
+
+
+def test_other_errors_pass_through():
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError),
+        pipeline.video_errors(),
+    ):
+        tf.reshape(tf.zeros(3), (2, 2))
+
+
+def test_one_clip_alone_makes_a_data_set(clips):
+    (row,) = clips.rows[:1]
+    alone = dataclasses.replace(clips, rows=(row,))
+    result = batches(sources.VideoSource(alone), total_steps=2)
+    assert [y.tolist() for _, y in result] == [[0, 0, 0]] * 2
+
+
+def test_video_shorter_than_the_clip(clips):
+    options = make_options(clip_frames=32, sampling="dense")
+    ((clip, _),) = batches(sources.VideoSource(clips), options, total_steps=1)
+    assert clip.shape == (3, 32, 16, 16, 3)
+    # 20 frames, stride 2: from the eleventh on it is the last one.
+    np.testing.assert_array_equal(clip[:, 11], clip[:, 31])
+
+
+def test_opening_a_folder_scans_it_once(clips, tmp_path, monkeypatch):
+    options = make_options(clips.root, cache_dir=str(tmp_path))
+    train = pipeline.open_source(options, "train")
+    val = pipeline.open_source(options, "val")
+    assert (len(train), len(val)) == (9, 3)
+    monkeypatch.setattr(decoding, "probe", lambda path: 1 / 0)
+    again = pipeline.open_source(options, "train")
+    assert again.manifest.fingerprint == train.manifest.fingerprint
+
+
+def test_opening_a_manifest_by_folds(clips):
+    options = make_options(
+        f"{clips.root}/manifest.csv",
+        train_folds=(0, 1),
+        val_folds=(2,),
+        exclude_labels=("up",),
+    )
+    train = pipeline.open_source(options, "train")
+    assert train.classes == ("left", "right") and len(train) == 4
+    assert len(pipeline.open_source(options, "val")) == 2
+
+
+def test_opening_a_list_without_frame_counts(clips, tmp_path):
+    lines = ["path,label"] + [
+        f"{clips.absolute_path(row)},{row.label}" for row in clips.rows
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    options = make_options(tmp_path / "list.csv")
+    source = pipeline.open_source(options, "all")
+    assert {row.frames for row in source.manifest.rows} == {20}
+
+
+def test_opening_records(source):
+    if not isinstance(source, records.RecordSource):
+        pytest.skip("opens records only")
+    options = make_options(source.folder, train_folds=(0,), val_folds=(3,))
+    opened = pipeline.open_source(options, "val")
+    assert isinstance(opened, records.RecordSource) and len(opened) == 3
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda o: pipeline.open_source(o, "dev"), "part='dev'"),
+        (lambda o: pipeline.open_source(o), "does not exist"),
+    ],
+)
+def test_opening_refuses_nonsense(tmp_path, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(make_options(tmp_path / "nowhere"))
+
+
+def test_batch_must_divide_among_workers(source):
+    with pytest.raises(ValueError, match="batch_size=3, num_workers=2"):
+        batches(source, batch_size=3, num_workers=2, total_steps=1)
+    with pytest.raises(ValueError, match="temporal_views=0"):
+        pipeline.make_eval_dataset(
+            source, make_options(), batch_size=1, temporal_views=0
+        )

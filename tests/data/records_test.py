@@ -1,0 +1,172 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf.data import decoding, records
+
+
+@pytest.fixture(scope="module")
+def folder(clips, tmp_path_factory):
+    out = tmp_path_factory.mktemp("records") / "out"
+    records.make_records(clips, out, short_side=24, num_shards=3)
+    return out
+
+
+def test_fetched_frames_are_those_of_the_video(clips, folder):
+    source = records.RecordSource(folder)
+    assert len(source) == len(clips)
+    assert source.classes == clips.classes
+    by_path = {row.path: row for row in clips.rows}
+    for position in (0, 5, 11):
+        row = source.manifest.rows[position]
+        assert row.frames == 20 and (row.height, row.width) == (24, 24)
+        indices = [19, 3, 3, 0]
+        fetched = source.fetch(position, indices)
+        frames = decoding.decode_frames(
+            clips.absolute_path(by_path[row.path]), indices, 24
+        )
+        for picture, frame in zip(fetched, frames, strict=True):
+            picture = tf.io.decode_jpeg(picture).numpy().astype(float)
+            # JPEG at quality 90 with halved colour resolution.
+            assert np.abs(picture - frame).mean() < 8
+
+
+def test_a_record_is_a_valid_sequence_example(folder):
+    source = records.RecordSource(folder)
+    index = json.loads((folder / "index.json").read_text())
+    found = {}
+    for shard in sorted(folder.glob("*.tfrecord")):
+        # TFRecordDataset checks the checksums.
+        for payload in tf.data.TFRecordDataset(str(shard)):
+            context, lists = tf.io.parse_single_sequence_example(
+                payload,
+                {
+                    "clip/path": tf.io.FixedLenFeature((), tf.string),
+                    "clip/frames": tf.io.FixedLenFeature((), tf.int64),
+                },
+                {"image/encoded": tf.io.FixedLenSequenceFeature((), tf.string)},
+            )
+            assert len(lists["image/encoded"]) == context["clip/frames"]
+            path = context["clip/path"].numpy().decode()
+            found[path] = lists["image/encoded"].numpy()
+    assert set(found) == {clip["path"] for clip in index["clips"]}
+    for position, row in enumerate(source.manifest.rows):
+        np.testing.assert_array_equal(
+            source.fetch(position, range(row.frames)), found[row.path]
+        )
+
+
+def test_finished_shards_are_kept(clips, folder, tmp_path, monkeypatch):
+    """Interrupted in the second shard, only what is missing is written."""
+    out = tmp_path / "out"
+    encode, encoded = records._encode, []
+
+    def interrupted(manifest, row, job):
+        if len(encoded) == 6:  # shards of four clips, one worker
+            raise KeyboardInterrupt
+        encoded.append(row.path)
+        return encode(manifest, row, job)
+
+    monkeypatch.setattr(records, "_encode", interrupted)
+    arguments = {"short_side": 24, "num_shards": 3, "workers": 1}
+    with pytest.raises(KeyboardInterrupt):
+        records.make_records(clips, out, **arguments)
+    assert not (out / "index.json").exists()
+    finished = set(encoded[:4])
+    encoded.clear()
+    monkeypatch.setattr(
+        records,
+        "_encode",
+        lambda manifest, row, job: (
+            encoded.append(row.path) or encode(manifest, row, job)
+        ),
+    )
+    records.make_records(clips, out, **arguments)
+    assert len(encoded) == 8
+    assert not finished & set(encoded)
+    for shard in folder.glob("*.tfrecord"):
+        assert shard.read_bytes() == (out / shard.name).read_bytes()
+    assert (folder / "index.json").read_text() == (
+        out / "index.json"
+    ).read_text()
+    assert (
+        sorted(p.suffix for p in out.iterdir()) == [".json"] + [".tfrecord"] * 3
+    )
+
+
+def test_made_again_nothing_happens_unless_it_is_another_job(clips, folder):
+    before = (folder / "index.json").stat().st_mtime_ns
+    records.make_records(clips, folder, short_side=24, num_shards=3)
+    assert (folder / "index.json").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="short_side=24 instead of 32"):
+        records.make_records(clips, folder, short_side=32, num_shards=3)
+
+
+def test_bad_clips_are_listed_with_the_reason(clips, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(clips.root, root)
+    gone, longer, known = clips.rows[:3]
+    (root / gone.path).write_text("no longer a video")
+    rows = (
+        gone,
+        dataclasses.replace(longer, frames=21),
+        dataclasses.replace(known, status="truncated", detail="half"),
+        *clips.rows[3:],
+    )
+    manifest = dataclasses.replace(clips, root=str(root), rows=rows)
+    records.make_records(manifest, tmp_path / "out", short_side=24)
+    source = records.RecordSource(tmp_path / "out")
+    assert len(source) == len(clips) - 3
+    left_out = {
+        entry["path"]: (entry["status"], entry["detail"])
+        for entry in source.index["left_out"]
+    }
+    assert left_out[known.path] == ("truncated", "half")
+    assert "not a video" in left_out[gone.path][1]
+    assert "20 frames decode, the manifest says 21" in left_out[longer.path][1]
+
+
+def test_damage_is_reported_with_the_clip(folder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    source = records.RecordSource(out)
+    row = source.manifest.rows[0]
+    shard = out / source._places[row.path][0]
+    content = shard.read_bytes()
+    shard.write_bytes(b"\x07" * len(content))
+    with pytest.raises(decoding.VideoError, match=f"{row.path}: cannot be"):
+        source.fetch(0, [0])
+    shard.write_bytes(content[:40])
+    with pytest.raises(decoding.VideoError, match="ends too early"):
+        source.fetch(0, [0])
+    shard.unlink()
+    with pytest.raises(decoding.VideoError, match="No such file"):
+        source.fetch(0, [0])
+
+
+def test_index_of_another_version(folder, tmp_path):
+    index = json.loads((folder / "index.json").read_text())
+    (tmp_path / "index.json").write_text(
+        json.dumps({**index, "schema_version": 0})
+    )
+    with pytest.raises(ValueError, match="schema_version=1.*schema_version=0"):
+        records.RecordSource(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [({"quality": 0}, "quality=0"), ({"short_side": 0}, "short_side=0")],
+)
+def test_refuses_nonsense(clips, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        records.make_records(clips, tmp_path, **arguments)
+
+
+def test_small_videos_are_not_enlarged(clips, tmp_path):
+    records.make_records(clips.select(folds=(0,)), tmp_path, short_side=200)
+    row = records.RecordSource(tmp_path).manifest.rows[0]
+    assert (row.height, row.width) == (48, 48)

@@ -1,0 +1,162 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from autox3d_tf.data import decoding, scan, synthetic
+from autox3d_tf.data import manifest as manifest_lib
+
+
+def write_clip(path, frames=10, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clip = synthetic.draw_clip(
+        "left", np.random.default_rng(seed), frames=frames, size=32
+    )
+    synthetic.write_video(path, clip, 10)
+
+
+@pytest.fixture(scope="module")
+def messy(tmp_path_factory):
+    """One of everything that goes wrong, beside good clips."""
+    root = tmp_path_factory.mktemp("messy")
+    write_clip(root / "good/one.mp4", seed=1)
+    write_clip(root / "good/two.mp4", seed=2)
+    write_clip(root / "good/short.mp4", frames=3, seed=3)
+    shutil.copy(root / "good/one.mp4", root / "good/zz_copy.mp4")
+    (root / "good/notes.txt").write_text("not looked at")
+    (root / "broken").mkdir()
+    (root / "broken/zero.mp4").touch()
+    (root / "broken/text.mp4").write_text("I am a letter.\n" * 99)
+    content = (root / "good/one.mp4").read_bytes()
+    (root / "broken/cut.mp4").write_bytes(content[: len(content) // 2])
+    write_clip(root / "single/only.mp4", seed=4)
+    shutil.copy(root / "good/two.mp4", root / "single/two.mp4")
+    return root
+
+
+def test_each_bad_clip_gets_its_status(messy):
+    manifest = scan.scan(messy, min_frames=8, workers=2)
+    assert {row.path: row.status for row in manifest.rows} == {
+        "broken/cut.mp4": "undecodable",  # the index is at the end of an mp4
+        "broken/text.mp4": "undecodable",
+        "broken/zero.mp4": "empty",
+        "good/one.mp4": "ok",
+        "good/short.mp4": "too_short",
+        "good/two.mp4": "ok",
+        "good/zz_copy.mp4": "duplicate",
+        "single/only.mp4": "ok",
+        "single/two.mp4": "duplicate",
+    }
+    good = manifest.rows[3]
+    assert (good.frames, good.width, good.height) == (10, 32, 32)
+    assert (good.fps, good.duration) == (10.0, 1.0)
+
+
+def test_summary_names_each_of_them(messy):
+    text = scan.summarize(scan.scan(messy, min_frames=8))
+    assert text.startswith("3 of 9 clips in 3 classes are usable")
+    for line in (
+        "Class 'broken' has no usable clip.",
+        "Class 'single' has a single usable clip",
+        "undecodable (2):",
+        "broken/text.mp4: not a video",
+        "broken/zero.mp4: the file has zero bytes",
+        "good/short.mp4: 3 frames, fewer than 8",
+        "good/zz_copy.mp4: the same content as good/one.mp4",
+        "single/two.mp4: the same content as good/two.mp4, which has another",
+    ):
+        assert line in text
+    assert "notes.txt" not in text
+
+
+def test_a_video_that_stops_early_is_truncated(shared_dir, tmp_path):
+    # An AVI holds its length in front, so half of it still opens.
+    source = shared_dir / "data/decode_clips/v_SoccerJuggling_g23_c01.avi"
+    content = source.read_bytes()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/half.avi").write_bytes(content[: len(content) // 2])
+    (row,) = scan.scan(tmp_path).rows
+    assert row.status == "truncated"
+    assert row.detail.startswith(f"only {row.frames} of 240 frames decode")
+    assert 60 < row.frames < 180
+
+
+@pytest.mark.parametrize(
+    "frames, declared, error, truncated",
+    [
+        (48, 49, "", False),  # HMDB51 promises one frame too many
+        (240, 0, "", False),  # the container does not say
+        (300, 306, "", False),
+        (300, 307, "", True),
+        (300, 300, "Invalid data", True),
+    ],
+)
+def test_how_much_may_lack(frames, declared, error, truncated):
+    info = decoding.VideoInfo(
+        frames=frames,
+        fps=30.0,
+        width=8,
+        height=8,
+        duration=1.0,
+        declared_frames=declared,
+        error=error,
+    )
+    assert scan.is_truncated(info) == truncated
+
+
+def test_csv_with_a_missing_file(messy, tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "path,label,split\ngood/one.mp4,a,train\ngood/gone.mp4,b,val\n"
+    )
+    manifest = scan.scan(tmp_path / "list.csv", root=messy)
+    assert [row.status for row in manifest.rows] == ["ok", "missing"]
+    assert [row.split for row in manifest.rows] == ["train", "val"]
+    assert "good/gone.mp4: there is no such file" in scan.summarize(manifest)
+
+
+def test_split_folders(tmp_path):
+    write_clip(tmp_path / "train/a/1.mp4", seed=1)
+    write_clip(tmp_path / "val/a/1.mp4", seed=2)
+    manifest = scan.scan(tmp_path)
+    assert [(row.split, row.label) for row in manifest.rows] == [
+        ("train", "a"),
+        ("val", "a"),
+    ]
+    assert "Only one class, 'a'" in scan.summarize(manifest)
+
+
+def test_folder_without_videos(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/readme.txt").touch()
+    with pytest.raises(ValueError, match="must hold videos") as caught:
+        scan.scan(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["1.mp4", "a/b/c/1.mp4"])
+def test_other_layouts_are_explained(tmp_path, place):
+    write_clip(tmp_path / place)
+    with pytest.raises(ValueError, match=r"by class.*root/label/video.mp4"):
+        scan.scan(tmp_path)
+
+
+def test_no_such_source(tmp_path):
+    with pytest.raises(ValueError, match="nowhere.*does not exist"):
+        scan.scan(tmp_path / "nowhere")
+
+
+def test_empty_list(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\n")
+    with pytest.raises(ValueError, match="has no rows"):
+        scan.scan(tmp_path / "m.csv")
+
+
+def test_scanning_a_saved_manifest_changes_nothing(messy):
+    manifest = scan.scan(messy, min_frames=8)
+    manifest.save(messy / "m.csv")
+    again = scan.scan(messy / "m.csv", min_frames=8)
+    assert [row.status for row in again.rows] == [
+        row.status for row in manifest.rows
+    ]
+    read = manifest_lib.read_manifest(messy / "m.csv")
+    assert again.fingerprint == read.fingerprint

@@ -1,0 +1,195 @@
+import colorsys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf.data import options as options_lib
+from autox3d_tf.data import sampling, transforms
+
+SEED = (3, 4)
+
+
+def noise(frames=4, height=40, width=56, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+
+
+def still(frames=4, **shape):
+    """The same random picture in every frame."""
+    return np.repeat(noise(1, **shape), frames, axis=0)
+
+
+def test_normalize():
+    # (255 / 255 - 0.45) / 0.225 and (0 - 0.45) / 0.225
+    values = transforms.normalize(np.array([255, 0], np.uint8))
+    np.testing.assert_allclose(values, [2.444444, -2.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_all_frames_get_the_same_transform(number):
+    options = options_lib.DataOptions(
+        source="x",
+        crop_size=32,
+        short_side_range=(32, 44),
+        shift=0.2,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.1,
+    )
+    clip = transforms.train_clip(still(), (number, 1), options, flip=True)
+    assert clip.shape == (4, 32, 32, 3)
+    for frame in clip[1:]:
+        np.testing.assert_array_equal(frame, clip[0])
+
+
+def test_the_seed_decides():
+    options = options_lib.DataOptions(
+        source="x", crop_size=32, short_side_range=(32, 44), hue=0.1
+    )
+    first = transforms.train_clip(noise(), SEED, options, flip=True)
+    again = transforms.train_clip(noise(), SEED, options, flip=True)
+    other = transforms.train_clip(noise(), (3, 5), options, flip=True)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_a_crop_without_scaling_is_a_window_of_the_picture():
+    frames = noise()
+    places = set()
+    for number in range(60):
+        clip = transforms.random_crop(
+            frames, (number, 0), 40, 40, 32, shift=0.0
+        ).numpy()
+        found = [
+            (top, left)
+            for top in range(40 - 32 + 1)
+            for left in range(56 - 32 + 1)
+            if np.array_equal(frames[:, top : top + 32, left : left + 32], clip)
+        ]
+        assert len(found) == 1
+        places.add(found[0])
+    tops, lefts = zip(*places, strict=True)
+    assert (min(tops), max(tops)) == (0, 8)
+    assert min(lefts) <= 2 and max(lefts) >= 22  # of 0 to 24
+
+
+def test_a_scaled_crop_is_a_window_of_the_scaled_picture():
+    frames = noise()
+    scaled = sampling.resize_frames(frames, 34)
+    for number in range(5):
+        clip = transforms.random_crop(frames, (number, 0), 34, 34, 32, 0.0)
+        distances = [
+            np.abs(
+                scaled[:, top : top + 32, left : left + 32].astype(float) - clip
+            ).max()
+            for top in range(3)
+            for left in range(scaled.shape[2] - 32 + 1)
+        ]
+        assert min(distances) <= 1.0  # rounding of `scaled` to uint8
+
+
+def test_a_shifted_crop_repeats_the_edge():
+    frames = noise(height=32, width=32)
+    padded = np.pad(frames, ((0, 0), (8, 8), (8, 8), (0, 0)), mode="edge")
+    places = set()
+    for number in range(20):
+        clip = transforms.random_crop(
+            frames, (number, 0), 32, 32, 32, shift=0.25
+        ).numpy()
+        found = [
+            (top, left)
+            for top in range(17)
+            for left in range(17)
+            if np.array_equal(padded[:, top : top + 32, left : left + 32], clip)
+        ]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) > 10
+
+
+def test_flip_mirrors_half_of_the_clips():
+    clip = noise().astype(np.float32)
+    mirrored = 0
+    for number in range(200):
+        flipped = transforms.random_flip(clip, (number, 7)).numpy()
+        if np.array_equal(flipped, clip[:, :, ::-1]):
+            mirrored += 1
+        else:
+            np.testing.assert_array_equal(flipped, clip)
+    assert 70 <= mirrored <= 130  # 100 expected, standard deviation 7
+
+
+def grey(level):
+    return np.full((2, 4, 4, 3), level, np.float32)
+
+
+def factors(change, **strength):
+    return [
+        change(transforms.color_jitter, (number, 0), strength)
+        for number in range(40)
+    ]
+
+
+def test_brightness_scales():
+    values = factors(
+        lambda jitter, seed, s: jitter(grey(100), seed, **s).numpy().mean(),
+        brightness=0.2,
+    )
+    assert 80 <= min(values) < 85 and 115 < max(values) <= 120
+
+
+def test_contrast_keeps_the_mean():
+    clip = np.concatenate([grey(80), grey(120)])
+    for number in range(20):
+        out = transforms.color_jitter(clip, (number, 0), contrast=0.5).numpy()
+        assert out.mean() == pytest.approx(100, abs=0.01)
+        assert 20 <= out.max() - out.min() <= 60  # 40 times 0.5 to 1.5
+
+
+def test_saturation_and_hue_leave_grey_alone():
+    for number in range(5):
+        out = transforms.color_jitter(
+            grey(100), (number, 0), saturation=0.9, hue=0.5
+        )
+        np.testing.assert_allclose(out, 100, atol=0.1)
+
+
+def test_hue_turns_colours():
+    clip = np.broadcast_to(np.array([140, 100, 100], np.float32), (1, 2, 2, 3))
+    hues = []
+    for number in range(40):
+        out = transforms.color_jitter(clip, (number, 0), hue=0.1)[0, 0, 0]
+        hue, _, _ = colorsys.rgb_to_hsv(*(out.numpy() / 255))
+        hues.append((hue + 0.5) % 1 - 0.5)
+    # YIQ's angle is not quite HSV's hue, hence the room beyond 0.1.
+    assert -0.14 < min(hues) < -0.05 and 0.05 < max(hues) < 0.14
+
+
+def test_no_strength_changes_nothing():
+    clip = noise().astype(np.float32)
+    np.testing.assert_array_equal(transforms.color_jitter(clip, SEED), clip)
+
+
+@pytest.mark.parametrize("shape", [(40, 56), (56, 40), (48, 48), (31, 77)])
+@pytest.mark.parametrize("short_side, crop", [(24, 24), (30, 24)])
+@pytest.mark.parametrize("crops", [1, 3])
+def test_evaluation_cuts_what_the_device_cuts(shape, short_side, crop, crops):
+    frames = noise(height=shape[0], width=shape[1])
+    clips = transforms.eval_clips(frames, short_side, crop, crops)
+    assert clips.dtype == tf.uint8
+    scaled = sampling.resize_frames(frames, short_side)
+    windows = sampling.crop_windows(*scaled.shape[1:3], crop, crops)
+    assert clips.shape == (crops, 4, crop, crop, 3)
+    for clip, (top, left) in zip(clips, windows, strict=True):
+        expected = scaled[:, top : top + crop, left : left + crop]
+        difference = clip.numpy().astype(int) - expected
+        assert np.abs(difference).max() <= 1
+
+
+def test_shapes_agree_with_the_ones_in_numpy():
+    for height, width, side in [(120, 160, 67), (45, 31, 30), (99, 99, 50)]:
+        shape = transforms._resize_shape(height, width, side)
+        expected = sampling.resize_shape(height, width, side)
+        assert tuple(int(value) for value in shape) == expected

@@ -1,0 +1,142 @@
+r"""Says what a network costs, or what a search space holds.
+
+  autox3d-describe x3d_s
+  autox3d-describe runs/search/arch.json --num_classes=10
+  autox3d-describe x3d_m --clip_size=16,256,256
+  autox3d-describe egogestar --num_classes=10       (a search space)
+  autox3d-describe space:x3d_s                      (the space, not the network)
+
+Without a name it lists the networks and the spaces it knows. One MAC is one
+multiply-add; convolutions and matrix products are counted.
+"""
+
+import random
+import statistics
+
+from absl import flags
+
+from autox3d_tf import cost, space
+from autox3d_tf.runs import gin_app
+from autox3d_tf.space import arch as arch_lib
+
+FLAGS = flags.FLAGS
+_SPACE = "space:"
+_SAMPLES = 501
+
+flags.DEFINE_integer("num_classes", 400, "Outputs of the network.", 1)
+flags.DEFINE_list(
+    "clip_size",
+    None,
+    "Frames,height,width of a clip; by default what the network is meant for.",
+)
+
+
+def describe(
+    name: str, num_classes: int, clip_size: tuple[int, int, int] | None
+) -> str:
+    """Returns the text for a network, a space, or a file of either."""
+    found = _find(name)
+    if isinstance(found, space.ArchSpec):
+        costs = cost.cost_of(found, clip_size, num_classes)
+        return cost.format_cost(found, costs)
+    return describe_space(found, num_classes, clip_size)
+
+
+def describe_space(found, num_classes, clip_size=None) -> str:
+    """Returns choices, size, fairness and costs of a search space."""
+    lines = [
+        f"{found.name}: clip {_times(clip_size or found.clip_size)}, "
+        f"{num_classes} classes, {len(found.choices)} choices, "
+        f"{found.size:.3g} architectures, fingerprint "
+        f"{found.fingerprint[:12]}"
+    ]
+    for choice in found.choices:
+        candidates = ", ".join(map(str, choice.candidates))
+        lines.append(f"  {choice.name:<30} {candidates}")
+    lines.append("probability that an architecture updates a channel:")
+    for name, fair in found.fairness().items():
+        lines.append(f"  {name:<30} {_fairness(fair)}")
+    for metric, unit in (("macs", "MACs"), ("params", "parameters")):
+        budget = cost.Budget(
+            metric=metric,
+            target=1.0,
+            num_classes=num_classes,
+            clip_size=clip_size,
+        )
+        cost_of = cost.SpaceCost(found, budget)
+        costs = [cost_of(indices) for indices in _random_indices(found)]
+        lines.append(
+            f"{unit}: at least {cost.cheapest(found, budget):,.0f}; median "
+            f"{statistics.median(costs):,.0f} of {len(costs)} architectures "
+            "chosen uniformly"
+        )
+    return "\n".join(lines)
+
+
+def known() -> str:
+    """Returns the names that `describe` knows."""
+    return (
+        f"networks: {', '.join(space.ARCHIVE)}\n"
+        f"search spaces: {', '.join(space.SPACES)}"
+    )
+
+
+def _find(name):
+    if name.startswith(_SPACE):
+        return space.get_space(name.removeprefix(_SPACE))
+    if name.endswith(".json"):
+        data = arch_lib.read_json(name, "a network or a search space")
+        is_space = isinstance(data, dict) and "version" in data
+        return space.load_space(name) if is_space else space.load_arch(name)
+    if name in space.ARCHIVE:
+        return space.get_arch(name)
+    if name in space.SPACES:
+        return space.get_space(name)
+    raise ValueError(
+        f"There is no network or search space {name!r}. Known are {known()}"
+    )
+
+
+def _random_indices(found) -> list[list[int]]:
+    rng = random.Random(0)  # the same ones each time
+    return [
+        [rng.randrange(len(choice)) for choice in found.choices]
+        for _ in range(_SAMPLES)
+    ]
+
+
+def _fairness(fair) -> str:
+    if fair.exact:
+        return f"{fair.minimum:.3f}, all alike"
+    return f"{fair.minimum:.3f} to {fair.maximum:.3f}"
+
+
+def _times(size) -> str:
+    return "x".join(map(str, size))
+
+
+def _run(names: list[str]) -> None:
+    if not names:
+        print(known())
+        return
+    size = None
+    if FLAGS.clip_size:
+        try:
+            size = tuple(int(value) for value in FLAGS.clip_size)
+        except ValueError:
+            size = ()
+        if len(size) != 3 or min(size) < 1:
+            raise gin_app.UsageError(
+                "--clip_size must be frames,height,width. Received: "
+                f"--clip_size={','.join(FLAGS.clip_size)}"
+            )
+    texts = [describe(name, FLAGS.num_classes, size) for name in names]
+    print("\n\n".join(texts))
+
+
+def main():
+    gin_app.run_plain(_run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+r"""Turns videos into records, which training reads faster.
+
+  autox3d-make-records manifest.csv --out=records --short_side=80
+
+The data set is a manifest of autox3d-scan, or anything that autox3d-scan
+takes. Frames are stored as JPEG pictures in TFRecord files; --out may lie on
+any file system that TensorFlow knows. Stopped, the same command goes on. Clips
+that cannot be used are named in index.json.
+"""
+
+import pathlib
+
+from absl import flags
+
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.data import scan
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("out", None, "The folder to write.")
+flags.DEFINE_integer(
+    "short_side", 80, "Shorter side of the pictures; never enlarged.", 1
+)
+flags.DEFINE_integer("quality", 90, "Of the JPEG pictures.", 1, 100)
+flags.DEFINE_integer(
+    "num_shards", None, "Files to write; by default one per 200 clips.", 1
+)
+flags.DEFINE_integer("min_frames", 2, "Fewer frames are too short.", 1)
+flags.DEFINE_integer("workers", None, "Files at a time; one per core.", 1)
+
+
+def _run(sources: list[str]) -> None:
+    if len(sources) != 1 or not FLAGS.out:
+        raise gin_app.UsageError(
+            "Give one manifest or folder of videos, and --out. Try --help."
+        )
+    manifest = _manifest(sources[0])
+    from autox3d_tf.data import records  # imports TensorFlow
+
+    index = records.make_records(
+        manifest,
+        FLAGS.out,
+        short_side=FLAGS.short_side,
+        quality=FLAGS.quality,
+        num_shards=FLAGS.num_shards,
+        workers=FLAGS.workers,
+    )
+    print(f"{len(manifest.select())} clips in {index}.")
+
+
+def _manifest(source: str) -> manifest_lib.Manifest:
+    """Returns a list whose videos have been looked at."""
+    if pathlib.Path(source).is_file():
+        manifest = manifest_lib.read_manifest(source)
+        if all(row.frames for row in manifest.select().rows):
+            return manifest
+    manifest = scan.scan(
+        source, min_frames=FLAGS.min_frames, workers=FLAGS.workers
+    )
+    print(scan.summarize(manifest))
+    return manifest
+
+
+def main():
+    gin_app.run_plain(_run)
+
+
+if __name__ == "__main__":
+    main()

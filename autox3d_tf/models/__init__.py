@@ -2,6 +2,15 @@
 
 from autox3d_tf.models.inherit import inherit, reestimate_batch_norm
 from autox3d_tf.models.supernet import Supernet
+from autox3d_tf.models.torch_checkpoint import (
+    architecture_of_checkpoint,
+    open_torch_checkpoint,
+)
+from autox3d_tf.models.torch_import import (
+    ImportReport,
+    load_torch_checkpoint,
+    save_torch_checkpoint,
+)
 from autox3d_tf.models.x3d import (
     assign_weights,
     build_model,
@@ -10,11 +19,16 @@ from autox3d_tf.models.x3d import (
 )
 
 __all__ = [
+    "ImportReport",
     "Supernet",
+    "architecture_of_checkpoint",
     "assign_weights",
     "build_model",
     "inherit",
+    "load_torch_checkpoint",
+    "open_torch_checkpoint",
     "parts",
     "reestimate_batch_norm",
+    "save_torch_checkpoint",
     "weight_values",
 ]

@@ -77,7 +77,8 @@ def make_train_dataset(
     )
     dataset = tf.data.Dataset.range(first_step * share, last)
     dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(share, drop_remainder=True).prefetch(2)
+    dataset = dataset.batch(share, drop_remainder=True).prefetch(2)
+    return _keep_shares(dataset, num_workers)
 
 
 def make_eval_dataset(
@@ -146,7 +147,7 @@ def make_eval_dataset(
         lambda clips, *rest: (transforms.normalize(clips), *rest),
         tf.data.AUTOTUNE,
     )
-    return dataset.prefetch(2)
+    return _keep_shares(dataset.prefetch(2), num_workers)
 
 
 def calibration_clips(
@@ -188,6 +189,17 @@ def video_errors():
             raise
         message = lines[0].split(marker, 1)[1]
         raise decoding.VideoError(message.strip()) from None
+
+
+def _keep_shares(dataset, num_workers: int):
+    """Keeps tf.distribute from dividing among workers what is divided."""
+    if num_workers == 1:
+        return dataset
+    settings = tf.data.Options()
+    settings.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    return dataset.with_options(settings)
 
 
 def _shuffled_position(sample, size: int, seed: int):

@@ -1,14 +1,11 @@
 """Clips as JPEG frames in TFRecord shards, readable in any order.
 
 A folder of records holds the shards and `index.json`, which says where each
-clip lies. A record is a `tf.train.SequenceExample`: its context (names, sizes,
-and where each picture starts) comes first, then the pictures, so a reader
-fetches the context and just the frames it samples.
+clip lies; see `record_layout` for what is there.
 """
 
 import concurrent.futures
 import dataclasses
-import json
 import math
 import os
 
@@ -18,13 +15,11 @@ import tqdm
 from absl import logging
 from google.protobuf import message
 
-from autox3d_tf.data import decoding, sources
+from autox3d_tf.data import decoding, record_layout, sources
 from autox3d_tf.data import manifest as manifest_lib
 
 INDEX_NAME = "index.json"
 SCHEMA_VERSION = 1
-_PICTURES = "image/encoded"
-_OFFSETS = "image/offset"
 _READ_ERRORS = (
     OSError,
     LookupError,
@@ -32,7 +27,6 @@ _READ_ERRORS = (
     tf.errors.OpError,
     message.DecodeError,
 )
-_FRAMING = 12  # TFRecord: length and its checksum, before the payload
 
 
 def make_records(
@@ -81,50 +75,13 @@ def make_records(
         "num_shards": min(num_shards, count),
     }
     tf.io.gfile.makedirs(out_dir)
-    index_path = _join(out_dir, INDEX_NAME)
+    index_path = record_layout.join(out_dir, INDEX_NAME)
     if tf.io.gfile.exists(index_path):
-        _check_same_job(_read_json(index_path), job, out_dir)
+        _check_same_job(record_layout.read_json(index_path), job, out_dir)
         return index_path
-    shards = [
-        usable.rows[number :: job["num_shards"]]
-        for number in range(job["num_shards"])
-    ]
-    with concurrent.futures.ThreadPoolExecutor(
-        workers or os.cpu_count() or 1
-    ) as pool:
-        parts = pool.map(
-            lambda number: _write_shard(
-                manifest, shards[number], number, job, out_dir
-            ),
-            range(len(shards)),
-        )
-        parts = list(
-            tqdm.tqdm(
-                parts,
-                total=len(shards),
-                desc="records",
-                unit="shard",
-                disable=None,
-            )
-        )
-    left_out = [
-        dataclasses.asdict(row) for row in manifest.rows if row.status != "ok"
-    ] + [entry for part in parts for entry in part["left_out"]]
-    index = {
-        **job,
-        "classes": list(manifest.classes),
-        "clips": [entry for part in parts for entry in part["clips"]],
-        "left_out": left_out,
-    }
-    for entry in left_out:
-        logging.warning(
-            "Left out: %s (%s: %s).",
-            entry["path"],
-            entry["status"],
-            entry["detail"],
-        )
-    _write_json(index_path, index)
-    for number in range(len(shards)):
+    parts = _write_shards(usable, job, out_dir, workers)
+    _write_index(index_path, manifest, job, parts)
+    for number in range(job["num_shards"]):
         tf.io.gfile.remove(_part_path(out_dir, number, job))
     return index_path
 
@@ -140,7 +97,9 @@ class RecordSource(sources.ClipSource):
 
     def __init__(self, folder):
         self.folder = os.fspath(folder)
-        index = _read_json(_join(self.folder, INDEX_NAME))
+        index = record_layout.read_json(
+            record_layout.join(self.folder, INDEX_NAME)
+        )
         if index.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(
                 f"Cannot read these records. Expected: schema_version="
@@ -176,8 +135,10 @@ class RecordSource(sources.ClipSource):
         row = self.manifest.rows[position]
         shard, offset, header = self._places[row.path]
         try:
-            with _Reader(_join(self.folder, shard)) as reader:
-                spans = _picture_spans(reader(offset, header), row)
+            with record_layout.Reader(
+                record_layout.join(self.folder, shard)
+            ) as reader:
+                spans = record_layout.picture_spans(reader(offset, header), row)
                 pictures = {}
                 for number in sorted({int(i) for i in indices}):
                     start, length = spans[number]
@@ -196,73 +157,45 @@ class RecordSource(sources.ClipSource):
         return np.array([pictures[int(i)] for i in indices], dtype=object)
 
 
-def encode_clip(row, pictures) -> tuple[bytes, int]:
-    """Returns the serialized record of a clip and the length of its context.
+def _write_shards(usable, job, out_dir: str, workers) -> list[dict]:
+    """Writes the shards that are not there; returns their index parts."""
 
-    Args:
-        row: The clip's `ClipRow`.
-        pictures: JPEG bytes of each frame.
-    """
-    body = tf.train.SequenceExample()
-    body.feature_lists.feature_list[_PICTURES].feature.extend(
-        tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
-        for picture in pictures
-    )
-    body = body.SerializeToString()
-    offsets, end = [], 0
-    for picture in pictures:
-        start = body.index(picture, end)
-        end = start + len(picture)
-        offsets.extend((start, end))
-    head = tf.train.SequenceExample()
-    features = head.context.feature
-    for name in ("path", "label", "group", "split"):
-        value = getattr(row, name).encode()
-        features[f"clip/{name}"].bytes_list.value.append(value)
-    for name in ("frames", "height", "width"):
-        features[f"clip/{name}"].int64_list.value.append(getattr(row, name))
-    features["clip/fps"].float_list.value.append(row.fps)
-    features[_OFFSETS].int64_list.value.extend(offsets)
-    head = head.SerializeToString()
-    # Two messages one after the other are, by definition, their union.
-    return head + body, len(head)
+    def write(number):
+        rows = usable.rows[number :: job["num_shards"]]
+        return _write_shard(usable, rows, number, job, out_dir)
+
+    workers = workers or os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        parts = pool.map(write, range(job["num_shards"]))
+        return list(
+            tqdm.tqdm(
+                parts,
+                total=job["num_shards"],
+                desc="records",
+                unit="shard",
+                disable=None,
+            )
+        )
 
 
-def _picture_spans(header: bytes, row) -> list[tuple[int, int]]:
-    """Returns `(start, length)` of each picture, counted from the body."""
-    context = tf.train.SequenceExample.FromString(header).context.feature
-    if list(context["clip/path"].bytes_list.value) != [row.path.encode()]:
-        raise ValueError("the place holds something else")
-    ends = context[_OFFSETS].int64_list.value
-    return [(a, b - a) for a, b in zip(ends[::2], ends[1::2], strict=True)]
-
-
-class _Reader:
-    """Reads byte ranges of a file, local or remote."""
-
-    def __init__(self, path: str):
-        self._local = os.open(path, os.O_RDONLY) if "://" not in path else None
-        if self._local is None:
-            self._remote = tf.io.gfile.GFile(path, "rb")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self._local is None:
-            self._remote.close()
-        else:
-            os.close(self._local)
-
-    def __call__(self, start: int, length: int) -> bytes:
-        if self._local is None:
-            self._remote.seek(start)
-            data = self._remote.read(length)
-        else:
-            data = os.pread(self._local, length, start)
-        if len(data) != length:
-            raise ValueError("the file ends too early")
-        return data
+def _write_index(path: str, manifest, job: dict, parts: list[dict]) -> None:
+    left_out = [
+        dataclasses.asdict(row) for row in manifest.rows if row.status != "ok"
+    ] + [entry for part in parts for entry in part["left_out"]]
+    for entry in left_out:
+        logging.warning(
+            "Left out: %s (%s: %s).",
+            entry["path"],
+            entry["status"],
+            entry["detail"],
+        )
+    index = {
+        **job,
+        "classes": list(manifest.classes),
+        "clips": [entry for part in parts for entry in part["clips"]],
+        "left_out": left_out,
+    }
+    record_layout.write_json(path, index)
 
 
 def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
@@ -270,10 +203,10 @@ def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
     part_path = _part_path(out_dir, number, job)
     shard = _shard_name(number, job)
     if tf.io.gfile.exists(part_path):
-        part = _read_json(part_path)
+        part = record_layout.read_json(part_path)
         _check_same_job(part, job, out_dir)
         return part
-    partial = _join(out_dir, f"{shard}.partial")
+    partial = record_layout.join(out_dir, f"{shard}.partial")
     clips, left_out, position = [], [], 0
     with tf.io.TFRecordWriter(partial) as writer:
         for row in rows:
@@ -290,15 +223,19 @@ def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
                 {
                     **dataclasses.asdict(stored),
                     "shard": shard,
-                    "offset": position + _FRAMING,
+                    "offset": position + record_layout.FRAMING,
                     "length": len(payload),
                     "header": header,
                 }
             )
-            position += _FRAMING + len(payload) + 4  # the payload's checksum
-    tf.io.gfile.rename(partial, _join(out_dir, shard), overwrite=True)
+            position += (
+                record_layout.FRAMING + len(payload) + record_layout.TRAILER
+            )
+    tf.io.gfile.rename(
+        partial, record_layout.join(out_dir, shard), overwrite=True
+    )
     part = {**job, "clips": clips, "left_out": left_out}
-    _write_json(part_path, part)
+    record_layout.write_json(part_path, part)
     return part
 
 
@@ -322,7 +259,7 @@ def _encode(manifest, row, job):
     stored = dataclasses.replace(
         row, frames=len(pictures), height=shape[0], width=shape[1]
     )
-    return stored, *encode_clip(stored, pictures)
+    return stored, *record_layout.encode_clip(stored, pictures)
 
 
 def _check_same_job(found: dict, job: dict, out_dir: str) -> None:
@@ -340,20 +277,4 @@ def _shard_name(number: int, job: dict) -> str:
 
 
 def _part_path(out_dir: str, number: int, job: dict) -> str:
-    return _join(out_dir, f"{_shard_name(number, job)}.json")
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder.rstrip('/')}/{name}"
-
-
-def _read_json(path: str) -> dict:
-    with tf.io.gfile.GFile(path, "r") as stream:
-        return json.load(stream)
-
-
-def _write_json(path: str, value: dict) -> None:
-    partial = f"{path}.partial"
-    with tf.io.gfile.GFile(partial, "w") as stream:
-        json.dump(value, stream)
-    tf.io.gfile.rename(partial, path, overwrite=True)
+    return record_layout.join(out_dir, f"{_shard_name(number, job)}.json")

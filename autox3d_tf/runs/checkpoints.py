@@ -4,6 +4,7 @@ A checkpoint is a folder `step_00000100/` with TensorFlow's data and index files
 and `about.json`. It is written under another name and renamed when it is whole.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -36,7 +37,8 @@ class Checkpoints:
     Args:
         directory: Where the checkpoints lie; made if missing.
         objects: By name, Keras models, layers and optimizers (all built),
-            `tf.Variable`s, or other objects `tf.train.Checkpoint` can track.
+            `tf.Variable`s, lists of these, or other objects that
+            `tf.train.Checkpoint` can track; those are not looked at for NaN.
         keep: How many of the newest checkpoints to keep.
         identity: What the checkpoints belong to (fingerprints, seed).
             Checkpoints of another identity are refused.
@@ -87,7 +89,8 @@ class Checkpoints:
         partial = self.directory / f".partial_{os.getpid()}_{step}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        self._checkpoint.write(str(partial / "state"))
+        with _quiet():
+            self._checkpoint.write(str(partial / "state"))
         about = {
             "step": step,
             "identity": self.identity,
@@ -187,9 +190,17 @@ class _Damaged(Exception):
 
 
 def _variables(name: str, thing: Any) -> list[tf.Variable] | None:
-    """Returns the variables of a Keras object or variable, else None."""
-    if isinstance(thing, tf.Variable):
+    """Returns the variables in an object, None if it is something else."""
+    if hasattr(thing, "read_value"):  # a tf.Variable, distributed or not
         return [thing]
+    if isinstance(thing, (list, tuple)):
+        parts = [_variables(name, part) for part in thing]
+        if None in parts:
+            raise ValueError(
+                f"`objects` may hold lists of variables or Keras objects only. "
+                f"Received: {name!r}, a list of something else."
+            )
+        return sum(parts, [])
     if isinstance(thing, tf.keras.Variable):
         return [thing.value]
     keras_types = (tf.keras.layers.Layer, tf.keras.optimizers.Optimizer)
@@ -222,6 +233,17 @@ def _layout_differences(there: dict, here: dict) -> list[str]:
                 )
                 break
     return found
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Drops what TensorFlow says of itself at each save."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(min(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _first_line(error: BaseException) -> str:

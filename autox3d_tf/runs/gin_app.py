@@ -12,7 +12,6 @@ them ends the program with one line before anything has started.
 """
 
 import contextlib
-import difflib
 import importlib
 import pathlib
 import re
@@ -24,6 +23,7 @@ import gin
 from absl import flags, logging
 
 from autox3d_tf.runs import binary, gin_check, type_check
+from autox3d_tf.runs import gin_files as gin_files_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 
 FLAGS = flags.FLAGS
@@ -96,7 +96,7 @@ def _main(run_fn: Callable | str, rest: list[str]) -> None:
             "--, values follow =. Try --help."
         )
     for name in FLAGS.gin_file:
-        find_gin_file(name)  # before the import, which takes seconds
+        _find(name)  # before the import, which takes seconds
     run_fn = _import(run_fn)
     with configured(run_fn, FLAGS.gin_file, FLAGS.gin, FLAGS.run_dir) as run:
         if FLAGS.dry_run:
@@ -152,7 +152,9 @@ def configured(
 
 def _configure(run_fn, gin_files, overrides, run_dir):
     try:
-        for path in map(find_gin_file, gin_files):
+        for place in gin_files_lib.search_path():
+            gin.add_config_file_search_path(str(place))
+        for path in map(_find, gin_files):
             check_twice(path)
             gin.parse_config_file(str(path))
         _register(run_fn)
@@ -284,48 +286,13 @@ def _import(run_fn: Callable | str) -> Callable:
     return getattr(importlib.import_module(module), name)
 
 
-def gin_dirs() -> list[pathlib.Path]:
-    """Returns the gin/ directories: of the checkout, then the installed."""
-    checkout = pathlib.Path(__file__).resolve().parents[2] / "gin"
-    installed = pathlib.Path(sys.prefix) / "share" / "autox3d_tf" / "gin"
-    return [path for path in (checkout, installed) if path.is_dir()]
-
-
-def find_gin_file(name: str) -> pathlib.Path:
-    """Returns the path of a gin file, also of an installed one."""
-    for folder in gin_dirs():
-        for place in (folder.parent, folder):
-            gin.add_config_file_search_path(str(place))
-    places = [pathlib.Path()]
-    places += [p for d in gin_dirs() for p in (d.parent, d)]
-    for place in places:
-        if (place / name).is_file():
-            return place / name
-    known = installed_gin_files()
-    message = f"--gin_file={name} was not found"
-    if known:
-        close = difflib.get_close_matches(name, known, 1, 0.4)
-        message += (
-            f". Did you mean {close[0]}?"
-            if close
-            else (f"; installed are: {', '.join(known)}.")
-        )
-    else:
-        message += f" in {pathlib.Path.cwd()}."
-    raise UsageError(message)
-
-
-def installed_gin_files() -> list[str]:
-    """Returns the names of the installed gin files, as --gin_file takes."""
-    return sorted(
-        {
-            str(path.relative_to(folder.parent))
-            for folder in gin_dirs()
-            for path in folder.rglob("*.gin")
-        }
-    )
+def _find(name: str) -> pathlib.Path:
+    try:
+        return gin_files_lib.find(name)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from None
 
 
 def _gin_help() -> str:
-    lines = [f"  {name}" for name in installed_gin_files()]
+    lines = [f"  {name}" for name in gin_files_lib.installed()]
     return "\n".join(["Installed gin files:", *lines]) if lines else ""

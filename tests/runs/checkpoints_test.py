@@ -240,3 +240,19 @@ def test_about_says_what_it_is(tmp_path):
     about = json.loads((saver.save(4) / "about.json").read_text())
     assert about["step"] == 4 and about["identity"] == {"seed": 3}
     assert about["layout"] == {"x": ["int32[2]"]}
+
+
+def test_lists_of_variables_come_back_and_are_looked_at(tmp_path):
+    logits = [tf.Variable([1.0, 2.0]), tf.Variable([3.0])]
+    saver = checkpoints.Checkpoints(tmp_path, {"logits": logits})
+    saver.save(1)
+    logits[1].assign([np.nan])
+    with pytest.raises(checkpoints.NonFiniteError, match="logits is not"):
+        saver.save(2)
+    saver.restore_latest()
+    np.testing.assert_array_equal(logits[1], [3.0])
+
+
+def test_lists_of_anything_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="a list of something else"):
+        checkpoints.Checkpoints(tmp_path, {"x": [tf.Variable(1.0), "y"]})

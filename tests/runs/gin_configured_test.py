@@ -5,7 +5,7 @@ import json
 import gin
 import pytest
 
-from autox3d_tf.runs import gin_app, run_dir
+from autox3d_tf.runs import gin_app, gin_files, run_dir
 from tests.runs import gin_demo
 
 HEAD = """from __gin__ import dynamic_registration
@@ -102,7 +102,7 @@ def test_include_of_an_installed_file(gin_file, tmp_path, monkeypatch):
     share = tmp_path / "share" / "gin"
     (share / "spaces").mkdir(parents=True)
     (share / "spaces" / "tiny.gin").write_text(HEAD + SPACE + NAME)
-    monkeypatch.setattr(gin_app, "gin_dirs", lambda: [share])
+    monkeypatch.setattr(gin_files, "gin_dirs", lambda: [share])
     for name in ("gin/spaces/tiny.gin", "spaces/tiny.gin"):
         configure([name])
         configure([gin_file(f"include '{name}'\n", head="")])

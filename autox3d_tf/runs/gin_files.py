@@ -1,0 +1,47 @@
+"""Where gin files lie: in the working directory, then the installed ones."""
+
+import difflib
+import pathlib
+import sys
+
+
+def gin_dirs() -> list[pathlib.Path]:
+    """Returns the gin/ directories: of the checkout, then the installed."""
+    checkout = pathlib.Path(__file__).resolve().parents[2] / "gin"
+    installed = pathlib.Path(sys.prefix) / "share" / "autox3d_tf" / "gin"
+    return [path for path in (checkout, installed) if path.is_dir()]
+
+
+def search_path() -> list[pathlib.Path]:
+    """Returns where names are looked up, with and without "gin/" in front."""
+    return [place for path in gin_dirs() for place in (path.parent, path)]
+
+
+def installed() -> list[str]:
+    """Returns the names of the installed gin files, as --gin_file takes."""
+    names = {
+        str(path.relative_to(folder.parent))
+        for folder in gin_dirs()
+        for path in folder.rglob("*.gin")
+    }
+    return sorted(names)
+
+
+def find(name: str) -> pathlib.Path:
+    """Returns the path of a gin file.
+
+    Raises:
+        FileNotFoundError: Naming one that is meant, or all there are.
+    """
+    for place in (pathlib.Path(), *search_path()):
+        if (place / name).is_file():
+            return place / name
+    known = installed()
+    close = difflib.get_close_matches(name, known, 1, 0.4)
+    if close:
+        rest = f"Did you mean {close[0]}?"
+    elif known:
+        rest = f"Installed are: {', '.join(known)}."
+    else:
+        rest = f"The working directory is {pathlib.Path.cwd()}."
+    raise FileNotFoundError(f"--gin_file={name} was not found. {rest}")

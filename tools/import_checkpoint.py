@@ -1,0 +1,63 @@
+r"""Imports an X3D checkpoint of SlowFast or PyTorchVideo.
+
+  autox3d-import-checkpoint x3d_s.pyth --run_dir=runs/x3d_s \
+    --labels=kinetics_400.txt
+  autox3d-import-checkpoint x3d_m.pyth --run_dir=runs/x3d_m --arch=x3d_m
+
+Writes the directory that a training leaves (arch.json, weights.npz,
+training.json), which autox3d-evaluate reads, and autox3d-train to start from.
+The file is read without PyTorch and nothing in it is run. A report says what
+was loaded, left and missing.
+"""
+
+from absl import flags
+
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("run_dir", None, "Where to write. Required.")
+flags.DEFINE_string(
+    "arch",
+    None,
+    "A named network or an arch.json; by default what the tensors show, for "
+    "clips of --clip_size.",
+)
+flags.DEFINE_string(
+    "labels", None, "Text file with the names of the classes, one a line."
+)
+flags.DEFINE_string("clip_size", "13x160x160", "FRAMESxHEIGHTxWIDTH.")
+flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
+
+
+def _run(names: list[str]) -> None:
+    if len(names) != 1 or not FLAGS.run_dir:
+        raise gin_app.UsageError("Give one checkpoint and --run_dir.")
+    try:
+        clip_size = tuple(int(n) for n in FLAGS.clip_size.split("x"))
+    except ValueError:
+        clip_size = ()
+    if len(clip_size) != 3:
+        raise gin_app.UsageError(
+            "--clip_size must be FRAMESxHEIGHTxWIDTH. Received: "
+            f"--clip_size={FLAGS.clip_size}"
+        )
+    from autox3d_tf.training import imported, initial
+
+    report = imported.import_checkpoint(
+        names[0],
+        FLAGS.run_dir,
+        arch=None if FLAGS.arch is None else initial.find_arch(FLAGS.arch),
+        labels=FLAGS.labels,
+        clip_size=clip_size,
+        frame_stride=FLAGS.frame_stride,
+    )
+    print(report)
+    print(f"Wrote {FLAGS.run_dir}.")
+
+
+def main():
+    gin_app.run_plain(_run)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,9 @@ from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 from autox3d_tf.space import windows as windows_lib
 
+# The kernels a block may have: centres of one, and one over time behind it.
 SHARED_KERNEL = "depthwise_shared_kernel"
+TEMPORAL_KERNEL = "depthwise_temporal_kernel"
 # Weight name -> axes of input, inner and output channels.
 _CHANNEL_AXES = {
     "expand_kernel": ("in", "inner"),
@@ -50,15 +52,9 @@ def channel_axes(name: str) -> tuple[str, ...]:
     return (_NORM_CHANNELS[name.rsplit("_", 1)[0]],)
 
 
-def kernel_source(block_type: str, index: int) -> str:
-    """Name of the shared weight behind a child's depthwise kernel.
-
-    Single kernels are the centre of one shared kernel; the two of a separable
-    block are their own.
-    """
-    if len(arch_lib.BLOCK_TYPES[block_type]) == 1:
-        return SHARED_KERNEL
-    return f"depthwise_{block_type}{index}_kernel"
+def kernel_source(index: int) -> str:
+    """Name of the shared weight behind a child's first or second kernel."""
+    return (SHARED_KERNEL, TEMPORAL_KERNEL)[index - 1]
 
 
 def kernel_shapes(block_types) -> dict[str, tuple[int, int, int]]:
@@ -68,20 +64,90 @@ def kernel_shapes(block_types) -> dict[str, tuple[int, int, int]]:
         if block_type == search_space.SKIP:
             continue
         for index, kernel in enumerate(arch_lib.BLOCK_TYPES[block_type], 1):
-            name = kernel_source(block_type, index)
+            name = kernel_source(index)
             before = shapes.get(name, (1, 1, 1))
             shapes[name] = tuple(map(max, before, kernel))
     return shapes
 
 
-def centre(kernel, size):
-    """The centre `(t, h, w)` of a larger kernel `(T, H, W, C)`."""
-    starts = [
+def centre(kernel, size, causal):
+    """A child's `(t, h, w)` part of a shared kernel `(T, H, W, C)`.
+
+    The centre in space; in time the centre, or the latest taps if causal.
+    """
+    t, h, w = (
         (full - wanted) // 2
         for full, wanted in zip(kernel.shape[:3], size, strict=True)
-    ]
-    t, h, w = starts
+    )
+    if causal:
+        t = kernel.shape[0] - size[0]
     return kernel[t : t + size[0], h : h + size[1], w : w + size[2]]
+
+
+def elastic_depthwise(
+    clip, kind, kernel, temporal_kernel, *, block_types, strides, causal
+):
+    """The depthwise kernels of a child, those of `block_types[kind]`.
+
+    Every kind uses some of the same taps over time, in a part of the same
+    size in space: the taps a kind does without are branches not taken. That
+    keeps the graph several times smaller than a branch per kind.
+
+    Args:
+        clip: `(B, T, H, W, C)`.
+        kind: int32 scalar.
+        kernel: Shared kernel `(t, h, w, C)`, static but for C.
+        temporal_kernel: `(t, 1, 1, C)` of the second kernels, or None.
+        block_types: Candidates, without `skip`.
+        strides, causal: Static, as in `ops.depthwise_conv3d`.
+    """
+    kernels = [arch_lib.BLOCK_TYPES[block_type] for block_type in block_types]
+    sizes = [first for first, *_ in kernels]
+    table = tf.constant(
+        [(t // 2, h, w, len(k) - 1) for k, (t, h, w) in zip(
+            kernels, sizes, strict=True)]
+    )  # fmt: skip
+    reach, rows, columns, second = tf.unstack(table[kind])
+    taps, full_rows, full_columns = kernel.shape[:3]
+    kernel = tf.slice(
+        kernel,
+        [0, (full_rows - rows) // 2, (full_columns - columns) // 2, 0],
+        [taps, rows, columns, tf.shape(kernel)[3]],
+    )
+    images, padding = ops.pad_if_strided(ops.fold_time(clip), kernel, strides)
+    time = tf.shape(clip)[1]
+
+    def tap(index, offset):
+        out = tf.nn.depthwise_conv2d(
+            images,
+            kernel[index][..., tf.newaxis],
+            (1, *strides[1:], 1),
+            padding,
+        )
+        return ops.shift_time(ops.unfold_time(out, time), offset)
+
+    newest = taps - 1 if causal else taps // 2
+    total = tap(newest, 0)
+    for step in range(1, taps // 2 + 1):
+        # The two taps that a kernel longer by 2 has more.
+        offsets = (1 - 2 * step, -2 * step) if causal else (-step, step)
+
+        def longer(total=total, offsets=offsets):
+            return total + tf.add_n([tap(newest + o, o) for o in offsets])
+
+        if all(size[0] // 2 >= step for size in sizes):
+            total = longer()
+        else:
+            total = tf.cond(
+                reach >= step, longer, lambda total=total: tf.identity(total)
+            )
+    if temporal_kernel is None:
+        return total
+    return tf.cond(
+        second > 0,
+        lambda: ops.depthwise_conv3d(total, temporal_kernel, causal=causal),
+        lambda: tf.identity(total),
+    )
 
 
 class ElasticBlock3D(weights_lib.WeightedLayer):
@@ -176,28 +242,25 @@ def run_block(
             x, get(f"{name}_gamma"), get(f"{name}_beta")
         )[0]
 
-    def get_kernel(block_type, index, size):
-        middle = centre(weights[kernel_source(block_type, index)], size)
+    def get_kernel(name):
+        if name not in weights:
+            return None
+        kernel = weights[name]
         start, width = window["inner"][0], window["inner"][1]
-        kernel = tf.slice(middle, [0, 0, 0, start], [*size, width])
+        size = kernel.shape[:3]
+        kernel = tf.slice(kernel, [0, 0, 0, start], [*size, width])
         kernel.set_shape((*size, None))  # taps are static, channels are not
         return kernel
 
-    def run_kernels(block_type, x):
-        step = strides
-        for index, size in enumerate(arch_lib.BLOCK_TYPES[block_type], 1):
-            kernel = get_kernel(block_type, index, size)
-            x = ops.depthwise_conv3d(x, kernel, step, causal)
-            step = (1, 1, 1)
-        return x
-
-    kinds = [t for t in block_types if t != search_space.SKIP]
-
     def depthwise(x):
-        if len(kinds) == 1:
-            return run_kernels(kinds[0], x)
-        return tf.switch_case(
-            choice[0], [lambda k=kind: run_kernels(k, x) for kind in kinds]
+        return elastic_depthwise(
+            x,
+            choice[0],
+            get_kernel(SHARED_KERNEL),
+            get_kernel(TEMPORAL_KERNEL),
+            block_types=[t for t in block_types if t != search_space.SKIP],
+            strides=strides,
+            causal=causal,
         )
 
     def attend(x):

@@ -55,7 +55,9 @@ def spatial_conv(
     clip: tf.Tensor, kernel: tf.Tensor, strides: tuple[int, int, int]
 ) -> tf.Tensor:
     """Dense 1xkxk convolution padded by k // 2; `kernel` `(h, w, in, out)`."""
-    images, padding = _pad_if_strided(fold_time(clip), kernel, strides)
+    images, padding = pad_if_strided(
+        fold_time(clip), kernel[None, :, :, 0], strides
+    )
     images = tf.nn.conv2d(images, kernel, strides[1:], padding)
     return unfold_time(images, tf.shape(clip)[1])
 
@@ -84,7 +86,7 @@ def depthwise_conv3d(
     if taps > 1 and rows == columns == 1 and strides == (1, 1, 1):
         return _temporal_depthwise(clip, kernel[:, :, 0, :], causal)
     time = tf.shape(clip)[1]
-    images, padding = _pad_if_strided(fold_time(clip), kernel[0], strides)
+    images, padding = pad_if_strided(fold_time(clip), kernel, strides)
     past = taps - 1 if causal else taps // 2
     total = None
     for tap in range(taps):
@@ -94,7 +96,7 @@ def depthwise_conv3d(
             (1, *strides[1:], 1),
             padding,
         )
-        shifted = _shift_time(unfold_time(out, time), tap - past)
+        shifted = shift_time(unfold_time(out, time), tap - past)
         total = shifted if total is None else total + shifted
     return total
 
@@ -112,16 +114,30 @@ def _temporal_depthwise(clip, kernel, causal):
     return tf.reshape(out, shape)
 
 
-def _pad_if_strided(images, kernel, strides):
-    """Strided SAME would pad the far side only; pad k // 2 on both."""
+def pad_if_strided(images, kernel, strides):
+    """Strided SAME would pad the far side only; pads k // 2 on both.
+
+    Args:
+        images: `(N, H, W, C)`.
+        kernel: `(t, h, w, C)`; h and w may be dynamic.
+        strides: `(1, height, width)`.
+
+    Returns:
+        The images, and the padding to convolve them with.
+    """
     if strides[1:] == (1, 1):
         return images, "SAME"
-    rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
+    rows, columns = (
+        tf.shape(kernel)[axis] // 2
+        if kernel.shape[axis] is None
+        else kernel.shape[axis] // 2
+        for axis in (1, 2)
+    )
     padded = tf.pad(images, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
     return padded, "VALID"
 
 
-def _shift_time(clip, offset):
+def shift_time(clip: tf.Tensor, offset: int) -> tf.Tensor:
     """result[t] = clip[t + offset], zero outside the clip."""
     if offset == 0:
         return clip

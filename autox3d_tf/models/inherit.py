@@ -61,6 +61,7 @@ def _stage_values(supernet, indices):
                 windows,
                 block_type,
                 stage.attentions[attention] == "se",
+                layer.causal,
             )
             in_window = windows["out"]
         start += 1 + 3 * stage.depth
@@ -70,7 +71,7 @@ def _stage_values(supernet, indices):
     return {**values, "head": head}
 
 
-def _block_values(shared, windows, block_type, has_se):
+def _block_values(shared, windows, block_type, has_se, causal):
     values = {}
     for name, array in shared.items():
         if name.startswith("depthwise") and name.endswith("_kernel"):
@@ -79,8 +80,8 @@ def _block_values(shared, windows, block_type, has_se):
             continue
         values[name] = _slice(array, elastic.channel_axes(name), windows)
     for index, size in enumerate(arch_lib.BLOCK_TYPES[block_type], 1):
-        source = elastic.kernel_source(block_type, index)
-        middle = elastic.centre(shared[source], size)
+        source = elastic.kernel_source(index)
+        middle = elastic.centre(shared[source], size, causal)
         values[f"depthwise{index}_kernel"] = _slice(
             middle, elastic.channel_axes(source), windows
         )

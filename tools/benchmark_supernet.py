@@ -1,0 +1,121 @@
+r"""Times a child inside the supernet against the same child built alone.
+
+autox3d-benchmark-supernet --space=egogestar --batch_size=8
+autox3d-benchmark-supernet --space=x3d_s --clip_size=4x112x112 --batch_size=2
+
+Prints the time to the first step of the supernet (tracing included) and, for
+a small, a middle and a large child, the training step in the supernet and
+alone, in turn, with the ratio of the medians.
+"""
+
+import statistics
+import time
+
+from absl import flags
+
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
+flags.DEFINE_string("clip_size", None, "FRAMESxHEIGHTxWIDTH; the space's own.")
+flags.DEFINE_integer("batch_size", 8, "Clips of a step.", lower_bound=1)
+flags.DEFINE_integer("num_classes", 10, "Outputs.", lower_bound=1)
+flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)
+
+
+def _children(space):
+    """The smallest, a middle and the largest architecture, as indices."""
+    for name, share in (("small", 0.0), ("middle", 0.5), ("large", 1.0)):
+        yield (
+            name,
+            [
+                0
+                if choice.name.endswith("block_type")
+                else round(share * (len(choice) - 1))
+                for choice in space.choices
+            ],
+        )
+
+
+def _train_step(model, variables):
+    """A compiled step: forward, backward, gradients consumed by a sum."""
+    import tensorflow as tf
+
+    @tf.function
+    def step(clips, *indices):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(clips, *indices, training=True) ** 2)
+        gradients = tape.gradient(
+            loss,
+            [v.value for v in variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return tf.add_n([tf.reduce_sum(g) for g in gradients])
+
+    return step
+
+
+def _seconds(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments).numpy()
+    return time.perf_counter() - start
+
+
+def _main(_):
+    import tensorflow as tf
+
+    from autox3d_tf import cost, models
+    from autox3d_tf import space as space_lib
+
+    # The loop of a run does the same: it halves tracing, not the step.
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+    space = space_lib.get_space(FLAGS.space)
+    clip_size = space.clip_size
+    if FLAGS.clip_size:
+        clip_size = tuple(int(x) for x in FLAGS.clip_size.split("x"))
+    clips = tf.random.stateless_normal(
+        (FLAGS.batch_size, *clip_size, 3), seed=(0, 0)
+    )
+    supernet = models.Supernet(space, FLAGS.num_classes)
+    in_supernet = _train_step(supernet, supernet.shared_weights)
+    first = None
+    print(
+        f"space {space.name}, clips {FLAGS.batch_size}x"
+        f"{'x'.join(map(str, clip_size))}, step = forward and backward"
+    )
+    for name, indices in _children(space):
+        arguments = (clips, tf.constant(indices))
+        seconds = _seconds(in_supernet, *arguments)
+        if first is None:
+            first = seconds
+            print(f"first step, tracing included: {first:.1f} s")
+        child = models.inherit(supernet, indices)
+        alone = _train_step(child, child.trainable_variables)
+        _seconds(alone, clips)
+        times = [
+            (_seconds(in_supernet, *arguments), _seconds(alone, clips))
+            for _ in range(FLAGS.repeats)
+        ]
+        inside, outside = (statistics.median(t) for t in zip(*times))  # noqa: B905
+        macs = cost.cost_of(
+            space.decode(indices), clip_size, FLAGS.num_classes
+        ).macs
+        ratio = statistics.median(a / b for a, b in times)
+        print(
+            f"{name:<8}{macs / 1e6:8.1f} M MACs   in the supernet "
+            f"{1e3 * inside:8.1f} ms   alone {1e3 * outside:8.1f} ms   "
+            f"ratio {ratio:.2f}"
+        )
+    traces = in_supernet.experimental_get_tracing_count()
+    print(f"traces of the supernet: {traces}")
+
+
+def main():
+    """Console script."""
+    gin_app.run_plain(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -137,3 +137,29 @@ def test_decoding_and_sampling_need_no_tensorflow():
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_phone_held_upright_shows_upright(tmp_path):
+    """Left half white; turned a quarter clockwise, white is at the top."""
+    path = tmp_path / "turned.mp4"
+    clip = np.zeros((3, 32, 64, 3), np.uint8)
+    clip[:, :, :32] = 255
+    synthetic.write_video(path, clip, 10)
+    content = bytearray(path.read_bytes())
+    # The matrix of the track header, 44 bytes after its name (version 0), in
+    # 16.16 fixed point: (0, 1, -1, 0) is a quarter turn clockwise.
+    start = content.index(b"tkhd") + 4 + 40
+    identity = [1, 0, 0, 0, 1, 0, 0, 0, 0x4000]
+    assert content[start : start + 36] == matrix_bytes(identity)
+    turned = [0, 1, 0, -1, 0, 0, 0, 0, 0x4000]
+    content[start : start + 36] = matrix_bytes(turned)
+    path.write_bytes(content)
+    info = decoding.probe(path)
+    assert (info.height, info.width) == (64, 32)
+    frames = decoding.decode_frames(path, [0])
+    assert frames.shape == (1, 64, 32, 3)
+    assert frames[0, :28].mean() > 240 and frames[0, 36:].mean() < 15
+
+
+def matrix_bytes(values):
+    return b"".join((v << 16).to_bytes(4, "big", signed=True) for v in values)

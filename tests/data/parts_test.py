@@ -156,3 +156,12 @@ def test_labels_are_class_numbers():
     source = sources.VideoSource(make_manifest({"a": 2, "b": 1}))
     np.testing.assert_array_equal(source.labels, [0, 0, 1])
     assert source.labels.dtype == np.int32
+
+
+def test_real_gestures_are_not_mirrored(shared_dir):
+    manifest = manifest_lib.read_manifest(
+        shared_dir / "data/egogestar/manifest.csv"
+    )
+    options = options_lib.DataOptions(source="x")
+    assert parts.directional_labels(manifest.classes) == ["left", "right"]
+    assert parts.resolve_flip(options, manifest.classes) is False

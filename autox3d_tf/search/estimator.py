@@ -93,8 +93,8 @@ def effective_sample_size(weights) -> tf.Tensor:
 def coefficients(log_likelihoods, excess, options: EstimatorOptions):
     """Factors of grad_a log P(A_k|a) in the gradient of the loss, `(K,)`.
 
-    Leading axes are independent draws. The control variate is left out of an absent cost term, which would
-    otherwise become pure noise.
+    Leading axes are independent draws. The control variate is left out of an
+    absent cost term, which would otherwise become pure noise.
     """
     likely = importance_weights(log_likelihoods, options.temperature)
     costly = cost_weights(excess)

@@ -1,0 +1,111 @@
+"""The two steps of the search, as plain functions of tensors.
+
+The number of samples K is a tensor and the samples run one after the other in
+a `tf.while_loop`, so one trace serves every K and every architecture.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from autox3d_tf.models import supernet as supernet_lib
+from autox3d_tf.search import cost_table as cost_table_lib
+from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import estimator
+
+
+def mean_log_likelihood(logits, labels, label_smoothing: float = 0.0):
+    """Mean over the clips of log P(label | clip), a float32 scalar."""
+    log_probs = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    chosen = tf.gather(log_probs, labels, batch_dims=1)
+    if label_smoothing:
+        even = tf.reduce_mean(log_probs, axis=-1)
+        chosen = (1 - label_smoothing) * chosen + label_smoothing * even
+    return tf.reduce_mean(chosen)
+
+
+def accuracy(logits, labels) -> tf.Tensor:
+    """Share of clips whose largest logit is the label's."""
+    right = tf.equal(tf.argmax(logits, -1, tf.int32), labels)
+    return tf.reduce_mean(tf.cast(right, tf.float32))
+
+
+def weights_gradient(
+    supernet: supernet_lib.Supernet,
+    indices: tf.Tensor,
+    clips: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    temperature: float,
+    label_smoothing: float = 0.0,
+) -> tuple[tuple[tf.Tensor, ...], dict[str, tf.Tensor]]:
+    """Returns - sum_k m_k grad_w log P(y|X,w,A_k), and metrics.
+
+    Args:
+        supernet: Called as `supernet(clips, indices, training=True)`.
+        indices: Int32 `(K, choices)`.
+        clips, labels: A batch of the weights' half.
+        temperature: Of the importance weights.
+        label_smoothing: Of the loss that is differentiated.
+    """
+    weights = supernet.shared_weights
+
+    def one_sample(k, total_right, *flat):
+        with tf.GradientTape() as tape:
+            logits = supernet(clips, indices[k], training=True)
+            loss = -mean_log_likelihood(logits, labels, label_smoothing)
+        gradients = tape.gradient(
+            loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        log_weight = mean_log_likelihood(logits, labels) / temperature
+        summed = estimator.StreamingSum.from_flat(flat)
+        summed = summed.add(log_weight, (loss, *gradients))
+        return k + 1, total_right + accuracy(logits, labels), *summed.flat()
+
+    num = tf.shape(indices)[0]
+    start = estimator.StreamingSum.zeros([tf.zeros(()), *weights])
+    _, right, *flat = tf.while_loop(
+        lambda k, *_: k < num,
+        one_sample,
+        (tf.constant(0), tf.constant(0.0), *start.flat()),
+        parallel_iterations=1,
+    )
+    summed = estimator.StreamingSum.from_flat(flat)
+    loss, *gradients = summed.mean()
+    return gradients, {
+        "loss": loss,
+        "train_accuracy": right / tf.cast(num, tf.float32),
+        "train_effective_samples": summed.effective_sample_size(),
+    }
+
+
+def log_likelihoods(
+    supernet: supernet_lib.Supernet,
+    indices: tf.Tensor,
+    clips: tf.Tensor,
+    labels: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns mean log likelihoods and accuracies, `(K,)` each.
+
+    Forward passes only.
+    """
+    num = tf.shape(indices)[0]
+
+    def one_sample(k, likelihoods, accuracies):
+        logits = supernet(clips, indices[k], training=False)
+        return (
+            k + 1,
+            likelihoods.write(k, mean_log_likelihood(logits, labels)),
+            accuracies.write(k, accuracy(logits, labels)),
+        )
+
+    arrays = [tf.TensorArray(tf.float32, num, element_shape=()) for _ in "la"]
+    _, likelihoods, accuracies = tf.while_loop(
+        lambda k, *_: k < num,
+        one_sample,
+        (tf.constant(0), *arrays),
+        parallel_iterations=1,
+    )
+    return likelihoods.stack(), accuracies.stack()

@@ -1,0 +1,257 @@
+"""The exact constrained mode against brute force."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from autox3d_tf import cost
+from autox3d_tf import space as space_lib
+from autox3d_tf.search import cost_table as cost_table_lib
+from autox3d_tf.search import derive
+from autox3d_tf.search import distribution as distribution_lib
+
+# 3 * 12 * 3 * 12 * 18 = 23,328 index vectors. Expansions 1.5 and 1.6 round to
+# the same inner channels at 8 filters.
+SPACE = space_lib.SearchSpace(
+    name="toy",
+    version=1,
+    clip_size=(4, 32, 32),
+    frame_stride=1,
+    stem=space_lib.StemSpec(filters=8),
+    stages=tuple(
+        space_lib.StageSpace(
+            filters=filters,
+            depth=depth,
+            block_types=("3x3x3", "1x5x5"),
+            expansions=(1.5, 1.6, 3.0),
+        )
+        for filters, depth in (((8, 12, 16), 1), ((8, 20, 28), 2))
+    ),
+    head=space_lib.HeadSpec(filters=16, features=16),
+)
+VECTORS = np.array(
+    list(itertools.product(*(range(len(c)) for c in SPACE.choices))), "int32"
+)
+KINDS = pytest.mark.parametrize(
+    "kind", [distribution_lib.factorized, distribution_lib.joint]
+)
+
+
+def make_budget(metric="macs", share=0.3):
+    """A budget that about `share` of the vectors are within."""
+    budget = cost.Budget(metric=metric, target=1.0, num_classes=5)
+    costs = cost_table_lib.CostTable(SPACE, budget)(VECTORS)
+    return cost.Budget(
+        metric=metric, target=float(np.quantile(costs, share)), num_classes=5
+    )
+
+
+def make_distribution(kind=distribution_lib.factorized, seed=0, scale=1.0):
+    distribution = kind(SPACE)
+    rng = np.random.default_rng(seed)
+    for vector in distribution.logits:
+        vector.assign(scale * rng.normal(size=vector.shape))
+    return distribution
+
+
+def brute_force(distribution, budgets, accept=None):
+    """All vectors within the budgets, from the most probable downwards."""
+    fits = np.ones(len(VECTORS), bool)
+    for budget in budgets:
+        table = cost_table_lib.CostTable(SPACE, budget)
+        fits &= table(VECTORS) <= budget.target
+    vectors = VECTORS[fits]
+    log_probs = distribution.log_prob(vectors).numpy()
+    order = np.argsort(-log_probs, kind="stable")
+    found = zip(map(tuple, vectors[order].tolist()), log_probs[order],
+                strict=True)  # fmt: skip
+    return [pair for pair in found if accept is None or accept(pair[0])]
+
+
+def first_of_each_network(pairs):
+    """Drops later vectors that decode to a network already seen."""
+    seen, kept = set(), []
+    for vector, log_prob in pairs:
+        fingerprint = SPACE.decode(vector).fingerprint
+        if fingerprint not in seen:
+            seen.add(fingerprint)
+            kept.append((vector, log_prob))
+        if len(kept) == 30:
+            break
+    return kept
+
+
+@pytest.mark.parametrize("metric", sorted(cost.METRICS))
+@pytest.mark.parametrize("name", sorted(space_lib.SPACES))
+def test_cost_table_equals_the_cost_of_the_decoded_network(name, metric):
+    space = space_lib.get_space(name)
+    budget = cost.Budget(metric=metric, target=1e9, num_classes=7)
+    table = cost_table_lib.CostTable(space, budget)
+    rng = np.random.default_rng(0)
+    sizes = [len(choice) for choice in space.choices]
+    vectors = rng.integers(0, sizes, size=(10, len(sizes)), dtype="int32")
+    expected = [budget.cost(space.decode(vector)) for vector in vectors]
+    np.testing.assert_array_equal(table(vectors), expected)
+    np.testing.assert_array_equal(table.in_graph(vectors), expected)
+
+
+def test_excess_is_the_hinge_summed_over_budgets():
+    budgets = [make_budget("macs"), make_budget("params")]
+    tables = [cost_table_lib.CostTable(SPACE, budget) for budget in budgets]
+    expected = [
+        sum(b.hinge(b.cost(SPACE.decode(v))) for b in budgets)
+        for v in VECTORS[::3000]
+    ]
+    excess = cost_table_lib.excess(tables, VECTORS[::3000])
+    np.testing.assert_allclose(excess, expected, rtol=1e-5, atol=1e-7)
+    assert 0 in expected and max(expected) > 0
+
+
+@KINDS
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("share", [0.003, 0.1, 0.6])
+def test_most_probable_within_budget_equals_brute_force(kind, seed, share):
+    distribution = make_distribution(kind, seed)
+    budget = make_budget(share=share)
+    derived = derive.most_probable(SPACE, distribution, [budget])
+    vector, log_prob = brute_force(distribution, [budget])[0]
+    assert derived.indices == vector
+    assert derived.log_prob == pytest.approx(log_prob, abs=1e-4)
+    arch = SPACE.decode(derived.indices)
+    assert derived.costs == (budget.cost(arch),)
+    assert budget.allows(arch)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        ("macs",),
+        ("peak_activation_bytes",),
+        ("macs", "params", "peak_activation_bytes"),
+    ],
+)
+def test_top_k_equals_brute_force(kind, metrics):
+    distribution = make_distribution(kind, seed=3)
+    budgets = [make_budget(metric, 0.4) for metric in metrics]
+    found = derive.top_k(SPACE, distribution, budgets, 20)
+    expected = first_of_each_network(brute_force(distribution, budgets))[:20]
+    np.testing.assert_allclose(
+        [one.log_prob for one in found], [p for _, p in expected], atol=1e-4
+    )
+    assert [one.indices for one in found] == [v for v, _ in expected]
+
+
+def test_a_cost_that_is_no_sum_is_met_by_enumeration():
+    distribution = make_distribution(seed=4)
+
+    def accept(indices):  # all blocks of one type
+        arch = SPACE.decode(indices)
+        return len({b.spec.block_type for b in arch.blocks()}) == 1
+
+    budgets = [make_budget(share=0.5)]
+    derived = derive.most_probable(SPACE, distribution, budgets, accept)
+    assert derived.indices == brute_force(distribution, budgets, accept)[0][0]
+
+
+def test_without_budget_it_is_the_mode_and_of_rank_one():
+    distribution = make_distribution(seed=5)
+    generous = cost.Budget(target=1e12, num_classes=5)
+    derived = derive.most_probable(SPACE, distribution, [generous])
+    assert derived.indices == distribution.mode()
+    assert derive.rank(SPACE, distribution, derived) == 1
+
+
+def test_rank_counts_the_more_probable_of_different_blocks():
+    distribution, budget = make_distribution(seed=6), make_budget(share=0.05)
+    derived = derive.most_probable(SPACE, distribution, [budget])
+    blocks = set()
+    for vector, log_prob in brute_force(distribution, []):
+        if log_prob > derived.log_prob + 1e-5:
+            blocks.add(blocks_of(vector))
+    assert len(blocks) > 5
+    assert derive.rank(SPACE, distribution, derived) == len(blocks) + 1
+    assert derive.rank(SPACE, distribution, derived, limit=5) is None
+
+
+def blocks_of(vector):
+    """What the vector builds, block by block, independent of derive.py."""
+    built = []
+    for position, (choice, index) in enumerate(
+        zip(SPACE.choices, vector, strict=True)
+    ):
+        if choice.name.endswith("filters"):
+            filters, stage = choice.candidates[index], int(choice.name[5])
+            built.append(filters)
+        elif choice.name.endswith("block_type"):
+            kind, rest = choice.candidates[index], vector[position + 1 :][:2]
+            ratio = SPACE.stages[stage - 1].expansions[rest[0]]
+            inner = SPACE.stages[stage - 1].inner_filters(filters, ratio)
+            built.append("skip" if kind == "skip" else (kind, inner, rest[1]))
+    return tuple(built)
+
+
+def test_a_flat_distribution_does_not_favour_skipping():
+    # block2 of stage2: skip 0.2, the two others 0.4 each. Summed over what a
+    # skipped block leaves open, skip would have 0.2 against 0.4 / 6.
+    distribution = make_distribution(scale=0.0)
+    position = SPACE.positions["stage2/block2/block_type"]
+    distribution.logits[position].assign(np.log([0.4, 0.4, 0.2]))
+    generous = cost.Budget(target=1e12, num_classes=5)
+    derived = derive.most_probable(SPACE, distribution, [generous])
+    assert derived.indices[position] != 2
+
+
+def test_equal_networks_are_listed_once():
+    distribution = make_distribution(scale=0.0)
+    generous = cost.Budget(target=1e12, num_classes=5)
+    found = derive.top_k(SPACE, distribution, [generous], 40)
+    prints = {SPACE.decode(one.indices).fingerprint for one in found}
+    assert len(prints) == len(found) == 40
+
+
+@KINDS
+def test_largest_space_is_quick_and_beats_local_changes(kind):
+    space = space_lib.get_space("x3d_s")
+    distribution = kind(space)
+    rng = np.random.default_rng(0)
+    for vector in distribution.logits:
+        vector.assign(2 * rng.normal(size=vector.shape))
+    budget = cost.Budget(target=1.0e9, num_classes=400)
+    derived = derive.most_probable(space, distribution, [budget])
+    assert budget.allows(space.decode(derived.indices))
+    table = cost_table_lib.CostTable(space, budget)
+    best = np.array(derived.indices)
+    sizes = np.array([len(choice) for choice in space.choices])
+    changed = np.repeat(best[None], 4000, 0)
+    for row in changed:  # two choices drawn anew
+        for place in rng.integers(0, len(best), 2):
+            row[place] = rng.integers(sizes[place])
+    fits = table(changed) <= budget.target
+    assert fits.sum() > 100
+    others = distribution.log_prob(changed[fits]).numpy()
+    assert others.max() <= derived.log_prob + 1e-3
+
+
+def test_impossible_budget_is_refused_with_the_minimum():
+    budget = cost.Budget(target=1000.0, num_classes=5)
+    with pytest.raises(ValueError, match=r"macs <= 1,000. The smallest has"):
+        derive.most_probable(SPACE, make_distribution(), [budget])
+
+
+def test_budgets_that_exclude_each_other_are_refused():
+    # each alone is feasible at its own minimum only, by different networks
+    budgets = [make_budget("macs", 0.0), make_budget("params", 0.0)]
+
+    def accept(indices):
+        return indices[0] == 2  # the widest first stage: over both budgets
+
+    with pytest.raises(ValueError, match="is within all budgets together"):
+        derive.most_probable(SPACE, make_distribution(), budgets, accept)
+
+
+def test_enumeration_says_when_it_gives_up():
+    chain = derive.Chain.of(SPACE, make_distribution(scale=0.0))
+    with pytest.raises(derive.LimitReached, match="among 50 partial ones"):
+        list(derive.enumerate_paths(chain, accept=lambda _: False, limit=50))

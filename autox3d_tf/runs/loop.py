@@ -61,8 +61,9 @@ def run_steps(
         strategy: Runs `step_fn` in each replica and averages the metrics.
             Losses must be divided by the number of replicas, as gradients are
             summed.
-        grappler: Let TensorFlow rewrite the graph. Off by default: it takes
-            as long as tracing does and made no step faster (measured).
+        grappler: Let TensorFlow rewrite the graph. Off by default: for X3D-S
+            it takes 12 s, as tracing does, and its steps are no faster. It
+            changes the last bits of the results.
 
     Returns:
         The metrics of the last step as floats; empty if there was none.

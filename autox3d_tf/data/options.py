@@ -21,6 +21,8 @@ class DataOptions:
             random length in this range, both ends included.
         shift: The training crop may leave the picture by this share of its
             side; what lies outside repeats the edge.
+        squash: Scale both sides of the picture to that length, instead of
+            keeping its shape and cutting off what is beyond a square.
         eval_short_side: Shorter side in evaluation; None for that of the crop,
             so that it takes in all of it.
         eval_crop_size: Height and width in evaluation; None for `crop_size`.
@@ -49,6 +51,7 @@ class DataOptions:
     crop_size: int = 64
     short_side_range: tuple[int, int] = (64, 80)
     shift: float = 0.0
+    squash: bool = False
     eval_short_side: int | None = None
     eval_crop_size: int | None = None
     sampling: str = "segment"

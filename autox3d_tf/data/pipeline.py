@@ -128,7 +128,9 @@ def make_eval_dataset(
             view,
         )
         frames = tf.ensure_shape(frames, (options.clip_frames, None, None, 3))
-        clips = transforms.eval_clips(frames, *options.eval_size, spatial_crops)
+        clips = transforms.eval_clips(
+            frames, *options.eval_size, spatial_crops, options.squash
+        )
         views = tf.cast(view, tf.int32) * spatial_crops + tf.range(
             spatial_crops
         )
@@ -162,15 +164,23 @@ def calibration_clips(
             f"`count` must be in [1, {len(source)}], the clips there are. "
             f"Received: count={count}."
         )
-    clips = []
-    for position in _balanced_positions(source.labels, count, seed):
-        indices = _eval_indices(source, options, position, 0, 1)
-        frames = source.fetch(position, indices)
-        if source.encoded:
-            frames = _decode_pictures(tf.constant(frames))
-        cut = transforms.eval_clips(frames, *options.eval_size, 1)
-        clips.append(cut[0].numpy())
-    return clips
+    return [
+        device_clip(source, options, position)
+        for position in _balanced_positions(source.labels, count, seed)
+    ]
+
+
+def device_clip(source, options: DataOptions, position: int) -> np.ndarray:
+    """Returns one clip as a device sees it: uint8 `(T, H, W, 3)`.
+
+    It is cut as in evaluation: the middle view, the centre crop.
+    """
+    indices = _eval_indices(source, options, position, 0, 1)
+    frames = source.fetch(position, indices)
+    if source.encoded:
+        frames = _decode_pictures(tf.constant(frames))
+    clips = transforms.eval_clips(frames, *options.eval_size, 1, options.squash)
+    return clips[0].numpy()
 
 
 @contextlib.contextmanager

@@ -132,8 +132,12 @@ def sample_indices(
     )
 
 
-def resize_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
+def resize_shape(
+    height: int, width: int, short_side: int, squash: bool = False
+) -> tuple[int, int]:
     """Returns `(height, width)` scaled to a shorter side of `short_side`.
+
+    With `squash` both sides get that length, whatever the picture's shape.
 
     >>> resize_shape(120, 160, 60)
     (60, 80)
@@ -143,6 +147,8 @@ def resize_shape(height: int, width: int, short_side: int) -> tuple[int, int]:
             "`height`, `width` and `short_side` must be positive. Received: "
             f"height={height}, width={width}, short_side={short_side}."
         )
+    if squash:
+        return short_side, short_side
     if height <= width:
         return short_side, max(short_side, round(width * short_side / height))
     return max(short_side, round(height * short_side / width)), short_side
@@ -212,10 +218,12 @@ def _resize_taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
     return places, matrix[np.arange(new_size)[None, :], places]
 
 
-def resize_frames(frames: np.ndarray, short_side: int) -> np.ndarray:
-    """Scales uint8 frames `(n, height, width, 3)` to a shorter side."""
+def resize_frames(
+    frames: np.ndarray, short_side: int, squash: bool = False
+) -> np.ndarray:
+    """Scales uint8 frames `(n, height, width, 3)`; see `resize_shape`."""
     count, height, width, channels = frames.shape
-    new_height, new_width = resize_shape(height, width, short_side)
+    new_height, new_width = resize_shape(height, width, short_side, squash)
     if (new_height, new_width) == (height, width):
         return frames
     resized = np.empty((count, new_height, new_width, channels), np.uint8)

@@ -46,7 +46,13 @@ def train_clip(frames, seed, options, flip: bool) -> tf.Tensor:
     seeds = tf.random.split(seed, 3)
     low, high = options.short_side_range
     clip = random_crop(
-        frames, seeds[0], low, high, options.crop_size, options.shift
+        frames,
+        seeds[0],
+        low,
+        high,
+        options.crop_size,
+        options.shift,
+        options.squash,
     )
     if flip:
         clip = random_flip(clip, seeds[1])
@@ -61,14 +67,16 @@ def train_clip(frames, seed, options, flip: bool) -> tf.Tensor:
     return normalize(clip)
 
 
-def eval_clips(frames, short_side, crop_size, spatial_crops) -> tf.Tensor:
+def eval_clips(
+    frames, short_side, crop_size, spatial_crops, squash=False
+) -> tf.Tensor:
     """Returns uint8 `(spatial_crops, T, crop_size, crop_size, 3)`.
 
     The scaling rounds to uint8, as the device runtime does: see
     `sampling.resize_frames`.
     """
     shape = tf.shape(frames)
-    height, width = _resize_shape(shape[1], shape[2], short_side)
+    height, width = _resize_shape(shape[1], shape[2], short_side, squash)
     resized = _resample(
         tf.cast(frames, tf.float32),
         _axis_weights(shape[1], height, 0, height),
@@ -96,7 +104,13 @@ def eval_clips(frames, short_side, crop_size, spatial_crops) -> tf.Tensor:
 
 
 def random_crop(
-    frames, seed, min_side: int, max_side: int, crop_size: int, shift: float
+    frames,
+    seed,
+    min_side: int,
+    max_side: int,
+    crop_size: int,
+    shift: float,
+    squash: bool = False,
 ) -> tf.Tensor:
     """Scales to a random shorter side and cuts a square at a random place.
 
@@ -107,6 +121,7 @@ def random_crop(
         crop_size: Side of the square.
         shift: The square may leave the picture by this share of its side;
             what lies outside repeats the edge.
+        squash: Scale both sides to the same length.
 
     Returns:
         float32 `(T, crop_size, crop_size, 3)` in [0, 255].
@@ -115,7 +130,7 @@ def random_crop(
     draws = tf.random.stateless_uniform((3,), seed)
     sides = tf.cast(max_side - min_side + 1, tf.float32)
     short_side = min_side + tf.cast(tf.floor(draws[0] * sides), tf.int32)
-    height, width = _resize_shape(shape[1], shape[2], short_side)
+    height, width = _resize_shape(shape[1], shape[2], short_side, squash)
     margin = round(shift * crop_size)
 
     def place(draw, size):
@@ -178,8 +193,10 @@ def color_jitter(
     return tf.reshape(tf.clip_by_value(mixed, 0.0, 255.0), tf.shape(clip))
 
 
-def _resize_shape(height, width, short_side):
+def _resize_shape(height, width, short_side, squash):
     """`sampling.resize_shape` for tensors."""
+    if squash:
+        return short_side, short_side
     shorter = tf.cast(tf.minimum(height, width), tf.float64)
     ratio = tf.cast(short_side, tf.float64) / shorter
 

@@ -193,6 +193,7 @@ def _protocol(model, source, data, temporal_views, spatial_crops, classes):
         "spatial_crops": spatial_crops,
         "clip_size": size,
         "short_side": data.eval_size[0],
+        "squash": data.squash,
         "sampling": data.sampling,
         "stride": data.stride,
         "macs_per_view": macs,

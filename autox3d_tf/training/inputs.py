@@ -72,6 +72,7 @@ def preprocessing(options: pipeline.DataOptions) -> dict:
         "sampling": options.sampling,
         "stride": options.stride,
         "short_side": short_side,
+        "squash": options.squash,
         "crop_size": crop_size,
         "mean": transforms.MEAN,
         "deviation": transforms.DEVIATION,

@@ -34,6 +34,7 @@ class Preprocessing:
             "dense" (frames `stride` apart).
         stride: Frames of the video per frame of the clip, if dense.
         short_side: Frames are scaled so that the shorter side has this length.
+        squash: Both sides are scaled to that length, whatever the shape.
         crop_size: Side of the square cut out of the centre.
         fps: Frame rate of the training videos, 0.0 if it varied.
     """
@@ -43,6 +44,7 @@ class Preprocessing:
     stride: int = 1
     short_side: int
     crop_size: int
+    squash: bool = False
     fps: float = 0.0
 
     def __post_init__(self):

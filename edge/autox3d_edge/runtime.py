@@ -69,12 +69,10 @@ class Recognizer:
 
     def read_clip(self, path: str | os.PathLike) -> np.ndarray:
         """Decodes the frames of a video that the network looks at."""
-        from autox3d_tf.data import decoding, sampling
+        from autox3d_tf.data import decoding
 
         indices = self._frame_numbers(decoding.probe(path).frames)
-        wanted = self.manifest.preprocessing
-        frames = decoding.decode_frames(path, indices, wanted.short_side)
-        return sampling.center_crop(frames, wanted.crop_size)
+        return self._cut(decoding.decode_frames(path, indices))
 
     def make_clip(self, frames: np.ndarray) -> np.ndarray:
         """Samples, scales and crops the frames of a whole video.
@@ -94,11 +92,16 @@ class Recognizer:
             )
         if frames.shape == self.clip_shape:
             return frames
+        return self._cut(frames[self._frame_numbers(len(frames))])
+
+    def _cut(self, frames: np.ndarray) -> np.ndarray:
+        """Scales sampled frames and cuts out the centre."""
         from autox3d_tf.data import sampling
 
         wanted = self.manifest.preprocessing
-        frames = frames[self._frame_numbers(len(frames))]
-        frames = sampling.resize_frames(frames, wanted.short_side)
+        frames = sampling.resize_frames(
+            frames, wanted.short_side, wanted.squash
+        )
         return sampling.center_crop(frames, wanted.crop_size)
 
     def _frame_numbers(self, num_frames: int) -> np.ndarray:

@@ -88,8 +88,8 @@ def test_sound_alone_is_no_video(tmp_path):
         decoding.probe(path)
 
 
-# Frames of each file as FFmpeg's ffprobe -count_frames would count them; the
-# sizes are in the files' headers.
+# Frames as counted once with PyAV's own loop over the first stream, sizes as in
+# the files' headers: a change of either is a change of behaviour.
 REAL_CLIPS = {
     "R6llTwEh07w.mp4": (303, 340, 256),
     "RATRACE_wave_f_nm_np1_fr_goo_37.avi": (72, 560, 240),

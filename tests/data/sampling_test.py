@@ -154,3 +154,13 @@ def test_center_crop():
     # Rows 1 to 4 and columns 2 to 5 of 6 x 8.
     expected = frames[:, 1:5, 2:6]
     np.testing.assert_array_equal(sampling.center_crop(frames, 4), expected)
+
+
+def test_squash_scales_both_sides_and_cuts_nothing_off():
+    assert sampling.resize_shape(120, 160, 60, squash=True) == (60, 60)
+    frames = np.zeros((1, 120, 160, 3), np.uint8)
+    frames[:, :, :16] = 200  # a bar at the left edge, a tenth of the width
+    squashed = sampling.resize_frames(frames, 60, squash=True)
+    assert squashed.shape == (1, 60, 60, 3)
+    assert (squashed[0, :, :5] == 200).all()
+    assert (squashed[0, :, 7:] == 0).all()

@@ -193,3 +193,12 @@ def test_shapes_agree_with_the_ones_in_numpy():
         shape = transforms._resize_shape(height, width, side)
         expected = sampling.resize_shape(height, width, side)
         assert tuple(int(value) for value in shape) == expected
+
+
+def test_squashed_clips_equal_those_of_the_device():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 45, 60, 3), dtype=np.uint8)
+    found = transforms.eval_clips(frames, 32, 32, 1, squash=True)[0].numpy()
+    expected = sampling.resize_frames(frames, 32, squash=True)
+    difference = np.abs(found.astype(int) - expected.astype(int))
+    assert difference.max() <= 1  # rounding

@@ -1,0 +1,108 @@
+r"""Classifies videos with an exported .tflite.
+
+  autox3d-classify --model=model_int8.tflite video.mp4 another.mp4
+  autox3d-classify --model=model_int8.tflite folder_of_videos
+  autox3d-classify --model=model_int8.tflite /dev/video0
+
+Labels and preprocessing come from the model file. Needs no TensorFlow: numpy,
+PyAV and one of LiteRT, tflite-runtime, TensorFlow Lite. A file that cannot be
+read is named and the others go on; the exit code is then 1.
+"""
+
+import pathlib
+import stat
+import sys
+
+from absl import flags
+
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "The .tflite file.")
+flags.DEFINE_integer("top", 3, "Labels printed for each video.", lower_bound=1)
+flags.DEFINE_integer(
+    "interpreter_threads", 1, "Threads of the interpreter.", lower_bound=1
+)
+flags.DEFINE_string("runtime", None, "Interpreter to use; the first found.")
+flags.DEFINE_integer(
+    "camera_clips", 0, "Clips to classify from a camera; 0 for no end.", 0
+)
+
+
+def _videos(arguments):
+    """Yields the files of all arguments; folders are searched."""
+    from autox3d_tf.data import scan
+
+    for argument in arguments:
+        path = pathlib.Path(argument)
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(
+            p
+            for p in path.rglob("*")
+            if p.suffix.lower() in scan.VIDEO_SUFFIXES
+        )
+        if not found:
+            raise gin_app.UsageError(f"There are no videos in {path}.")
+        yield from found
+
+
+def _is_camera(path):
+    return path.exists() and stat.S_ISCHR(path.stat().st_mode)
+
+
+def _print(name, results):
+    text = "  ".join(f"{label} {share:.1%}" for label, share in results)
+    print(f"{name}: {text}", flush=True)
+
+
+def _classify_camera(recognizer, path):
+    """Classifies one clip after the other, as fast as it can."""
+    from autox3d_tf.data import decoding
+
+    wanted = recognizer.manifest.preprocessing
+    count = wanted.clip_frames * wanted.stride
+    for number, frames in enumerate(
+        decoding.camera_clips(path, count, wanted.short_side), 1
+    ):
+        _print(path, recognizer.classify(frames, FLAGS.top))
+        if number == FLAGS.camera_clips:
+            return
+
+
+def _main(arguments):
+    from autox3d_edge import Recognizer
+    from autox3d_tf.data import decoding
+
+    if not FLAGS.model:
+        raise gin_app.UsageError("--model must name a .tflite file.")
+    if not arguments:
+        raise gin_app.UsageError("Name a video, a folder or a camera device.")
+    recognizer = Recognizer(
+        FLAGS.model,
+        num_threads=FLAGS.interpreter_threads,
+        runtime=FLAGS.runtime,
+    )
+    failed = 0
+    for path in _videos(arguments):
+        if _is_camera(path):
+            _classify_camera(recognizer, path)
+            continue
+        try:
+            _print(path, recognizer.classify(path, FLAGS.top))
+        except decoding.VideoError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            failed += 1
+    if failed:
+        print(f"{failed} of the videos could not be read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main():
+    """Console script."""
+    gin_app.run_plain(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,9 +10,9 @@ read is named and the others go on; the exit code is then 1.
 """
 
 import pathlib
-import stat
 import sys
 
+import numpy as np
 from absl import flags
 
 from autox3d_tf.runs import gin_app
@@ -24,6 +24,9 @@ flags.DEFINE_integer(
     "interpreter_threads", 1, "Threads of the interpreter.", lower_bound=1
 )
 flags.DEFINE_string("runtime", None, "Interpreter to use; the first found.")
+flags.DEFINE_integer(
+    "camera_frames", 0, "Camera frames to a clip; 0 for the model's own.", 0
+)
 flags.DEFINE_integer(
     "camera_clips", 0, "Clips to classify from a camera; 0 for no end.", 0
 )
@@ -48,25 +51,24 @@ def _videos(arguments):
         yield from found
 
 
-def _is_camera(path):
-    return path.exists() and stat.S_ISCHR(path.stat().st_mode)
-
-
 def _print(name, results):
     text = "  ".join(f"{label} {share:.1%}" for label, share in results)
     print(f"{name}: {text}", flush=True)
 
 
 def _classify_camera(recognizer, path):
-    """Classifies one clip after the other, as fast as it can."""
+    """Classifies one stretch of frames after the other, without end."""
     from autox3d_tf.data import decoding
 
     wanted = recognizer.manifest.preprocessing
-    count = wanted.clip_frames * wanted.stride
-    for number, frames in enumerate(
-        decoding.camera_clips(path, count, wanted.short_side), 1
-    ):
-        _print(path, recognizer.classify(frames, FLAGS.top))
+    count = FLAGS.camera_frames or wanted.clip_frames * wanted.stride
+    frames, number = [], 0
+    for frame in decoding.iter_frames(path):
+        frames.append(frame)
+        if len(frames) < count:
+            continue
+        _print(path, recognizer.classify(np.stack(frames), FLAGS.top))
+        frames, number = [], number + 1
         if number == FLAGS.camera_clips:
             return
 
@@ -86,7 +88,7 @@ def _main(arguments):
     )
     failed = 0
     for path in _videos(arguments):
-        if _is_camera(path):
+        if decoding.is_camera(path):
             _classify_camera(recognizer, path)
             continue
         try:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import stat
 
 import av
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from autox3d_tf.data import sampling
 
 # Formats that guess a video out of any text; a broken file must not pass.
+_CAMERA_FORMAT = "v4l2"  # cameras of Linux, the Raspberry Pi's too
 _TEXT_FORMATS = ("tty", "ansi")
 
 
@@ -154,17 +156,30 @@ def _displayed_shape(frame) -> tuple[int, int]:
     return shape[::-1] if turned else shape
 
 
+def is_camera(path) -> bool:
+    """Whether a path is a device, such as /dev/video0, not a file."""
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def _open_video(path):
     """Yields `(container, stream)` of the first video stream."""
     path = os.fspath(path)
-    if not os.path.isfile(path):
+    camera = is_camera(path)
+    if not camera and not os.path.isfile(path):
         raise VideoError(f"{path}: there is no such file.")
-    if os.path.getsize(path) == 0:
+    if not camera and os.path.getsize(path) == 0:
         raise VideoError(f"{path}: the file is empty.")
     try:
         # Some containers carry titles that are not UTF-8.
-        container = av.open(path, metadata_errors="replace")
+        container = av.open(
+            path,
+            format=_CAMERA_FORMAT if camera else None,
+            metadata_errors="replace",
+        )
     except (av.FFmpegError, OSError, ValueError) as failure:
         raise VideoError(f"{path}: not a video ({_reason(failure)}).") from None
     with container:

@@ -193,7 +193,7 @@ def color_jitter(
     return tf.reshape(tf.clip_by_value(mixed, 0.0, 255.0), tf.shape(clip))
 
 
-def _resize_shape(height, width, short_side, squash):
+def _resize_shape(height, width, short_side, squash=False):
     """`sampling.resize_shape` for tensors."""
     if squash:
         return short_side, short_side

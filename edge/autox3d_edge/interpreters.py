@@ -6,6 +6,7 @@ Needs numpy and one of: ai-edge-litert, tflite-runtime, tensorflow.
 import importlib
 import importlib.metadata
 import importlib.util
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -77,9 +78,11 @@ class ClipRunner:
                 "`num_threads` must be a positive integer. "
                 f"Received: num_threads={num_threads!r}."
             )
-        self._interpreter = load_class(runtime)(
-            model_content=model, num_threads=num_threads
-        )
+        with warnings.catch_warnings():  # tf.lite announces its end
+            warnings.simplefilter("ignore")
+            self._interpreter = load_class(runtime)(
+                model_content=model, num_threads=num_threads
+            )
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]

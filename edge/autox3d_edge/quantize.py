@@ -8,11 +8,14 @@ that a frame as decoded is the tensor the network wants.
 import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
+
+from autox3d_edge import compact
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
 _INTEGER = ("int8", "int16x8")
@@ -47,7 +50,7 @@ def convert(
         converter.representative_dataset = _representative(clips)
     _SETTINGS[precision](converter)
     with _quiet():
-        return converter.convert()
+        return compact.compact(converter.convert())
 
 
 def check_calibration(
@@ -132,7 +135,8 @@ def _quiet():
 
     If conversion fails, all of it is shown.
     """
-    with tempfile.TemporaryFile() as captured:
+    with tempfile.TemporaryFile() as captured, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         saved = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:

@@ -1,0 +1,291 @@
+r"""Times X3D here against the same X3D in PyTorch, on this machine.
+
+  autox3d-benchmark-torch --arch=x3d_s --batch_size=4
+  autox3d-benchmark-torch --arch=x3d_xs --batch_size=8 --repeats=15
+
+The peer is an X3D written below in plain PyTorch (eager), with SlowFast's
+tensors: it gets our weights, and both must give the same logits. It runs in
+both memory formats. All run in turn, several times; medians are compared.
+Training is forward, loss, backward and SGD with momentum; inference is one
+forward pass. On a busy machine compare CPU time with --threads=1, because
+threads of PyTorch that wait are busy. PyTorch must be installed
+(pip install 'autox3d-tf[torch]').
+"""
+
+import pathlib
+import statistics
+import tempfile
+import time
+
+from absl import flags
+
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
+flags.DEFINE_string("clip_size", None, "FRAMESxHEIGHTxWIDTH; the X3D's own.")
+flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
+flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
+flags.DEFINE_integer("repeats", 10, "Timed runs of each.", 3)
+flags.DEFINE_enum(
+    "what", "both", ["both", "train", "inference"], "What to time."
+)
+OURS = "autox3d_tf"
+FORMATS = ("contiguous_format", "channels_last_3d")
+
+
+def build_torch(arch, num_classes):
+    """Returns the X3D of an ArchSpec as a torch module."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    def conv(inputs, outputs, kernel=(1, 1, 1), strides=(1, 1, 1), groups=1):
+        padding = tuple(k // 2 for k in kernel)
+        return nn.Conv3d(
+            inputs, outputs, kernel, strides, padding, groups=groups, bias=False
+        )
+
+    class Gate(nn.Module):
+        def __init__(self, inner, reduced):
+            super().__init__()
+            self.fc1 = nn.Conv3d(inner, reduced, 1)
+            self.fc2 = nn.Conv3d(reduced, inner, 1)
+
+        def forward(self, x):
+            gate = F.relu(self.fc1(x.mean((2, 3, 4), keepdim=True)))
+            return x * torch.sigmoid(self.fc2(gate))
+
+    class Stem(nn.Module):
+        def __init__(self, spec):
+            super().__init__()
+            width, frames = spec.filters, spec.temporal_kernel
+            self.conv_xy = conv(3, width, (1, 3, 3), spec.strides)
+            self.conv = conv(width, width, (frames, 1, 1), groups=width)
+            self.bn = nn.BatchNorm3d(width)
+
+        def forward(self, x):
+            x = self.bn(self.conv(self.conv_xy(x)))
+            return F.relu(x, inplace=True)
+
+    class Branch(nn.Module):
+        def __init__(self, inputs, spec):
+            super().__init__()
+            inner = spec.inner_filters
+            self.a, self.a_bn = conv(inputs, inner), nn.BatchNorm3d(inner)
+            self.b = conv(inner, inner, spec.kernels[0], spec.strides, inner)
+            self.b_bn = nn.BatchNorm3d(inner)
+            self.se = None
+            if spec.se_filters:
+                self.se = Gate(inner, spec.se_filters)
+            self.c = conv(inner, spec.filters)
+            self.c_bn = nn.BatchNorm3d(spec.filters)
+
+        def forward(self, x):
+            x = F.relu(self.a_bn(self.a(x)), inplace=True)
+            x = self.b_bn(self.b(x))
+            x = x if self.se is None else self.se(x)
+            return self.c_bn(self.c(F.silu(x, inplace=True)))
+
+    class Block(nn.Module):
+        def __init__(self, placed):
+            super().__init__()
+            spec = placed.spec
+            self.branch1 = None
+            if placed.projects:
+                self.branch1 = conv(
+                    placed.in_filters, spec.filters, strides=spec.strides
+                )
+                self.branch1_bn = nn.BatchNorm3d(spec.filters)
+            self.branch2 = Branch(placed.in_filters, spec)
+
+        def forward(self, x):
+            if self.branch1 is None:
+                return F.relu(x + self.branch2(x), inplace=True)
+            shortcut = self.branch1_bn(self.branch1(x))
+            return F.relu(shortcut + self.branch2(x), inplace=True)
+
+    class Head(nn.Module):
+        def __init__(self, inputs, spec):
+            super().__init__()
+            self.conv_5 = conv(inputs, spec.filters)
+            self.conv_5_bn = nn.BatchNorm3d(spec.filters)
+            self.lin_5 = conv(spec.filters, spec.features)
+            self.projection = nn.Linear(spec.features, num_classes)
+
+        def forward(self, x):
+            x = F.relu(self.conv_5_bn(self.conv_5(x)), inplace=True)
+            x = F.relu(self.lin_5(x.mean((2, 3, 4), keepdim=True)))
+            return self.projection(x.flatten(1))
+
+    stem = nn.Sequential()
+    stem.add_module("pathway0_stem", Stem(arch.stem))
+    model = nn.Sequential()
+    model.add_module("s1", stem)
+    stages = [nn.Sequential() for _ in arch.stages]
+    for placed in arch.blocks():
+        name = f"pathway0_res{placed.index - 1}"
+        stages[placed.stage - 1].add_module(name, Block(placed))
+    for number, stage in enumerate(stages, 2):
+        model.add_module(f"s{number}", stage)
+    model.add_module("head", Head(arch.out_filters, arch.head))
+    return model
+
+
+def torch_runs(modules, clips, labels):
+    """Name -> functions, for modules by memory format."""
+    import torch
+    from torch.nn import functional as F
+
+    clips = torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
+    labels = torch.from_numpy(labels).long()
+    runs = {}
+    for name, module in modules.items():
+        memory = {"memory_format": getattr(torch, name)}
+        module, inputs = module.to(**memory), clips.contiguous(**memory)
+        sgd = torch.optim.SGD(module.parameters(), 1e-3, momentum=0.9)
+
+        def train(module=module, inputs=inputs, sgd=sgd):
+            module.train()
+            sgd.zero_grad()
+            F.cross_entropy(module(inputs), labels).backward()
+            sgd.step()
+
+        def infer(module=module, inputs=inputs):
+            module.eval()
+            with torch.inference_mode():
+                return module(inputs).numpy()
+
+        runs[f"PyTorch {name}"] = {"train": train, "inference": infer}
+    return runs
+
+
+def our_runs(model, clips, labels):
+    """The same for our network."""
+    import keras
+    import tensorflow as tf
+
+    from autox3d_tf.runs import loop
+
+    clips, labels = tf.constant(clips), tf.constant(labels)
+    sgd = keras.optimizers.SGD(1e-3, momentum=0.9)
+    sgd.build(model.trainable_variables)
+
+    def train_step(clips, labels):
+        with tf.GradientTape() as tape:
+            logits = model(clips, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels, logits
+            )
+            loss = tf.reduce_mean(losses)
+        weights = model.trainable_variables
+        gradients = tape.gradient(loss, [w.value for w in weights])
+        sgd.apply(gradients, weights)
+        return loss
+
+    train = loop.compile_step(train_step)
+    infer = loop.compile_step(lambda clips: model(clips, training=False))
+    return {
+        "train": lambda: train(0, clips, labels).numpy(),
+        "inference": lambda: infer(0, clips).numpy(),
+    }
+
+
+def compare(runs, what, repeats):
+    """Runs all in turn; returns name -> median ms, wall clock and CPU."""
+    for run in runs.values():
+        run[what]()
+        run[what]()
+    times = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            run[what]()
+            times[name].append(
+                (time.perf_counter() - wall, time.process_time() - cpu)
+            )
+    return {
+        name: [
+            1e3 * statistics.median(column) for column in zip(*t, strict=True)
+        ]
+        for name, t in times.items()
+    }
+
+
+def _networks(arch, num_classes):
+    """Our model, and torch modules with its weights by memory format."""
+    import torch
+
+    from autox3d_tf import models
+
+    model = models.build_model(arch, num_classes)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "x3d.pyth")
+        models.save_torch_checkpoint(model, path)
+        state = torch.load(path, weights_only=True)["model_state"]
+    modules = {name: build_torch(arch, num_classes) for name in FORMATS}
+    for module in modules.values():
+        module.load_state_dict(state)
+    return model, modules
+
+
+def _check_same_logits(runs):
+    """Refuses to compare networks that do not compute the same."""
+    ours, *others = (run["inference"]() for run in runs.values())
+    scale = abs(ours).max()
+    error = max(abs(ours - other).max() for other in others) / scale
+    print(f"largest difference of logits: {error:.1e} of the largest logit")
+    if not error < 1e-3:
+        raise ValueError("The networks give other logits: nothing to compare.")
+
+
+def _run(_):
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            "The peer is missing: pip install 'autox3d-tf[torch]'."
+        ) from None
+    import numpy as np
+    import tensorflow as tf
+
+    from autox3d_tf import space
+
+    arch = space.get_arch(FLAGS.arch)
+    size = arch.clip_size
+    if FLAGS.clip_size:
+        size = tuple(int(n) for n in FLAGS.clip_size.split("x"))
+    if FLAGS.threads:
+        torch.set_num_threads(FLAGS.threads)
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+    rng = np.random.default_rng(0)
+    clips = rng.normal(size=(FLAGS.batch_size, *size, 3)).astype("float32")
+    labels = rng.integers(FLAGS.num_classes, size=FLAGS.batch_size)
+    model, modules = _networks(arch, FLAGS.num_classes)
+    runs = {OURS: our_runs(model, clips, labels.astype("int32"))}
+    runs |= torch_runs(modules, clips, labels)
+    print(
+        f"{arch.name}, {FLAGS.batch_size} clips of {'x'.join(map(str, size))}, "
+        f"TensorFlow {tf.__version__}, PyTorch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, medians of {FLAGS.repeats}"
+    )
+    _check_same_logits(runs)
+    kinds = ("train", "inference") if FLAGS.what == "both" else (FLAGS.what,)
+    for what in kinds:
+        medians = compare(runs, what, FLAGS.repeats)
+        for name, (wall, cpu) in medians.items():
+            print(f"{what:<10} {name:<28} {wall:9.1f} ms {cpu:9.1f} ms CPU")
+        for column, clock in enumerate(("wall clock", "CPU time")):
+            best = min(v[column] for k, v in medians.items() if k != OURS)
+            ratio = best / medians[OURS][column]
+            print(f"{what:<10} PyTorch's best / ours, {clock}: {ratio:.2f}")
+
+
+def main():
+    gin_app.run_plain(_run)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,9 @@ class DataOptions:
             side; what lies outside repeats the edge.
         squash: Scale both sides of the picture to that length, instead of
             keeping its shape and cutting off what is beyond a square.
+        standardize: Shift and scale the colours of each clip to the mean and
+            deviation that networks expect, so that the light of a scene does
+            not matter; see `sampling.standardize`.
         eval_short_side: Shorter side in evaluation; None for that of the crop,
             so that it takes in all of it.
         eval_crop_size: Height and width in evaluation; None for `crop_size`.
@@ -52,6 +55,7 @@ class DataOptions:
     short_side_range: tuple[int, int] = (64, 80)
     shift: float = 0.0
     squash: bool = False
+    standardize: bool = False
     eval_short_side: int | None = None
     eval_crop_size: int | None = None
     sampling: str = "segment"

@@ -128,9 +128,7 @@ def make_eval_dataset(
             view,
         )
         frames = tf.ensure_shape(frames, (options.clip_frames, None, None, 3))
-        clips = transforms.eval_clips(
-            frames, *options.eval_size, spatial_crops, options.squash
-        )
+        clips = _eval_clips(frames, options, spatial_crops)
         views = tf.cast(view, tf.int32) * spatial_crops + tf.range(
             spatial_crops
         )
@@ -179,8 +177,7 @@ def device_clip(source, options: DataOptions, position: int) -> np.ndarray:
     frames = source.fetch(position, indices)
     if source.encoded:
         frames = _decode_pictures(tf.constant(frames))
-    clips = transforms.eval_clips(frames, *options.eval_size, 1, options.squash)
-    return clips[0].numpy()
+    return _eval_clips(frames, options, 1)[0].numpy()
 
 
 @contextlib.contextmanager
@@ -210,6 +207,16 @@ def _keep_shares(dataset, num_workers: int):
         tf.data.experimental.AutoShardPolicy.OFF
     )
     return dataset.with_options(settings)
+
+
+def _eval_clips(frames, options, spatial_crops):
+    return transforms.eval_clips(
+        frames,
+        *options.eval_size,
+        spatial_crops,
+        options.squash,
+        options.standardize,
+    )
 
 
 def _shuffled_position(sample, size: int, seed: int):

@@ -7,6 +7,9 @@ import functools
 
 import numpy as np
 
+MEAN = 0.45  # of each channel, and
+DEVIATION = 0.225  # of pixels in [0, 1], as networks expect them
+
 
 def segment_indices(
     num_frames: int,
@@ -249,6 +252,19 @@ def _resize_rows(picture: np.ndarray, new_size: int) -> np.ndarray:
     for place, weight in zip(places[1:], weights[1:], strict=True):
         total += picture[place] * weight[:, None]
     return total
+
+
+def standardize(frames: np.ndarray) -> np.ndarray:
+    """Shifts and scales the colours of a clip, uint8 `(T, H, W, 3)`.
+
+    Each channel gets the mean `255 * MEAN`, and all together the deviation
+    `255 * DEVIATION`, that networks expect; what leaves [0, 255] is clipped. A
+    clip of one colour becomes the mean.
+    """
+    centred = frames - frames.mean((0, 1, 2), dtype=np.float64)
+    deviation = max(float(np.sqrt(np.mean(centred**2))), 1.0)
+    levels = 255 * MEAN + centred * (255 * DEVIATION / deviation)
+    return np.rint(levels).clip(0, 255).astype(np.uint8)
 
 
 def center_crop(frames: np.ndarray, crop_size: int) -> np.ndarray:

@@ -10,8 +10,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-MEAN = 0.45
-DEVIATION = 0.225
+from autox3d_tf.data import sampling
+
+MEAN = sampling.MEAN
+DEVIATION = sampling.DEVIATION
 
 # Colours as brightness and two colour differences (YIQ).
 _TO_YIQ = np.array(
@@ -29,6 +31,15 @@ def normalize(clip) -> tf.Tensor:
     """Scales pixels from [0, 255] to `(x / 255 - 0.45) / 0.225`, float32."""
     scale = 1.0 / (255.0 * DEVIATION)
     return tf.cast(clip, tf.float32) * scale - MEAN / DEVIATION
+
+
+def standardize(clip) -> tf.Tensor:
+    """`sampling.standardize` without rounding: float32 in [0, 255]."""
+    clip = tf.cast(clip, tf.float32)
+    centred = clip - tf.reduce_mean(clip, (0, 1, 2))
+    deviation = tf.maximum(tf.sqrt(tf.reduce_mean(centred**2)), 1.0)
+    levels = 255 * MEAN + centred * (255 * DEVIATION / deviation)
+    return tf.clip_by_value(levels, 0.0, 255.0)
 
 
 def train_clip(frames, seed, options, flip: bool) -> tf.Tensor:
@@ -64,11 +75,18 @@ def train_clip(frames, seed, options, flip: bool) -> tf.Tensor:
         saturation=options.saturation,
         hue=options.hue,
     )
+    if options.standardize:
+        clip = standardize(clip)
     return normalize(clip)
 
 
 def eval_clips(
-    frames, short_side, crop_size, spatial_crops, squash=False
+    frames,
+    short_side,
+    crop_size,
+    spatial_crops,
+    squash=False,
+    standardized=False,
 ) -> tf.Tensor:
     """Returns uint8 `(spatial_crops, T, crop_size, crop_size, 3)`.
 
@@ -98,6 +116,10 @@ def eval_clips(
                 corner[1] : corner[1] + crop_size,
             ]
         )
+    if standardized:
+        clips = [
+            tf.cast(tf.round(standardize(clip)), tf.uint8) for clip in clips
+        ]
     clips = tf.stack(clips)
     clips.set_shape((spatial_crops, None, crop_size, crop_size, 3))
     return clips

@@ -194,6 +194,7 @@ def _protocol(model, source, data, temporal_views, spatial_crops, classes):
         "clip_size": size,
         "short_side": data.eval_size[0],
         "squash": data.squash,
+        "standardize": data.standardize,
         "sampling": data.sampling,
         "stride": data.stride,
         "macs_per_view": macs,

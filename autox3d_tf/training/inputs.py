@@ -73,6 +73,7 @@ def preprocessing(options: pipeline.DataOptions) -> dict:
         "stride": options.stride,
         "short_side": short_side,
         "squash": options.squash,
+        "standardize": options.standardize,
         "crop_size": crop_size,
         "mean": transforms.MEAN,
         "deviation": transforms.DEVIATION,

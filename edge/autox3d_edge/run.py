@@ -144,6 +144,7 @@ def preprocessing(data: pipeline.DataOptions) -> manifest_lib.Preprocessing:
         short_side=short_side,
         crop_size=crop_size,
         squash=data.squash,
+        standardize=data.standardize,
     )
 
 

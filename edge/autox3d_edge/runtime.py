@@ -102,7 +102,8 @@ class Recognizer:
         frames = sampling.resize_frames(
             frames, wanted.short_side, wanted.squash
         )
-        return sampling.center_crop(frames, wanted.crop_size)
+        clip = sampling.center_crop(frames, wanted.crop_size)
+        return sampling.standardize(clip) if wanted.standardize else clip
 
     def _frame_numbers(self, num_frames: int) -> np.ndarray:
         from autox3d_tf.data import sampling

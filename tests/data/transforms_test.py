@@ -202,3 +202,27 @@ def test_squashed_clips_equal_those_of_the_device():
     expected = sampling.resize_frames(frames, 32, squash=True)
     difference = np.abs(found.astype(int) - expected.astype(int))
     assert difference.max() <= 1  # rounding
+
+
+def test_standardized_clips_equal_those_of_the_device():
+    rng = np.random.default_rng(1)
+    frames = rng.integers(20, 90, (3, 32, 32, 3), dtype=np.uint8)
+    found = transforms.eval_clips(frames, 32, 32, 1, standardized=True)[0]
+    expected = sampling.standardize(frames)
+    difference = np.abs(found.numpy().astype(int) - expected.astype(int))
+    assert difference.max() <= 1  # rounding
+    normal = transforms.normalize(found).numpy()
+    np.testing.assert_allclose(normal.mean((0, 1, 2)), 0, atol=0.01)
+    np.testing.assert_allclose(normal.std(), 1, atol=0.02)
+
+
+def test_standardized_clips_do_not_depend_on_the_light():
+    rng = np.random.default_rng(2)
+    clip = rng.uniform(60, 120, (2, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(
+        transforms.standardize(0.5 * clip + 40.0),
+        transforms.standardize(clip),
+        atol=0.01,
+    )
+    flat = transforms.standardize(np.full((2, 8, 8, 3), 7.0, "float32"))
+    np.testing.assert_allclose(flat, 255 * 0.45)

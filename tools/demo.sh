@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The whole path, one command per arrow: videos -> search -> train -> evaluate
+# -> export -> classify. Run by `make demo`; stopped, the same command goes on.
+#
+#   demo.sh RUN_DIR [FOLDER_OF_CLASS_FOLDERS]
+#
+# Without a folder, synthetic clips are written first and a tiny space is
+# searched; with one, clips of 16 frames of 64x64 and the space made for them.
+set -euo pipefail
+
+run=$1
+videos=${2:-}
+shape=()
+epochs=25
+if [ -n "$videos" ]; then
+  shape=(--gin=CLIP_FRAMES=16 --gin=CROP_SIZE=64 --gin='SHORT_SIDES=(64, 72)')
+  search=(--gin=SPACE=egogestar --gin=TARGET_MACS=40e6)
+  epochs=100
+else
+  search=()
+fi
+mkdir -p "$run"
+
+step() { printf '\n== %s\n' "$*"; "$@"; }
+
+if [ -z "$videos" ]; then
+  videos=$run/videos
+  [ -f "$videos/manifest.csv" ] || step autox3d-make-synthetic "$videos"
+fi
+step autox3d-scan "$videos" --out="$run/manifest.csv"
+data=(--gin="DATA=$run/records")
+step autox3d-make-records "$run/manifest.csv" --out="$run/records"
+step autox3d-search --gin_file=gin/demo/search.gin "${data[@]}" \
+  "${shape[@]}" "${search[@]}" --run_dir="$run/search"
+step autox3d-train --gin_file=gin/demo/train.gin "${data[@]}" "${shape[@]}" \
+  --gin=ARCH="$run/search" --gin=EPOCHS=$epochs --run_dir="$run/train"
+step autox3d-evaluate --gin_file=gin/demo/evaluate.gin "${data[@]}" \
+  "${shape[@]}" --gin=TRAINED="$run/train" --run_dir="$run/evaluate"
+step autox3d-export --gin_file=gin/demo/export.gin "${data[@]}" "${shape[@]}" \
+  --gin=TRAINED="$run/train" --run_dir="$run/export"
+example=$(find -L "$videos" -type f -name '*.mp4' | sort | head -n 1)
+[ -n "$example" ] || example=$(find -L "$videos" -type f | sort | head -n 1)
+step autox3d-classify --model="$run/export/model_int8.tflite" "$example"
+printf '\nDone in %d min %02d s: %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$run"

@@ -66,7 +66,9 @@ def confusion_table(
     confusion: Sequence[Sequence[int]], labels: Sequence[str]
 ) -> str:
     """Returns the confusion matrix as text: rows are labels."""
-    names = [label if len(label) <= 20 else label[:19] + "…" for label in labels]
+    names = [
+        label if len(label) <= 20 else label[:19] + "…" for label in labels
+    ]
     width = max(map(len, names))
     cells = max(3, *(len(str(n)) + 1 for row in confusion for n in row))
     head = "".join(f"{number:>{cells}}" for number in range(len(names)))

@@ -1,4 +1,4 @@
-"""Where a network begins: fresh, inherited from a search, or trained weights."""
+"""Where a network begins: fresh, inherited or trained weights."""
 
 import os
 import pathlib
@@ -83,6 +83,23 @@ def assign_initial(
     _check_same_names(path, given, own)
     models.assign_weights(model, given)
     logging.info("Initial weights from %s.", path)
+
+
+def start_with_motion(model: keras.Model, share: float) -> None:
+    """Makes the first channels of the stem start as differences over time.
+
+    Their temporal kernels lose their mean and keep their size. Where classes
+    differ in motion only, the plateau at the start of training is shorter:
+    with random kernels the picture, which does not move, drowns what does.
+    """
+    stem = models.parts(model)[0]
+    kernel = stem.weight_values()["temporal_kernel"]  # (k, 1, 1, filters)
+    count = round(share * kernel.shape[-1])
+    first = kernel[..., :count]
+    moved = first - first.mean(axis=0)
+    size = np.linalg.norm(moved, axis=0) + 1e-12
+    kernel[..., :count] = moved * np.linalg.norm(first, axis=0) / size
+    stem.temporal_kernel.assign(kernel)
 
 
 def _check_same_names(

@@ -80,6 +80,8 @@ class TrainingOptions:
         precise_batch_norm: Batches over which the batch norms' statistics are
             taken anew at the end; 0 keeps the moving averages.
         zero_init: Each residual block starts as the identity.
+        motion_init: Share of the stem's channels that start as differences
+            over time, so that what does not move cancels out in them.
         freeze_batch_norm: Batch norms use, and keep, the statistics that the
             weights came with. For fine-tuning.
         replace_head: If the initial weights are for other classes, start the
@@ -99,6 +101,7 @@ class TrainingOptions:
     ema_decay: float = 0.0
     precise_batch_norm: int = 0
     zero_init: bool = False
+    motion_init: float = 0.0
     freeze_batch_norm: bool = False
     replace_head: bool = False
     precision: str = "float32"
@@ -113,6 +116,7 @@ class TrainingOptions:
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("label_smoothing", "dropout", "ema_decay"):
             _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        _check(self, "motion_init", 0 <= self.motion_init <= 1, "in [0, 1]")
         for name in ("mixup", "precise_batch_norm", "validate_epochs"):
             _check(self, name, getattr(self, name) >= 0, "at least 0")
         known = self.precision in PRECISIONS

@@ -17,20 +17,28 @@ from autox3d_tf.runs import (
     checkpoints,
     determinism,
     loop,
-    run_dir as run_dir_lib,
     triggers,
+)
+from autox3d_tf.runs import (
+    run_dir as run_dir_lib,
 )
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import (
     average as average_lib,
+)
+from autox3d_tf.training import (
     curve as curve_lib,
+)
+from autox3d_tf.training import (
     files,
     initial,
     inputs,
     optimizers,
-    options as options_lib,
     predict,
     steps,
+)
+from autox3d_tf.training import (
+    options as options_lib,
 )
 
 _PRECISE_SEED = 0x9C15E  # clips for precise batch norm, apart from training's
@@ -77,26 +85,14 @@ def run_training(
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(**config)
 
-    with _precision(training.precision):
-        model = models.build_model(
-            spec,
-            len(source.classes),
-            dropout=training.dropout,
-            zero_init=training.zero_init,
-            seed=seed,
-        )
-    if start is not None:
-        initial.assign_initial(model, start, training.replace_head)
-    if training.freeze_batch_norm:
-        freeze_batch_norm(model)
+    model = _build(spec, source, training, start, seed)
     learner = optimizers.make_optimizer(
         optimizer, training, model.trainable_variables, len(source)
     )
     average = None
+    saved = {"model": model, "optimizer": learner}
     if training.ema_decay:
         average = average_lib.WeightAverage(model, training.ema_decay)
-    saved = {"model": model, "optimizer": learner}
-    if average is not None:
         saved["average"] = average
     saver = checkpoints.Checkpoints(
         run.checkpoints, saved, identity={"run": run.fingerprint}
@@ -110,42 +106,62 @@ def run_training(
     _log_start(spec, data, source, first_step, total_steps)
 
     began = time.monotonic()
+    train_step = steps.make_train_step(
+        model,
+        learner,
+        training,
+        weight_decay=optimizers.coupled_decay(optimizer),
+        average=average,
+        seed=seed,
+    )
+    batches = pipeline.make_train_dataset(
+        source,
+        data,
+        batch_size=training.batch_size,
+        seed=seed,
+        first_step=first_step,
+        total_steps=total_steps,
+    )
     with pipeline.video_errors():
         loop.run_steps(
-            steps.make_train_step(
-                model,
-                learner,
-                training,
-                weight_decay=optimizers.coupled_decay(optimizer),
-                average=average,
-                seed=seed,
-            ),
-            pipeline.make_train_dataset(
-                source,
-                data,
-                batch_size=training.batch_size,
-                seed=seed,
-                first_step=first_step,
-                total_steps=total_steps,
-            ),
+            train_step,
+            batches,
             first_step=first_step,
             total_steps=total_steps,
             triggers=_triggers(
                 run, saver, curve, training, validate, len(source)
             ),
         )
+    seconds = time.monotonic() - began
     if average is not None:
         average.copy_to_model()
     if training.precise_batch_norm:
         _precise_batch_norm(model, source, data, training, seed)
-    record = _record(
-        spec, data, source, curve, config, time.monotonic() - began
-    )
+    record = _record(spec, data, source, curve, config, seconds)
     if validate is not None:
         record["validation"] = validate(final=True)
     files.save_trained(run, model, record)
     logging.info("Wrote %s.", run.file(files.RECORD))
     return record
+
+
+def _build(spec, source, training, start, seed) -> keras.Model:
+    """Returns the network with the weights it begins with."""
+    with _precision(training.precision):
+        model = models.build_model(
+            spec,
+            len(source.classes),
+            dropout=training.dropout,
+            zero_init=training.zero_init,
+            seed=seed,
+        )
+    if start is None:
+        initial.start_with_motion(model, training.motion_init)
+    else:
+        initial.assign_initial(model, start, training.replace_head)
+    if training.freeze_batch_norm:
+        freeze_batch_norm(model)
+    return model
 
 
 def freeze_batch_norm(model: keras.Model) -> None:

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from autox3d_tf.training import average as average_lib
-from autox3d_tf.training import options as options_lib
 from autox3d_tf.training import optimizers
+from autox3d_tf.training import options as options_lib
 
 
 def make_train_step(

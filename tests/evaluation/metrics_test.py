@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from autox3d_tf.evaluation import metrics
+
+
+def test_fusion_averages_probabilities_not_logits():
+    # softmax of log p is p: views say (0.9, 0.1) and (0.2, 0.8).
+    logits = np.log([[[0.9, 0.1], [0.2, 0.8]]]) + 7.0
+    np.testing.assert_allclose(metrics.fuse(logits), [[0.55, 0.45]])
+
+
+def test_softmax_of_large_logits():
+    found = metrics.softmax(np.array([1e4, 1e4 - np.log(3), -1e4]))
+    np.testing.assert_allclose(found, [0.75, 0.25, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("k, right", [(1, 1), (2, 2), (3, 4), (5, 4)])
+def test_top_k_by_hand(k, right):
+    scores = np.array(
+        [[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.4, 0.4, 0.2]]
+    )
+    labels = np.array([0, 1, 2, 2])  # of rank 1, 2, 3, 3
+    assert metrics.top_k(scores, labels, k) == right
+
+
+def test_constant_scores_are_never_right():
+    assert metrics.top_k(np.ones((4, 3)), np.array([0, 1, 2, 0]), 2) == 0
+
+
+def test_confusion_rows_are_labels():
+    predicted, labels = np.array([1, 1, 0, 2]), np.array([0, 1, 0, 2])
+    found = metrics.confusion_matrix(predicted, labels, 4)
+    np.testing.assert_array_equal(
+        found, [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    )
+    # Class 3 has no clip: (1/2 + 1 + 1) / 3.
+    assert metrics.mean_class_accuracy(found) == pytest.approx(2.5 / 3)
+
+
+@pytest.mark.parametrize(
+    "successes, trials", [(39, 42), (0, 10), (10, 10), (500, 1000)]
+)
+def test_wilson_interval_solves_its_equation(successes, trials):
+    # The bounds are where |share - p| = z sqrt(p (1 - p) / n).
+    z = 1.959964
+    for bound in metrics.wilson_interval(successes, trials):
+        distance = abs(successes / trials - bound)
+        expected = z * np.sqrt(bound * (1 - bound) / trials)
+        assert distance == pytest.approx(expected, abs=1e-7)
+        assert 0 <= bound <= 1
+
+
+def test_wilson_interval_of_nothing():
+    with pytest.raises(ValueError, match="Received: trials=0"):
+        metrics.wilson_interval(0, 0)

@@ -1,0 +1,205 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from autox3d_tf import cost, models
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.data import pipeline, synthetic
+from autox3d_tf.evaluation import cache, left_out, metrics, report, run
+from autox3d_tf.runs import run_dir
+from autox3d_tf.training import files, predict
+from tests.training import tiny
+
+LABELS = ["left", "right", "up"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    synthetic.write_synthetic(
+        folder, num_classes=3, clips_per_class=4, frames=12, size=24
+    )
+    return folder / synthetic.MANIFEST_NAME
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The directory of a training, with lively random weights."""
+    model = models.build_model(tiny.arch(), 3, seed=2)
+    values = models.weight_values(model)
+    values["head/logits_kernel"] = 30 * values["head/logits_kernel"]
+    models.assign_weights(model, values)
+    config = {"kind": "training"}
+    path = run_dir.RunDir(tmp_path_factory.mktemp("t") / "run", config)
+    record = {"labels": LABELS, "provenance": {}}
+    files.save_trained(path, model, record)
+    return path.path
+
+
+def data(source, **changes):
+    return tiny.data(
+        source,
+        short_side_range=(16, 20),
+        **{
+            "eval_short_side": 20,
+            "train_folds": (0, 2),
+            "test_folds": (1,),
+            **changes,
+        },
+    )
+
+
+def evaluate(trained, source, folder, **changes):
+    return run.run_evaluation(
+        **{
+            "trained": str(trained),
+            "data": data(source),
+            "run_dir": str(folder),
+            "batch_size": 5,
+            **changes,
+        }
+    )
+
+
+def test_views_differ_and_are_averaged(clips, trained, tmp_path, capsys):
+    wide = clips.parent / "wide"
+    wide_clip = np.random.default_rng(0).integers(
+        0, 255, (12, 24, 40, 3), np.uint8
+    )
+    wide.mkdir(exist_ok=True)
+    for name in LABELS:
+        (wide / name).mkdir(exist_ok=True)
+        synthetic.write_video(wide / name / "0.mp4", wide_clip, 12)
+        wide_clip = wide_clip[::-1]
+    options = data(wide, train_folds=(), val_folds=(), test_folds=())
+    result = evaluate(
+        trained, wide, tmp_path, data=options, part="all",
+        temporal_views=2, spatial_crops=3,
+    )  # fmt: skip
+    logits = np.load(tmp_path / "views.npz")["logits"]
+    # One of the three is a copy of the first: named, not evaluated.
+    assert [r["status"] for r in result["left_out"]] == ["duplicate"]
+    assert logits.shape == (2, 6, 3)
+    for clip in logits:
+        assert len({tuple(view) for view in clip}) == 6
+    # Each view computed apart, without the predictor.
+    source = pipeline.open_source(
+        dataclasses.replace(options, source=str(tmp_path / "manifest.csv")),
+        "all",
+    )
+    model = files.load_trained(trained)
+    dataset = pipeline.make_eval_dataset(
+        source, options, batch_size=1, temporal_views=2, spatial_crops=3
+    )
+    for clip, _, place, view in dataset:
+        np.testing.assert_allclose(
+            model(clip)[0], logits[int(place[0]), int(view[0])], atol=1e-5
+        )
+    out = capsys.readouterr().out
+    assert "2 clips x 3 crops of 4x16x16" in out
+    assert "2 of 3 annotated clips" in out
+    assert "the same content as left/0.mp4" in out
+    assert "accuracy by views" in out
+
+
+def test_every_number_carries_its_protocol(clips, trained, tmp_path, capsys):
+    result = evaluate(trained, clips, tmp_path, temporal_views=2)
+    macs = cost.cost_of(tiny.arch(), (4, 16, 16), 3).macs
+    protocol = result["protocol"]
+    assert protocol["macs_per_view"] == macs
+    assert protocol["macs_all_views"] == 2 * macs
+    rows = manifest_lib.read_manifest(clips).select(folds=(1,))
+    assert protocol["manifest"] == rows.fingerprint
+    assert result["clips"] == result["annotated_clips"] == 3
+    numbers = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith(("top-", "mean class", "accuracy by"))
+    ]
+    assert len(numbers) == 4
+    for line in numbers:
+        assert line.endswith(report.protocol_line(result))
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["top1"] == result["top1"]
+    assert np.sum(written["confusion"]) == 3
+
+
+def test_cached_views_are_used_for_the_same_weights_only(
+    clips, trained, tmp_path, monkeypatch
+):
+    first = evaluate(trained, clips, tmp_path, temporal_views=2)
+
+    def fail(*_, **__):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(predict.Predictor, "predict", fail)
+    again = evaluate(trained, clips, tmp_path, temporal_views=2)
+    assert again["confusion"].tolist() == first["confusion"].tolist()
+    with pytest.raises(AssertionError, match="computed again"):
+        evaluate(trained, clips, tmp_path, temporal_views=3)
+    (tmp_path / "views.npz").write_bytes(b"damaged")
+    with pytest.raises(AssertionError, match="computed again"):
+        evaluate(trained, clips, tmp_path, temporal_views=2)
+
+
+def test_cache_of_something_else_is_not_read(tmp_path):
+    path, logits = tmp_path / "views.npz", np.ones((1, 2, 3), np.float32)
+    cache.write(path, "a", logits, np.zeros(1), ["clip.mp4"])
+    np.testing.assert_array_equal(cache.read(path, "a"), logits)
+    assert cache.read(path, "b") is None
+    assert cache.read(tmp_path / "none.npz", "a") is None
+
+
+def test_scores_by_hand():
+    # Probabilities (0.6, 0.4), (0.3, 0.7), (0.2, 0.8); labels 0, 1, 0.
+    logits = np.log([[[0.6, 0.4]], [[0.3, 0.7]], [[0.2, 0.8]]])
+    protocol = {"temporal_views": 1, "spatial_crops": 1}
+    found = run.score(logits, np.array([0, 1, 0]), protocol)
+    assert found["top1_correct"] == 2 and found["top5"] == 1.0
+    assert found["mean_class_accuracy"] == 0.75  # (1/2 + 1) / 2
+    assert found["confusion"].tolist() == [[1, 1], [0, 1]]
+    assert found["top1_interval"] == metrics.wilson_interval(2, 3)
+
+
+def test_labels_are_matched_by_name(clips):
+    source = pipeline.open_source(data(clips), "test")
+    assert run.match_labels(source, LABELS).tolist() == [0, 1, 2]
+    assert run.match_labels(source, ["up", "x", "right", "left"]).tolist() == [
+        3, 2, 0,
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="knows no class 'up'. Its classes"):
+        run.match_labels(source, ["left", "right"])
+
+
+def test_bad_clips_of_the_part_are_listed(clips, tmp_path):
+    manifest = manifest_lib.read_manifest(clips)
+    rows = list(manifest.rows)
+    for place, status in ((1, "undecodable"), (5, "missing"), (2, "empty")):
+        rows[place] = dataclasses.replace(
+            rows[place], status=status, detail="why", frames=0
+        )
+    path = tmp_path / "manifest.csv"
+    manifest_lib.Manifest(manifest.root, tuple(rows), manifest.classes).save(
+        path
+    )
+    options = data(path)
+    source = pipeline.open_source(options, "test")
+    # Four clips of a class, in folds 0 to 3: rows 1 and 5 are of fold 1.
+    found = left_out.left_out(source, options, "test")
+    assert [(r["status"], r["label"], r["detail"]) for r in found] == [
+        ("undecodable", "left", "why"),
+        ("missing", "right", "why"),
+    ]
+    assert len(left_out.left_out(source, options, "all")) == 3
+    without = dataclasses.replace(options, exclude_labels=("left",))
+    assert len(left_out.left_out(source, without, "test")) == 1
+
+
+def test_confusion_table_names_rows():
+    lines = report.confusion_table([[3, 0], [11, 5]], ["up", "down"])
+    assert lines.splitlines()[2:] == [
+        "  0 up    3  .",
+        "  1 down 11  5",
+    ]

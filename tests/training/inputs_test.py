@@ -1,0 +1,80 @@
+import json
+import shutil
+
+import pytest
+
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.data import pipeline
+from autox3d_tf.training import curve, inputs
+from tests.training import tiny
+
+
+def test_folder_is_listed_once(clips, tmp_path):
+    folder = tmp_path / "videos"
+    shutil.copytree(clips.parent, folder)
+    (folder / "manifest.csv").unlink()
+    (folder / "left" / "broken.mp4").write_text("not a video")
+    options = tiny.data(folder, train_folds=(), val_folds=())
+    frozen = inputs.freeze(options, tmp_path / "run")
+    assert frozen.source == str(tmp_path / "run" / "manifest.csv")
+    (folder / "left" / "left_0001.mp4").unlink()  # too late to matter
+    again = inputs.freeze(options, tmp_path / "run")
+    rows = manifest_lib.read_manifest(again.source).rows
+    assert len(rows) == 13
+    assert [r.status for r in rows if r.path.endswith("broken.mp4")] == [
+        "undecodable"
+    ]
+
+
+def test_scanned_list_stays_as_it_is(clips, tmp_path):
+    options = tiny.data(clips)
+    assert inputs.freeze(options, tmp_path) is options
+
+
+def only(clips, *labels):
+    source = pipeline.open_source(tiny.data(clips), "train")
+    return source.subset(source.manifest.select(labels=labels))
+
+
+def test_one_class_cannot_be_trained(clips):
+    with pytest.raises(ValueError, match="at least two classes.*'left'"):
+        inputs.check_classes(only(clips, "left"))
+
+
+def test_few_clips_are_a_warning(clips, caplog):
+    inputs.check_classes(only(clips, "left", "right"))
+    assert "Class 'left' has only 3 clips" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes, has_val, has_test",
+    [
+        ({}, True, False),
+        ({"val_folds": (), "test_folds": (3,)}, False, True),
+        ({"train_folds": (), "val_folds": ()}, True, False),
+        ({"val_folds": (), "val_splits": ("dev",)}, True, False),
+    ],
+)
+def test_which_parts_there_are(changes, has_val, has_test):
+    options = tiny.data("x", **changes)
+    assert inputs.has_part(options, "val") == has_val
+    assert inputs.has_part(options, "test") == has_test
+
+
+def test_curve_forgets_steps_that_were_lost(tmp_path):
+    path = tmp_path / "curve.jsonl"
+    first = curve.Curve(path)
+    for step in (1, 2, 3):
+        first.add(step, {"loss": 1 / step})
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('{"step": 4, "lo')  # killed here
+    resumed = curve.Curve(path, first_step=2)
+    resumed.add(3, {"loss": 0.25})
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    assert written == resumed.points == [
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "loss": 0.5},
+        {"step": 3, "loss": 0.25},
+    ]  # fmt: skip
+    assert resumed.last("loss") == 0.25
+    assert resumed.last("accuracy") is None

@@ -1,0 +1,176 @@
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from autox3d_tf import cost, models
+from autox3d_tf.data import decoding
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.training import files, run
+from tests.training import tiny
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+DRIVER = "tests.training.resume_driver"
+
+
+def train(clips, run_dir, *, data=None, training=None, **changes):
+    return run.run_training(
+        **{
+            "arch": tiny.arch(),
+            "data": data or tiny.data(clips),
+            "training": training or tiny.training(),
+            "optimizer": tiny.optimizer(),
+            "run_dir": str(run_dir),
+            **changes,
+        }
+    )
+
+
+def weights_of(path):
+    return files.load_weights(path / "weights.npz")
+
+
+def test_a_run_says_what_it_did(clips, tmp_path):
+    training = tiny.training(validate_epochs=1.0)
+    record = train(clips, tmp_path, training=training, seed=5)
+    assert json.loads((tmp_path / "training.json").read_text()) == json.loads(
+        json.dumps(record | files.read_record(tmp_path))
+    )
+    assert record["labels"] == ["left", "right", "up"]
+    assert record["preprocessing"] == {
+        "clip_frames": 4, "sampling": "segment", "stride": 2,
+        "short_side": 16, "crop_size": 16, "mean": 0.45, "deviation": 0.225,
+        "squash": False,
+    }  # fmt: skip
+    counted = cost.cost_of(tiny.arch(), (4, 16, 16), 3)
+    assert record["macs"]["per_view"] == counted.macs
+    assert record["train_clips"] == 9  # 3 classes x folds 0 to 2
+    assert record["validation"]["clips"] == 3
+    # 2 epochs of 9 clips by 4, every step a point; validations after 3 steps.
+    steps = [p["step"] for p in record["curve"] if "loss" in p]
+    assert steps == [1, 2, 3, 4, 5]
+    validated = [
+        p["step"] for p in record["curve"] if "validation_accuracy" in p
+    ]
+    assert validated == [3]
+    rows = manifest_lib.read_manifest(clips).select(folds=(0, 1, 2))
+    assert record["config"]["manifest"] == rows.fingerprint
+    assert record["config"]["seed"] == 5
+    assert (tmp_path / "provenance.json").exists()
+    trained = files.load_trained(tmp_path)
+    assert trained.output_shape == (None, 3)
+
+
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory):
+    """The directory of a finished run; not to be written to."""
+    path = tmp_path_factory.mktemp("finished")
+    train(clips, path)
+    return path
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(finished, tmp_path / "again")
+
+
+def test_finished_run_is_not_trained_again(clips, finished, again):
+    # How often it saves may change.
+    train(clips, again, training=tiny.training(save_steps=1))
+    before = weights_of(finished)
+    for name, value in weights_of(again).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_another_run_is_refused(clips, again):
+    with pytest.raises(ValueError, match="belongs to another run .*seed=0 th"):
+        train(clips, again, seed=1)
+    other = tiny.training(dropout=0.5)
+    with pytest.raises(ValueError, match="training.dropout=0.0 there, 0.5 he"):
+        train(clips, again, training=other)
+
+
+def test_fine_tuning_begins_with_the_weights_given(clips, finished, tmp_path):
+    gentle = tiny.optimizer(name="sgd", learning_rate=1e-12)
+    train(
+        clips,
+        tmp_path,
+        arch=str(finished),
+        init_from=str(finished),
+        optimizer=gentle,
+        training=tiny.training(freeze_batch_norm=True),
+        seed=9,
+    )
+    first = weights_of(finished)
+    for name, value in weights_of(tmp_path).items():
+        np.testing.assert_allclose(value, first[name], atol=1e-8)
+
+
+def test_frozen_batch_norm_keeps_statistics_and_learns_scales(clips, tmp_path):
+    train(clips, tmp_path, training=tiny.training(freeze_batch_norm=True))
+    fresh = models.weight_values(models.build_model(tiny.arch(), 3))
+    after = weights_of(tmp_path)
+    for name, value in fresh.items():
+        if name.endswith(("_mean", "_variance")):
+            np.testing.assert_array_equal(after[name], value)
+    assert not np.allclose(after["stem/norm_gamma"], 1.0, atol=1e-3)
+
+
+def test_precise_batch_norm_changes_statistics_only(clips, finished, tmp_path):
+    precise = tiny.training(precise_batch_norm=2)
+    train(clips, tmp_path, training=precise)
+    plain = weights_of(finished)
+    for name, value in weights_of(tmp_path).items():
+        if name.endswith("_mean"):
+            assert not np.allclose(value, plain[name], atol=1e-6), name
+        elif not name.endswith("_variance"):
+            np.testing.assert_array_equal(value, plain[name])
+
+
+def test_one_class_is_refused_before_anything_is_trained(clips, tmp_path):
+    data = tiny.data(clips, exclude_labels=("left", "up"))
+    with pytest.raises(ValueError, match="clips of at least two classes"):
+        train(clips, tmp_path, data=data)
+
+
+def test_a_clip_that_broke_since_the_scan_is_named(clips, tmp_path):
+    manifest = manifest_lib.read_manifest(clips)
+    rows = [
+        dataclasses.replace(row, path=f"gone/{row.path}")
+        if row.path.endswith("left_0001.mp4")
+        else row
+        for row in manifest.rows
+    ]
+    broken = manifest_lib.Manifest(manifest.root, tuple(rows), manifest.classes)
+    broken.save(tmp_path / "manifest.csv")
+    data = tiny.data(tmp_path / "manifest.csv")
+    with pytest.raises(decoding.VideoError, match="gone/left/left_0001.mp4"):
+        train(clips, tmp_path / "run", data=data)
+
+
+@pytest.mark.large
+def test_killed_training_ends_with_the_same_weights(clips, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    jobs = [whole, f"{killed}:die_after=5", f"{killed}:die_after=8", killed]
+    done = subprocess.run(
+        [sys.executable, "-m", DRIVER, str(clips), *map(str, jobs)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=REPO,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+    )
+    codes = [line for line in done.stdout.splitlines() if "exit" in line]
+    wanted = ["exit 0", "exit -9", "exit -9", "exit 0"]  # 9 is SIGKILL
+    assert codes == wanted, done.stderr[-3000:]
+    content = (whole / "weights.npz").read_bytes()
+    assert (killed / "weights.npz").read_bytes() == content
+    curves = [files.read_record(path)["curve"] for path in (whole, killed)]
+    assert curves[0] == curves[1]

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf import models
+from autox3d_tf.training import average as average_lib
+from autox3d_tf.training import optimizers, steps
+from tests.training import tiny
+
+
+def batch(seed=0):
+    clips = np.random.default_rng(seed).normal(size=(4, 4, 16, 16, 3))
+    return tf.constant(clips, tf.float32), tf.constant([0, 1, 2, 0])
+
+
+def made_step(optimizer=None, **changes):
+    training = tiny.training(**changes)
+    optimizer = optimizer or tiny.optimizer()
+    model = models.build_model(tiny.arch(), 3, seed=1)
+    learner = optimizers.make_optimizer(
+        optimizer, training, model.trainable_variables, 40
+    )
+    average = None
+    if training.ema_decay:
+        average = average_lib.WeightAverage(model, training.ema_decay)
+    step = steps.make_train_step(
+        model,
+        learner,
+        training,
+        weight_decay=optimizers.coupled_decay(optimizer),
+        average=average,
+    )
+    return model, step, average
+
+
+def test_cross_entropy_by_hand():
+    # softmax = (3/4, 1/4); targets smoothed by 0.2: (0.9, 0.1).
+    logits = tf.math.log([[3.0, 1.0]])
+    targets = tf.constant([[1.0, 0.0]])
+    expected = -0.9 * np.log(0.75) - 0.1 * np.log(0.25)
+    found = steps.cross_entropy(logits, targets, 0.2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_step_learns_a_batch():
+    _, step, _ = made_step()
+    losses = [float(step(tf.constant(i), *batch())["loss"]) for i in range(20)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_mixup_keeps_targets_a_distribution():
+    clips, labels = batch()
+    targets = tf.one_hot(labels, 3)
+    mixed, shares = steps.mix(clips, targets, 0.4, (0, tf.constant(5)))
+    np.testing.assert_allclose(tf.reduce_sum(shares, 1), 1.0, rtol=1e-6)
+    # The first and the last clip, both of class 0, swap the same share.
+    share = (mixed[0] - clips[3]) / (clips[0] - clips[3])
+    np.testing.assert_allclose(share, np.median(share), atol=0.05)
+    np.testing.assert_allclose(shares[0], [1.0, 0.0, 0.0], atol=1e-6)
+
+
+def test_mixup_depends_on_seed_and_step_only():
+    clips, labels = batch()
+    targets = tf.one_hot(labels, 3)
+    draws = [
+        steps.mix(clips, targets, 1.0, seed)[1].numpy()[1]
+        for seed in ((0, 1), (0, 1), (0, 2), (1, 1))
+    ]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert len({tuple(draw) for draw in draws}) == 3
+
+
+def test_coupled_weight_decay_is_in_the_gradient():
+    # Without momentum, two runs differ by rate * decay * w after one step.
+    rate, decay = 0.01, 0.5
+    sgd = {"name": "sgd", "learning_rate": rate, "momentum": 0.0}
+    plain, step, _ = made_step(tiny.optimizer(**sgd))
+    step(tf.constant(0), *batch())
+    decayed, step, _ = made_step(tiny.optimizer(weight_decay=decay, **sgd))
+    before = models.weight_values(decayed)
+    step(tf.constant(0), *batch())
+    without, with_decay = map(models.weight_values, (plain, decayed))
+    for name, value in before.items():
+        expected = rate * decay * value if name.endswith("kernel") else 0.0
+        np.testing.assert_allclose(
+            without[name] - with_decay[name], expected, atol=2e-6
+        )
+
+
+def test_average_of_weights_and_statistics():
+    model, step, average = made_step(ema_decay=0.5)
+    expected = [v.numpy() for v in average_lib.state_of(model)]
+    for number in range(3):
+        step(tf.constant(number), *batch(number))
+        # (1 + n) / (10 + n) is below 0.5 for n < 8.
+        decay = (1 + number) / (10 + number)
+        expected = [
+            decay * old + (1 - decay) * v.numpy()
+            for old, v in zip(
+                expected, average_lib.state_of(model), strict=True
+            )
+        ]
+    own = models.weight_values(model)
+    with average.in_model():
+        inside = average_lib.state_of(model)
+        for value, variable in zip(expected, inside, strict=True):
+            np.testing.assert_allclose(variable.numpy(), value, atol=1e-6)
+        names = {v.name for v in inside}
+        assert {"norm_mean", "norm_variance", "norm_gamma"} <= names
+    after = models.weight_values(model)
+    for name, value in own.items():
+        np.testing.assert_array_equal(after[name], value)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_learns(precision):
+    before = tf.keras.config.dtype_policy()
+    tf.keras.config.set_dtype_policy(precision)
+    try:
+        model, step, _ = made_step(precision=precision)
+    finally:
+        tf.keras.config.set_dtype_policy(before)
+    metrics = [step(tf.constant(i), *batch()) for i in range(12)]
+    losses = [float(m["loss"]) for m in metrics]
+    assert losses[-1] < 0.8 * losses[0]
+    assert model.layers[2].expand_kernel.dtype == "float32"

@@ -17,51 +17,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-MINIMUM_SAMPLES = 2
+from autox3d_tf.search import options as options_lib
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EstimatorOptions:
-    """How gradients are estimated from samples.
-
-    Attributes:
-        samples_per_nat: lambda; K = lambda * entropy. 0.25 in FP-NAS.
-        fixed_samples: If positive, K is this instead (PARSEC).
-        max_samples: K is never above it.
-        temperature: Of the importance weights, per clip.
-        beta: Weight of the cost term.
-        control_variate: Subtract 1/K from the weights: same mean, less noise.
-    """
-
-    samples_per_nat: float = 0.25
-    fixed_samples: int = 0
-    max_samples: int = 64
-    temperature: float = 0.1
-    beta: float = 0.5
-    control_variate: bool = True
-
-    def __post_init__(self):
-        for name in ("samples_per_nat", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be positive. Received: "
-                    f"{name}={getattr(self, name)}."
-                )
-        if not self.beta >= 0:
-            raise ValueError(
-                f"`beta` must not be negative. Received: beta={self.beta}."
-            )
-        if self.max_samples < MINIMUM_SAMPLES:
-            raise ValueError(
-                "`max_samples` must be at least 2: one sample carries no "
-                f"signal. Received: max_samples={self.max_samples}."
-            )
-        if self.fixed_samples and self.fixed_samples < MINIMUM_SAMPLES:
-            raise ValueError(
-                "`fixed_samples` must be at least 2 (one sample carries no "
-                "signal), or 0 to follow the entropy. Received: "
-                f"fixed_samples={self.fixed_samples}."
-            )
+EstimatorOptions = options_lib.EstimatorOptions
 
 
 def num_samples(entropy, options: EstimatorOptions) -> tf.Tensor:
@@ -70,7 +28,9 @@ def num_samples(entropy, options: EstimatorOptions) -> tf.Tensor:
         return tf.constant(min(options.fixed_samples, options.max_samples))
     wanted = tf.round(options.samples_per_nat * entropy)
     return tf.clip_by_value(
-        tf.cast(wanted, tf.int32), MINIMUM_SAMPLES, options.max_samples
+        tf.cast(wanted, tf.int32),
+        options_lib.MINIMUM_SAMPLES,
+        options.max_samples,
     )
 
 

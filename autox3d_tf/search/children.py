@@ -1,0 +1,100 @@
+"""Architectures judged with the weights they inherit from the supernet."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.data import pipeline
+from autox3d_tf.models import supernet as supernet_lib
+from autox3d_tf.runs import loop
+from autox3d_tf.search import cost_table as cost_table_lib
+from autox3d_tf.search import steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Child:
+    """An architecture and how it does inside the supernet.
+
+    Attributes:
+        indices: One entry per choice.
+        costs: One per budget.
+        accuracy, log_likelihood: Over all clips of the half, with the
+            statistics of each batch in the batch norms.
+    """
+
+    indices: tuple[int, ...]
+    costs: tuple[float, ...]
+    accuracy: float
+    log_likelihood: float
+
+
+class Judge:
+    """Judges architectures on one half of the clips, all of them each time.
+
+    Args:
+        supernet: Whose weights are inherited.
+        source: The clips, such as the logits' half.
+        data: How clips are cut; evaluation's way, without augmentation.
+        cost_tables: One per budget.
+        batch_size: Clips at once.
+        max_clips: At most about so many clips are used, the same ones always.
+
+    Attributes:
+        clips: Clips judged so far.
+    """
+
+    def __init__(
+        self,
+        supernet: supernet_lib.Supernet,
+        source,
+        data: pipeline.DataOptions,
+        cost_tables: Sequence[cost_table_lib.CostTable],
+        batch_size: int,
+        max_clips: int = 1024,
+    ):
+        self._tables = tuple(cost_tables)
+        # Mixed batches of one size, as batch norms use the batch's statistics;
+        # the last one is filled up from the beginning.
+        count = -(-min(len(source), max_clips) // batch_size)
+        order = np.random.default_rng(0).permutation(len(source))
+        rows = [source.manifest.rows[i]
+                for i in np.resize(order, count * batch_size)]  # fmt: skip
+        manifest = manifest_lib.Manifest(
+            source.manifest.root, tuple(rows), source.manifest.classes
+        )
+        self._batches = pipeline.make_eval_dataset(
+            source.subset(manifest), data, batch_size=batch_size
+        )
+        self.clips = 0
+
+        def judge(step, clips, labels, indices):
+            del step
+            return tf.stack(
+                [
+                    values[0]
+                    for values in steps.log_likelihoods(
+                        supernet, indices[tf.newaxis], clips, labels
+                    )
+                ]
+            )
+
+        self._judge = loop.compile_step(judge)
+
+    def __call__(self, indices: Sequence[int]) -> Child:
+        """Judges one architecture."""
+        vector, scores = tf.constant(indices, tf.int32), []
+        step = tf.constant(0, tf.int64)
+        with pipeline.video_errors():
+            for clips, labels, *_ in self._batches:
+                scores.append(self._judge(step, clips, labels, vector))
+                self.clips += int(labels.shape[0])
+        likelihood, accuracy = np.mean(scores, axis=0)
+        return Child(
+            indices=tuple(int(i) for i in indices),
+            costs=tuple(float(t([indices])[0]) for t in self._tables),
+            accuracy=float(accuracy),
+            log_likelihood=float(likelihood),
+        )

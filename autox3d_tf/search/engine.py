@@ -1,0 +1,277 @@
+"""The parts of a search, put together: the harness of all methods."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from autox3d_tf import models
+from autox3d_tf.data import pipeline
+from autox3d_tf.runs import checkpoints, loop, triggers
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import (
+    children,
+    cost_table,
+    derive,
+    history,
+    steps,
+)
+from autox3d_tf.search import distribution as distribution_lib
+
+_LAST_SEED = 0x5EA6C  # of what is drawn after the last step
+
+
+class Engine:
+    """The parts of a search, put together.
+
+    Args: as `run_search`, resolved.
+    """
+
+    def __init__(
+        self, space, source, data, budgets, search, estimator, weights,
+        logits, seed,
+    ):  # fmt: skip
+        self.space, self.source, self.data = space, source, data
+        self.budgets, self.search, self.seed = budgets, search, seed
+        self.estimator = estimator
+        self.halves = pipeline.make_halves(source, seed)
+        self.tables = [cost_table.CostTable(space, b) for b in budgets]
+        self.supernet = models.Supernet(space, len(source.classes), seed=seed)
+        self.distributions = [
+            distribution_lib.factorized(space, self.supernet.logits)
+        ]
+        if search.joint_step:
+            self.distributions.append(distribution_lib.joint(space))
+        self.optimizers = steps.Optimizers(
+            self.supernet,
+            weights,
+            self.distributions,
+            logits,
+            batch_size=search.batch_size,
+            steps=search.steps,
+        )
+        self.counters = tf.Variable(
+            tf.zeros([3], tf.int64), trainable=False, name="counters"
+        )
+        self.logits_batch = search.logits_batch_size or search.batch_size
+        self._judge = None
+
+    def distribution(self, step: int | None = None):
+        """The distribution in force after `step` steps; of all by default."""
+        step = self.search.steps if step is None else step
+        joint = self.search.joint_step and step >= self.search.joint_step
+        return self.distributions[1 if joint else 0]
+
+    def probabilities(self, step: int) -> list[np.ndarray]:
+        """Probabilities of all choices after `step` steps."""
+        return self.distribution(step).probabilities()
+
+    def counts(self) -> dict[str, int]:
+        """What the search has cost so far."""
+        names = ("architectures", "clips_trained", "clips_judged")
+        return dict(zip(names, self.counters.numpy().tolist(), strict=True))
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        objects = {
+            "supernet": self.supernet,
+            "weights_optimizer": self.optimizers.weights,
+            "counters": self.counters,
+        }
+        for i, optimizer in enumerate(self.optimizers.logits):
+            objects[f"logits_optimizer{i}"] = optimizer
+        for i, distribution in enumerate(self.distributions[1:]):
+            for factor, variable in zip(
+                distribution.factors, distribution.logits, strict=True
+            ):
+                name = factor.name.replace("/", "_")
+                objects[f"joint{i}_{name}"] = variable
+        return objects
+
+    def train(self, run: run_dir_lib.RunDir) -> None:
+        """Takes all steps, from where an earlier process stopped."""
+        saver = checkpoints.Checkpoints(
+            run.checkpoints,
+            self.saved(),
+            identity={"run": run.fingerprint, "space": self.space.fingerprint},
+        )
+        first_step = saver.restore_latest()
+        self._log_start(first_step)
+        log = history.History(
+            run.file(history.FILE), first_step, self.probabilities, self.counts
+        )
+        usual = triggers.usual(
+            run,
+            saver,
+            save_secs=self.search.save_secs,
+            save_steps=self.search.save_steps,
+            log_steps=self.search.log_steps,
+        )
+        choices = history.WriteChoices(
+            run.summaries, self.space, self.probabilities
+        )
+        every = self.search.log_steps
+        own = [
+            triggers.Every(log.add, steps=every, at_end=True),
+            triggers.Every(choices, steps=10 * every, at_end=True),
+        ]
+        step_fn = steps.make_search_step(
+            self.supernet,
+            self.distributions,
+            self.tables,
+            self.optimizers,
+            self.search,
+            self.estimator,
+            counters=self.counters,
+            seed=self.seed,
+        )
+        with pipeline.video_errors():
+            loop.run_steps(
+                step_fn,
+                self.batches(first_step),
+                first_step=first_step,
+                total_steps=self.search.steps,
+                # Saving is last, so that a checkpoint's history is complete.
+                triggers=[self._convert, *usual[:-1], *own, usual[-1]],
+            )
+
+    def _convert(self, step: int, metrics) -> None:
+        """At `joint_step`, goes on with the joint distribution."""
+        del metrics
+        if self.search.joint_step and step == self.search.joint_step:
+            distribution_lib.convert(*self.distributions)
+            logging.info("Step %d: blocks are decided jointly now.", step)
+
+    def batches(self, first_step: int) -> Iterator[tuple]:
+        """Yields clips and labels of both halves, without end of their own.
+
+        During the warm-up the second pair is the first again, unused.
+        """
+        search = self.search
+
+        def dataset(half, batch_size, seed, start, total):
+            return pipeline.make_train_dataset(
+                half,
+                self.data,
+                batch_size=batch_size,
+                seed=seed,
+                first_step=start,
+                total_steps=total,
+            )
+
+        weights = dataset(
+            self.halves[0],
+            search.batch_size,
+            2 * self.seed,
+            first_step,
+            search.steps,
+        )
+        warmup = search.warmup_steps
+        size = self.logits_batch
+        later = iter(())
+        if warmup < search.steps:
+            later = dataset(
+                self.halves[1],
+                size,
+                2 * self.seed + 1,
+                max(0, first_step - warmup),
+                search.steps - warmup,
+            )
+        placeholder = None
+        later = iter(later)
+        for step, batch in zip(itertools.count(first_step), weights):
+            if step >= warmup:
+                yield (*batch, *next(later))
+                continue
+            if placeholder is None:
+                clips, labels = batch
+                placeholder = (
+                    tf.zeros((size, *clips.shape[1:])),
+                    tf.zeros((size,), labels.dtype),
+                )
+            yield (*batch, *placeholder)
+
+    def choose(self) -> tuple[derive.Derived, list[derive.Derived]]:
+        """The most probable architecture within budget, and the top k."""
+        distribution = self.distribution()
+        chosen = derive.most_probable(self.space, distribution, self.budgets)
+        top = derive.top_k(
+            self.space, distribution, self.budgets, self.search.top_k
+        )
+        return chosen, top
+
+    @property
+    def judge_one(self) -> children.Judge:
+        """Judges architectures on the logits' half."""
+        if self._judge is None:
+            self._judge = children.Judge(
+                self.supernet,
+                self.halves[1],
+                self.data,
+                self.tables,
+                self.logits_batch,
+            )
+        return self._judge
+
+    def judge(
+        self, chosen: derive.Derived, top: Sequence[derive.Derived]
+    ) -> list[children.Child]:
+        """Judges the chosen, the top k and samples of the distribution."""
+        vectors = [chosen.indices, *(one.indices for one in top)]
+        if self.search.children:
+            drawn = self.distribution().sample(
+                self.search.children, (self.seed, _LAST_SEED)
+            )
+            vectors += [tuple(v) for v in drawn.numpy().tolist()]
+        return [self.judge_one(vector) for vector in dict.fromkeys(vectors)]
+
+    def inherited(self, indices):
+        """The derived network with the supernet's weights."""
+        model = models.inherit(self.supernet, indices)
+        batches = pipeline.make_train_dataset(
+            self.source,
+            self.data,
+            batch_size=self.search.batch_size,
+            seed=self.seed ^ _LAST_SEED,
+            total_steps=self.search.norm_batches,
+        )
+        with pipeline.video_errors():
+            models.reestimate_batch_norm(
+                model, batches, self.search.norm_batches
+            )
+        return model
+
+    def _log_start(self, first_step: int) -> None:
+        space, budgets = self.space, self.budgets
+        wanted = ", ".join(f"{b.metric} <= {b.target:,.0f}" for b in budgets)
+        logging.info(
+            "Space %s: %.3g architectures, %d choices; %s; halves of %d and "
+            "%d clips; steps %d to %d, the first %d with frozen logits.",
+            space.name,
+            space.size,
+            len(space.choices),
+            wanted,
+            *(len(half) for half in self.halves),
+            first_step,
+            self.search.steps,
+            self.search.warmup_steps,
+        )
+        for name, fair in space.fairness().items():
+            if not fair.exact:
+                logging.info(
+                    "%s: channels are updated with probability %.3f to %.3f.",
+                    name,
+                    fair.minimum,
+                    fair.maximum,
+                )
+        clip = (self.data.clip_frames, *[self.data.crop_size] * 2)
+        if clip != tuple(space.clip_size):
+            logging.warning(
+                "Clips of %s are searched on, while costs are counted for "
+                "%s, the space's.",
+                "x".join(map(str, clip)),
+                "x".join(map(str, space.clip_size)),
+            )

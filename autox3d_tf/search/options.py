@@ -1,0 +1,160 @@
+"""How a search is run, as data; imports no TensorFlow."""
+
+import dataclasses
+
+MINIMUM_SAMPLES = 2
+OPTIMIZERS = ("sgd", "adamw")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EstimatorOptions:
+    """How gradients are estimated from sampled architectures.
+
+    Attributes:
+        samples_per_nat: lambda; K = lambda * entropy. 0.25 in FP-NAS.
+        fixed_samples: If positive, K is this instead (PARSEC).
+        max_samples: K is never above it.
+        temperature: Of the importance weights, for the mean log likelihood
+            per clip. 1 / batch is the equation with the sum over the batch.
+        beta: Weight of the cost term.
+        control_variate: Subtract 1/K from the weights: same mean, less noise.
+    """
+
+    samples_per_nat: float = 0.25
+    fixed_samples: int = 0
+    max_samples: int = 64
+    temperature: float = 0.1
+    beta: float = 0.5
+    control_variate: bool = True
+
+    def __post_init__(self):
+        for name in ("samples_per_nat", "temperature"):
+            _check(self, name, getattr(self, name) > 0, "positive")
+        _check(self, "beta", self.beta >= 0, "at least 0")
+        for name in ("max_samples", "fixed_samples"):
+            value = getattr(self, name)
+            valid = value >= MINIMUM_SAMPLES or (
+                name == "fixed_samples" and value == 0
+            )
+            wanted = "at least 2 (one sample carries no signal)"
+            if name == "fixed_samples":
+                wanted += ", or 0 to follow the entropy"
+            _check(self, name, valid, wanted)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightsOptions:
+    """Optimizer of the shared weights; half a cosine to zero.
+
+    Attributes:
+        name: `sgd` (with momentum) or `adamw`.
+        learning_rate_per_sample: Highest rate for one clip of a batch; the
+            rate in force is this times the batch.
+        momentum: Of `sgd`.
+        weight_decay: Of kernels; batch norms and biases have none. Decoupled
+            in `adamw`, part of the gradient in `sgd`.
+        warmup_steps: The rate grows linearly from 0 for so long.
+        clip_norm: Largest norm of all gradients together; None for no limit.
+    """
+
+    name: str = "sgd"
+    learning_rate_per_sample: float = 1.6 / 192
+    momentum: float = 0.9
+    weight_decay: float = 5e-5
+    warmup_steps: int = 0
+    clip_norm: float | None = 5.0
+
+    def __post_init__(self):
+        _check(self, "name", self.name in OPTIMIZERS, f"one of {OPTIMIZERS}")
+        rate = self.learning_rate_per_sample
+        _check(self, "learning_rate_per_sample", rate > 0, "positive")
+        _check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        for name in ("weight_decay", "warmup_steps"):
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+        valid = self.clip_norm is None or self.clip_norm > 0
+        _check(self, "clip_norm", valid, "positive or None")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogitsOptions:
+    """Optimizer of the architecture logits: Adam at a constant rate.
+
+    Attributes:
+        learning_rate: 0.025 in Auto-X3D.
+        beta_1, beta_2: Of Adam.
+        clip_norm: Largest norm of all gradients together; None for no limit.
+    """
+
+    learning_rate: float = 0.025
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    clip_norm: float | None = None
+
+    def __post_init__(self):
+        _check(self, "learning_rate", self.learning_rate > 0, "positive")
+        for name in ("beta_1", "beta_2"):
+            _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        valid = self.clip_norm is None or self.clip_norm > 0
+        _check(self, "clip_norm", valid, "positive or None")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Length and schedule of a search.
+
+    Attributes:
+        steps: Steps in all; each is one step of the weights and, after the
+            warm-up, one of the logits.
+        warmup_steps: The first so many leave the logits as they are: samples
+            are uniform.
+        joint_step: After so many steps the choices of a block are decided
+            jointly; 0 for never.
+        batch_size: Clips of the weights' half in a step.
+        logits_batch_size: Clips of the logits' half; 0 for `batch_size`.
+        warmup_samples: K during the warm-up; 0 to follow the entropy.
+        weights_samples: Architectures in a step of the weights after the
+            warm-up; 0 for K, the same as in a step of the logits.
+        label_smoothing: Of the loss that the weights learn from.
+        top_k: How many runners-up to list.
+        children: How many samples of the final distribution to evaluate with
+            inherited weights.
+        norm_batches: Batches for the batch norms of the inherited weights.
+        save_secs: Seconds from one checkpoint to the next.
+        save_steps: Or steps; None for `save_secs`.
+        log_steps: Steps from one line of the history to the next.
+    """
+
+    steps: int
+    warmup_steps: int
+    joint_step: int = 0
+    batch_size: int = 16
+    logits_batch_size: int = 0
+    warmup_samples: int = 2
+    weights_samples: int = 0
+    label_smoothing: float = 0.0
+    top_k: int = 10
+    children: int = 24
+    norm_batches: int = 20
+    save_secs: float = 120.0
+    save_steps: int | None = None
+    log_steps: int = 10
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "top_k", "log_steps"):
+            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("logits_batch_size", "warmup_samples", "weights_samples",
+                     "children", "joint_step"):  # fmt: skip
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+        _check(self, "norm_batches", self.norm_batches >= 1, "at least 1")
+        valid = 0 <= self.warmup_steps <= self.steps
+        _check(self, "warmup_steps", valid, f"in [0, {self.steps}], the steps")
+        smoothing = self.label_smoothing
+        _check(self, "label_smoothing", 0 <= smoothing < 1, "in [0, 1)")
+
+
+def _check(options, name: str, valid: bool, wanted: str) -> None:
+    if not valid:
+        raise ValueError(
+            f"`{name}` must be {wanted}. "
+            f"Received: {name}={getattr(options, name)!r}."
+        )

@@ -1,0 +1,130 @@
+"""What a search leaves behind.
+
+    arch.json       the architecture, within budget, with its provenance
+    space.json      the space it was found in
+    inherited.npz   weights it inherits from the supernet, by name
+    search.json     what was found and at what cost, runners-up, provenance
+
+arch.json has no dates in it: the same search writes the same bytes.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from autox3d_tf import models
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import derive
+
+FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
+
+
+def save(
+    run: run_dir_lib.RunDir, *, engine, chosen, top, judged, inherited, seconds
+) -> dict[str, Any]:
+    """Writes the files; search.json, which vouches for all, last."""
+    space = engine.space
+    rank = derive.rank(space, engine.distribution(), chosen)
+    costs = {
+        budget.metric: {"target": budget.target, "cost": value}
+        for budget, value in zip(engine.budgets, chosen.costs, strict=True)
+    }
+    arch = space.decode(chosen.indices, name=f"{space.name}_searched")
+    arch = dataclasses.replace(
+        arch,
+        provenance={
+            **arch.provenance,
+            "space_version": space.version,
+            "costs": costs,
+            "num_classes": len(engine.source.classes),
+            "probability": chosen.probability,
+            "rank": rank,
+            "seed": engine.seed,
+            "config_hash": run.fingerprint,
+        },
+    )
+    for budget in engine.budgets:
+        assert budget.allows(arch), f"over {budget}"
+    arch.save(run.file("arch.json"))
+    save_weights(run.file("inherited.npz"), models.weight_values(inherited))
+    by_indices = {child.indices: child for child in judged}
+    child = by_indices[chosen.indices]
+    _log_chosen(chosen, rank, costs, child, engine, seconds)
+    return _write_record(
+        run,
+        {
+            "space": space.name,
+            "space_fingerprint": space.fingerprint,
+            "arch": arch.fingerprint,
+            "indices": chosen.indices,
+            "costs": costs,
+            "log_prob": chosen.log_prob,
+            "rank": rank,
+            "entropy": float(engine.distribution().entropy()),
+            "labels": list(engine.source.classes),
+            "metrics": [budget.metric for budget in engine.budgets],
+            "inherited_accuracy": child.accuracy,
+            "judged_on": {
+                "clips": len(engine.halves[1]),
+                "of": "the half the architecture was learned on",
+            },
+            "top": [
+                {**_plain(one), "judged": _plain(by_indices[one.indices])}
+                for one in top
+            ],
+            "children": [_plain(child) for child in judged],
+            "counts": engine.counts(),
+            "seconds_since_start_or_resume": round(seconds, 1),
+        },
+    )
+
+
+def _write_record(run, record):
+    record = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        **record,
+        "config": run.config,
+        "provenance": run_dir_lib.provenance(),
+    }
+    run.write_json("search.json", record)
+    return run_dir_lib.to_json(record)
+
+
+def _plain(value) -> dict[str, Any]:
+    return dataclasses.asdict(value)
+
+
+def _log_chosen(chosen, rank, costs, child, engine, seconds):
+    counts = engine.counts()
+    spent = ", ".join(
+        f"{metric} {v['cost']:,.0f} of at most {v['target']:,.0f}"
+        for metric, v in costs.items()
+    )
+    logging.info(
+        "Chosen: %s; probability %.3g, rank %s of all; inherited accuracy "
+        "%.1f %% on the architecture's half; %d architectures sampled, %d "
+        "clips trained and %d judged in %.0f s.",
+        spent,
+        chosen.probability,
+        rank or f"above {derive.RANK_LIMIT}",
+        100 * child.accuracy,
+        counts["architectures"],
+        counts["clips_trained"],
+        counts["clips_judged"],
+        seconds,
+    )
+
+
+def save_weights(
+    path: str | os.PathLike, values: dict[str, np.ndarray]
+) -> None:
+    """Writes named arrays, whole or not at all."""
+    path = os.fspath(path)
+    partial = f"{path}.{os.getpid()}.tmp"
+    with open(partial, "wb") as file:
+        np.savez(file, **values)
+    os.replace(partial, path)

@@ -1,0 +1,142 @@
+"""Searches for an architecture: the function behind autox3d-search."""
+
+import dataclasses
+import os
+import time
+from typing import Any
+
+from absl import logging
+
+from autox3d_tf import cost
+from autox3d_tf.data import pipeline
+from autox3d_tf.runs import determinism
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import engine as engine_lib
+from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import results
+from autox3d_tf.space import search_space, spaces
+
+_MAY_CHANGE = ("save_secs", "save_steps", "top_k", "children", "norm_batches")
+
+
+def run_search(
+    *,
+    space: str | search_space.SearchSpace,
+    data: pipeline.DataOptions,
+    search: options_lib.SearchOptions,
+    run_dir: str,
+    target_macs: float | None = None,
+    target_params: float | None = None,
+    target_peak_bytes: float | None = None,
+    estimator: options_lib.EstimatorOptions | None = None,
+    weights: options_lib.WeightsOptions | None = None,
+    logits: options_lib.LogitsOptions | None = None,
+    seed: int = 0,
+    deterministic: bool = True,
+) -> dict[str, Any]:
+    """Searches a space and writes arch.json, within budget for certain.
+
+    Beside it come space.json, inherited.npz (weights for a quick start of the
+    training), search.json (what was found, runners-up, provenance) and
+    search_history.jsonl. Called again with the same `run_dir` it goes on
+    where it stopped, and ends with the same architecture.
+
+    Args:
+        space: A named space, a space.json, or a `SearchSpace`.
+        data: Clips, and which of them train. They are halved: the weights
+            learn from one half, the architecture from the other.
+        search: Length and schedule.
+        run_dir: Where the run writes.
+        target_macs: Most multiply-adds for one clip of the space's size.
+        target_params: Most parameters.
+        target_peak_bytes: Most bytes of activations in one part, float32.
+        estimator: Of the gradients.
+        weights, logits: Their optimizers.
+        seed: Of initialisation, halves, clips and samples.
+        deterministic: Let TensorFlow use deterministic kernels only.
+
+    Returns:
+        What search.json says.
+    """
+    determinism.set_seed(seed, deterministic=deterministic)
+    space = spaces.get_space(space) if isinstance(space, str) else space
+    estimator = estimator or options_lib.EstimatorOptions()
+    weights = weights or options_lib.WeightsOptions()
+    logits = logits or options_lib.LogitsOptions()
+    if data.cache_dir is None:  # what a scan finds is kept with the run
+        os.makedirs(run_dir, exist_ok=True)
+        data = dataclasses.replace(data, cache_dir=str(run_dir))
+    source = pipeline.open_source(data, "train")
+    check_classes(source)
+    budgets = make_budgets(
+        space,
+        len(source.classes),
+        macs=target_macs,
+        params=target_params,
+        peak_activation_bytes=target_peak_bytes,
+    )
+    config = {
+        "kind": "search",
+        "space": {"name": space.name, "fingerprint": space.fingerprint},
+        "data": dataclasses.replace(data, cache_dir=None),
+        "manifest": source.manifest.fingerprint,
+        "budgets": budgets,
+        "search": {
+            name: value
+            for name, value in run_dir_lib.to_json(search).items()
+            if name not in _MAY_CHANGE
+        },
+        "estimator": estimator,
+        "weights": weights,
+        "logits": logits,
+        "seed": seed,
+    }
+    run = run_dir_lib.RunDir(run_dir, config)
+    run.write_provenance(**config)
+    space.save(run.file("space.json"))
+    engine = engine_lib.Engine(
+        space, source, data, budgets, search, estimator, weights, logits, seed
+    )
+    began = time.monotonic()
+    engine.train(run)
+    chosen, top = engine.choose()
+    judged = engine.judge(chosen, top)
+    inherited = engine.inherited(chosen.indices)
+    record = results.save(
+        run,
+        engine=engine,
+        chosen=chosen,
+        top=top,
+        judged=judged,
+        inherited=inherited,
+        seconds=time.monotonic() - began,
+    )
+    logging.info("Wrote %s.", run.file("arch.json"))
+    return record
+
+
+def make_budgets(space, num_classes, **targets) -> tuple[cost.Budget, ...]:
+    """Returns a budget per target that is given; refuses impossible ones."""
+    budgets = tuple(
+        cost.Budget(metric=metric, target=target, num_classes=num_classes)
+        for metric, target in targets.items()
+        if target is not None
+    )
+    if not budgets:
+        raise ValueError(
+            "At least one of `target_macs`, `target_params` and "
+            "`target_peak_bytes` must be given. Received: none."
+        )
+    for budget in budgets:
+        cost.check_feasible(space, budget)
+    return budgets
+
+
+def check_classes(source) -> None:
+    """Refuses clips that cannot teach anything."""
+    usable = [name for name, n in source.manifest.count().items() if n]
+    if len(usable) < 2:
+        raise ValueError(
+            "A search needs clips of at least two classes. Received: usable "
+            f"clips of {usable or 'none'}."
+        )

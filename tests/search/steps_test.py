@@ -1,0 +1,277 @@
+"""The steps against gradients computed the plain way, on a tiny space."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf import cost, models
+from autox3d_tf import space as space_lib
+from autox3d_tf.search import cost_table, estimator, steps
+from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import options as options_lib
+
+SPACE = space_lib.SearchSpace(
+    name="toy",
+    version=1,
+    clip_size=(3, 16, 16),
+    frame_stride=1,
+    stem=space_lib.StemSpec(filters=4, temporal_kernel=3),
+    stages=(
+        space_lib.StageSpace(
+            filters=(4, 8, 12),
+            depth=2,
+            block_types=("3x3x3", "1x3x3"),
+            expansions=(1.0, 2.0),
+            channel_multiple=4,
+        ),
+    ),
+    head=space_lib.HeadSpec(filters=8, features=8),
+)
+CLASSES = 3
+
+
+def make_batch(seed, size=6):
+    rng = np.random.default_rng(seed)
+    clips = rng.normal(size=(size, 3, 16, 16, 3)).astype("float32")
+    labels = rng.integers(0, CLASSES, size).astype("int32")
+    return tf.constant(clips), tf.constant(labels)
+
+
+class Parts:
+    """A supernet and what steps on it."""
+
+    def __init__(self, target=None, weights=None, **search):
+        self.supernet = models.Supernet(SPACE, CLASSES, seed=1)
+        self.distributions = [
+            distribution_lib.factorized(SPACE, self.supernet.logits)
+        ]
+        search = {"steps": 10, "warmup_steps": 0, "batch_size": 6, **search}
+        self.search = options_lib.SearchOptions(**search)
+        if self.search.joint_step:
+            self.distributions.append(distribution_lib.joint(SPACE))
+        self.estimation = options_lib.EstimatorOptions(
+            samples_per_nat=1.0, temperature=0.2
+        )
+        budget = cost.Budget(target=target or 1e5, num_classes=CLASSES)
+        self.optimizers = steps.Optimizers(
+            self.supernet,
+            weights or options_lib.WeightsOptions(clip_norm=None),
+            self.distributions,
+            options_lib.LogitsOptions(),
+            batch_size=6,
+            steps=10,
+        )
+        self.counters = tf.Variable(tf.zeros([3], tf.int64))
+        self.step = steps.make_search_step(
+            self.supernet,
+            self.distributions,
+            [cost_table.CostTable(SPACE, budget)],
+            self.optimizers,
+            self.search,
+            self.estimation,
+            counters=self.counters,
+            seed=3,
+        )
+
+    def logits(self, i=0):
+        return [np.array(v) for v in self.distributions[i].logits]
+
+    def variables(self):
+        """All that a step changes."""
+        optimizers = [self.optimizers.weights, *self.optimizers.logits]
+        owners = [self.supernet, *optimizers]
+        return [v.value for owner in owners for v in owner.variables]
+
+    def weights(self):
+        return [np.array(v) for v in self.supernet.shared_weights]
+
+
+def changed(before, after):
+    return [
+        not np.array_equal(a, b) for a, b in zip(before, after, strict=True)
+    ]
+
+
+def test_weights_gradient_is_the_weighted_sum_of_the_childrens():
+    supernet = models.Supernet(SPACE, CLASSES, seed=1)
+    clips, labels = make_batch(0)
+    indices = distribution_lib.factorized(SPACE).sample(4, (1, 2))
+    gradients, metrics = tf.function(
+        lambda i: steps.weights_gradient(
+            supernet, i, clips, labels, temperature=0.2
+        )
+    )(indices)
+    likelihoods, rows = [], []
+    for vector in indices:
+        with tf.GradientTape() as tape:
+            logits = supernet(clips, vector, training=True)
+            loss = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            )
+        likelihoods.append(-loss)
+        rows.append(
+            tape.gradient(
+                loss,
+                [v.value for v in supernet.shared_weights],
+                unconnected_gradients="zero",
+            )
+        )
+    m = estimator.importance_weights(tf.stack(likelihoods), 0.2).numpy()
+    for number, gradient in enumerate(gradients):
+        expected = sum(m[k] * row[number].numpy() for k, row in enumerate(rows))
+        np.testing.assert_allclose(gradient, expected, atol=2e-5)
+    loss = -(m * np.array(likelihoods)).sum()
+    assert float(metrics["loss"]) == pytest.approx(loss, rel=1e-4)
+    assert float(metrics["train_effective_samples"]) == pytest.approx(
+        1 / (m**2).sum(), rel=1e-3
+    )
+
+
+def test_log_likelihoods_are_those_of_the_inherited_children():
+    # trap 7: the supernet uses the batch's statistics, as a child in training
+    supernet = models.Supernet(SPACE, CLASSES, seed=1)
+    clips, labels = make_batch(0)
+    indices = distribution_lib.factorized(SPACE).sample(3, (5, 6))
+    likelihoods, accuracies = steps.log_likelihoods(
+        supernet, indices, clips, labels
+    )
+    for k, vector in enumerate(indices.numpy()):
+        child = models.inherit(supernet, vector)
+        logits = child(clips, training=True)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        assert float(likelihoods[k]) == pytest.approx(
+            -float(tf.reduce_mean(loss)), abs=1e-4
+        )
+        right = np.argmax(logits, -1) == labels
+        assert float(accuracies[k]) == pytest.approx(np.mean(right), abs=1e-6)
+
+
+def test_warm_up_leaves_the_logits_and_moves_the_weights():
+    parts = Parts(warmup_steps=2, warmup_samples=3)
+    logits, weights = parts.logits(), parts.weights()
+    metrics = parts.step(tf.constant(1), *make_batch(0), *make_batch(1))
+    assert not any(changed(logits, parts.logits()))
+    assert any(changed(weights, parts.weights()))
+    # three architectures of 6 clips, none judged
+    assert parts.counters.numpy().tolist() == [3, 18, 0]
+    assert float(metrics["weights_samples"]) == 3
+    metrics = parts.step(tf.constant(2), *make_batch(0), *make_batch(1))
+    assert any(changed(logits, parts.logits()))
+    # entropy log(3) + log(8) + log(12) = 5.66, one sample per nat
+    assert float(metrics["samples"]) == 6
+    assert parts.counters.numpy().tolist() == [15, 54, 36]
+
+
+def test_each_half_moves_only_its_own_variables():
+    """The weights' batch decides the weights, the other the logits."""
+    parts = Parts()
+    variables = parts.variables()
+    start, step = [v.numpy() for v in variables], tf.function(parts.step)
+    results = []
+    for first, second in ((0, 1), (0, 2), (3, 1)):
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        step(tf.constant(0), *make_batch(first), *make_batch(second))
+        results.append((parts.weights(), parts.logits()))
+    (weights, logits), other_second, other_first = results
+    assert not any(changed(weights, other_second[0]))
+    assert any(changed(logits, other_second[1]))
+    assert any(changed(weights, other_first[0]))
+
+
+def test_one_trace_serves_every_number_of_samples():
+    parts = Parts(warmup_steps=2)
+    traces = []
+
+    @tf.function
+    def step(number, *batch):
+        traces.append(1)
+        return parts.step(number, *batch)
+
+    seen = set()
+    for number in range(4):
+        metrics = step(tf.constant(number), *make_batch(0), *make_batch(1))
+        seen.add(float(metrics["weights_samples"]))
+        # a sharper distribution is sampled less
+        parts.distributions[0].logits[number].assign(
+            [9.0, 0.0, 0.0] if number == 0 else [9.0, 0.0]
+        )
+    assert len(seen) >= 3
+    assert len(traces) == 1
+
+
+def test_over_budget_samples_push_towards_cheaper_architectures():
+    parts = Parts(target=parts_cost_quantile(0.2))
+    table = cost_table.CostTable(
+        SPACE, cost.Budget(target=1e5, num_classes=CLASSES)
+    )
+
+    def expected_cost():
+        drawn = parts.distributions[0].sample(4000, (9, 9)).numpy()
+        return table(drawn).mean()
+
+    before, step = expected_cost(), tf.function(parts.step)
+    for number in range(60):
+        step(tf.constant(number), *make_batch(0), *make_batch(1))
+    assert expected_cost() < 0.9 * before
+
+
+def parts_cost_quantile(share):
+    budget = cost.Budget(target=1e5, num_classes=CLASSES)
+    drawn = distribution_lib.factorized(SPACE).sample(2000, (0, 0)).numpy()
+    return float(np.quantile(cost_table.CostTable(SPACE, budget)(drawn), share))
+
+
+def test_joint_logits_take_over_at_their_step():
+    parts = Parts(joint_step=1)
+    factorized, joint = parts.logits(0), parts.logits(1)
+    parts.step(tf.constant(0), *make_batch(0), *make_batch(1))
+    assert any(changed(factorized, parts.logits(0)))
+    assert not any(changed(joint, parts.logits(1)))
+    distribution_lib.convert(*parts.distributions)
+    factorized, joint = parts.logits(0), parts.logits(1)
+    parts.step(tf.constant(1), *make_batch(0), *make_batch(1))
+    assert not any(changed(factorized, parts.logits(0)))
+    moved = [
+        np.abs(a - b).max() for a, b in zip(joint, parts.logits(1), strict=True)
+    ]
+    # the first step of a fresh Adam moves by its rate at most, 0.025
+    assert 0 < max(moved) <= 0.0251
+
+
+def test_clipping_bounds_the_step_of_the_weights():
+    for limit, expected in ((None, False), (1e-3, True)):
+        parts = Parts(
+            weights=options_lib.WeightsOptions(
+                clip_norm=limit, momentum=0.0, weight_decay=0.0,
+                learning_rate_per_sample=1 / 6,
+            )
+        )  # fmt: skip
+        before = parts.weights()
+        parts.step(tf.constant(0), *make_batch(0), *make_batch(1))
+        moved = np.sqrt(
+            sum(
+                ((a - b) ** 2).sum()
+                for a, b in zip(before, parts.weights(), strict=True)
+            )
+        )
+        assert (moved < 1.01e-3) == expected  # rate 1 times the norm
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ("SearchOptions", {"steps": 0, "warmup_steps": 0}, "`steps` must be"),
+        (
+            "SearchOptions",
+            {"steps": 5, "warmup_steps": 6},
+            r"`warmup_steps` must be in \[0, 5\], the steps",
+        ),
+        ("WeightsOptions", {"name": "rmsprop"}, "`name` must be one of"),
+        ("WeightsOptions", {"clip_norm": 0.0}, "`clip_norm` must be positive"),
+        ("LogitsOptions", {"learning_rate": 0.0}, "`learning_rate` must be"),
+    ],
+)
+def test_nonsense_is_refused(options, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(options_lib, options)(**arguments)

@@ -84,6 +84,8 @@ class TrainingOptions:
             over time, so that what does not move cancels out in them.
         freeze_batch_norm: Batch norms use, and keep, the statistics that the
             weights came with. For fine-tuning.
+        layer_decay: Each block, from the head down to the stem, learns at this
+            times the rate of the one after it. For fine-tuning.
         replace_head: If the initial weights are for other classes, start the
             last layer anew instead of refusing.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
@@ -103,6 +105,7 @@ class TrainingOptions:
     zero_init: bool = False
     motion_init: float = 0.0
     freeze_batch_norm: bool = False
+    layer_decay: float = 1.0
     replace_head: bool = False
     precision: str = "float32"
     validate_epochs: float = 0.0
@@ -116,6 +119,7 @@ class TrainingOptions:
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("label_smoothing", "dropout", "ema_decay"):
             _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        _check(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
         _check(self, "motion_init", 0 <= self.motion_init <= 1, "in [0, 1]")
         for name in ("mixup", "precise_batch_norm", "validate_epochs"):
             _check(self, name, getattr(self, name) >= 0, "at least 0")

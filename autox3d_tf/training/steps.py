@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from autox3d_tf import models
 from autox3d_tf.training import average as average_lib
 from autox3d_tf.training import optimizers
 from autox3d_tf.training import options as options_lib
@@ -24,7 +25,7 @@ def make_train_step(
     Args:
         model: Clips -> logits.
         optimizer: Built for the model's trainable variables.
-        options: Label smoothing and mixup.
+        options: Label smoothing, mixup and layer decay.
         weight_decay: What goes into the gradient of kernels.
         average: Updated after each step.
         seed: Of mixup.
@@ -32,6 +33,7 @@ def make_train_step(
     num_classes = model.output_shape[-1]
     weights = model.trainable_variables
     decaying = [v for v in weights if optimizers.decays(v)]
+    slow = slow_weights(model, options.layer_decay)
 
     def train_step(step, clips, labels):
         targets = tf.one_hot(labels, num_classes)
@@ -47,7 +49,10 @@ def make_train_step(
             objective = optimizer.scale_loss(objective)
         gradients = tape.gradient(objective, weights)
         rate = optimizer.learning_rate
+        before = [tf.identity(v.value) for v, _ in slow]
         optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        for (weight, share), old in zip(slow, before, strict=True):
+            weight.assign(old + share * (weight.value - old))
         if average is not None:
             average.update(step)
         right = tf.equal(tf.argmax(logits, -1, tf.int32), labels)
@@ -58,6 +63,24 @@ def make_train_step(
         }
 
     return train_step
+
+
+def slow_weights(
+    model: keras.Model, layer_decay: float
+) -> list[tuple[keras.Variable, float]]:
+    """Returns weights with the share of each update that they take.
+
+    The head takes all of it, each part below it `layer_decay` times as much
+    as the one above. Scaling updates, not gradients, works for any optimizer.
+    """
+    if layer_decay == 1.0:
+        return []
+    return [
+        (weight, layer_decay**depth)
+        for depth, layer in enumerate(reversed(models.parts(model)))
+        for weight in layer.trainable_variables
+        if depth
+    ]
 
 
 def cross_entropy(logits, targets, label_smoothing: float = 0.0) -> tf.Tensor:

@@ -87,6 +87,24 @@ def test_coupled_weight_decay_is_in_the_gradient():
         )
 
 
+def test_layer_decay_scales_the_updates():
+    plain, step, _ = made_step()
+    before = models.weight_values(plain)
+    step(tf.constant(0), *batch())
+    slowed, step, _ = made_step(layer_decay=0.5)
+    step(tf.constant(0), *batch())
+    after, slow = models.weight_values(plain), models.weight_values(slowed)
+    # From the head down: 1, 1/2, 1/4 and 1/8 of the update.
+    shares = {
+        "head": 1.0, "stage2_block1": 0.5, "stage1_block1": 0.25, "stem": 0.125
+    }  # fmt: skip
+    for name, value in before.items():
+        if name.endswith(("_mean", "_variance")):
+            continue
+        expected = shares[name.split("/")[0]] * (after[name] - value)
+        np.testing.assert_allclose(slow[name] - value, expected, atol=1e-6)
+
+
 def test_average_of_weights_and_statistics():
     model, step, average = made_step(ema_decay=0.5)
     expected = [v.numpy() for v in average_lib.state_of(model)]

@@ -1,0 +1,78 @@
+"""Each gin file is complete and means what the options allow."""
+
+import pathlib
+
+import gin
+import pytest
+
+from autox3d_tf.data import options as data_options
+from autox3d_tf.evaluation import run as evaluation_run
+from autox3d_tf.runs import gin_app
+from autox3d_tf.training import initial, options, run
+
+GIN = pathlib.Path(__file__).resolve().parents[2] / "gin"
+REQUIRED = {"DATA": "clips", "RUN_DIR": "run", "TRAINED": "run"}
+REQUIRED |= {"INIT_FROM": "run", "ARCH": "x3d_s"}
+
+
+def configured(path, run_fn):
+    """Enters the configuration of a gin file, what is required filled in."""
+    text = path.read_text()
+    overrides = [
+        f"{name}={value}"
+        for name, value in REQUIRED.items()
+        if f"{name} = %gin.REQUIRED" in text
+    ]
+    return gin_app.configured(run_fn, [str(path)], overrides)
+
+
+def made(cls):
+    return gin.get_configurable(cls)()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((GIN / "train").glob("*.gin")), ids=lambda path: path.stem
+)
+def test_training(path):
+    with configured(path, run.run_training):
+        data = made(data_options.DataOptions)
+        training = made(options.TrainingOptions)
+        optimizer = made(options.OptimizerOptions)
+        arch = gin.query_parameter("run_training.arch").scoped_selector
+        arch = gin.query_parameter(f"%{arch.split('/')[0]}")
+    assert data.source == "clips"
+    assert optimizer.rate(training.batch_size) > 0
+    if arch == "run":  # the directory of another run
+        return
+    spec = initial.find_arch(arch)
+    assert (data.clip_frames, data.crop_size) == spec.clip_size[:2]
+    if data.sampling == "dense":
+        assert data.stride == spec.frame_stride
+
+
+@pytest.mark.parametrize(
+    "path", sorted((GIN / "evaluate").glob("*.gin")), ids=lambda path: path.stem
+)
+def test_evaluation(path):
+    with configured(path, evaluation_run.run_evaluation):
+        data = made(data_options.DataOptions)
+    short_side, crop_size = data.eval_size
+    assert short_side == crop_size  # the crop takes in the shorter side
+
+
+def test_kinetics_rate_is_that_of_x3d():
+    with configured(GIN / "train/kinetics.gin", run.run_training):
+        optimizer = made(options.OptimizerOptions)
+    # 1.6 over 16 machines of 128 clips; the supplement's 192 clips: 0.15.
+    assert optimizer.rate(16 * 128) == pytest.approx(1.6)
+    assert optimizer.rate(192) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    "name, views", [("kinetics", (10, 1)), ("something_v2", (2, 3))]
+)
+def test_views_of_the_protocols(name, views):
+    path = GIN / f"evaluate/{name}.gin"
+    with configured(path, evaluation_run.run_evaluation):
+        macros = ("%TEMPORAL_VIEWS", "%SPATIAL_CROPS")
+        assert tuple(map(gin.query_parameter, macros)) == views

@@ -202,7 +202,8 @@ def read_manifest(path, root=None) -> Manifest:
             raise ValueError(
                 f"`path` must be a CSV file with the columns path and label. "
                 f"Received: {str(path)!r} with the columns "
-                f"{list(reader.fieldnames or ())}."
+                f"{list(reader.fieldnames or ())}. Other lists, such as those "
+                "of Kinetics, become one through autox3d-scan."
             )
         rows = tuple(
             _parse_row(record, f"{path}:{reader.line_num}") for record in reader

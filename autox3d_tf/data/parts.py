@@ -44,10 +44,12 @@ def select_part(manifest, options, part: str) -> manifest_lib.Manifest:
     own_splits = {row.split for row in manifest.rows}
     if part in own_splits and "train" in own_splits:
         return manifest.select(splits=(part,))
-    if part == "test":
+    if part == "test" or "train" in own_splits:
+        # Holding out of a given train split would change its meaning.
         raise ValueError(
-            "`part` must be train, val or all where the data has no test "
-            "split. Received: part='test'. Name test_splits or test_folds."
+            f"`part` must be a split of the data, or all. Received: "
+            f"part={part!r}, splits {sorted(own_splits)}. Name {part}_splits "
+            f"or {part}_folds."
         )
     held_out = held_out_paths(manifest, options.val_fraction)
     rows = tuple(

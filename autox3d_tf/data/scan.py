@@ -9,22 +9,12 @@ import pathlib
 
 import tqdm
 
-from autox3d_tf.data import decoding
+from autox3d_tf.data import annotations as annotations_lib
+from autox3d_tf.data import decoding, locating
 from autox3d_tf.data import manifest as manifest_lib
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".avi",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".wmv",
-    ".3gp",
-    ".flv",
-)
+VIDEO_SUFFIXES = locating.VIDEO_SUFFIXES
+FORMATS = ("auto", "folders", "csv", "kinetics", "ssv2", "ucf101", "hmdb51")
 _LAYOUT = (
     "Videos are expected in one folder per class, `root/label/video.mp4`, or "
     "one level deeper, `root/split/label/video.mp4`."
@@ -32,16 +22,21 @@ _LAYOUT = (
 
 
 def scan(
-    source, *, root=None, min_frames: int = 2, workers: int | None = None
+    source,
+    *,
+    root=None,
+    format: str = "auto",
+    annotations=(),
+    reading: annotations_lib.ReadOptions | None = None,
+    min_frames: int = 2,
+    workers: int | None = None,
 ) -> manifest_lib.Manifest:
     """Decodes every video of `source` and returns a manifest of the results.
 
     A bad video never stops the scan: its row says what is wrong with it.
 
     Args:
-        source: A folder of class folders (`root/label/*`, or
-            `root/split/label/*`), or a CSV with the columns path and label.
-        root: For a CSV, the folder its paths start from; by default its own.
+        source, root, format, annotations, reading: As in `list_clips`.
         min_frames: Videos with fewer frames are `too_short`.
         workers: Videos decoded at a time; by default one per core.
 
@@ -53,7 +48,7 @@ def scan(
             "`min_frames` must be at least 1. "
             f"Received: min_frames={min_frames}."
         )
-    listed = list_clips(source, root)
+    listed = list_clips(source, root, format, annotations, reading)
 
     def examine(row):
         return _examine(row, listed.absolute_path(row), min_frames)
@@ -74,27 +69,61 @@ def scan(
     return manifest_lib.Manifest(listed.root, rows, listed.classes)
 
 
-def list_clips(source, root=None) -> manifest_lib.Manifest:
-    """Returns the clips of a class folder or CSV, without opening them."""
-    source = pathlib.Path(source)
-    if source.is_file():
-        manifest = manifest_lib.read_manifest(source, root)
-        if not manifest.rows:
-            raise ValueError(
-                f"`source` must list clips. Received: source={str(source)!r}, "
-                "which has no rows."
-            )
-        return manifest
-    if not source.is_dir():
+def list_clips(
+    source,
+    root=None,
+    format: str = "auto",
+    annotations=(),
+    reading: annotations_lib.ReadOptions | None = None,
+) -> manifest_lib.Manifest:
+    """Returns the clips of a data set, without opening them.
+
+    Args:
+        source: A folder of videos, or one list of clips.
+        root: Where the paths of a list start, or its videos lie; by default
+            the folder of the list.
+        format: One of `FORMATS`. `folders` are class folders (`root/label/*`,
+            or `root/split/label/*`), `csv` is a CSV with the columns path and
+            label, or lines of a path and the number of a class; the others are
+            lists as published. `auto` looks at the names and first lines.
+        annotations: Lists of the clips of the folder `source`: files, or the
+            folder they were published in.
+        reading: What the lists do not say themselves.
+    """
+    if format not in FORMATS:
         raise ValueError(
-            "`source` must be a folder of videos or a CSV file. "
+            f"`format` must be one of {FORMATS}. Received: format={format!r}."
+        )
+    source = pathlib.Path(source)
+    if not source.exists():
+        raise ValueError(
+            "`source` must be a folder of videos or a list of clips. "
             f"Received: source={str(source)!r}, which does not exist."
         )
-    videos = sorted(
-        path.relative_to(source)
-        for path in source.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
-    )
+    if source.is_file():
+        if annotations:
+            raise ValueError(
+                "`source` must be the folder of the videos where `annotations` "
+                f"are given. Received: source={str(source)!r}."
+            )
+        annotations, source = (source,), pathlib.Path(root or source.parent)
+    elif not annotations:
+        if format not in ("auto", "folders"):
+            raise ValueError(
+                f"`annotations` must be given for the format {format}. "
+                f"Received: only the folder {str(source)!r}."
+            )
+        return _list_folders(source)
+    elif root is not None:
+        raise ValueError(
+            "`root` must not be given beside the folder of the videos. "
+            f"Received: root={str(root)!r}, source={str(source)!r}."
+        )
+    return _list_annotated(source, format, annotations, reading)
+
+
+def _list_folders(source) -> manifest_lib.Manifest:
+    videos = locating.find_videos(source)
     if not videos:
         raise ValueError(
             f"`source` must hold videos. Received: source={str(source)!r}, "
@@ -104,6 +133,52 @@ def list_clips(source, root=None) -> manifest_lib.Manifest:
     rows = tuple(_row_from_path(video, source) for video in videos)
     classes = tuple(sorted({row.label for row in rows}))
     return manifest_lib.Manifest(str(source), rows, classes)
+
+
+def _list_annotated(root, format, annotations, reading):
+    formats = [_format_of(path, format) for path in annotations]
+    if len(set(formats)) != 1:
+        raise ValueError(
+            "`annotations` must be of one format. Received: "
+            + ", ".join(map("{} ({})".format, annotations, formats))
+            + ". Name it with `format`."
+        )
+    if formats[0] != "csv":
+        found = annotations_lib.read_annotations(
+            formats[0], annotations, reading
+        )
+        return locating.locate(found, root)
+    if len(annotations) > 1:
+        raise ValueError(
+            "`annotations` must be one file if it has the columns path and "
+            f"label. Received: {len(annotations)} files. Put them into one "
+            "with a column split."
+        )
+    manifest = manifest_lib.read_manifest(annotations[0], root)
+    if not manifest.rows:
+        raise ValueError(
+            f"`source` must list clips. Received: source="
+            f"{str(annotations[0])!r}, which has no rows."
+        )
+    return manifest
+
+
+def _format_of(path, format: str) -> str:
+    """Returns a name of `annotations.READERS`, or csv for a manifest."""
+    path = pathlib.Path(path)
+    if format not in ("auto", "csv", "folders"):
+        return format
+    if path.is_dir() or format == "folders":
+        raise ValueError(
+            f"`format` must be named to read lists from {str(path)!r}. "
+            f"Received: format={format!r}."
+        )
+    if not path.exists():
+        raise ValueError(f"There is no list of clips {path}.")
+    found = annotations_lib.detect(path)
+    if format == "csv" and found != "numbered":
+        return "csv"
+    return found or "csv"
 
 
 def summarize(manifest: manifest_lib.Manifest) -> str:

@@ -1,0 +1,162 @@
+"""Finds the videos of annotated clips in a folder, however it is laid out."""
+
+import collections
+import os
+import pathlib
+import re
+from collections.abc import Iterable
+
+from absl import logging
+
+from autox3d_tf.data import annotations as annotations_lib
+from autox3d_tf.data import manifest as manifest_lib
+
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".avi",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".3gp",
+    ".flv",
+)
+_SPLIT_FOLDERS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validate", "validation"},
+    "test": {"test", "testing"},
+}
+
+
+def find_videos(root) -> list[pathlib.PurePath]:
+    """Returns the video files below a folder, sorted, relative to it."""
+    root = pathlib.Path(root)
+    return sorted(
+        path.relative_to(root)
+        for path in root.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+    )
+
+
+def locate(
+    annotations: Iterable[annotations_lib.Annotation], root
+) -> manifest_lib.Manifest:
+    """Returns one row per annotated clip, with the path of its video.
+
+    Videos are found by name anywhere below `root`: in folders by split and
+    label, with spaces or underscores, or in one heap. Of several with one
+    name, that in the folder of the clip's label and split is taken. A clip
+    without video gets the path it should have; scanning calls it missing.
+
+    Args:
+        annotations: The clips.
+        root: Folder of the videos.
+
+    Raises:
+        ValueError: if not one of the videos is there.
+    """
+    annotations = list(annotations)
+    root = pathlib.Path(root)
+    places = collections.defaultdict(list)
+    for video in find_videos(root):
+        places[video.stem].append(video)
+    layouts = collections.Counter()
+    found: list[str] = []
+    for clip in annotations:
+        path = _given_path(clip, root) or _best(places[clip.name], clip)
+        found.append(path)
+        if path and not clip.path:
+            layouts[_layout(path, clip)] += 1
+    if not any(found):
+        raise ValueError(
+            "`root` must hold the annotated videos. Received: "
+            f"root={str(root)!r}, which has none of {len(annotations)}, such "
+            f"as {annotations[0].name}{annotations[0].suffix}."
+        )
+    layout = layouts.most_common(1)[0][0] if layouts else "{split}/{label}"
+    rows = _rows(annotations, found, layout)
+    extra = sum(map(len, places.values())) - len({p for p in found if p})
+    if extra > 0:
+        logging.warning("%s: %d videos are in no list.", root, extra)
+    classes = tuple(sorted({row.label for row in rows}))
+    return manifest_lib.Manifest(str(root), rows, classes)
+
+
+def _rows(annotations, found, layout) -> tuple[manifest_lib.ClipRow, ...]:
+    """Makes rows with a path each; what is listed twice is one row."""
+    rows: dict[str, manifest_lib.ClipRow] = {}
+    for clip, path in zip(annotations, found, strict=True):
+        path = path or clip.path or _fill(layout, clip)
+        if path in rows:
+            if (rows[path].label, rows[path].split) == (clip.label, clip.split):
+                logging.warning("%s is listed twice.", path)
+                continue
+            logging.warning(
+                "%s is listed as %r in %r and as %r in %r; the first holds.",
+                path,
+                rows[path].label,
+                rows[path].split,
+                clip.label,
+                clip.split,
+            )
+            path = _fill("{split}/{label}", clip)
+        row = manifest_lib.ClipRow(
+            path=path, label=clip.label, split=clip.split, group=clip.group
+        )
+        rows.setdefault(path, row)
+    return tuple(rows.values())
+
+
+def _given_path(clip, root) -> str:
+    return clip.path if clip.path and (root / clip.path).is_file() else ""
+
+
+def _best(videos, clip) -> str:
+    """Returns the path that fits label and split best, empty if none is."""
+    if not videos or clip.path:
+        return ""
+    return max(videos, key=lambda video: _fit(video, clip)).as_posix()
+
+
+def _fit(video: pathlib.PurePath, clip) -> int:
+    folders = {_plain(folder) for folder in video.parts[:-1]}
+    splits = _SPLIT_FOLDERS.get(clip.split, {clip.split})
+    return 2 * (_plain(clip.label) in folders) + bool(splits & folders)
+
+
+def _layout(path: str, clip) -> str:
+    """Returns the folders of a video with its split and label left open."""
+    parts = []
+    for folder in pathlib.PurePosixPath(path).parts[:-1]:
+        if folder == clip.label:
+            folder = "{label}"
+        elif _plain(folder) == _plain(clip.label):
+            folder = "{label_with_underscores}"
+        elif _plain(folder) in _SPLIT_FOLDERS.get(clip.split, {clip.split}):
+            folder = "{split}"
+        else:
+            folder = folder.replace("{", "{{").replace("}", "}}")
+        parts.append(folder)
+    return "/".join(parts)
+
+
+def _fill(layout: str, clip) -> str:
+    label = clip.label.replace("/", "_")
+    folder = layout.format(
+        split=clip.split or "all",
+        label=label,
+        label_with_underscores=re.sub(r"\s+", "_", label),
+    )
+    return os.path.join(folder, clip.name + clip.suffix)
+
+
+def _plain(text: str) -> str:
+    """Returns words in lower case, single spaces between.
+
+    >>> _plain("Playing_tennis (doubles)")
+    'playing tennis doubles'
+    """
+    return re.sub(r"[\W_]+", " ", text.casefold()).strip()

@@ -1,11 +1,12 @@
 r"""Evaluates a trained network: n clips x m crops, in one pass.
 
-  autox3d-evaluate --gin_file=gin/evaluate/egogestar.gin \
-    --gin=DATA=egogestar/manifest.csv --gin=TRAINED=runs/egogestar
+  autox3d-evaluate --gin_file=gin/evaluate/trained.gin \
+    --gin=TRAINED=runs/mine --gin=PART=val --gin=TEMPORAL_VIEWS=4
 
-TRAINED is the run directory of autox3d-train. Prints top-1, top-5, mean class
-accuracy, accuracy by number of views and the confusion matrix; writes them,
-and the logits of each view, into a folder inside TRAINED, or --run_dir.
+TRAINED is the run directory of autox3d-train; clips are cut as it says. Prints
+top-1, top-5, mean class accuracy, accuracy by number of views and the confusion
+matrix; writes them, and the logits of each view, into a folder inside TRAINED,
+or --run_dir.
 """
 
 from autox3d_tf.runs import gin_app

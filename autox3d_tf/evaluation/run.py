@@ -26,7 +26,8 @@ from autox3d_tf.training import files, inputs, predict
 def run_evaluation(
     *,
     trained: str,
-    data: pipeline.DataOptions,
+    source: str | None = None,
+    data: pipeline.DataOptions | None = None,
     part: str = "test",
     temporal_views: int = 1,
     spatial_crops: int = 1,
@@ -41,23 +42,34 @@ def run_evaluation(
 
     Args:
         trained: The run directory of a training.
-        data: Clips, and how they are cut.
+        source: Clips to evaluate on instead of those of the training; a
+            folder, a list or records. They are cut, and parted, in the same
+            way.
+        data: Or all about them anew, such as other test crops.
         part: `test`, `val`, `train` or `all`.
         temporal_views, spatial_crops: Views of each clip; their softmax is
             averaged.
         batch_size: Views in a batch.
         run_dir: Where to write; None for a folder in that of the training.
     """
+    if source is not None and data is not None:
+        raise ValueError(
+            "`source` must be None where `data` says it. Received: "
+            f"source={source!r}."
+        )
     model = files.load_trained(trained)
     record = files.read_record(trained)
+    if data is None:
+        data = inputs.trained_on(record, source)
+    inputs.warn_of_other_cut(record, data)
     name = f"evaluation_{part}_{temporal_views}x{spatial_crops}"
     folder = pathlib.Path(run_dir or pathlib.Path(trained, name))
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
-    source = pipeline.open_source(data, part)
+    clips = pipeline.open_source(data, part)
     result = evaluate(
         model,
-        source,
+        clips,
         data,
         labels=record["labels"],
         temporal_views=temporal_views,
@@ -67,7 +79,7 @@ def run_evaluation(
         cache_path=folder / "views.npz",
     )
     result["part"] = part
-    result["left_out"] = left_out_lib.left_out(source, data, part)
+    result["left_out"] = left_out_lib.left_out(clips, data, part)
     result["annotated_clips"] = result["clips"] + len(result["left_out"])
     result["trained"] = {
         "run_dir": str(trained),

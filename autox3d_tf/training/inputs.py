@@ -11,6 +11,10 @@ from autox3d_tf.data import pipeline, records, scan, transforms
 
 MANIFEST = "manifest.csv"
 FEW_CLIPS = 5
+# What evaluation must do as training did, the size of pictures apart.
+_CUT = (
+    "clip_frames", "crop_size", "sampling", "stride", "squash", "standardize"
+)  # fmt: skip
 
 
 def freeze(
@@ -62,6 +66,58 @@ def has_part(options: pipeline.DataOptions, part: str) -> bool:
     return bool(
         getattr(options, f"{part}_splits") or getattr(options, f"{part}_folds")
     )
+
+
+def trained_on(record: dict, source: str | None) -> pipeline.DataOptions:
+    """Returns the options of the data that a network was trained on.
+
+    Args:
+        record: Its training.json.
+        source: Other clips to cut in the same way; None for the same ones.
+
+    Raises:
+        ValueError: If the weights were not trained here and `source` is None.
+    """
+    known = record.get("config", {}).get("data")
+    if known is None:
+        known = {
+            name: value
+            for name, value in record["preprocessing"].items()
+            if name in _CUT
+        }
+        crop = record["preprocessing"]["crop_size"]
+        known["short_side_range"] = (crop, crop)
+        known["eval_short_side"] = record["preprocessing"]["short_side"]
+        if source is None:
+            raise ValueError(
+                "`source` must be given for weights that were not trained "
+                "here. Received: source=None."
+            )
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in known.items()
+    }
+    if source is not None:
+        values["source"] = source
+    return pipeline.DataOptions(**values)
+
+
+def warn_of_other_cut(record: dict, options: pipeline.DataOptions) -> None:
+    """Warns where clips are not cut as in the training."""
+    known = record.get("preprocessing", {})
+    for name in _CUT:
+        if name == "crop_size" or name not in known:
+            continue
+        here = getattr(options, name)
+        if name == "stride" and options.sampling != "dense":
+            continue
+        if here != known[name]:
+            logging.warning(
+                "The network was trained with %s=%r, not %r.",
+                name,
+                known[name],
+                here,
+            )
 
 
 def preprocessing(options: pipeline.DataOptions) -> dict:

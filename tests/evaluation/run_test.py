@@ -126,6 +126,13 @@ def test_every_number_carries_its_protocol(clips, trained, tmp_path, capsys):
     assert np.sum(written["confusion"]) == 3
 
 
+def test_source_and_data_exclude_each_other(clips, trained):
+    with pytest.raises(ValueError, match="`source` must be None where `data`"):
+        run.run_evaluation(
+            trained=str(trained), source=str(clips), data=data(clips)
+        )
+
+
 def test_cached_views_are_used_for_the_same_weights_only(
     clips, trained, tmp_path, monkeypatch
 ):

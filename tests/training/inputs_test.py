@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -5,6 +6,7 @@ import pytest
 
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import pipeline
+from autox3d_tf.runs import run_dir
 from autox3d_tf.training import curve, inputs
 from tests.training import tiny
 
@@ -78,3 +80,34 @@ def test_curve_forgets_steps_that_were_lost(tmp_path):
     ]  # fmt: skip
     assert resumed.last("loss") == 0.25
     assert resumed.last("accuracy") is None
+
+
+def test_data_of_a_training_is_read_back():
+    options = tiny.data("videos", flip=True, exclude_labels=("up",))
+    record = {"config": {"data": options}}
+    record = json.loads(json.dumps(run_dir.to_json(record)))
+    assert inputs.trained_on(record, None) == options
+    moved = inputs.trained_on(record, "elsewhere")
+    assert moved == dataclasses.replace(options, source="elsewhere")
+
+
+def test_data_of_weights_from_elsewhere():
+    cut = inputs.preprocessing(tiny.data("x", stride=3, eval_short_side=20))
+    record = {"config": {"kind": "import"}, "preprocessing": cut}
+    options = inputs.trained_on(record, "videos")
+    assert inputs.preprocessing(options) == cut
+    with pytest.raises(ValueError, match="`source` must be given for weights"):
+        inputs.trained_on(record, None)
+
+
+def test_clips_cut_otherwise_are_a_warning(caplog):
+    options = tiny.data("x")
+    record = {"preprocessing": inputs.preprocessing(options)}
+    other_size = dataclasses.replace(options, eval_short_side=20, stride=5)
+    inputs.warn_of_other_cut(record, other_size)
+    assert not caplog.text
+    inputs.warn_of_other_cut(
+        record, dataclasses.replace(options, sampling="dense", clip_frames=8)
+    )
+    assert "trained with sampling='segment', not 'dense'" in caplog.text
+    assert "trained with clip_frames=4, not 8" in caplog.text

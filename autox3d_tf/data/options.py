@@ -4,7 +4,7 @@ import dataclasses
 
 from autox3d_tf.data import sampling as sampling_lib
 
-FLIPS = ("auto", True, False)
+FLIPS = ("auto", "swap", True, False)
 PARTS = ("train", "val", "test", "all")
 
 
@@ -35,7 +35,9 @@ class DataOptions:
         temporal_jitter: Under segment sampling, training leaves out up to this
             share of the video, at a random place.
         flip: Whether training mirrors half the clips; `auto` does unless a
-            label names a direction.
+            label names a direction. `swap` gives mirrored clips the label of
+            the other direction, and mirrors none whose label has no such
+            counterpart among the classes.
         brightness, contrast, saturation, hue: Strengths of colour changes in
             training, 0 for none; see `transforms.color_jitter`.
         train_splits, val_splits, test_splits: Splits of the manifest to use

@@ -26,6 +26,17 @@ _DIRECTION_WORDS = frozenset(
     )
 )
 
+# What a mirror turns each of these words into.
+_MIRRORED = {
+    "left": "right",
+    "leftward": "rightward",
+    "leftwards": "rightwards",
+    "clockwise": "counterclockwise",
+    "cw": "ccw",
+    "east": "west",
+}
+_MIRRORED |= {there: here for here, there in _MIRRORED.items()}
+
 
 def select_part(manifest, options, part: str) -> manifest_lib.Manifest:
     """Returns the rows of one part; see `open_source`."""
@@ -132,19 +143,63 @@ def directional_labels(classes) -> list[str]:
     ]
 
 
-def resolve_flip(options, classes) -> bool:
-    """Returns whether training mirrors clips, and says in the log why not."""
+def mirrored_classes(classes) -> np.ndarray:
+    """Returns the class number of each class's mirror image, int32.
+
+    A class that names no direction stays itself; -1 stands for one that does
+    and whose counterpart is not among the classes.
+
+    >>> mirrored_classes(["turn left", "turn right", "up", "east"]).tolist()
+    [1, 0, 2, -1]
+    """
+    words = [_words(name) for name in classes]
+    number = {key: place for place, key in enumerate(words)}
+    directional = set(directional_labels(classes))
+    mirrored = np.arange(len(words), dtype=np.int32)
+    for place, name in enumerate(classes):
+        if name in directional:
+            turned = tuple(_MIRRORED.get(word, word) for word in words[place])
+            mirrored[place] = number.get(turned, -1)
+    return mirrored
+
+
+def _words(label: str) -> tuple[str, ...]:
+    """Returns words in lower case; all ways to say counterclockwise are one."""
+    text = re.sub(
+        r"(?:anti|counter)[\W_]*clockwise", "counterclockwise", label.lower()
+    )
+    return tuple(re.findall(r"[^\W_]+", text))
+
+
+def resolve_flip(options, classes) -> np.ndarray:
+    """Returns what a mirrored clip of each class is called, int32.
+
+    A class number, or -1 for a class that is never mirrored. The log says
+    which classes are not, and why.
+    """
+    same = np.arange(len(classes), dtype=np.int32)
+    none = np.full(len(classes), -1, np.int32)
     found = directional_labels(classes)
+    if options.flip == "swap":
+        swapped = mirrored_classes(classes)
+        alone = [classes[place] for place in np.flatnonzero(swapped < 0)]
+        logging.info(
+            "Mirrored clips of %d classes get the label of the other direction"
+            "; never mirrored: %s.",
+            np.count_nonzero((swapped >= 0) & (swapped != same)),
+            ", ".join(alone) or "none",
+        )
+        return swapped
     if options.flip == "auto":
         if found:
             logging.info(
                 "No horizontal flip: labels name a direction (%s).",
                 ", ".join(found[:5]),
             )
-        return not found
+        return none if found else same
     if options.flip and found:
         logging.warning(
             "flip=True although labels name a direction (%s).",
             ", ".join(found[:5]),
         )
-    return bool(options.flip)
+    return same if options.flip else none

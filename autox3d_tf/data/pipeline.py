@@ -52,7 +52,7 @@ def make_train_dataset(
             f"Received: batch_size={batch_size}, num_workers={num_workers}."
         )
     share = batch_size // num_workers
-    flip = parts.resolve_flip(options, source.classes)
+    mirror_images = tf.constant(parts.resolve_flip(options, source.classes))
     labels = tf.constant(source.labels)
 
     def load(number):
@@ -69,8 +69,11 @@ def make_train_dataset(
         seeds = tf.random.fold_in(
             tf.constant([seed & 0x7FFFFFFF, 0x5EED]), tf.cast(sample, tf.int32)
         )
-        clip = transforms.train_clip(frames, seeds, options, flip)
-        return clip, labels[position]
+        label = labels[position]
+        mirror_image = mirror_images[label]
+        mirrored = transforms.draw_mirror(seeds) & (mirror_image >= 0)
+        clip = transforms.train_clip(frames, seeds, options, mirrored)
+        return clip, tf.where(mirrored, mirror_image, label)
 
     last = (
         np.iinfo(np.int64).max if total_steps is None else total_steps * share

@@ -42,19 +42,33 @@ def standardize(clip) -> tf.Tensor:
     return tf.clip_by_value(levels, 0.0, 255.0)
 
 
-def train_clip(frames, seed, options, flip: bool) -> tf.Tensor:
+def draw_mirror(seed) -> tf.Tensor:
+    """Returns whether a clip is mirrored where it may be: bool, half of them.
+
+    Args:
+        seed: int32 `(2,)`, that of `train_clip`.
+    """
+    return tf.random.stateless_uniform((), _split(seed)[1]) < 0.5
+
+
+def _split(seed):
+    """Seeds of the crop, the mirror and the colours of a training clip."""
+    return tf.random.split(seed, 3)
+
+
+def train_clip(frames, seed, options, mirrored) -> tf.Tensor:
     """Returns a randomly cut, shifted, flipped and recoloured clip.
 
     Args:
         frames: uint8 `(T, height, width, 3)`.
         seed: int32 `(2,)`.
         options: A `DataOptions`.
-        flip: Whether half the clips are mirrored.
+        mirrored: Whether to mirror it left to right, a bool.
 
     Returns:
         float32 `(T, crop_size, crop_size, 3)`, normalised.
     """
-    seeds = tf.random.split(seed, 3)
+    seeds = _split(seed)
     low, high = options.short_side_range
     clip = random_crop(
         frames,
@@ -65,8 +79,7 @@ def train_clip(frames, seed, options, flip: bool) -> tf.Tensor:
         options.shift,
         options.squash,
     )
-    if flip:
-        clip = random_flip(clip, seeds[1])
+    clip = mirror(clip, mirrored)
     clip = color_jitter(
         clip,
         seeds[2],
@@ -168,11 +181,14 @@ def random_crop(
     return clip
 
 
-def random_flip(clip, seed) -> tf.Tensor:
-    """Mirrors the whole clip left to right, half of the time."""
+def mirror(clip, mirrored) -> tf.Tensor:
+    """Turns the whole clip left to right where `mirrored`, a bool, says so."""
     clip = tf.convert_to_tensor(clip)
-    mirrored = tf.random.stateless_uniform((), seed) < 0.5
-    return tf.cond(mirrored, lambda: tf.reverse(clip, [2]), lambda: clip)
+    return tf.cond(
+        tf.cast(mirrored, tf.bool),
+        lambda: tf.reverse(clip, [2]),
+        lambda: clip,
+    )
 
 
 def color_jitter(

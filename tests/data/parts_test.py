@@ -116,15 +116,33 @@ def test_words_that_name_a_direction(label, directional):
 @pytest.mark.parametrize(
     "flip, labels, expected",
     [
-        ("auto", ["left", "up"], False),
-        ("auto", ["walk", "run"], True),
-        (False, ["walk"], False),
-        (True, ["left"], True),
+        ("auto", ["left", "up"], [-1, -1]),
+        ("auto", ["walk", "run"], [0, 1]),
+        (False, ["walk"], [-1]),
+        (True, ["left"], [0]),
+        ("swap", ["walk", "left", "up", "right"], [0, 3, 2, 1]),
+        ("swap", ["left", "up"], [-1, 1]),
+        (  # of Something-Something V2
+            "swap",
+            [
+                "Pulling something from left to right",
+                "Pulling something from right to left",
+                "Pushing something from left to right",
+                "Pulling something onto something",
+            ],
+            [1, 0, -1, 3],
+        ),
+        (  # of Jester
+            "swap",
+            ["Turning Hand Clockwise", "Turning Hand Counter-clockwise"],
+            [1, 0],
+        ),
+        ("swap", ["turn_anticlockwise", "turn_clockwise"], [1, 0]),
     ],
 )
 def test_flip(flip, labels, expected):
     options = options_lib.DataOptions(source="x", flip=flip)
-    assert parts.resolve_flip(options, labels) is expected
+    assert parts.resolve_flip(options, labels).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -164,4 +182,4 @@ def test_real_gestures_are_not_mirrored(shared_dir):
     )
     options = options_lib.DataOptions(source="x")
     assert parts.directional_labels(manifest.classes) == ["left", "right"]
-    assert parts.resolve_flip(options, manifest.classes) is False
+    assert set(parts.resolve_flip(options, manifest.classes)) == {-1}

@@ -161,6 +161,24 @@ def test_calibration_clips_are_balanced_bytes(source):
         pipeline.calibration_clips(source, make_options(), 13)
 
 
+def test_swap_gives_mirrored_clips_the_other_direction(source):
+    """Classes left, right, up: those of mirrored clips become 1, 0, 2."""
+    plain, mirrored, swapped = (
+        batches(source, make_options(flip=flip), total_steps=8)
+        for flip in (False, True, "swap")
+    )
+    seen = set()
+    for straight, turned, found in zip(plain, mirrored, swapped, strict=True):
+        np.testing.assert_array_equal(found[0], turned[0])
+        moved = (straight[0] != found[0]).any(axis=(1, 2, 3, 4))
+        for label, new, was_moved in zip(
+            straight[1], found[1], moved, strict=True
+        ):
+            assert new == ({0: 1, 1: 0, 2: 2}[label] if was_moved else label)
+            seen.add((label, bool(was_moved)))
+    assert len(seen) == 6
+
+
 def test_directional_labels_are_never_mirrored(source):
     """All of left, right, up: with flip="auto", the clips equal flip=False."""
     plain, auto, mirrored = (

@@ -38,7 +38,7 @@ def test_all_frames_get_the_same_transform(number):
         saturation=0.4,
         hue=0.1,
     )
-    clip = transforms.train_clip(still(), (number, 1), options, flip=True)
+    clip = transforms.train_clip(still(), (number, 1), options, True)
     assert clip.shape == (4, 32, 32, 3)
     for frame in clip[1:]:
         np.testing.assert_array_equal(frame, clip[0])
@@ -48,9 +48,9 @@ def test_the_seed_decides():
     options = options_lib.DataOptions(
         source="x", crop_size=32, short_side_range=(32, 44), hue=0.1
     )
-    first = transforms.train_clip(noise(), SEED, options, flip=True)
-    again = transforms.train_clip(noise(), SEED, options, flip=True)
-    other = transforms.train_clip(noise(), (3, 5), options, flip=True)
+    first = transforms.train_clip(noise(), SEED, options, True)
+    again = transforms.train_clip(noise(), SEED, options, True)
+    other = transforms.train_clip(noise(), (3, 5), options, True)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1
 
@@ -109,16 +109,17 @@ def test_a_shifted_crop_repeats_the_edge():
     assert len(places) > 10
 
 
-def test_flip_mirrors_half_of_the_clips():
+def test_mirror():
     clip = noise().astype(np.float32)
-    mirrored = 0
-    for number in range(200):
-        flipped = transforms.random_flip(clip, (number, 7)).numpy()
-        if np.array_equal(flipped, clip[:, :, ::-1]):
-            mirrored += 1
-        else:
-            np.testing.assert_array_equal(flipped, clip)
-    assert 70 <= mirrored <= 130  # 100 expected, standard deviation 7
+    np.testing.assert_array_equal(
+        transforms.mirror(clip, True), clip[:, :, ::-1]
+    )
+    np.testing.assert_array_equal(transforms.mirror(clip, False), clip)
+
+
+def test_half_of_the_clips_are_mirrored():
+    draws = [bool(transforms.draw_mirror((n, 7))) for n in range(200)]
+    assert 70 <= sum(draws) <= 130  # 100 expected, standard deviation 7
 
 
 def grey(level):

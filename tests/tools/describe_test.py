@@ -1,0 +1,80 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from autox3d_tf import cost, space
+from autox3d_tools import describe
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, REPO / "tools/describe.py", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_network_shows_its_cost():
+    done = run("x3d_s")
+    assert done.returncode == 0
+    # facts.md of X3D: multiply-adds at the training crop, and parameters.
+    total = [x for x in done.stdout.splitlines() if x.startswith("total")]
+    assert total[0].split() == ["total", "1,962,892,112", "3,794,322"]
+
+
+def test_other_crop_and_classes():
+    text = describe.describe("x3d_s", 400, (13, 182, 182))
+    assert "2,721,933,356" in text
+    arch = space.get_arch("x3d_s")
+    assert f"{cost.cost_of(arch, num_classes=174).params:,}" in (
+        describe.describe("x3d_s", 174, None)
+    )
+
+
+def test_space_shows_choices_fairness_and_costs():
+    text = describe.describe("tiny", 10, None)
+    found = space.get_space("tiny")
+    for choice in found.choices:
+        assert choice.name in text
+    budget = cost.Budget(target=1.0, num_classes=10)
+    assert f"at least {cost.cheapest(found, budget):,.0f}; median" in text
+    # Three filter candidates, 8 | 16 and 24 of 24: each channel in two.
+    assert "stage1/filters                 0.667, all alike" in text
+    assert describe.describe("tiny", 10, None) == text
+
+
+def test_space_and_network_of_the_same_name():
+    assert "choices" in describe.describe("space:x3d_s", 400, None)
+    assert "total" in describe.describe("x3d_s", 400, None)
+
+
+def test_files_of_either_kind(tmp_path):
+    space.get_arch("x3d_ego").save(tmp_path / "arch.json")
+    space.get_space("tiny").save(tmp_path / "space.json")
+    for name, wanted in (("arch", "total"), ("space", "choices")):
+        path = str(tmp_path / f"{name}.json")
+        assert wanted in describe.describe(path, 10, None)
+    (tmp_path / "arch.json").write_text('{"schema_version": 1, "na')
+    with pytest.raises(ValueError, match="not valid JSON"):
+        describe.describe(str(tmp_path / "arch.json"), 10, None)
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["x3d_z"], 1, "There is no network or search space 'x3d_z'"),
+        (["x3d_s", "--clip_size=1,2"], 2, "must be frames,height,width"),
+        (["x3d_s", "--num_classes=0"], 2, "num_classes"),
+        (["--no_such_flag"], 2, "no_such_flag"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, code, message):
+    done = run(*arguments)
+    assert done.returncode == code
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr

@@ -13,6 +13,7 @@ from autox3d_tf.data import pipeline
 from autox3d_tf.runs import checkpoints, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
+    baselines,
     children,
     cost_table,
     derive,
@@ -20,6 +21,7 @@ from autox3d_tf.search import (
     steps,
 )
 from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import estimator as estimator_lib
 
 _LAST_SEED = 0x5EA6C  # of what is drawn after the last step
 
@@ -58,6 +60,7 @@ class Engine:
         )
         self.logits_batch = search.logits_batch_size or search.batch_size
         self._judge = None
+        self._candidates = self._candidate_clips = 0  # judged by a baseline
 
     def distribution(self, step: int | None = None):
         """The distribution in force after `step` steps; of all by default."""
@@ -72,7 +75,15 @@ class Engine:
     def counts(self) -> dict[str, int]:
         """What the search has cost so far."""
         names = ("architectures", "clips_trained", "clips_judged")
-        return dict(zip(names, self.counters.numpy().tolist(), strict=True))
+        found = dict(zip(names, self.counters.numpy().tolist(), strict=True))
+        found["architectures"] += self._candidates
+        found["clips_judged"] += self._candidate_clips
+        return found
+
+    def first_samples(self) -> int:
+        """K at the start, of the uniform distribution."""
+        uniform = distribution_lib.factorized(self.space).entropy()
+        return int(estimator_lib.num_samples(uniform, self.estimator))
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -195,13 +206,42 @@ class Engine:
             yield (*batch, *placeholder)
 
     def choose(self) -> tuple[derive.Derived, list[derive.Derived]]:
-        """The most probable architecture within budget, and the top k."""
+        """The chosen architecture, within budget, and the runners-up."""
+        if self.search.method != "probabilistic":
+            return self._choose_by_accuracy()
         distribution = self.distribution()
         chosen = derive.most_probable(self.space, distribution, self.budgets)
         top = derive.top_k(
             self.space, distribution, self.budgets, self.search.top_k
         )
         return chosen, top
+
+    def _choose_by_accuracy(self):
+        """A baseline: architectures judged with inherited weights."""
+        scored = baselines.METHODS[self.search.method](
+            [len(choice) for choice in self.space.choices],
+            self._fits,
+            lambda vector: self.judge_one(vector).log_likelihood,
+            count=self.search.candidates,
+            seed=self.seed,
+        )
+        self._candidates = len(scored)
+        self._candidate_clips = self.judge_one.clips
+        uniform = -float(np.log(float(self.space.size)))
+        best = [
+            derive.Derived(
+                indices=vector,
+                log_prob=uniform,
+                costs=tuple(float(t([vector])[0]) for t in self.tables),
+            )
+            for _, vector in scored[: self.search.top_k]
+        ]
+        return best[0], best
+
+    def _fits(self, vector) -> bool:
+        return all(
+            table([vector])[0] <= table.budget.target for table in self.tables
+        )
 
     @property
     def judge_one(self) -> children.Judge:

@@ -4,6 +4,7 @@ import dataclasses
 
 MINIMUM_SAMPLES = 2
 OPTIMIZERS = ("sgd", "adamw")
+METHODS = ("probabilistic", "random", "evolution")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,10 @@ class SearchOptions:
             warm-up, one of the logits.
         warmup_steps: The first so many leave the logits as they are: samples
             are uniform.
+        method: `probabilistic`, or a baseline that picks by accuracy with the
+            weights of a supernet trained on uniform paths: `random` or
+            `evolution`. Baselines have `warmup_steps` equal to `steps`.
+        candidates: How many architectures a baseline judges.
         joint_step: After so many steps the choices of a block are decided
             jointly; 0 for never.
         batch_size: Clips of the weights' half in a step.
@@ -126,6 +131,8 @@ class SearchOptions:
 
     steps: int
     warmup_steps: int
+    method: str = "probabilistic"
+    candidates: int = 100
     joint_step: int = 0
     batch_size: int = 16
     logits_batch_size: int = 0
@@ -148,6 +155,13 @@ class SearchOptions:
         _check(self, "norm_batches", self.norm_batches >= 1, "at least 1")
         valid = 0 <= self.warmup_steps <= self.steps
         _check(self, "warmup_steps", valid, f"in [0, {self.steps}], the steps")
+        _check(self, "method", self.method in METHODS, f"one of {METHODS}")
+        valid = (
+            self.method == "probabilistic" or self.warmup_steps == self.steps
+        )
+        wanted = f"equal to steps={self.steps} for {self.method!r}"
+        _check(self, "warmup_steps", valid, wanted)
+        _check(self, "candidates", self.candidates >= 1, "at least 1")
         smoothing = self.label_smoothing
         _check(self, "label_smoothing", 0 <= smoothing < 1, "in [0, 1)")
 

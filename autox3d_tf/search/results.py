@@ -10,6 +10,7 @@ arch.json has no dates in it: the same search writes the same bytes.
 
 import dataclasses
 import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from absl import logging
 from autox3d_tf import models
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
+from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
 
@@ -27,7 +29,9 @@ def save(
 ) -> dict[str, Any]:
     """Writes the files; search.json, which vouches for all, last."""
     space = engine.space
-    rank = derive.rank(space, engine.distribution(), chosen)
+    rank = None
+    if engine.search.method == "probabilistic":
+        rank = derive.rank(space, engine.distribution(), chosen)
     costs = {
         budget.metric: {"target": budget.target, "cost": value}
         for budget, value in zip(engine.budgets, chosen.costs, strict=True)
@@ -58,6 +62,7 @@ def save(
         {
             "space": space.name,
             "space_fingerprint": space.fingerprint,
+            "method": engine.search.method,
             "arch": arch.fingerprint,
             "indices": chosen.indices,
             "costs": costs,
@@ -77,6 +82,7 @@ def save(
             ],
             "children": [_plain(child) for child in judged],
             "counts": engine.counts(),
+            "first_samples": engine.first_samples(),
             "seconds_since_start_or_resume": round(seconds, 1),
         },
     )
@@ -92,6 +98,21 @@ def _write_record(run, record):
     }
     run.write_json("search.json", record)
     return run_dir_lib.to_json(record)
+
+
+def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
+    """Reads search.json. Raises ValueError naming what is wrong."""
+    path = pathlib.Path(run_dir, "search.json")
+    record = arch_lib.read_json(path, "the record of a search")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path} was not written by a search.")
+    version = record.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} must have schema_version={SCHEMA_VERSION}. Received: "
+            f"schema_version={version!r}. See 'Schema changes' in CHANGELOG.md."
+        )
+    return record
 
 
 def _plain(value) -> dict[str, Any]:

@@ -1,0 +1,218 @@
+"""What the probabilistic search is measured against, in the same harness.
+
+- `random`: the best of random architectures within budget,
+- `evolution`: regularised evolution (Real et al., 2019),
+
+both judged with weights inherited from a supernet that was trained on uniform
+paths, one architecture per step. PARSEC is the probabilistic search with
+`fixed_samples`. `equal_steps` gives each the same number of clips processed.
+"""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from autox3d_tf.search import options as options_lib
+
+Vector = tuple[int, ...]
+_DRAWS = 10_000  # uniform draws before a budget is called too tight for them
+# 97.5 % quantile of Student's t by degrees of freedom, then the normal's.
+_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+
+
+def random_within(
+    sizes: Sequence[int],
+    fits: Callable[[Vector], bool],
+    rng: np.random.Generator,
+) -> Vector:
+    """Draws uniformly until an index vector is within budget."""
+    for _ in range(_DRAWS):
+        vector = tuple(int(rng.integers(size)) for size in sizes)
+        if fits(vector):
+            return vector
+    raise ValueError(
+        f"None of {_DRAWS:,} random architectures is within the budget. "
+        "Raise the target; a search by probabilities copes with less."
+    )
+
+
+def random_search(
+    sizes: Sequence[int],
+    fits: Callable[[Vector], bool],
+    score: Callable[[Vector], float],
+    *,
+    count: int,
+    seed: int,
+) -> list[tuple[float, Vector]]:
+    """Scores `count` different random vectors; returns them, best first."""
+    rng = np.random.default_rng([seed, 0x12A4D])
+    scored: dict[Vector, float] = {}
+    for _ in range(10 * count):  # a small space has no more than so many
+        if len(scored) == count:
+            break
+        vector = random_within(sizes, fits, rng)
+        if vector not in scored:
+            scored[vector] = score(vector)
+    return _best_first(scored)
+
+
+def evolve(
+    sizes: Sequence[int],
+    fits: Callable[[Vector], bool],
+    score: Callable[[Vector], float],
+    *,
+    count: int,
+    seed: int,
+    population: int = 20,
+    tournament: int = 5,
+) -> list[tuple[float, Vector]]:
+    """Regularised evolution: the oldest dies, whatever its score.
+
+    Args:
+        sizes: Candidates per choice.
+        fits: Whether a vector is within budget.
+        score: Higher is better; called once per vector.
+        count: How many vectors are scored in all.
+        seed: Of everything random.
+        population: Vectors alive at once.
+        tournament: Of these, how many compete to be the parent.
+
+    Returns:
+        All that were scored, best first.
+    """
+    rng = np.random.default_rng([seed, 0xE7017E])
+    scored: dict[Vector, float] = {}
+    alive: collections.deque[Vector] = collections.deque()
+    for _ in range(20 * count):
+        if len(scored) == count:
+            break
+        if len(alive) < min(population, count):
+            vector = random_within(sizes, fits, rng)
+        else:
+            places = rng.integers(len(alive), size=tournament)
+            parent = max((alive[i] for i in places), key=scored.__getitem__)
+            vector = mutate(parent, sizes, rng)
+            if not fits(vector):
+                continue
+            alive.popleft()
+        if vector not in scored:
+            scored[vector] = score(vector)
+        alive.append(vector)
+    return _best_first(scored)
+
+
+def mutate(
+    vector: Vector, sizes: Sequence[int], rng: np.random.Generator
+) -> Vector:
+    """Changes one choice to another candidate."""
+    open_places = [i for i, size in enumerate(sizes) if size > 1]
+    place = open_places[rng.integers(len(open_places))]
+    step = 1 + int(rng.integers(sizes[place] - 1))
+    changed = (vector[place] + step) % sizes[place]
+    return (*vector[:place], changed, *vector[place + 1 :])
+
+
+def _best_first(scored: dict[Vector, float]) -> list[tuple[float, Vector]]:
+    pairs = ((value, vector) for vector, value in scored.items())
+    return sorted(pairs, key=lambda pair: -pair[0])
+
+
+METHODS = {"random": random_search, "evolution": evolve}
+
+
+def equal_steps(
+    method: str,
+    search: options_lib.SearchOptions,
+    *,
+    clips: int,
+    half: int,
+    samples: int = 0,
+    judged_share: float = 0.2,
+) -> options_lib.SearchOptions:
+    """Returns options under which a method processes about `clips` clips.
+
+    A clip counts once whether it goes forward and back or forward only.
+
+    Args:
+        method: `random`, `evolution`, or `parsec` for fixed samples.
+        search: Options of the search it is compared with.
+        clips: What that search processed, `clips_trained + clips_judged`.
+        half: Clips of the half that architectures are judged on.
+        samples: K of `parsec`.
+        judged_share: Of `clips`, spent on judging instead of training.
+    """
+    if method == "parsec":
+        logits_batch = search.logits_batch_size or search.batch_size
+        trained = search.weights_samples or samples
+        each = trained * search.batch_size + samples * logits_batch
+        warmup = search.warmup_steps
+        spent = warmup * (search.warmup_samples or samples) * search.batch_size
+        steps = warmup + max(1, round((clips - spent) / each))
+        return dataclasses.replace(search, steps=steps)
+    if method not in METHODS:
+        raise ValueError(
+            "`method` must be parsec or one of "
+            f"{', '.join(METHODS)}. Received: method={method!r}."
+        )
+    steps = max(1, round((1 - judged_share) * clips / search.batch_size))
+    return dataclasses.replace(
+        search,
+        method=method,
+        steps=steps,
+        warmup_steps=steps,
+        warmup_samples=1,
+        joint_step=0,
+        candidates=max(2, round(judged_share * clips / half)),
+    )
+
+
+def summarize(
+    results: Iterable[tuple[str, float, int, int]],
+) -> list[dict[str, float | int | str]]:
+    """Returns a row per method: mean, deviation, 95 % interval over seeds.
+
+    Args:
+        results: `(method, accuracy, architectures, clips)` per run.
+    """
+    by_method: dict[str, list[tuple]] = {}
+    for method, *values in results:
+        by_method.setdefault(method, []).append(values)
+    rows = []
+    for method, values in by_method.items():
+        accuracy, architectures, clips = np.array(values, float).T
+        seeds, mean = len(accuracy), float(accuracy.mean())
+        deviation = float(accuracy.std(ddof=1)) if seeds > 1 else math.nan
+        quantile = _STUDENT[seeds - 2] if 1 < seeds < 11 else 1.96
+        margin = quantile * deviation / math.sqrt(seeds)
+        rows.append(
+            {
+                "method": method,
+                "seeds": seeds,
+                "mean": mean,
+                "deviation": deviation,
+                "low": mean - margin,
+                "high": mean + margin,
+                "architectures": float(architectures.mean()),
+                "clips": float(clips.mean()),
+            }
+        )
+    return rows
+
+
+def format_table(rows: Sequence[dict]) -> str:
+    """Returns the rows of `summarize` as text."""
+    lines = [
+        f"{'method':<16}{'seeds':>6}{'accuracy':>10}{'deviation':>11}"
+        f"{'95 % interval':>17}{'architectures':>15}{'clips':>10}"
+    ]
+    for row in rows:
+        interval = f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
+        lines.append(
+            f"{row['method']:<16}{row['seeds']:>6}{100 * row['mean']:>9.1f}%"
+            f"{100 * row['deviation']:>10.1f}%{interval:>17}"
+            f"{row['architectures']:>15,.0f}{row['clips']:>10,.0f}"
+        )
+    return "\n".join(lines)

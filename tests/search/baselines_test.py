@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from autox3d_tf.search import baselines
+from autox3d_tf.search import options as options_lib
+
+SIZES = (5, 3, 1, 7, 4)
+BEST = (4, 0, 0, 6, 2)
+
+
+def score(vector):
+    return -sum(abs(a - b) for a, b in zip(vector, BEST, strict=True))
+
+
+def fits(vector):
+    return sum(vector) <= 13  # BEST has 12
+
+
+@pytest.mark.parametrize("method", sorted(baselines.METHODS))
+def test_all_scored_vectors_are_different_and_within_budget(method):
+    calls = []
+
+    def counted(vector):
+        calls.append(vector)
+        return score(vector)
+
+    found = baselines.METHODS[method](SIZES, fits, counted, count=60, seed=1)
+    assert len(calls) == len(set(calls)) == len(found) == 60
+    assert all(fits(vector) for vector in calls)
+    values = [value for value, _ in found]
+    assert values == sorted(values, reverse=True)
+    assert found[0] == (max(map(score, calls)), found[0][1])
+
+
+def test_evolution_finds_the_best_sooner_than_random_search():
+    places = {"random": [], "evolution": []}
+    for method, found in places.items():
+        for seed in range(20):
+            scored = []
+
+            def counted(vector, scored=scored):
+                scored.append(score(vector))
+                return scored[-1]
+
+            baselines.METHODS[method](SIZES, fits, counted, count=80, seed=seed)
+            found.append(scored.index(max(scored)) - 100 * (max(scored) == 0))
+    hits = {m: sum(p < 0 for p in found) for m, found in places.items()}
+    assert hits["evolution"] > 15 > hits["random"]
+
+
+def test_the_same_seed_repeats_the_search():
+    runs = [
+        baselines.evolve(SIZES, fits, score, count=30, seed=seed)
+        for seed in (1, 1, 2)
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_mutation_changes_one_open_choice():
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(300):
+        changed = baselines.mutate(BEST, SIZES, rng)
+        different = [i for i in range(5) if changed[i] != BEST[i]]
+        assert len(different) == 1
+        assert 0 <= changed[different[0]] < SIZES[different[0]]
+        seen.add(changed)
+    assert len(seen) == 4 + 2 + 6 + 3  # the third choice has one candidate
+
+
+def test_a_small_space_ends_the_search():
+    found = baselines.evolve((2, 2), lambda v: True, sum, count=50, seed=0)
+    assert sorted(v for _, v in found) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_a_budget_that_random_draws_never_meet_is_reported():
+    with pytest.raises(ValueError, match="None of 10,000 random architectures"):
+        baselines.random_search(SIZES, lambda v: False, score, count=2, seed=0)
+
+
+def test_equal_steps_processes_as_many_clips():
+    search = options_lib.SearchOptions(
+        steps=500, warmup_steps=200, batch_size=16, warmup_samples=2
+    )
+    clips = 60_000
+    evolution = baselines.equal_steps("evolution", search, clips=clips, half=68)
+    assert evolution.warmup_steps == evolution.steps
+    used = evolution.steps * 16 + evolution.candidates * 68
+    assert used == pytest.approx(clips, rel=0.01)
+    parsec = baselines.equal_steps(
+        "parsec", search, clips=clips, half=68, samples=6
+    )
+    # 200 steps of 2 x 16, then 6 x 16 forward and back and 6 x 16 forward
+    used = 200 * 32 + (parsec.steps - 200) * (96 + 96)
+    assert used == pytest.approx(clips, rel=0.01)
+    with pytest.raises(ValueError, match="`method` must be parsec or one of"):
+        baselines.equal_steps("darts", search, clips=clips, half=68)
+
+
+def test_summary_by_hand():
+    rows = baselines.summarize(
+        [("a", 0.8, 10, 100), ("b", 0.5, 1, 1), ("a", 0.9, 20, 300)]
+    )
+    first = rows[0]
+    assert (first["method"], first["seeds"]) == ("a", 2)
+    assert first["mean"] == pytest.approx(0.85)
+    # deviation 0.1 / sqrt(2); t of one degree of freedom 12.71
+    assert first["deviation"] == pytest.approx(0.0707, abs=1e-4)
+    assert first["high"] - first["mean"] == pytest.approx(0.6355, abs=1e-3)
+    assert (first["architectures"], first["clips"]) == (15, 200)
+    assert "a                    2     85.0%" in baselines.format_table(rows)
+
+
+def test_a_baseline_has_no_steps_of_the_logits():
+    with pytest.raises(ValueError, match="equal to steps=5 for 'evolution'"):
+        options_lib.SearchOptions(steps=5, warmup_steps=2, method="evolution")

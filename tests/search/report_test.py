@@ -1,0 +1,110 @@
+import json
+import re
+
+import pytest
+
+from autox3d_tf import cost
+from autox3d_tf import space as space_lib
+from autox3d_tf.search import history, report, results
+
+SPACE = space_lib.get_space("tiny")
+INDICES = tuple(0 for _ in SPACE.choices)
+
+
+def write_history(folder, steps):
+    SPACE.save(folder / "space.json")
+    log = history.History(
+        folder / history.FILE,
+        0,
+        lambda step: [[1 / len(c)] * len(c) for c in SPACE.choices],
+        lambda: {"architectures": 5},
+    )
+    for step in steps:
+        log.add(
+            step,
+            {
+                "entropy": 10.0 - step,
+                "samples": 4.0,
+                "weights_samples": 2.0,
+                "effective_samples": float(step > 2),
+                "cost_macs": 1e6,
+                "train_accuracy": 0.5,
+                "sample_accuracy": 0.5,
+                "best_sample_accuracy": 0.6,
+                "loss": 1.0,
+            },
+        )
+
+
+def write_result(folder):
+    arch = SPACE.decode(INDICES)
+    arch.save(folder / "arch.json")
+    macs = float(cost.cost_of(arch, num_classes=4).macs)
+    child = {"indices": INDICES, "costs": [macs], "accuracy": 0.75,
+             "log_likelihood": -0.5}  # fmt: skip
+    record = {
+        "format": results.FORMAT,
+        "schema_version": results.SCHEMA_VERSION,
+        "space_fingerprint": SPACE.fingerprint,
+        "arch": arch.fingerprint,
+        "costs": {"macs": {"target": 2 * macs, "cost": macs}},
+        "metrics": ["macs"],
+        "log_prob": -3.0,
+        "rank": 7,
+        "entropy": 1.25,
+        "labels": ["a", "b", "c", "<d>"],
+        "inherited_accuracy": 0.75,
+        "judged_on": {"clips": 40, "of": "the <half>"},
+        "top": [{"indices": INDICES, "log_prob": -3.0, "costs": [macs],
+                 "judged": child}],
+        "children": [child, {**child, "costs": [macs / 2], "accuracy": 0.5}],
+        "counts": {"architectures": 9, "clips_trained": 80,
+                   "clips_judged": 1234567},
+        "config": {"seed": 3},
+    }  # fmt: skip
+    (folder / "search.json").write_text(json.dumps(record))
+    return macs
+
+
+def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
+    write_history(tmp_path, range(1, 6))
+    macs = write_result(tmp_path)
+    table = tmp_path / "baselines.json"
+    row = {
+        "method": "evolution",
+        "seeds": 3,
+        "mean": 0.9,
+        "deviation": 0.01,
+        "low": 0.88,
+        "high": 0.92,
+        "architectures": 50,
+        "clips": 999,
+    }
+    table.write_text(json.dumps({"rows": [row]}))
+    page = report.write_report(tmp_path, table).read_text()
+    assert page.count("<img") == 4  # network, curves, choices, children
+    sources = re.findall(r"src='([^']{30})", page)
+    assert all(s.startswith("data:image/png;base64,") for s in sources)
+    assert not re.search(r"https?://|<script|<link", page)
+    assert f"{macs:,.0f} of at most {2 * macs:,.0f}" in page
+    assert "1,234,567" in page and "1.25 nats" in page
+    assert "the &lt;half&gt;" in page and "<half>" not in page
+    assert "evolution" in page and "88.0 to 92.0" in page
+
+
+def test_report_of_a_search_that_is_still_going(tmp_path):
+    write_history(tmp_path, [1])
+    page = report.write_report(tmp_path).read_text()
+    assert "Still searching" in page and page.count("<img") == 2
+
+
+def test_a_directory_without_a_search_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no history of a search"):
+        report.write_report(tmp_path)
+
+
+def test_a_foreign_record_is_refused(tmp_path):
+    write_history(tmp_path, [1])
+    (tmp_path / "search.json").write_text('{"format": "other"}')
+    with pytest.raises(ValueError, match="was not written by a search"):
+        report.write_report(tmp_path)

@@ -1,0 +1,181 @@
+"""A whole search on real files, also killed and resumed."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from autox3d_tf import cost, models
+from autox3d_tf import space as space_lib
+from autox3d_tf.data import synthetic
+from autox3d_tf.search import history
+from tests.search import search_driver
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two classes of six clips."""
+    folder = tmp_path_factory.mktemp("clips")
+    synthetic.write_synthetic(
+        folder, num_classes=2, clips_per_class=6, frames=6, size=32
+    )
+    return folder
+
+
+def run_driver(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tests.search.search_driver", *arguments],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory):
+    """The directory of a search that was never interrupted."""
+    folder = tmp_path_factory.mktemp("search") / "run"
+    done = run_driver(str(clips), str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.large
+def test_arch_json_is_within_budget_and_says_where_it_comes_from(finished):
+    arch = space_lib.load_arch(finished / "arch.json")
+    budget = cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)
+    assert budget.allows(arch)
+    space = space_lib.load_space(finished / "space.json")
+    assert space.fingerprint == arch.provenance["space_fingerprint"]
+    indices = arch.provenance["indices"]
+    assert space.decode(indices).fingerprint == arch.fingerprint
+    assert arch.provenance["costs"]["macs"]["cost"] == budget.cost(arch)
+    assert 0 < arch.provenance["probability"] < 1
+    assert arch.provenance["rank"] >= 1
+    assert arch.provenance["seed"] == 1
+    assert len(arch.provenance["config_hash"]) == 64
+
+
+@pytest.mark.large
+def test_search_json_lists_runners_up_and_children(finished):
+    record = json.loads((finished / "search.json").read_text())
+    assert record["top"][0]["indices"] == record["indices"]
+    log_probs = [one["log_prob"] for one in record["top"]]
+    assert log_probs == sorted(log_probs, reverse=True)
+    assert len(record["top"]) == 4
+    for one in record["top"]:
+        assert one["costs"][0] <= search_driver.TARGET_MACS
+    for child in record["children"]:
+        assert 0 <= child["accuracy"] <= 1 and child["log_likelihood"] < 0
+    assert record["counts"]["architectures"] > 0
+    assert record["labels"] == sorted(record["labels"])
+
+
+@pytest.mark.large
+def test_inherited_weights_fit_the_network_and_have_statistics(finished):
+    arch = space_lib.load_arch(finished / "arch.json")
+    model = models.build_model(arch, 2)
+    with np.load(finished / "inherited.npz", allow_pickle=False) as file:
+        values = dict(file)
+    assert values.keys() == models.weight_values(model).keys()
+    models.assign_weights(model, values)
+    # re-estimated, not the 0 and 1 a fresh network has
+    assert np.abs(values["stem/norm_mean"]).max() > 0
+    assert (values["stem/norm_variance"] != 1).all()
+
+
+@pytest.mark.large
+def test_history_has_every_choice_and_follows_the_schedule(finished):
+    entries = history.read_history(finished / "search_history.jsonl")
+    assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 9]
+    space = search_driver.SPACE
+    for entry in entries:
+        assert [len(row) for row in entry["probabilities"]] == [
+            len(choice) for choice in space.choices
+        ]
+        for row in entry["probabilities"]:
+            assert sum(row) == pytest.approx(1, abs=1e-4)
+    # uniform during the warm-up: log(3) + log(8) + log(12)
+    assert entries[0]["entropy"] == pytest.approx(5.663, abs=1e-3)
+    assert entries[-1]["entropy"] < entries[0]["entropy"]
+    assert entries[0]["clips_judged"] == 0 < entries[1]["clips_judged"]
+    assert list((finished / "summaries").glob("events.*"))
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("step", [5, 8])  # between checkpoints of 3, 6 and 9
+def test_killed_search_ends_with_the_same_arch_json(
+    clips, finished, tmp_path, step
+):
+    folder = str(tmp_path / "killed")
+    killed = run_driver(str(clips), folder, str(step))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert not (tmp_path / "killed" / "arch.json").exists()
+    resumed = run_driver(str(clips), folder)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    for name in ("arch.json", "search_history.jsonl", "inherited.npz"):
+        assert (tmp_path / "killed" / name).read_bytes() == (
+            finished / name
+        ).read_bytes(), name
+
+
+def test_impossible_budget_is_refused_with_the_minimum(clips, tmp_path):
+    with pytest.raises(ValueError, match=r"macs <= 1,000. The smallest has"):
+        search_driver.search(clips, tmp_path / "run", target_macs=1000.0)
+
+
+def test_a_target_of_zero_is_refused(clips, tmp_path):
+    with pytest.raises(ValueError, match="`target` must be a positive number"):
+        search_driver.search(clips, tmp_path / "run", target_macs=0.0)
+
+
+def test_no_target_is_refused(clips, tmp_path):
+    with pytest.raises(ValueError, match="At least one of `target_macs`"):
+        search_driver.search(clips, tmp_path / "run", target_macs=None)
+
+
+def test_a_single_class_is_refused(tmp_path):
+    synthetic.write_synthetic(
+        tmp_path / "clips", num_classes=2, clips_per_class=2, frames=4, size=32
+    )
+    folder = next(p for p in (tmp_path / "clips").iterdir() if p.is_dir())
+    one_class = tmp_path / "one"
+    one_class.mkdir()
+    folder.rename(one_class / folder.name)
+    with pytest.raises(ValueError, match="at least two classes"):
+        search_driver.search(one_class, tmp_path / "run")
+
+
+@pytest.mark.large
+def test_directory_of_another_search_is_refused(clips, finished):
+    with pytest.raises(ValueError, match=r"seed=1 there, 2 here"):
+        search_driver.search(clips, finished, seed=2)
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
+    path = tmp_path / history.FILE
+    path.write_text('{"step": 2}\n{"step": 4}\n{"step": 6, "ent')
+    assert [e["step"] for e in history.read_history(path)] == [2, 4]
+    log = history.History(path, 2, lambda step: [[0.5, 0.5]], lambda: {"n": 1})
+    log.add(4, {"entropy": 0.693147})
+    assert history.read_history(path)[1] == {
+        "step": 4,
+        "entropy": 0.693147,
+        "n": 1,
+        "probabilities": [[0.5, 0.5]],
+    }
+
+
+def test_table_of_choices_names_the_most_probable():
+    space = search_driver.SPACE
+    rows = [[0.0] * (len(c) - 1) + [1.0] for c in space.choices]
+    table = history.choices_table(space, rows)
+    assert "| stage1/filters | 12 | 1.00 |" in table
+    assert "| stage1/block2/block_type | skip | 1.00 |" in table

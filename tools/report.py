@@ -1,0 +1,35 @@
+r"""Draws a search as one self-contained HTML page.
+
+  autox3d-report runs/search
+
+Writes report.html into the directory: entropy, samples and cost over time,
+the probabilities of all choices, the network that was chosen, sampled networks
+and runners-up. A search that is still going is drawn so far. --baselines adds
+the table of a comparison.
+"""
+
+from absl import flags
+
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("baselines", None, "baselines.json of a comparison.")
+
+
+def _main(arguments):
+    if len(arguments) != 1:
+        raise gin_app.UsageError(
+            "Give the directory of one search: autox3d-report RUN_DIR"
+        )
+    from autox3d_tf.search import report
+
+    print(report.write_report(arguments[0], FLAGS.baselines))
+
+
+def main():
+    """Console script."""
+    gin_app.run_plain(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -40,6 +40,12 @@ class DataOptions:
             counterpart among the classes.
         brightness, contrast, saturation, hue: Strengths of colour changes in
             training, 0 for none; see `transforms.color_jitter`.
+        rand_augment: Operations of RandAugment that training applies to each
+            clip, 0 for none.
+        rand_magnitude: How strong they are, in [0, 10].
+        auto_augment: Whether training applies AutoAugment's policy for
+            ImageNet.
+        erase: Share of training clips in which a random rectangle is erased.
         train_splits, val_splits, test_splits: Splits of the manifest to use
             for each part.
         train_folds, val_folds, test_folds: The same for folds.
@@ -68,6 +74,10 @@ class DataOptions:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    rand_augment: int = 0
+    rand_magnitude: float = 9.0
+    auto_augment: bool = False
+    erase: float = 0.0
     train_splits: tuple[str, ...] = ()
     val_splits: tuple[str, ...] = ()
     test_splits: tuple[str, ...] = ()
@@ -82,6 +92,14 @@ class DataOptions:
     def __post_init__(self):
         for name in ("clip_frames", "crop_size", "stride", "min_frames"):
             _check(self, name, lambda v: v >= 1, "at least 1")
+        _check(self, "rand_augment", lambda v: v >= 0, "at least 0")
+        _check(self, "rand_magnitude", lambda v: 0 <= v <= 10, "in [0, 10]")
+        _check(self, "erase", lambda v: 0 <= v <= 1, "in [0, 1]")
+        if self.rand_augment and self.auto_augment:
+            raise ValueError(
+                "`rand_augment` must be 0 beside auto_augment=True. Received: "
+                f"rand_augment={self.rand_augment}."
+            )
         for name in ("shift", "temporal_jitter"):
             _check(self, name, lambda v: 0 <= v < 1, "in [0, 1)")
         for name in ("brightness", "contrast", "saturation"):

@@ -10,10 +10,12 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from autox3d_tf.data import sampling
+from autox3d_tf.data import augment, sampling
 
 MEAN = sampling.MEAN
 DEVIATION = sampling.DEVIATION
+
+_AUGMENT_SEED = 0xA06  # apart from those of `_split`
 
 # Colours as brightness and two colour differences (YIQ).
 _TO_YIQ = np.array(
@@ -57,7 +59,7 @@ def _split(seed):
 
 
 def train_clip(frames, seed, options, mirrored) -> tf.Tensor:
-    """Returns a randomly cut, shifted, flipped and recoloured clip.
+    """Returns a randomly cut, shifted, recoloured and augmented clip.
 
     Args:
         frames: uint8 `(T, height, width, 3)`.
@@ -80,6 +82,15 @@ def train_clip(frames, seed, options, mirrored) -> tf.Tensor:
         options.squash,
     )
     clip = mirror(clip, mirrored)
+    policy_seed, erase_seed = tf.unstack(
+        tf.random.split(tf.random.fold_in(seed, _AUGMENT_SEED), 2)
+    )
+    if options.rand_augment:
+        clip = augment.rand_augment(
+            clip, policy_seed, options.rand_augment, options.rand_magnitude
+        )
+    if options.auto_augment:
+        clip = augment.auto_augment(clip, policy_seed)
     clip = color_jitter(
         clip,
         seeds[2],
@@ -90,7 +101,10 @@ def train_clip(frames, seed, options, mirrored) -> tf.Tensor:
     )
     if options.standardize:
         clip = standardize(clip)
-    return normalize(clip)
+    clip = normalize(clip)
+    if options.erase:
+        clip = augment.erase(clip, erase_seed, options.erase)
+    return clip
 
 
 def eval_clips(

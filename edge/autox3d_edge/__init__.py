@@ -12,6 +12,7 @@ _HOMES = {
     "lower": "lowering",
     "Preprocessing": "manifest",
     "audit_file": "audit",
+    "diagnose": "doctor",
     "read_manifest": "manifest",
 }
 

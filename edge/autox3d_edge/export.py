@@ -17,6 +17,7 @@ from autox3d_edge import (
     lowering,
     parity,
     quantize,
+    remedies,
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.space import arch as arch_lib
@@ -34,6 +35,7 @@ def export_model(
     provenance: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
+    equalize: bool = False,
     runtime: str = audit.DEFAULT_RUNTIME,
 ) -> dict[str, Any]:
     """Writes `path` and `path`.report.json, if the audit passes.
@@ -51,6 +53,8 @@ def export_model(
         accuracy: Numbers with their protocol; JSON types.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
+        equalize: Whether to even out channel ranges first, which changes
+            nothing in float; see `remedies.equalize`. Needs `calibration`.
         runtime: The oldest runtime that must load the file.
 
     Returns:
@@ -61,7 +65,11 @@ def export_model(
             file is written.
     """
     weights = model if isinstance(model, Mapping) else _weights_of(model)
-    lowered = lowering.lower(arch, weights)
+    options = lowering.LoweringOptions(centre_input=precision == "int16x8")
+    if equalize:
+        clips = quantize.check_calibration(calibration, (*arch.clip_size, 3))
+        weights = remedies.equalize(arch, weights, clips)
+    lowered = lowering.lower(arch, weights, options)
     labels = manifest_lib.check_labels(
         labels or [f"class_{i}" for i in range(lowered.output_shape[-1])],
         lowered.output_shape[-1],
@@ -80,6 +88,7 @@ def export_model(
     report = {
         "path": str(path),
         "precision": precision,
+        "equalized": equalize,
         "bytes": len(packed),
         "manifest_bytes": len(packed) - len(content),
         "calibration_clips": 0 if calibration is None else len(calibration),

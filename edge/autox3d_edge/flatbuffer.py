@@ -40,6 +40,7 @@ class OperatorInfo:
         version: Of the operator.
         custom: Whether it is not builtin.
         inputs, outputs: Numbers of tensors; absent inputs are left out.
+        relu: Whether a relu is part of the operator.
     """
 
     code: str
@@ -47,6 +48,7 @@ class OperatorInfo:
     custom: bool
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    relu: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,8 @@ def _operator(operator, content) -> OperatorInfo:
         custom=custom,
         inputs=tuple(int(i) for i in operator.inputs if i >= 0),
         outputs=tuple(int(i) for i in operator.outputs),
+        relu=getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+        == schema().ActivationFunctionType.RELU,
     )
 
 

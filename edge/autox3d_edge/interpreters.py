@@ -65,6 +65,8 @@ class ClipRunner:
         model: The flatbuffer, already checked.
         num_threads: Threads of the interpreter.
         runtime: A name of `KNOWN`; the first that is installed by default.
+        keep_tensors: Run operator by operator, slowly, so that `tensor` can
+            read the values inside.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ClipRunner:
         model: bytes,
         num_threads: int = 1,
         runtime: str | None = None,
+        keep_tensors: bool = False,
     ):
         if not isinstance(num_threads, int) or num_threads < 1:
             raise ValueError(
@@ -81,11 +84,14 @@ class ClipRunner:
         with warnings.catch_warnings():  # tf.lite announces its end
             warnings.simplefilter("ignore")
             self._interpreter = load_class(runtime)(
-                model_content=model, num_threads=num_threads
+                model_content=model,
+                num_threads=num_threads,
+                **(_keep_tensors(runtime) if keep_tensors else {}),
             )
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
+        self._details = None
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -120,8 +126,33 @@ class ClipRunner:
             values = (values.astype(np.float32) - zero_point) * scale
         return values.astype(np.float32)
 
+    def tensor(self, number: int) -> np.ndarray:
+        """Returns any tensor of the last run, as float."""
+        if self._details is None:
+            details = self._interpreter.get_tensor_details()
+            self._details = {detail["index"]: detail for detail in details}
+        values = self._interpreter.get_tensor(number)
+        quantization = self._details[number]["quantization_parameters"]
+        if len(quantization["scales"]) == 1:
+            values = values.astype(np.float64)
+            values -= quantization["zero_points"][0]
+            values *= quantization["scales"][0]
+        return values
+
     def __call__(self, clip: np.ndarray) -> np.ndarray:
         """Returns the float32 scores of a uint8 clip."""
         self.set_clip(clip)
         self.invoke()
         return self.scores()
+
+
+def _keep_tensors(runtime: str | None) -> dict:
+    """Arguments of `Interpreter` for reading the tensors inside."""
+    names = {name: module for name, module, _ in KNOWN}
+    module = importlib.import_module(names[runtime or available()[0]])
+    return {
+        "experimental_preserve_all_tensors": True,
+        "experimental_op_resolver_type": (
+            module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
+    }

@@ -132,3 +132,23 @@ class ScaleChannels(tf_keras.layers.Layer):
     def call(self, inputs):  # [(T, H, W, C), (1 or T, 1, 1, C)]
         frames, gate = inputs
         return frames * gate
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class Subtract(tf_keras.layers.Layer):
+    """Subtracts a constant.
+
+    Args:
+        value: What to subtract.
+        **kwargs: Base layer arguments, such as `name`.
+    """
+
+    def __init__(self, value, **kwargs):
+        super().__init__(**kwargs)
+        self.value = float(value)
+
+    def call(self, frames):
+        return frames - self.value
+
+    def get_config(self):
+        return {**super().get_config(), "value": self.value}

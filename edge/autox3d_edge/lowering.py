@@ -28,10 +28,14 @@ class LoweringOptions:
     Attributes:
         fold_norms: Batch norms become part of the convolution before them.
         softmax: End in probabilities, not logits.
+        centre_input: Subtract the mean pixel first and pad with 0, one more
+            operation. int16x8 needs it: the converter leaves the value of a
+            padding other than 0 in float.
     """
 
     fold_norms: bool = True
     softmax: bool = True
+    centre_input: bool = False
 
 
 def lower(
@@ -86,8 +90,12 @@ class _Lowering:
         kernel = self._weights["stem/spatial_kernel"].astype(np.float64)
         scale = 1.0 / (255.0 * PIXEL_DEVIATION)
         bias = -PIXEL_MEAN / PIXEL_DEVIATION * kernel.sum((0, 1, 2))
+        if self._options.centre_input:
+            centre = lowered_layers.Subtract(RAW_ZERO, name="stem_centre")
+            clip, bias = centre(clip), np.zeros_like(bias)
+        zero = 0.0 if self._options.centre_input else RAW_ZERO
         frames = self._conv(
-            _pad_spatially(clip, (3, 3), "stem_pad", RAW_ZERO),
+            _pad_spatially(clip, (3, 3), "stem_pad", zero),
             kernel * scale,
             "stem_spatial",
             bias=bias,

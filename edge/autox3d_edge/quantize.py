@@ -5,7 +5,6 @@ are int8 inside. The scale of the input is exactly 1 and its zero point 0, so
 that a frame as decoded is the tensor the network wants.
 """
 
-import contextlib
 import os
 import tempfile
 import warnings
@@ -49,8 +48,7 @@ def convert(
         clips = check_calibration(calibration, model.input_shape)
         converter.representative_dataset = _representative(clips)
     _SETTINGS[precision](converter)
-    with _quiet():
-        return compact.compact(converter.convert())
+    return compact.compact(run_quietly(converter.convert))
 
 
 def check_calibration(
@@ -129,8 +127,7 @@ _SETTINGS = {
 }
 
 
-@contextlib.contextmanager
-def _quiet():
+def run_quietly(convert: Callable[[], bytes]) -> bytes:
     """Keeps what the converter's C++ writes to stderr out of the way.
 
     If conversion fails, all of it is shown.
@@ -140,7 +137,7 @@ def _quiet():
         saved = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
-            yield
+            return convert()
         except BaseException:
             os.dup2(saved, 2)
             captured.seek(0)

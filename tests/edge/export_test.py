@@ -60,6 +60,20 @@ def test_causal_network_is_int8_too(tmp_path):
     assert report["parity"]["tflite"]["max_error"] < 0.15
 
 
+def test_equalized_export_is_as_right(tmp_path, exported):
+    report = export.export_model(
+        exported.weights,
+        exported.arch,
+        tmp_path / "equalized.tflite",
+        calibration=exported.clips[:8],
+        parity_clips=exported.clips[8:],
+        equalize=True,
+    )
+    assert report["equalized"] and not exported.report["equalized"]
+    plain = exported.report["parity"]["tflite"]["mean_error"]
+    assert report["parity"]["tflite"]["mean_error"] < 1.5 * plain
+
+
 def test_a_failed_audit_leaves_no_model(tmp_path, exported, monkeypatch):
     monkeypatch.setitem(
         export.audit.RUNTIMES, "stone age", {"CONV_2D": 1, "ADD": 1}

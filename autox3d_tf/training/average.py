@@ -35,7 +35,13 @@ class WeightAverage(tf.Module):
         self.decay = decay
         self._state = tf.nest.flatten(state_of(model))
         self.values = [
-            tf.Variable(variable.value, trainable=False, dtype=variable.dtype)
+            tf.Variable(
+                variable.value,
+                trainable=False,
+                dtype=variable.dtype,
+                # All replicas have the same.
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
             for variable in self._state
         ]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from autox3d_tf import cost, models
@@ -54,6 +55,7 @@ def run_training(
     run_dir: str,
     init_from: str | None = None,
     seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> dict[str, Any]:
     """Trains a network and writes arch.json, weights.npz and training.json.
 
@@ -70,6 +72,7 @@ def run_training(
         init_from: Weights to start from: a weights.npz, or the directory of a
             training or of a search (inherited weights).
         seed: Of initialisation, order and augmentation of clips.
+        strategy: Replicas share each batch; None for one device.
 
     Returns:
         What training.json says.
@@ -85,14 +88,16 @@ def run_training(
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(**config)
 
-    model = _build(spec, source, training, start, seed)
-    learner = optimizers.make_optimizer(
-        optimizer, training, model.trainable_variables, len(source)
-    )
-    average = None
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = _build(spec, source, training, start, seed)
+        learner = optimizers.make_optimizer(
+            optimizer, training, model.trainable_variables, len(source)
+        )
+        average = None
+        if training.ema_decay:
+            average = average_lib.WeightAverage(model, training.ema_decay)
     saved = {"model": model, "optimizer": learner}
-    if training.ema_decay:
-        average = average_lib.WeightAverage(model, training.ema_decay)
+    if average is not None:
         saved["average"] = average
     saver = checkpoints.Checkpoints(
         run.checkpoints, saved, identity={"run": run.fingerprint}
@@ -131,6 +136,7 @@ def run_training(
             triggers=_triggers(
                 run, saver, curve, training, validate, len(source)
             ),
+            strategy=strategy,
         )
     seconds = time.monotonic() - began
     if average is not None:

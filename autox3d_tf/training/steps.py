@@ -46,6 +46,8 @@ def make_train_step(
             if weight_decay:
                 squares = [tf.nn.l2_loss(v.value) for v in decaying]
                 objective = loss + weight_decay * tf.add_n(squares)
+            # The gradients of replicas are summed.
+            objective /= tf.distribute.get_strategy().num_replicas_in_sync
             objective = optimizer.scale_loss(objective)
         gradients = tape.gradient(objective, weights)
         rate = optimizer.learning_rate

@@ -81,3 +81,8 @@ def test_views_of_the_protocols(name, views):
     with configured(path, evaluation_run.run_evaluation):
         macros = ("%TEMPORAL_VIEWS", "%SPATIAL_CROPS")
         assert tuple(map(gin.query_parameter, macros)) == views
+
+
+def test_augmentation_of_the_supplement():
+    with configured(GIN / "train/autox3d.gin", run.run_training):
+        assert made(data_options.DataOptions).auto_augment

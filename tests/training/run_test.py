@@ -174,3 +174,20 @@ def test_killed_training_ends_with_the_same_weights(clips, tmp_path):
     assert (killed / "weights.npz").read_bytes() == content
     curves = [files.read_record(path)["curve"] for path in (whole, killed)]
     assert curves[0] == curves[1]
+
+
+@pytest.mark.large
+def test_two_replicas_train_as_one_device_does(clips, tmp_path):
+    driver = "tests.training.mirrored_driver"
+    done = subprocess.run(
+        [sys.executable, "-m", driver, str(clips), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=REPO,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert float(found["moved"]) > 1e-5
+    assert float(found["apart"]) < 1e-6

@@ -56,6 +56,9 @@ class WeightsOptions:
             in `adamw`, part of the gradient in `sgd`.
         warmup_steps: The rate grows linearly from 0 for so long.
         clip_norm: Largest norm of all gradients together; None for no limit.
+        motion_init: Share of the stem's channels that start as differences
+            over time. Shortens the plateau at the start where classes differ
+            in motion only.
     """
 
     name: str = "sgd"
@@ -64,6 +67,7 @@ class WeightsOptions:
     weight_decay: float = 5e-5
     warmup_steps: int = 0
     clip_norm: float | None = 5.0
+    motion_init: float = 0.0
 
     def __post_init__(self):
         _check(self, "name", self.name in OPTIMIZERS, f"one of {OPTIMIZERS}")
@@ -74,6 +78,7 @@ class WeightsOptions:
             _check(self, name, getattr(self, name) >= 0, "at least 0")
         valid = self.clip_norm is None or self.clip_norm > 0
         _check(self, "clip_norm", valid, "positive or None")
+        _check(self, "motion_init", 0 <= self.motion_init <= 1, "in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from autox3d_tf import cost, models
+from autox3d_tf import space as space_lib
+from autox3d_tf.data import synthetic
+from autox3d_tf.search import engine
+from autox3d_tf.search import options as options_lib
+from tests.search import search_driver
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    synthetic.write_synthetic(
+        folder, num_classes=2, clips_per_class=6, frames=6, size=32
+    )
+    return folder
+
+
+def test_motion_init_makes_differences_of_the_same_size():
+    stem = models.Supernet(search_driver.SPACE, 2, seed=1).stem
+    before = stem.weight_values()["temporal_kernel"]
+    engine.start_with_motion(stem, 0.5)
+    after = stem.weight_values()["temporal_kernel"]
+    assert after.shape[-1] == 4
+    np.testing.assert_allclose(after[..., :2].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(after, axis=0), np.linalg.norm(before, axis=0), rtol=1e-5
+    )
+    np.testing.assert_array_equal(after[..., 2:], before[..., 2:])
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("method", ["evolution", "random"])
+def test_baseline_in_the_same_harness_ends_within_budget(
+    clips, tmp_path, method
+):
+    record = search_driver.search(
+        clips,
+        tmp_path / "run",
+        search=options_lib.SearchOptions(
+            method=method,
+            steps=3,
+            warmup_steps=3,
+            warmup_samples=1,
+            batch_size=4,
+            candidates=5,
+            children=0,
+            top_k=3,
+            norm_batches=1,
+            save_steps=3,
+        ),
+        deterministic=False,
+    )
+    arch = space_lib.load_arch(tmp_path / "run" / "arch.json")
+    budget = cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)
+    assert budget.allows(arch)
+    assert record["method"] == method and record["rank"] is None
+    # 3 steps of one architecture and 4 clips, then 5 architectures judged on
+    # the 6 clips of a half, filled up to two batches of 4
+    assert record["counts"] == {
+        "architectures": 8,
+        "clips_trained": 12,
+        "clips_judged": 40,
+    }
+    likelihoods = [one["judged"]["log_likelihood"] for one in record["top"]]
+    assert likelihoods == sorted(likelihoods, reverse=True)
+    assert record["indices"] == record["top"][0]["indices"]

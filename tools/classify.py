@@ -94,7 +94,7 @@ def _main(arguments):
         try:
             _print(path, recognizer.classify(path, FLAGS.top))
         except decoding.VideoError as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(error, file=sys.stderr)  # names the file
             failed += 1
     if failed:
         print(f"{failed} of the videos could not be read", file=sys.stderr)

@@ -156,7 +156,8 @@ def _configure(run_fn, gin_files, overrides, run_dir):
             gin.add_config_file_search_path(str(place))
         for path in map(_find, gin_files):
             check_twice(path)
-            gin.parse_config_file(str(path))
+            with _quiet_lookups():
+                gin.parse_config_file(str(path))
         _register(run_fn)
         for override in overrides:
             apply_override(override)
@@ -179,6 +180,17 @@ def _configure(run_fn, gin_files, overrides, run_dir):
         if binary.debugging():
             raise
         raise UsageError(_parse_error(error)) from None
+
+
+@contextlib.contextmanager
+def _quiet_lookups():
+    """gin logs an error for each place where an include is not found."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _parse_error(error: BaseException) -> str:

@@ -33,6 +33,15 @@ def unfold_time(images: tf.Tensor, time: tf.Tensor) -> tf.Tensor:
     return tf.reshape(images, tf.concat([[-1, time], tf.shape(images)[1:]], 0))
 
 
+def fill_up(weight: tf.Tensor, axis: int, size: int | None) -> tf.Tensor:
+    """Appends zeros along an axis up to `size`; None changes nothing."""
+    if size is None or weight.shape[axis] in (None, size):
+        return weight
+    paddings = [[0, 0] for _ in weight.shape]
+    paddings[axis][1] = size - weight.shape[axis]
+    return tf.pad(weight, paddings)
+
+
 def pointwise(clip: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """1x1x1 convolution; `kernel` is `(in, out)`."""
     shape = tf.shape(clip)
@@ -45,10 +54,11 @@ def pointwise(clip: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def subsample(clip: tf.Tensor, strides: tuple[int, int, int]) -> tf.Tensor:
     """Every `strides`-th position: a strided 1x1x1 convolution's input."""
-    _, rows, columns = strides
-    if rows == columns == 1:
+    if strides == (1, 1, 1):
         return clip
-    return clip[:, :, ::rows, ::columns]
+    # Pooling of windows of one pixel, for its fast gradient.
+    images = tf.nn.avg_pool2d(fold_time(clip), 1, strides[1:], "VALID")
+    return unfold_time(images, tf.shape(clip)[1])
 
 
 def spatial_conv(
@@ -88,17 +98,13 @@ def depthwise_conv3d(
     time = tf.shape(clip)[1]
     images, padding = pad_if_strided(fold_time(clip), kernel, strides)
     past = taps - 1 if causal else taps // 2
-    total = None
-    for tap in range(taps):
+    shifted = []
+    for tap, flat in enumerate(tf.unstack(kernel[..., tf.newaxis])):
         out = tf.nn.depthwise_conv2d(
-            images,
-            kernel[tap][..., tf.newaxis],
-            (1, *strides[1:], 1),
-            padding,
+            images, flat, (1, *strides[1:], 1), padding
         )
-        shifted = shift_time(unfold_time(out, time), tap - past)
-        total = shifted if total is None else total + shifted
-    return total
+        shifted.append(shift_time(unfold_time(out, time), tap - past))
+    return tf.add_n(shifted)
 
 
 def _temporal_depthwise(clip, kernel, causal):
@@ -138,13 +144,21 @@ def pad_if_strided(images, kernel, strides):
 
 
 def shift_time(clip: tf.Tensor, offset: int) -> tf.Tensor:
-    """result[t] = clip[t + offset], zero outside the clip."""
+    """result[t] = clip[t + offset], zero outside the clip.
+
+    Made of `pad` and `slice`, whose gradients are each other; that of the
+    bracket notation took half of a training step.
+    """
     if offset == 0:
         return clip
-    zeros = tf.zeros_like(clip[:, : abs(offset)])
-    if offset > 0:
-        return tf.concat([clip[:, offset:], zeros], 1)
-    return tf.concat([zeros, clip[:, :offset]], 1)
+    shape = tf.shape(clip)
+    rows = tf.reshape(clip, tf.stack([shape[0], shape[1], -1]))
+    past, future = max(-offset, 0), max(offset, 0)
+    padded = tf.pad(rows, [[0, 0], [past, future], [0, 0]])
+    rows = tf.slice(padded, [0, future, 0], tf.stack([-1, shape[1], -1]))
+    result = tf.reshape(rows, shape)
+    result.set_shape(clip.shape)
+    return result
 
 
 def batch_norm_training(

@@ -81,6 +81,15 @@ def norm_shapes(name: str, channels: int) -> dict[str, Shape]:
     return {f"{name}_{suffix}": (channels,) for suffix in NORM_SUFFIXES}
 
 
+def inner_axis(name: str) -> int | None:
+    """Axis of a block's weight that counts inner channels, None for none."""
+    if name in ("project_kernel", "se_reduce_kernel"):
+        return 0
+    if name.startswith(("depthwise", "expand_", "se_expand_")):
+        return -1
+    return None
+
+
 def is_statistic(name: str) -> bool:
     """Whether a weight is a moving statistic, not trained."""
     return name.endswith(("_mean", "_variance"))

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autox3d_tf import layers, space
+from autox3d_tf.layers import blocks
 
 STAGE = space.get_space("tiny").stages[1]
 
@@ -178,3 +179,33 @@ def test_assigning_weights_names_what_does_not_fit():
         )
     with pytest.raises(ValueError, match=r"stem/norm_beta .*\(4,\).*\(3,\)"):
         stem.assign_weights({**values, "norm_beta": np.zeros(3)})
+
+
+def test_filling_up_channels_changes_nothing(monkeypatch):
+    # 12 inner channels are filled up to 16 in training; LANES=1 fills none.
+    rng = np.random.default_rng(0)
+    clip = rng.normal(size=(2, 3, 6, 6, 8)).astype("float32")
+    weigh = rng.normal(size=(2, 3, 3, 3, 8)).astype("float32")
+    values, results = None, []
+    for lanes in (8, 1):
+        monkeypatch.setattr(blocks, "LANES", lanes)
+        layer = layers.BottleneckBlock3D("3x3x3", 8, 12, (1, 2, 2), "se")
+        layer.build(clip.shape)
+        values = values or {
+            name: rng.uniform(0.2, 1.0, value.shape)
+            for name, value in layer.weight_values().items()
+        }
+        layer.assign_weights(values)
+        with tf.GradientTape() as tape:
+            out = layer(clip, training=True)
+            loss = tf.reduce_sum(out * weigh)
+        weights = [w.value for w in layer.trainable_variables]
+        gradients = tape.gradient(loss, weights)
+        assert len(gradients) == len(layer.trainable_variables)
+        statistics = layer.non_trainable_variables
+        results.append(
+            [out, *gradients, *map(tf.convert_to_tensor, statistics)]
+        )
+    for filled, plain in zip(*results, strict=True):
+        scale = np.abs(plain).max()
+        np.testing.assert_allclose(filled / scale, plain / scale, atol=2e-5)

@@ -140,3 +140,35 @@ def test_hard_swish_by_hand():
     # x * relu6(x + 3) / 6 at -3, 0, 1, 3, 6
     found = ops.hard_swish(tf.constant([-3.0, 0.0, 1.0, 3.0, 6.0]))
     np.testing.assert_allclose(found, [0.0, 0.0, 4 / 6, 3.0, 6.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [-5, -2, -1, 0, 1, 2, 5])
+def test_shift_time_and_its_gradient(offset):
+    clip = tf.reshape(tf.range(1.0, 4.0), (1, 3, 1, 1, 1))  # frames 1, 2, 3
+    weights = tf.reshape([1.0, 10.0, 100.0], clip.shape)
+    with tf.GradientTape() as tape:
+        tape.watch(clip)
+        out = ops.shift_time(clip, offset)
+        total = tf.reduce_sum(out * weights)
+    expected = [
+        clip[0, t + offset, 0, 0, 0] if 0 <= t + offset < 3 else 0
+        for t in range(3)
+    ]
+    np.testing.assert_array_equal(tf.squeeze(out), expected)
+    # Frame t comes out at t - offset, with that frame's weight.
+    backward = [
+        10.0 ** (t - offset) if 0 <= t - offset < 3 else 0 for t in range(3)
+    ]
+    gradient = tf.squeeze(tape.gradient(total, clip))
+    np.testing.assert_array_equal(gradient, backward)
+
+
+def test_subsample_takes_every_other_pixel_and_passes_gradients_there():
+    clip = tf.random.stateless_normal((2, 3, 5, 4, 2), (0, 0))
+    with tf.GradientTape() as tape:
+        tape.watch(clip)
+        out = ops.subsample(clip, (1, 2, 2))
+    np.testing.assert_array_equal(out, clip[:, :, ::2, ::2])
+    expected = np.zeros(clip.shape)
+    expected[:, :, ::2, ::2] = 1
+    np.testing.assert_array_equal(tape.gradient(out, clip), expected)

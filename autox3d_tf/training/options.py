@@ -75,6 +75,8 @@ class TrainingOptions:
         dropout: Rate before the last layer.
         mixup: Parameter of the Beta distribution that clips of a batch are
             mixed by; 0 for none.
+        cutmix: The same for rectangles cut out of other clips; with both, each
+            gets half of the batches.
         ema_decay: Decay of the moving average of the weights, which is what
             is validated and saved; 0 for none.
         precise_batch_norm: Batches over which the batch norms' statistics are
@@ -100,6 +102,7 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     dropout: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
     ema_decay: float = 0.0
     precise_batch_norm: int = 0
     zero_init: bool = False
@@ -121,7 +124,12 @@ class TrainingOptions:
             _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         _check(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
         _check(self, "motion_init", 0 <= self.motion_init <= 1, "in [0, 1]")
-        for name in ("mixup", "precise_batch_norm", "validate_epochs"):
+        for name in (
+            "mixup",
+            "cutmix",
+            "precise_batch_norm",
+            "validate_epochs",
+        ):
             _check(self, name, getattr(self, name) >= 0, "at least 0")
         known = self.precision in PRECISIONS
         _check(self, "precision", known, f"one of {PRECISIONS}")

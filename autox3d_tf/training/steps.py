@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from autox3d_tf import models
+from autox3d_tf.data import augment
 from autox3d_tf.training import average as average_lib
 from autox3d_tf.training import optimizers
 from autox3d_tf.training import options as options_lib
@@ -25,10 +26,10 @@ def make_train_step(
     Args:
         model: Clips -> logits.
         optimizer: Built for the model's trainable variables.
-        options: Label smoothing, mixup and layer decay.
+        options: Label smoothing, mixup, cutmix and layer decay.
         weight_decay: What goes into the gradient of kernels.
         average: Updated after each step.
-        seed: Of mixup.
+        seed: Of mixing.
     """
     num_classes = model.output_shape[-1]
     weights = model.trainable_variables
@@ -37,8 +38,14 @@ def make_train_step(
 
     def train_step(step, clips, labels):
         targets = tf.one_hot(labels, num_classes)
-        if options.mixup:
-            clips, targets = mix(clips, targets, options.mixup, (seed, step))
+        if options.mixup or options.cutmix:
+            clips, targets = augment.mix(
+                clips,
+                targets,
+                tf.stack([seed & 0x7FFFFFFF, tf.cast(step, tf.int32)]),
+                mixup=options.mixup,
+                cutmix=options.cutmix,
+            )
         with tf.GradientTape() as tape:
             logits = model(clips, training=True)
             loss = cross_entropy(logits, targets, options.label_smoothing)
@@ -96,21 +103,4 @@ def cross_entropy(logits, targets, label_smoothing: float = 0.0) -> tf.Tensor:
     targets = targets * (1.0 - label_smoothing) + label_smoothing / classes
     return tf.reduce_mean(
         tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-    )
-
-
-def mix(clips, targets, alpha: float, seed) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixes each clip of a batch, and its target, with that of another.
-
-    One share from Beta(alpha, alpha) per batch; a clip's partner is its mirror
-    image in the batch.
-
-    Reference: [Zhang et al., 2018](https://arxiv.org/abs/1710.09412)
-    """
-    seed = tf.stack([tf.cast(value, tf.int32) for value in seed])
-    gammas = tf.random.stateless_gamma((2,), seed, alpha)
-    share = gammas[0] / tf.reduce_sum(gammas)
-    return tuple(
-        share * x + (1.0 - share) * tf.reverse(x, (0,))
-        for x in (clips, targets)
     )

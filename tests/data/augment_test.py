@@ -166,6 +166,15 @@ def test_mixing_by_both_takes_turns():
     assert 15 <= cut <= 45  # 30 expected, standard deviation 4
 
 
+def test_the_seed_decides_how_clips_mix():
+    draws = [
+        augment.mix(*batch(), seed, mixup=1.0)[1].numpy()[1]
+        for seed in ((0, 1), (0, 1), (0, 2), (1, 1))
+    ]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert len({tuple(draw) for draw in draws}) == 3
+
+
 def test_mixing_in_a_dataset():
     clips, targets = batch()
     dataset = tf.data.Dataset.from_tensors((clips, targets)).map(

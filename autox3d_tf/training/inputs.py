@@ -1,6 +1,7 @@
 """The clips of a run: listed once, checked, and then always the same."""
 
 import dataclasses
+import hashlib
 import pathlib
 
 import tensorflow as tf
@@ -9,7 +10,6 @@ from absl import logging
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import pipeline, records, scan, transforms
 
-MANIFEST = "manifest.csv"
 FEW_CLIPS = 5
 # What evaluation must do as training did, the size of pictures apart.
 _CUT = (
@@ -23,14 +23,16 @@ def freeze(
     """Returns options whose source is a list that has been looked through.
 
     A folder of videos, or a list of videos nobody has looked at, is scanned;
-    the result is kept as `folder/manifest.csv`, and read from there when the
-    run goes on. Records and scanned lists stay as they are.
+    the result is kept in `folder`, and read from there when the run goes on.
+    Records and scanned lists stay as they are.
     """
     if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
         return options
-    source, kept = pathlib.Path(options.source), folder / MANIFEST
+    source = pathlib.Path(options.source)
     if source.is_file() and _is_scanned(source):
         return options
+    key = hashlib.sha256(f"{source.resolve()} {options.min_frames}".encode())
+    kept = folder / f"manifest-{key.hexdigest()[:8]}.csv"
     if not kept.exists():
         manifest = scan.scan(options.source, min_frames=options.min_frames)
         logging.info("%s", scan.summarize(manifest))

@@ -1,49 +1,27 @@
 """Trains one network: the function behind autox3d-train."""
 
 import contextlib
-import os
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from autox3d_tf import cost, models
+from autox3d_tf import models
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import (
-    checkpoints,
-    determinism,
-    loop,
-    triggers,
-)
-from autox3d_tf.runs import (
-    run_dir as run_dir_lib,
-)
+from autox3d_tf.runs import checkpoints, determinism, loop, triggers
+from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
-from autox3d_tf.training import (
-    average as average_lib,
-)
-from autox3d_tf.training import (
-    curve as curve_lib,
-)
-from autox3d_tf.training import (
-    files,
-    initial,
-    inputs,
-    optimizers,
-    predict,
-    steps,
-)
-from autox3d_tf.training import (
-    options as options_lib,
-)
+from autox3d_tf.training import average as average_lib
+from autox3d_tf.training import curve as curve_lib
+from autox3d_tf.training import files, initial, inputs, optimizers, steps
+from autox3d_tf.training import options as options_lib
+from autox3d_tf.training import record as record_lib
+from autox3d_tf.training import validation as validation_lib
 
 _PRECISE_SEED = 0x9C15E  # clips for precise batch norm, apart from training's
-_MAY_CHANGE = ("save_secs", "save_steps")  # when a run goes on
 
 
 def run_training(
@@ -80,11 +58,13 @@ def run_training(
     determinism.set_seed(seed)
     spec = initial.find_arch(arch)
     start = None if init_from is None else initial.weights_path(init_from)
-    data = inputs.freeze(data, _made(run_dir))
+    data = inputs.freeze(data, pathlib.Path(run_dir))
     source = pipeline.open_source(data, "train")
     inputs.check_classes(source)
-    validation = _open_validation(data, training)
-    config = _config(spec, data, training, optimizer, start, seed, source)
+    validation = validation_lib.open_clips(data, training)
+    config = record_lib.config_of(
+        spec, data, training, optimizer, start, seed, source
+    )
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(**config)
 
@@ -107,8 +87,10 @@ def run_training(
     curve = curve_lib.Curve(run.file("curve.jsonl"), first_step)
     validate = None
     if validation is not None:
-        validate = _validator(model, average, validation, data, training)
-    _log_start(spec, data, source, first_step, total_steps)
+        validate = validation_lib.make_validator(
+            model, average, validation, data, training
+        )
+    record_lib.log_start(spec, data, source, first_step, total_steps)
 
     began = time.monotonic()
     train_step = steps.make_train_step(
@@ -143,7 +125,7 @@ def run_training(
         average.copy_to_model()
     if training.precise_batch_norm:
         _precise_batch_norm(model, source, data, training, seed)
-    record = _record(spec, data, source, curve, config, seconds)
+    record = record_lib.record_of(spec, data, source, curve, config, seconds)
     if validate is not None:
         record["validation"] = validate(final=True)
     files.save_trained(run, model, record)
@@ -185,51 +167,6 @@ def freeze_batch_norm(model: keras.Model) -> None:
         layer.norm = frozen
 
 
-def _made(run_dir: str | os.PathLike):
-    path = pathlib.Path(run_dir)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _open_validation(data, training):
-    """Returns the clips to validate on, None if there are none."""
-    if not inputs.has_part(data, "val"):
-        if training.validate_epochs:
-            logging.warning(
-                "No validation: the options name no val_splits or val_folds."
-            )
-        return None
-    try:
-        return pipeline.open_source(data, "val")
-    except ValueError as error:
-        logging.warning("No validation: %s", error)
-        return None
-
-
-def _config(spec, data, training, optimizer, start, seed, source):
-    """What must not change when the run goes on."""
-    options = run_dir_lib.to_json(training)
-    return {
-        "kind": "training",
-        "arch": {"name": spec.name, "fingerprint": spec.fingerprint},
-        "data": data,
-        "manifest": source.manifest.fingerprint,
-        "training": {
-            name: value
-            for name, value in options.items()
-            if name not in _MAY_CHANGE
-        },
-        "optimizer": optimizer,
-        "init_from": None
-        if start is None
-        else {
-            "path": str(start),
-            "sha256": run_dir_lib.file_sha256(start),
-        },
-        "seed": seed,
-    }
-
-
 @contextlib.contextmanager
 def _precision(policy: str):
     before = keras.config.dtype_policy()
@@ -238,34 +175,6 @@ def _precision(policy: str):
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _validator(model, average, source, data, training) -> Callable:
-    """Returns a function that validates the averaged weights, if averaged."""
-    predictor = predict.Predictor(model, training.batch_size)
-    labels = source.labels
-
-    def accuracy():
-        logits = predictor.predict(source, data)[:, 0]
-        return float(np.mean(logits.argmax(-1) == labels))
-
-    def validate(final: bool = False) -> dict[str, Any]:
-        if average is None or final:
-            value = accuracy()
-        else:
-            with average.in_model():
-                value = accuracy()
-        clips = len(source)
-        logging.info("Validation: %.1f %% of %d clips.", 100 * value, clips)
-        return {
-            "accuracy": value,
-            "clips": clips,
-            "views": "1x1",
-            "crop_size": data.eval_size[1],
-            "manifest": source.manifest.fingerprint,
-        }
-
-    return validate
 
 
 def _triggers(run, saver, curve, training, validate, num_clips):
@@ -303,38 +212,3 @@ def _precise_batch_norm(model, source, data, training, seed) -> None:
             model, batches, training.precise_batch_norm
         )
     logging.info("Batch-norm statistics taken anew over %d batches.", used)
-
-
-def _log_start(spec, data, source, first_step, total_steps) -> None:
-    size = (data.clip_frames, data.crop_size, data.crop_size)
-    found = cost.cost_of(spec, size, len(source.classes))
-    logging.info(
-        "%s: %s parameters, %.1f M MACs per clip of %s; %d clips in %d "
-        "classes; steps %d to %d.",
-        spec.name,
-        f"{found.params:,}",
-        found.macs / 1e6,
-        "x".join(map(str, size)),
-        len(source),
-        len(source.classes),
-        first_step,
-        total_steps,
-    )
-
-
-def _record(spec, data, source, curve, config, seconds) -> dict[str, Any]:
-    crop = data.eval_size[1]
-    size = (data.clip_frames, crop, crop)
-    found = cost.cost_of(spec, size, len(source.classes))
-    return {
-        "labels": list(source.classes),
-        "preprocessing": inputs.preprocessing(data),
-        "arch": spec.name,
-        "params": found.params,
-        "macs": {"clip_size": size, "per_view": found.macs},
-        "train_clips": len(source),
-        "config": config,
-        "seconds_since_start_or_resume": round(seconds, 1),
-        "curve": curve.points,
-        "provenance": run_dir_lib.provenance(seed=config["seed"]),
-    }

@@ -9,7 +9,7 @@ from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import pipeline, synthetic
 from autox3d_tf.evaluation import cache, left_out, metrics, report, run
 from autox3d_tf.runs import run_dir
-from autox3d_tf.training import files, predict
+from autox3d_tf.training import files, inputs, predict
 from tests.training import tiny
 
 LABELS = ["left", "right", "up"]
@@ -85,10 +85,7 @@ def test_views_differ_and_are_averaged(clips, trained, tmp_path, capsys):
     for clip in logits:
         assert len({tuple(view) for view in clip}) == 6
     # Each view computed apart, without the predictor.
-    source = pipeline.open_source(
-        dataclasses.replace(options, source=str(tmp_path / "manifest.csv")),
-        "all",
-    )
+    source = pipeline.open_source(inputs.freeze(options, tmp_path), "all")
     model = files.load_trained(trained)
     dataset = pipeline.make_eval_dataset(
         source, options, batch_size=1, temporal_views=2, spatial_crops=3

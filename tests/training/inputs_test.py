@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import pytest
@@ -18,7 +19,7 @@ def test_folder_is_listed_once(clips, tmp_path):
     (folder / "left" / "broken.mp4").write_text("not a video")
     options = tiny.data(folder, train_folds=(), val_folds=())
     frozen = inputs.freeze(options, tmp_path / "run")
-    assert frozen.source == str(tmp_path / "run" / "manifest.csv")
+    assert pathlib.Path(frozen.source).parent == tmp_path / "run"
     (folder / "left" / "left_0001.mp4").unlink()  # too late to matter
     again = inputs.freeze(options, tmp_path / "run")
     rows = manifest_lib.read_manifest(again.source).rows
@@ -26,6 +27,16 @@ def test_folder_is_listed_once(clips, tmp_path):
     assert [r.status for r in rows if r.path.endswith("broken.mp4")] == [
         "undecodable"
     ]
+
+
+def test_another_folder_gets_a_list_of_its_own(clips, tmp_path):
+    sources = []
+    for name in ("a", "b"):
+        shutil.copytree(clips.parent, tmp_path / name)
+        (tmp_path / name / "manifest.csv").unlink()
+        options = tiny.data(tmp_path / name, train_folds=(), val_folds=())
+        sources.append(inputs.freeze(options, tmp_path / "run").source)
+    assert len(set(sources)) == 2
 
 
 def test_scanned_list_stays_as_it_is(clips, tmp_path):

@@ -46,7 +46,7 @@ def test_a_run_says_what_it_did(clips, tmp_path):
     assert record["preprocessing"] == {
         "clip_frames": 4, "sampling": "segment", "stride": 2,
         "short_side": 16, "crop_size": 16, "mean": 0.45, "deviation": 0.225,
-        "squash": False,
+        "squash": False, "standardize": False,
     }  # fmt: skip
     counted = cost.cost_of(tiny.arch(), (4, 16, 16), 3)
     assert record["macs"]["per_view"] == counted.macs

@@ -1,0 +1,70 @@
+"""What a training says about itself, before and after."""
+
+from typing import Any
+
+from absl import logging
+
+from autox3d_tf import cost
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import inputs
+
+_MAY_CHANGE = ("save_secs", "save_steps")  # when a run goes on
+
+
+def config_of(spec, data, training, optimizer, start, seed, source):
+    """What must not change when the run goes on."""
+    options = run_dir_lib.to_json(training)
+    return {
+        "kind": "training",
+        "arch": {"name": spec.name, "fingerprint": spec.fingerprint},
+        "data": data,
+        "manifest": source.manifest.fingerprint,
+        "training": {
+            name: value
+            for name, value in options.items()
+            if name not in _MAY_CHANGE
+        },
+        "optimizer": optimizer,
+        "init_from": None
+        if start is None
+        else {
+            "path": str(start),
+            "sha256": run_dir_lib.file_sha256(start),
+        },
+        "seed": seed,
+    }
+
+
+def log_start(spec, data, source, first_step, total_steps) -> None:
+    size = (data.clip_frames, data.crop_size, data.crop_size)
+    found = cost.cost_of(spec, size, len(source.classes))
+    logging.info(
+        "%s: %s parameters, %.1f M MACs per clip of %s; %d clips in %d "
+        "classes; steps %d to %d.",
+        spec.name,
+        f"{found.params:,}",
+        found.macs / 1e6,
+        "x".join(map(str, size)),
+        len(source),
+        len(source.classes),
+        first_step,
+        total_steps,
+    )
+
+
+def record_of(spec, data, source, curve, config, seconds) -> dict[str, Any]:
+    crop = data.eval_size[1]
+    size = (data.clip_frames, crop, crop)
+    found = cost.cost_of(spec, size, len(source.classes))
+    return {
+        "labels": list(source.classes),
+        "preprocessing": inputs.preprocessing(data),
+        "arch": spec.name,
+        "params": found.params,
+        "macs": {"clip_size": size, "per_view": found.macs},
+        "train_clips": len(source),
+        "config": config,
+        "seconds_since_start_or_resume": round(seconds, 1),
+        "curve": curve.points,
+        "provenance": run_dir_lib.provenance(seed=config["seed"]),
+    }

@@ -1,0 +1,53 @@
+"""Accuracy on held-out clips during training; nothing is chosen by it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from autox3d_tf.data import pipeline
+from autox3d_tf.training import inputs, predict
+
+
+def open_clips(data, training):
+    """Returns the clips to validate on, None if there are none."""
+    if not inputs.has_part(data, "val"):
+        if training.validate_epochs:
+            logging.warning(
+                "No validation: the options name no val_splits or val_folds."
+            )
+        return None
+    try:
+        return pipeline.open_source(data, "val")
+    except ValueError as error:
+        logging.warning("No validation: %s", error)
+        return None
+
+
+def make_validator(model, average, source, data, training) -> Callable:
+    """Returns a function that validates the averaged weights, if averaged."""
+    predictor = predict.Predictor(model, training.batch_size)
+    labels = source.labels
+
+    def accuracy():
+        logits = predictor.predict(source, data)[:, 0]
+        return float(np.mean(logits.argmax(-1) == labels))
+
+    def validate(final: bool = False) -> dict[str, Any]:
+        if average is None or final:
+            value = accuracy()
+        else:
+            with average.in_model():
+                value = accuracy()
+        clips = len(source)
+        logging.info("Validation: %.1f %% of %d clips.", 100 * value, clips)
+        return {
+            "accuracy": value,
+            "clips": clips,
+            "views": "1x1",
+            "crop_size": data.eval_size[1],
+            "manifest": source.manifest.fingerprint,
+        }
+
+    return validate

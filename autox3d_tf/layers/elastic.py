@@ -116,13 +116,11 @@ def elastic_depthwise(
     )
     images, padding = ops.pad_if_strided(ops.fold_time(clip), kernel, strides)
     time = tf.shape(clip)[1]
+    flat = tf.unstack(kernel[..., tf.newaxis], taps)  # per tap, for 2-D
 
     def tap(index, offset):
         out = tf.nn.depthwise_conv2d(
-            images,
-            kernel[index][..., tf.newaxis],
-            (1, *strides[1:], 1),
-            padding,
+            images, flat[index], (1, *strides[1:], 1), padding
         )
         return ops.shift_time(ops.unfold_time(out, time), offset)
 

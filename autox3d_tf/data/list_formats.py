@@ -1,0 +1,295 @@
+"""Readers of the lists that data sets are published with.
+
+Each takes files of one format and `ReadOptions`, and returns `Annotation`s.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import re
+
+UNUSED = "unused"  # the split of clips that a split file leaves out
+_SPLITS = (("train", "train"), ("val", "val"), ("test", "test"))
+_SPLITS += (("holdout", "test"),)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """One annotated clip.
+
+    Args:
+        name: File name of the video without its suffix.
+        label: Class name.
+        split: `train`, `val`, `test`, `unused`, or empty.
+        group: Clips of one group (source video, scene) belong together.
+        suffix: Of the video's file, as published.
+        path: Where the list says that the video lies; empty where it only
+            names it.
+    """
+
+    name: str
+    label: str
+    split: str = ""
+    group: str = ""
+    suffix: str = ".mp4"
+    path: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What a list does not say itself.
+
+    Args:
+        split: Name of the split of every clip; empty to go by the list, or by
+            the name of its file.
+        split_number: Which of the official splits of UCF101 and HMDB51.
+        labels: File of class names: labels.json of Something-Something V2, or
+            the names of numbered classes, one a line.
+    """
+
+    split: str = ""
+    split_number: int = 1
+    labels: str | None = None
+
+
+def read_kinetics(files, options: ReadOptions) -> list[Annotation]:
+    """Reads label,youtube_id,time_start,time_end,split of Kinetics.
+
+    A video is named by its id, start and end: `-3B32lodo2M_000059_000069`.
+    """
+    found = []
+    for path in files:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            wanted = {"label", "youtube_id", "time_start", "time_end"}
+            lacking = wanted - set(reader.fieldnames or ())
+            if lacking:
+                raise ValueError(
+                    f"{path} must have the columns {', '.join(sorted(wanted))}."
+                    f" It lacks {', '.join(sorted(lacking))}; lists without "
+                    "labels cannot be used, name the others."
+                )
+            for record in reader:
+                found.append(_kinetics_clip(record, path, reader, options))
+    return found
+
+
+def _kinetics_clip(record, path, reader, options) -> Annotation:
+    try:
+        start, end = (
+            int(float(record[name])) for name in ("time_start", "time_end")
+        )
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`time_start` and `time_end` must be seconds. Received: "
+            f"{record['time_start']!r}, {record['time_end']!r} in {path}, "
+            f"line {reader.line_num}."
+        ) from None
+    video = record["youtube_id"].strip()
+    split = options.split or split_of(record.get("split") or path.stem)
+    label = (record["label"] or "").strip()
+    _check_filled(path, reader.line_num, label=label, youtube_id=video)
+    return Annotation(
+        name=f"{video}_{start:06d}_{end:06d}",
+        label=label,
+        split=split,
+        group=video,
+    )
+
+
+def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
+    """Reads Something-Something V2: [{"id", "label", "template"}, ...].
+
+    The class is the template without brackets: "Holding [something]" becomes
+    "Holding something". Lists of `id;label`, as of version 1 and of the
+    answers of the test, are read too.
+    """
+    known = _ssv2_labels(files, options)
+    found = []
+    for path in files:
+        entries = (
+            _ssv2_json(path)
+            if path.suffix == ".json"
+            else [line.split(";", 1) for line in _lines(path)]
+        )
+        split = options.split or split_of(path.stem)
+        for number, entry in enumerate(entries, 1):
+            name, label = (*entry, "")[:2]
+            label = re.sub(r"[\[\]]", "", label).strip()
+            _check_filled(path, number, id=name, label=label)
+            if known and label not in known:
+                raise ValueError(
+                    f"{path}: the label {label!r} of clip {name} is not in "
+                    "the list of labels."
+                )
+            found.append(
+                Annotation(name=name, label=label, split=split, suffix=".webm")
+            )
+    return found
+
+
+def _ssv2_json(path) -> list[tuple[str, str]]:
+    entries = _read_json(path)
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and "id" in entry for entry in entries
+    ):
+        raise ValueError(
+            f'{path} must be a list of {{"id": ..., "template": ...}}, as the '
+            "train and validation lists of Something-Something V2."
+        )
+    if entries and not any("template" in entry for entry in entries):
+        raise ValueError(
+            f"{path} has no templates: the test list has no labels. Give the "
+            "train and validation lists, or test-answers.csv."
+        )
+    return [(str(e["id"]), str(e.get("template", ""))) for e in entries]
+
+
+def _ssv2_labels(files, options) -> set[str]:
+    path = options.labels
+    if path is None:
+        beside = sorted(files[0].parent.glob("*labels.json"))
+        path = beside[0] if beside else None
+    if path is None:
+        return set()
+    labels = _read_json(pathlib.Path(path))
+    if not isinstance(labels, dict):
+        raise ValueError(f'{path} must be {{"class": "number", ...}}.')
+    return set(labels)
+
+
+def read_ucf101(files, options: ReadOptions) -> list[Annotation]:
+    """Reads trainlist01.txt and testlist01.txt: `Class/v_Class_g01_c01.avi`.
+
+    Train lines end in the number of the class, which the folder says already;
+    classInd.txt beside the lists must have the class.
+    """
+    known = set()
+    index = files[0].parent / "classInd.txt"
+    if index.exists():
+        known = {line.split()[-1] for line in _lines(index)}
+    found = []
+    for path in files:
+        split = options.split or split_of(path.stem)
+        for number, line in enumerate(_lines(path), 1):
+            place = pathlib.PurePosixPath(re.sub(r"\s+\d+$", "", line))
+            label = place.parent.name
+            _check_filled(path, number, folder=label)
+            if known and label not in known:
+                raise ValueError(
+                    f"{path}, line {number}: {label!r} is no class of {index}."
+                )
+            found.append(
+                Annotation(
+                    name=place.stem,
+                    label=label,
+                    split=split,
+                    group=re.sub(r"_c\d+$", "", place.stem),
+                    suffix=place.suffix,
+                )
+            )
+    return found
+
+
+def read_hmdb51(files, options: ReadOptions) -> list[Annotation]:
+    """Reads <class>_test_split1.txt: a video and 1 train, 2 test, 0 unused."""
+    del options  # The number in each line is the split.
+    splits = {"0": UNUSED, "1": "train", "2": "test"}
+    found = []
+    for path in files:
+        label = re.sub(r"_test_split\d$", "", path.stem)
+        for number, line in enumerate(_lines(path), 1):
+            match = re.fullmatch(r"(.+?)\s+([012])", line)
+            if not match:
+                raise ValueError(
+                    f"{path}, line {number}: must be a video and 0, 1 or 2. "
+                    f"Received: {line!r}."
+                )
+            place = pathlib.PurePosixPath(match[1])
+            found.append(
+                Annotation(
+                    name=place.stem,
+                    label=label,
+                    split=splits[match[2]],
+                    group=place.stem.rpartition(f"_{label}_")[0],
+                    suffix=place.suffix,
+                )
+            )
+    return found
+
+
+def read_numbered(files, options: ReadOptions) -> list[Annotation]:
+    """Reads lines of a path and the number of a class, from 0.
+
+    Without a file of names, the classes are named by their numbers, with
+    zeros in front so that their order is that of the numbers.
+    """
+    names = _class_names(options.labels)
+    lines = []
+    for path in files:
+        split = options.split or split_of(path.stem)
+        for number, line in enumerate(_lines(path), 1):
+            match = re.fullmatch(r"(.+?)[\s,;]+(\d+)", line)
+            if not match:
+                raise ValueError(
+                    f"{path}, line {number}: must be a path and the number of "
+                    f"a class. Received: {line!r}."
+                )
+            lines.append((match[1], int(match[2]), split))
+    digits = len(str(max((line[1] for line in lines), default=0)))
+    found = []
+    for place, number, split in lines:
+        if names and number >= len(names):
+            raise ValueError(
+                f"{options.labels} names {len(names)} classes, {place} is of "
+                f"class {number}, counted from 0."
+            )
+        found.append(
+            Annotation(
+                name=pathlib.PurePosixPath(place).stem,
+                label=names[number] if names else f"{number:0{digits}d}",
+                split=split,
+                path=place,
+            )
+        )
+    return found
+
+
+def _class_names(path) -> list[str]:
+    """Returns names in the order of their numbers, none without a file."""
+    if path is None:
+        return []
+    path = pathlib.Path(path)
+    if path.suffix == ".json":  # {"name": number}
+        numbers = _read_json(path)
+        return sorted(numbers, key=lambda name: int(numbers[name]))
+    return _lines(path)
+
+
+def split_of(text: str) -> str:
+    """Returns the split that a word or file name means, empty if none.
+
+    >>> split_of("validate"), split_of("something-something-v2-train")
+    ('val', 'train')
+    """
+    text = text.strip().lower()
+    return next((split for word, split in _SPLITS if word in text), "")
+
+
+def _lines(path) -> list[str]:
+    text = path.read_text(encoding="utf-8-sig")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from None
+
+
+def _check_filled(path, number, **values) -> None:
+    for name, value in values.items():
+        if not value:
+            raise ValueError(f"{path}, entry {number}: `{name}` is empty.")

@@ -1,0 +1,41 @@
+"""The peer of the benchmark is the same network, and it is optional."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from autox3d_tf import models, space
+from autox3d_tools import benchmark_torch
+
+
+def test_the_peer_computes_the_same(tmp_path):
+    torch = pytest.importorskip("torch")
+    arch = space.x3d(
+        name="tiny",
+        clip_size=(3, 17, 20),  # odd sizes show the padding of strides
+        frame_stride=1,
+        stage_filters=(8, 12),
+        depths=(1, 2),
+        head_features=16,
+    )
+    model = models.build_model(arch, 5, seed=1)
+    models.save_torch_checkpoint(model, tmp_path / "tiny.pyth")
+    peer = benchmark_torch.build_torch(arch, 5)
+    state = torch.load(tmp_path / "tiny.pyth", weights_only=True)
+    peer.load_state_dict(state["model_state"])
+    rng = np.random.default_rng(0)
+    clips = rng.normal(size=(2, *arch.clip_size, 3)).astype("float32")
+    with torch.no_grad():
+        inputs = torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
+        expected = peer.eval()(inputs).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        model(clips) / scale, expected / scale, atol=1e-4
+    )
+
+
+def test_without_pytorch_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
+    with pytest.raises(ValueError, match="pip install"):
+        benchmark_torch._run([])

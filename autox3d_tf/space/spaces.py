@@ -4,6 +4,7 @@ Filters come in complementary pairs around the width of X3D's stage, so that
 fair windows are exactly fair.
 """
 
+import dataclasses
 import os
 
 from autox3d_tf.space import arch as arch_lib
@@ -13,30 +14,16 @@ ALL_BLOCK_TYPES = ("3x3x3", "1x3x3", "5x3x3", "3x5x5", "1x5x5", "separable")
 EXPANSIONS = (1.5, 2.0, 2.25, 3.0, 4.0)
 
 
-def _x3d_like(name, clip_size, frame_stride):
-    """The skeleton of X3D-S and -M, 26 blocks, all choices open."""
-    stages = tuple(
+def _open(*stages):
+    """Stages of `(filters, depth)` in which all choices are open."""
+    return tuple(
         search_space.StageSpace(
             filters=filters,
             depth=depth,
             block_types=ALL_BLOCK_TYPES,
             expansions=EXPANSIONS,
         )
-        for filters, depth in (
-            ((8, 16, 24, 32, 40), 3),
-            ((16, 32, 48, 64, 80), 5),
-            ((32, 64, 96, 128, 160), 11),
-            ((64, 128, 192, 256, 320), 7),
-        )
-    )
-    return search_space.SearchSpace(
-        name=name,
-        version=1,
-        clip_size=clip_size,
-        frame_stride=frame_stride,
-        stem=arch_lib.StemSpec(filters=24),
-        stages=stages,
-        head=arch_lib.HeadSpec(filters=432, features=2048),
+        for filters, depth in stages
     )
 
 
@@ -65,31 +52,36 @@ _EGOGESTAR = search_space.SearchSpace(
     clip_size=(16, 64, 64),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=12),
-    stages=tuple(
-        search_space.StageSpace(
-            filters=filters,
-            depth=depth,
-            block_types=ALL_BLOCK_TYPES,
-            expansions=EXPANSIONS,
-        )
-        for filters, depth in (
-            ((4, 8, 12, 16, 20), 1),
-            ((8, 16, 20, 28, 36), 2),
-            ((16, 24, 40, 48, 64), 4),
-            ((32, 48, 64, 80, 112), 2),
-        )
+    stages=_open(
+        ((4, 8, 12, 16, 20), 1),
+        ((8, 16, 20, 28, 36), 2),
+        ((16, 24, 40, 48, 64), 4),
+        ((32, 48, 64, 80, 112), 2),
     ),
     head=arch_lib.HeadSpec(filters=144, features=128),
 )
 
+# The skeleton of X3D-S and -M: 26 blocks.
+_X3D_S = search_space.SearchSpace(
+    name="x3d_s",
+    version=1,
+    clip_size=(13, 160, 160),
+    frame_stride=6,
+    stem=arch_lib.StemSpec(filters=24),
+    stages=_open(
+        ((8, 16, 24, 32, 40), 3),
+        ((16, 32, 48, 64, 80), 5),
+        ((32, 64, 96, 128, 160), 11),
+        ((64, 128, 192, 256, 320), 7),
+    ),
+    head=arch_lib.HeadSpec(filters=432, features=2048),
+)
+_X3D_M = dataclasses.replace(
+    _X3D_S, name="x3d_m", clip_size=(16, 224, 224), frame_stride=5
+)
+
 SPACES: dict[str, search_space.SearchSpace] = {
-    space.name: space
-    for space in (
-        _TINY,
-        _EGOGESTAR,
-        _x3d_like("x3d_s", (13, 160, 160), 6),
-        _x3d_like("x3d_m", (16, 224, 224), 5),
-    )
+    space.name: space for space in (_TINY, _EGOGESTAR, _X3D_S, _X3D_M)
 }
 
 

@@ -35,7 +35,6 @@ def freeze(
     kept = folder / f"manifest-{key.hexdigest()[:8]}.csv"
     if not kept.exists():
         manifest = scan.scan(options.source, min_frames=options.min_frames)
-        logging.info("%s", scan.summarize(manifest))
         manifest.save(kept)
     return dataclasses.replace(options, source=str(kept))
 

@@ -1,6 +1,7 @@
 """Stem, bottleneck block and head of a derived network."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from autox3d_tf.layers import ops
@@ -113,6 +114,25 @@ class Stem3D(NormedLayer):
             x, self.get("temporal_kernel"), causal=self.causal
         )
         return tf.nn.relu(self.norm("norm", x, training))
+
+    def start_with_motion(self, share):
+        """Makes the first channels start as differences over time.
+
+        Their temporal kernels lose their mean and keep their size. Where
+        classes differ in motion only, the plateau at the start of training is
+        shorter: with random kernels the picture, which does not move, drowns
+        what does.
+
+        Args:
+            share: Of the channels, in [0, 1].
+        """
+        kernel = self.weight_values()["temporal_kernel"]  # (k, 1, 1, filters)
+        first = kernel[..., : round(share * kernel.shape[-1])]
+        moved = first - first.mean(axis=0)
+        size = np.linalg.norm(moved, axis=0) + 1e-12
+        moved *= np.linalg.norm(first, axis=0) / size
+        kernel[..., : first.shape[-1]] = moved
+        self.temporal_kernel.assign(kernel)
 
     def compute_output_shape(self, input_shape):
         return strided_shape(input_shape, self.strides, self.filters)

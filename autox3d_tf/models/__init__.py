@@ -11,6 +11,7 @@ from autox3d_tf.models.torch_import import (
     load_torch_checkpoint,
     save_torch_checkpoint,
 )
+from autox3d_tf.models.weight_file import load_weights, save_weights
 from autox3d_tf.models.x3d import (
     assign_weights,
     build_model,
@@ -26,9 +27,11 @@ __all__ = [
     "build_model",
     "inherit",
     "load_torch_checkpoint",
+    "load_weights",
     "open_torch_checkpoint",
     "parts",
     "reestimate_batch_norm",
     "save_torch_checkpoint",
+    "save_weights",
     "weight_values",
 ]

@@ -43,7 +43,7 @@ class Engine:
         self.tables = [cost_table.CostTable(space, b) for b in budgets]
         self.supernet = models.Supernet(space, len(source.classes), seed=seed)
         if weights.motion_init:
-            start_with_motion(self.supernet.stem, weights.motion_init)
+            self.supernet.stem.start_with_motion(weights.motion_init)
         self.distributions = [
             distribution_lib.factorized(space, self.supernet.logits)
         ]
@@ -317,17 +317,3 @@ class Engine:
                 "x".join(map(str, clip)),
                 "x".join(map(str, space.clip_size)),
             )
-
-
-def start_with_motion(stem, share: float) -> None:
-    """Makes the first channels of a stem start as differences over time.
-
-    Their temporal kernels lose their mean and keep their size.
-    """
-    kernel = stem.weight_values()["temporal_kernel"]  # (k, 1, 1, filters)
-    first = kernel[..., : round(share * kernel.shape[-1])]
-    moved = first - first.mean(axis=0)
-    size = np.linalg.norm(moved, axis=0) + 1e-12
-    moved *= np.linalg.norm(first, axis=0) / size
-    kernel[..., : first.shape[-1]] = moved
-    stem.temporal_kernel.assign(kernel)

@@ -13,7 +13,6 @@ import os
 import pathlib
 from typing import Any
 
-import numpy as np
 from absl import logging
 
 from autox3d_tf import models
@@ -53,7 +52,9 @@ def save(
     for budget in engine.budgets:
         assert budget.allows(arch), f"over {budget}"
     arch.save(run.file("arch.json"))
-    save_weights(run.file("inherited.npz"), models.weight_values(inherited))
+    models.save_weights(
+        run.file("inherited.npz"), models.weight_values(inherited)
+    )
     by_indices = {child.indices: child for child in judged}
     child = by_indices[chosen.indices]
     _log_chosen(chosen, rank, costs, child, engine, seconds)
@@ -138,14 +139,3 @@ def _log_chosen(chosen, rank, costs, child, engine, seconds):
         counts["clips_judged"],
         seconds,
     )
-
-
-def save_weights(
-    path: str | os.PathLike, values: dict[str, np.ndarray]
-) -> None:
-    """Writes named arrays, whole or not at all."""
-    path = os.fspath(path)
-    partial = f"{path}.{os.getpid()}.tmp"
-    with open(partial, "wb") as file:
-        np.savez(file, **values)
-    os.replace(partial, path)

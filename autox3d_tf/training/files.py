@@ -11,12 +11,10 @@ No code in these files is ever executed.
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from autox3d_tf import models
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -24,41 +22,6 @@ from autox3d_tf.space import arch as arch_lib
 
 ARCH, WEIGHTS, RECORD = "arch.json", "weights.npz", "training.json"
 FORMAT, SCHEMA_VERSION = "autox3d_tf.training", 1
-
-
-def save_weights(
-    path: str | os.PathLike, values: Mapping[str, np.ndarray]
-) -> pathlib.Path:
-    """Writes named arrays, whole or not at all; the same bytes each time."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(partial, "wb") as file:
-        np.savez(file, **values)
-    os.replace(partial, path)
-    return path
-
-
-def load_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads a file of `save_weights`. Raises ValueError if it is damaged."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError(f"There is no file of weights {path}.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            values = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is not a file of weights, or is damaged: {error}."
-        ) from None
-    except AttributeError:  # a bare .npy array
-        raise ValueError(f"{path} is not a file of weights.") from None
-    for name, value in values.items():
-        if value.dtype.kind != "f" or not np.isfinite(value).all():
-            raise ValueError(
-                f"{path}: {name} must hold finite numbers. "
-                f"Received: {value.dtype} with NaN, infinity or none."
-            )
-    return values
 
 
 def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
@@ -104,7 +67,7 @@ def load_trained(run_dir: str | os.PathLike) -> keras.Model:
                 f"{expected[:12]}. Received: {here[:12]}."
             )
     model = models.build_model(arch, len(record["labels"]))
-    models.assign_weights(model, load_weights(run_dir / WEIGHTS))
+    models.assign_weights(model, models.load_weights(run_dir / WEIGHTS))
     return model
 
 
@@ -113,7 +76,9 @@ def save_trained(
 ) -> None:
     """Writes the three files; training.json, which vouches for all, last."""
     model.arch.save(run.file(ARCH))
-    weights = save_weights(run.file(WEIGHTS), models.weight_values(model))
+    weights = models.save_weights(
+        run.file(WEIGHTS), models.weight_values(model)
+    )
     run.write_json(
         RECORD,
         {

@@ -55,13 +55,13 @@ def assign_initial(
 
     Args:
         model: Gets them.
-        path: A file of `files.save_weights`.
+        path: A file of `models.save_weights`.
         replace_head: Whether a last layer for other classes is left out.
 
     Raises:
         ValueError: Naming the first weights that do not fit.
     """
-    given, own = files.load_weights(path), models.weight_values(model)
+    given, own = models.load_weights(path), models.weight_values(model)
     classes = [
         len(values[_LAST_LAYER[1]])
         for values in (given, own)
@@ -83,23 +83,6 @@ def assign_initial(
     _check_same_names(path, given, own)
     models.assign_weights(model, given)
     logging.info("Initial weights from %s.", path)
-
-
-def start_with_motion(model: keras.Model, share: float) -> None:
-    """Makes the first channels of the stem start as differences over time.
-
-    Their temporal kernels lose their mean and keep their size. Where classes
-    differ in motion only, the plateau at the start of training is shorter:
-    with random kernels the picture, which does not move, drowns what does.
-    """
-    stem = models.parts(model)[0]
-    kernel = stem.weight_values()["temporal_kernel"]  # (k, 1, 1, filters)
-    count = round(share * kernel.shape[-1])
-    first = kernel[..., :count]
-    moved = first - first.mean(axis=0)
-    size = np.linalg.norm(moved, axis=0) + 1e-12
-    kernel[..., :count] = moved * np.linalg.norm(first, axis=0) / size
-    stem.temporal_kernel.assign(kernel)
 
 
 def _check_same_names(

@@ -144,7 +144,7 @@ def _build(spec, source, training, start, seed) -> keras.Model:
             seed=seed,
         )
     if start is None:
-        initial.start_with_motion(model, training.motion_init)
+        model.get_layer("stem").start_with_motion(training.motion_init)
     else:
         initial.assign_initial(model, start, training.replace_head)
     if training.freeze_batch_norm:

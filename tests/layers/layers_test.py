@@ -209,3 +209,16 @@ def test_filling_up_channels_changes_nothing(monkeypatch):
     for filled, plain in zip(*results, strict=True):
         scale = np.abs(plain).max()
         np.testing.assert_allclose(filled / scale, plain / scale, atol=2e-5)
+
+
+def test_motion_channels_ignore_what_stands_still():
+    stem = layers.Stem3D(4, 3, seed=1)
+    stem.build((None, None, None, None, 3))
+    before = stem.weight_values()["temporal_kernel"]
+    stem.start_with_motion(0.5)
+    kernel = stem.weight_values()["temporal_kernel"]
+    # Two of four filters sum to zero over time; their size stays.
+    np.testing.assert_allclose(kernel[..., :2].sum(0), 0.0, atol=1e-6)
+    np.testing.assert_array_equal(kernel[..., 2:], before[..., 2:])
+    sizes = [np.linalg.norm(k, axis=0) for k in (kernel, before)]
+    np.testing.assert_allclose(*sizes, rtol=1e-5)

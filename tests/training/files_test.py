@@ -38,26 +38,26 @@ def test_round_trip(trained):
 
 def test_weights_files_are_equal_for_equal_weights(tmp_path):
     values = {"stem/norm_mean": np.ones(3, np.float32)}
-    first = files.save_weights(tmp_path / "a.npz", values).read_bytes()
-    assert files.save_weights(tmp_path / "b.npz", values).read_bytes() == first
+    first = models.save_weights(tmp_path / "a.npz", values).read_bytes()
+    assert models.save_weights(tmp_path / "b.npz", values).read_bytes() == first
 
 
 def test_pickles_are_never_executed(tmp_path, capsys):
     path = tmp_path / "weights.npz"
     np.savez(path, trap=np.array([Trap()], dtype=object))
     with pytest.raises(ValueError, match="is not a file of weights"):
-        files.load_weights(path)
+        models.load_weights(path)
     path.write_bytes(b"\x80\x04K\x01.")  # a bare pickle
     with pytest.raises(ValueError, match="is not a file of weights"):
-        files.load_weights(path)
+        models.load_weights(path)
     assert "executed" not in capsys.readouterr().out
 
 
 def test_not_finite_weights_are_refused(tmp_path):
     values = {"stem/norm_mean": np.array([1.0, np.nan])}
-    path = files.save_weights(tmp_path / "weights.npz", values)
+    path = models.save_weights(tmp_path / "weights.npz", values)
     with pytest.raises(ValueError, match="stem/norm_mean must hold finite"):
-        files.load_weights(path)
+        models.load_weights(path)
 
 
 def damage_weights(path):

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from autox3d_tf import models, space
-from autox3d_tf.training import files, initial
+from autox3d_tf.training import initial
 from tests.training import tiny
 
 
 def saved(tmp_path, num_classes=3, arch=None, name="weights.npz"):
     model = models.build_model(arch or tiny.arch(), num_classes, seed=7)
     values = models.weight_values(model)
-    files.save_weights(tmp_path / name, values)
+    models.save_weights(tmp_path / name, values)
     return values
 
 
@@ -72,15 +72,3 @@ def test_weights_of_another_network_are_refused(tmp_path, other, message):
         initial.assign_initial(model, tmp_path / "weights.npz")
     for name, value in models.weight_values(model).items():
         np.testing.assert_array_equal(value, before[name])
-
-
-def test_motion_channels_ignore_what_stands_still():
-    model = models.build_model(tiny.arch(), 3, seed=1)
-    before = model.get_layer("stem").weight_values()["temporal_kernel"]
-    initial.start_with_motion(model, 0.5)
-    kernel = model.get_layer("stem").weight_values()["temporal_kernel"]
-    # Two of four filters sum to zero over time; their size stays.
-    np.testing.assert_allclose(kernel[..., :2].sum(0), 0.0, atol=1e-6)
-    np.testing.assert_array_equal(kernel[..., 2:], before[..., 2:])
-    sizes = [np.linalg.norm(k, axis=0) for k in (kernel, before)]
-    np.testing.assert_allclose(*sizes, rtol=1e-5)

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from autox3d_tf.training import files, run
+from autox3d_tf import models
+from autox3d_tf.training import run
 from tests.training import tiny
 
 
@@ -29,7 +30,7 @@ def main(manifest, directory):
             run_dir=f"{directory}/{name}",
             strategy=strategy,
         )
-        weights.append(files.load_weights(f"{directory}/{name}/weights.npz"))
+        weights.append(models.load_weights(f"{directory}/{name}/weights.npz"))
     one, two = weights
     print("moved", max(np.abs(one[n] - 1).max() for n in ("stem/norm_gamma",)))
     print("apart", max(np.abs(one[n] - two[n]).max() for n in one))

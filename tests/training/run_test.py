@@ -33,7 +33,7 @@ def train(clips, run_dir, *, data=None, training=None, **changes):
 
 
 def weights_of(path):
-    return files.load_weights(path / "weights.npz")
+    return models.load_weights(path / "weights.npz")
 
 
 def test_a_run_says_what_it_did(clips, tmp_path):

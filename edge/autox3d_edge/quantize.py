@@ -102,6 +102,9 @@ def _set_float16(converter):
 
 def _set_dynamic(converter):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    # Per-channel weights of FULLY_CONNECTED with float activations need
+    # version 12 of it, newer than the runtimes of many devices.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: E501
 
 
 def _set_int8(converter):

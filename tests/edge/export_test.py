@@ -1,5 +1,6 @@
 """End to end: weights -> int8 file that passes its audit and is right."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from autox3d_edge import Preprocessing, export, interpreters, quantize
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf import space
 from tests.edge import networks, reference
 
 
@@ -48,6 +50,22 @@ def test_float_precisions(tmp_path, exported, precision, tolerance):
     )
     assert report["audit"]["passed"]
     assert report["parity"]["tflite"]["max_error"] <= tolerance
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "int8"])
+def test_a_wide_head_stays_within_the_runtime(tmp_path, precision):
+    """Matrices of over 1,024 weights are quantized in dynamic range too."""
+    head = space.HeadSpec(filters=48, features=64)
+    arch = dataclasses.replace(networks.small_arch(), head=head)
+    clips = reference.random_clips(4, arch.clip_size)
+    report = export.export_model(
+        networks.random_weights(arch),
+        arch,
+        tmp_path / "wide.tflite",
+        precision=precision,
+        calibration=clips,
+    )
+    assert report["audit"]["passed"], report["audit"]["findings"]
 
 
 def test_causal_network_is_int8_too(tmp_path):

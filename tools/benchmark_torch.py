@@ -22,16 +22,6 @@ from absl import flags
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
-flags.DEFINE_string("clip_size", None, "FRAMESxHEIGHTxWIDTH; the X3D's own.")
-flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
-flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
-flags.DEFINE_integer("repeats", 10, "Timed runs of each.", 3)
-flags.DEFINE_enum(
-    "what", "both", ["both", "train", "inference"], "What to time."
-)
-OURS = "autox3d_tf"
-FORMATS = ("contiguous_format", "channels_last_3d")
 
 
 def build_torch(arch, num_classes):
@@ -283,7 +273,24 @@ def _run(_):
             print(f"{what:<10} PyTorch's best / ours, {clock}: {ratio:.2f}")
 
 
+def _define_flags():
+    # Not on import: tests import several binaries into one process.
+    flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
+    flags.DEFINE_string(
+        "clip_size", None, "FRAMESxHEIGHTxWIDTH; the X3D's own."
+    )
+    flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
+    flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
+    flags.DEFINE_integer("repeats", 10, "Timed runs of each.", 3)
+    flags.DEFINE_enum(
+        "what", "both", ["both", "train", "inference"], "What to time."
+    )
+    OURS = "autox3d_tf"
+    FORMATS = ("contiguous_format", "channels_last_3d")
+
+
 def main():
+    _define_flags()
     gin_app.run_plain(_run)
 
 

@@ -22,6 +22,8 @@ from absl import flags
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
+OURS = "autox3d_tf"
+FORMATS = ("contiguous_format", "channels_last_3d")
 
 
 def build_torch(arch, num_classes):
@@ -285,8 +287,6 @@ def _define_flags():
     flags.DEFINE_enum(
         "what", "both", ["both", "train", "inference"], "What to time."
     )
-    OURS = "autox3d_tf"
-    FORMATS = ("contiguous_format", "channels_last_3d")
 
 
 def main():

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -201,14 +202,14 @@ def _variables(name: str, thing: Any) -> list[tf.Variable] | None:
                 f"Received: {name!r}, a list of something else."
             )
         return sum(parts, [])
-    if isinstance(thing, tf.keras.Variable):
+    if isinstance(thing, keras.Variable):
         return [thing.value]
-    keras_types = (tf.keras.layers.Layer, tf.keras.optimizers.Optimizer)
+    keras_types = (keras.layers.Layer, keras.optimizers.Optimizer)
     if not isinstance(thing, keras_types):
         return None
     if not thing.built:
         call = "build(model.trainable_variables)"
-        if isinstance(thing, tf.keras.layers.Layer):
+        if isinstance(thing, keras.layers.Layer):
             call = "build(shape)"
         raise ValueError(
             f"`objects` must be built, or restoring would miss them. "

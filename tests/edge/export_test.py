@@ -56,7 +56,9 @@ def test_float_precisions(tmp_path, exported, precision, tolerance):
 def test_a_wide_head_stays_within_the_runtime(tmp_path, precision):
     """Matrices of over 1,024 weights are quantized in dynamic range too."""
     head = space.HeadSpec(filters=48, features=64)
-    arch = dataclasses.replace(networks.small_arch(), head=head)
+    arch = dataclasses.replace(
+        networks.small_arch(clip_size=(4, 16, 16)), head=head
+    )
     clips = reference.random_clips(4, arch.clip_size)
     report = export.export_model(
         networks.random_weights(arch),

@@ -1,6 +1,7 @@
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,14 +11,14 @@ from autox3d_tf.runs import checkpoints
 
 def small_model():
     layers = [
-        tf.keras.layers.Dense(3),
-        tf.keras.layers.BatchNormalization(),
-        tf.keras.layers.Dropout(0.5, seed=1),
-        tf.keras.layers.Dense(2),
+        keras.layers.Dense(3),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.5, seed=1),
+        keras.layers.Dense(2),
     ]
-    model = tf.keras.Sequential(layers)
+    model = keras.Sequential(layers)
     model.build((None, 4))
-    optimizer = tf.keras.optimizers.AdamW(0.1)
+    optimizer = keras.optimizers.AdamW(0.1)
     optimizer.build(model.trainable_variables)
     return model, optimizer
 
@@ -191,13 +192,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, bad):
 
 
 def test_unbuilt_optimizer_is_refused(tmp_path):
-    optimizer = tf.keras.optimizers.Adam()
+    optimizer = keras.optimizers.Adam()
     with pytest.raises(ValueError, match="'optimizer', not built. Call its"):
         checkpoints.Checkpoints(tmp_path, {"optimizer": optimizer})
 
 
 def test_unbuilt_model_is_refused(tmp_path):
-    model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+    model = keras.Sequential([keras.layers.Dense(1)])
     with pytest.raises(ValueError, match=r"not built. Call its build\(shape"):
         checkpoints.Checkpoints(tmp_path, {"model": model})
 
@@ -210,8 +211,8 @@ def test_keep_is_checked(tmp_path):
 def test_loss_scale_and_averages_come_back(tmp_path):
     def make():
         model, _ = small_model()
-        inner = tf.keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True)
-        optimizer = tf.keras.optimizers.LossScaleOptimizer(inner)
+        inner = keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True)
+        optimizer = keras.optimizers.LossScaleOptimizer(inner)
         optimizer.build(model.trainable_variables)
         return model, optimizer
 

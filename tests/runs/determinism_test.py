@@ -1,5 +1,6 @@
 import random
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +14,7 @@ def draw(seed):
         random.random(),
         np.random.rand(),
         float(tf.random.uniform(())),
-        float(tf.keras.random.uniform(())),
+        float(keras.random.uniform(())),
     )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,14 +15,14 @@ from autox3d_tf.runs import checkpoints, loop, triggers
 
 
 def train(strategy, directory):
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     scope = strategy.scope() if strategy else contextlib.nullcontext()
     replicas = strategy.num_replicas_in_sync if strategy else 1
     with scope:
-        layers = [tf.keras.layers.Dense(8, "tanh"), tf.keras.layers.Dense(3)]
-        model = tf.keras.Sequential(layers)
+        layers = [keras.layers.Dense(8, "tanh"), keras.layers.Dense(3)]
+        model = keras.Sequential(layers)
         model.build((None, 4))
-        optimizer = tf.keras.optimizers.AdamW(0.01)
+        optimizer = keras.optimizers.AdamW(0.01)
         optimizer.build(model.trainable_variables)
 
     def step_fn(x, y):

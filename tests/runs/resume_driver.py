@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,16 +21,16 @@ STEPS = 24
 
 def build():
     layers = [
-        tf.keras.layers.Conv2D(8, 3, activation="relu"),
-        tf.keras.layers.DepthwiseConv2D(3),
-        tf.keras.layers.BatchNormalization(),
-        tf.keras.layers.GlobalAveragePooling2D(),
-        tf.keras.layers.Dropout(0.5),
-        tf.keras.layers.Dense(3),
+        keras.layers.Conv2D(8, 3, activation="relu"),
+        keras.layers.DepthwiseConv2D(3),
+        keras.layers.BatchNormalization(),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(3),
     ]
-    model = tf.keras.Sequential(layers)
+    model = keras.Sequential(layers)
     model.build((None, 8, 8, 3))
-    optimizer = tf.keras.optimizers.AdamW(0.01)
+    optimizer = keras.optimizers.AdamW(0.01)
     optimizer.build(model.trainable_variables)
     return model, optimizer
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -275,7 +276,7 @@ def test_search_finds_a_planted_optimum(seed):
     total = sum(costs[i, VECTORS[:, i]] for i in range(5))
     excess = np.maximum(0, total / 5 - 1).astype("float32")
     distribution = make_distribution(scale=0.0)
-    optimizer = tf.keras.optimizers.Adam(0.05)
+    optimizer = keras.optimizers.Adam(0.05)
     chosen = estimator.EstimatorOptions(samples_per_nat=1.0, temperature=0.1)
 
     @tf.function

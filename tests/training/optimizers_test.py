@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +10,7 @@ from tests.training import tiny
 
 def make(**changes):
     training = tiny.training(epochs=10, batch_size=4)
-    weight = tf.keras.Variable([1.0], name="expand_kernel")
+    weight = keras.Variable([1.0], name="expand_kernel")
     made = optimizers.make_optimizer(
         tiny.optimizer(**changes), training, [weight], num_clips=40
     )
@@ -67,8 +68,8 @@ def test_only_kernels_decay():
 
 
 def test_adamw_leaves_batch_norm_alone():
-    kernel = tf.keras.Variable([1.0], name="expand_kernel")
-    gamma = tf.keras.Variable([1.0], name="expand_norm_gamma")
+    kernel = keras.Variable([1.0], name="expand_kernel")
+    gamma = keras.Variable([1.0], name="expand_norm_gamma")
     made = optimizers.make_optimizer(
         tiny.optimizer(learning_rate=0.1, weight_decay=0.5),
         tiny.training(),

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -125,12 +126,12 @@ def test_average_of_weights_and_statistics():
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_learns(precision):
-    before = tf.keras.config.dtype_policy()
-    tf.keras.config.set_dtype_policy(precision)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
     try:
         model, step, _ = made_step(precision=precision)
     finally:
-        tf.keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(before)
     metrics = [step(tf.constant(i), *batch()) for i in range(12)]
     losses = [float(m["loss"]) for m in metrics]
     assert losses[-1] < 0.8 * losses[0]

@@ -256,7 +256,7 @@ def test_streaming_sum_equals_the_sum_of_all_at_once():
         ({"max_samples": 1}, "`max_samples` must be at least 2"),
         ({"temperature": 0.0}, "`temperature` must be positive"),
         ({"samples_per_nat": -1.0}, "`samples_per_nat` must be positive"),
-        ({"beta": -0.1}, "`beta` must not be negative"),
+        ({"beta": -0.1}, "`beta` must be at least 0"),
     ],
 )
 def test_nonsense_is_refused(argument, message):

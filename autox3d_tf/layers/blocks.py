@@ -47,6 +47,9 @@ def bottleneck(
 class NormedLayer(weights_lib.WeightedLayer):
     """A layer with batch normalisations."""
 
+    # Fine-tuning: scales and offsets learn, statistics stay.
+    frozen_statistics = False
+
     def get(self, name):
         """Returns a weight as a tensor in the compute dtype, or None."""
         variable = getattr(self, name, None)
@@ -61,7 +64,8 @@ class NormedLayer(weights_lib.WeightedLayer):
         if not self.moving_statistics:
             return ops.batch_norm_training(clip, gamma, beta)[0]
         moving = [getattr(self, f"{name}_{s}") for s in ("mean", "variance")]
-        if not (training and self.trainable):
+        learns = training and self.trainable and not self.frozen_statistics
+        if not learns:
             vectors = (
                 ops.fill_up(tf.convert_to_tensor(v), -1, clip.shape[-1])
                 for v in moving

@@ -158,13 +158,7 @@ def freeze_batch_norm(model: keras.Model) -> None:
     Their scales and offsets are still trained, as in SlowFast.
     """
     for layer in models.parts(model):
-        normalize = layer.norm
-
-        def frozen(name, clip, training, normalize=normalize):
-            del training
-            return normalize(name, clip, False)
-
-        layer.norm = frozen
+        layer.frozen_statistics = True
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ flags.DEFINE_integer("num_classes", 4, "Motions, at most 8.", 2, 8)
 flags.DEFINE_integer("clips_per_class", 40, "Videos of each.", lower_bound=1)
 flags.DEFINE_integer("frames", 24, "Frames of a video.", lower_bound=2)
 flags.DEFINE_integer("size", 64, "Height and width.", lower_bound=16)
+flags.DEFINE_float("noise", 3.0, "Deviation of each pixel, of 255.", 0.0)
+flags.DEFINE_integer("distractors", 0, "Blobs that stand still.", 0)
 flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 
 
@@ -31,6 +33,8 @@ def _main(arguments):
         seed=FLAGS.seed,
         frames=FLAGS.frames,
         size=FLAGS.size,
+        noise=FLAGS.noise,
+        distractors=FLAGS.distractors,
     )
     print(f"{len(manifest.rows)} videos in {arguments[0]}.")
 

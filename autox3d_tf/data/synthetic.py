@@ -5,6 +5,7 @@ over the picture at every single frame, whatever the class (it leaves on one
 side and enters on the other), so no frame alone tells anything about the class.
 """
 
+import dataclasses
 import fractions
 import pathlib
 
@@ -66,6 +67,8 @@ def write_synthetic(
     size: int = 64,
     fps: int = 12,
     num_folds: int = 4,
+    noise: float = 3.0,
+    distractors: int = 0,
 ) -> manifest_lib.Manifest:
     """Writes class folders of mp4 clips and `manifest.csv`; returns the latter.
 
@@ -79,6 +82,8 @@ def write_synthetic(
         seed: Seed of everything random.
         frames, size, fps: Length, width and height, and rate of each clip.
         num_folds: Number of folds.
+        noise: Standard deviation of what is added to each pixel, of 255.
+        distractors: Blobs that stand still, beside the one that moves.
     """
     if not 2 <= num_classes <= len(MOTIONS):
         raise ValueError(
@@ -96,6 +101,11 @@ def write_synthetic(
             f"clips_per_class={clips_per_class}, fps={fps}, "
             f"num_folds={num_folds}."
         )
+    if noise < 0 or distractors < 0:
+        raise ValueError(
+            "`noise` and `distractors` must be at least 0. Received: "
+            f"noise={noise}, distractors={distractors}."
+        )
     out_dir = pathlib.Path(out_dir)
     names = tuple(MOTIONS)[:num_classes]
     rows = []
@@ -104,7 +114,14 @@ def write_synthetic(
         for number in range(clips_per_class):
             path = f"{name}/{name}_{number:04d}.mp4"
             rng = np.random.default_rng([seed, class_number, number])
-            clip = draw_clip(name, rng, frames=frames, size=size)
+            clip = draw_clip(
+                name,
+                rng,
+                frames=frames,
+                size=size,
+                noise=noise,
+                distractors=distractors,
+            )
             write_video(out_dir / path, clip, fps)
             rows.append(
                 manifest_lib.ClipRow(
@@ -126,30 +143,63 @@ def write_synthetic(
 
 
 def draw_clip(
-    motion: str, rng: np.random.Generator, *, frames: int, size: int
+    motion: str,
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    size: int,
+    noise: float = 3.0,
+    distractors: int = 0,
 ) -> np.ndarray:
     """Returns one clip, uint8 `(frames, size, size, 3)`."""
-    background = _smooth_noise(rng, size, cells=4) * 100 + 15
-    blob_colour = rng.uniform(130, 255, size=3)
-    texture = _smooth_noise(rng, size, cells=8) * 0.6 + 0.4
-    radius = rng.uniform(0.1, 0.16)
-    speed = rng.uniform(0.7, 1.3) / frames  # pictures per frame
-    start, phase = rng.random(2), rng.random()
+    clip = _smooth_noise(rng, size, cells=4) * 100 + 15
+    blob, speed = _Blob.draw(rng, size), rng.uniform(0.7, 1.3) / frames
+    phase = rng.random()
     if motion in ("clockwise", "counterclockwise"):
         phase *= 2 * np.pi
-    x, y = MOTIONS[motion](np.arange(frames), speed, phase)
-    grid = (np.arange(size) + 0.5) / size
-    # Distance to the blob around the edges: left continues at right.
-    dx = np.mod(grid[None, :] - (start[0] + x)[:, None] + 0.5, 1) - 0.5
-    dy = np.mod(grid[None, :] - (start[1] + y)[:, None] + 0.5, 1) - 0.5
-    squares = dy[:, :, None] ** 2 + dx[:, None, :] ** 2  # (T, H, W)
-    mask = 1 / (1 + np.exp((np.sqrt(squares) - radius) * 80))[..., None]
-    columns = np.floor((dx + 0.5) * size).astype(int) % size
-    rows = np.floor((dy + 0.5) * size).astype(int) % size
-    moved = texture[rows[:, :, None], columns[:, None, :]]  # (T, H, W, 3)
-    clip = background * (1 - mask) + blob_colour * moved * mask
-    clip += rng.normal(scale=3.0, size=clip.shape)
+    still = np.zeros(1)
+    for _ in range(distractors):
+        clip = _Blob.draw(rng, size).over(clip, still, still)
+    clip = blob.over(clip, *MOTIONS[motion](np.arange(frames), speed, phase))
+    clip = clip + rng.normal(scale=noise, size=clip.shape)
     return clip.clip(0, 255).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Blob:
+    """A round piece of a texture, in pictures' units."""
+
+    colour: np.ndarray
+    texture: np.ndarray
+    radius: float
+    start: np.ndarray
+
+    @classmethod
+    def draw(cls, rng, size):
+        return cls(
+            rng.uniform(130, 255, size=3),
+            _smooth_noise(rng, size, cells=8) * 0.6 + 0.4,
+            rng.uniform(0.1, 0.16),
+            rng.random(2),
+        )
+
+    def over(self, clip, x, y):
+        """Draws it over a clip, `(T, H, W, 3)`, moved by x and y, `(T,)`."""
+        size = len(self.texture)
+        grid = (np.arange(size) + 0.5) / size
+        # Distance to the blob around the edges: left continues at right.
+        dx, dy = (
+            np.mod(grid[None, :] - (start + moved)[:, None] + 0.5, 1) - 0.5
+            for start, moved in zip(self.start, (x, y), strict=True)
+        )
+        squares = dy[:, :, None] ** 2 + dx[:, None, :] ** 2  # (T, H, W)
+        mask = (
+            1 / (1 + np.exp((np.sqrt(squares) - self.radius) * 80))[..., None]
+        )
+        columns = np.floor((dx + 0.5) * size).astype(int) % size
+        rows = np.floor((dy + 0.5) * size).astype(int) % size
+        moved = self.texture[rows[:, :, None], columns[:, None, :]]
+        return clip * (1 - mask) + self.colour * moved * mask
 
 
 def _smooth_noise(rng, size, cells):

@@ -10,8 +10,7 @@ paths, one architecture per step. PARSEC is the probabilistic search with
 
 import collections
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from autox3d_tf.search import options as options_lib
 
 Vector = tuple[int, ...]
 _DRAWS = 10_000  # uniform draws before a budget is called too tight for them
-# 97.5 % quantile of Student's t by degrees of freedom, then the normal's.
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 
 
 def random_within(
@@ -121,6 +118,8 @@ def _best_first(scored: dict[Vector, float]) -> list[tuple[float, Vector]]:
 
 
 METHODS = {"random": random_search, "evolution": evolve}
+# The probabilistic search with a fixed number of samples.
+FIXED = ("parsec", "parsec_equal_steps")
 
 
 def equal_steps(
@@ -137,13 +136,17 @@ def equal_steps(
     A clip counts once whether it goes forward and back or forward only.
 
     Args:
-        method: `random`, `evolution`, or `parsec` for fixed samples.
+        method: `random`, `evolution`, or one with fixed samples: `parsec`,
+            or `parsec_equal_steps`, which takes the same steps and so, on
+            purpose, more clips.
         search: Options of the search it is compared with.
         clips: What that search processed, `clips_trained + clips_judged`.
         half: Clips of the half that architectures are judged on.
         samples: K of `parsec`.
         judged_share: Of `clips`, spent on judging instead of training.
     """
+    if method == "parsec_equal_steps":
+        return search
     if method == "parsec":
         logits_batch = search.logits_batch_size or search.batch_size
         trained = search.weights_samples or samples
@@ -154,8 +157,8 @@ def equal_steps(
         return dataclasses.replace(search, steps=steps)
     if method not in METHODS:
         raise ValueError(
-            "`method` must be parsec or one of "
-            f"{', '.join(METHODS)}. Received: method={method!r}."
+            f"`method` must be one of {', '.join((*FIXED, *METHODS))}. "
+            f"Received: method={method!r}."
         )
     steps = max(1, round((1 - judged_share) * clips / search.batch_size))
     return dataclasses.replace(
@@ -167,52 +170,3 @@ def equal_steps(
         joint_step=0,
         candidates=max(2, round(judged_share * clips / half)),
     )
-
-
-def summarize(
-    results: Iterable[tuple[str, float, int, int]],
-) -> list[dict[str, float | int | str]]:
-    """Returns a row per method: mean, deviation, 95 % interval over seeds.
-
-    Args:
-        results: `(method, accuracy, architectures, clips)` per run.
-    """
-    by_method: dict[str, list[tuple]] = {}
-    for method, *values in results:
-        by_method.setdefault(method, []).append(values)
-    rows = []
-    for method, values in by_method.items():
-        accuracy, architectures, clips = np.array(values, float).T
-        seeds, mean = len(accuracy), float(accuracy.mean())
-        deviation = float(accuracy.std(ddof=1)) if seeds > 1 else math.nan
-        quantile = _STUDENT[seeds - 2] if 1 < seeds < 11 else 1.96
-        margin = quantile * deviation / math.sqrt(seeds)
-        rows.append(
-            {
-                "method": method,
-                "seeds": seeds,
-                "mean": mean,
-                "deviation": deviation,
-                "low": mean - margin,
-                "high": mean + margin,
-                "architectures": float(architectures.mean()),
-                "clips": float(clips.mean()),
-            }
-        )
-    return rows
-
-
-def format_table(rows: Sequence[dict]) -> str:
-    """Returns the rows of `summarize` as text."""
-    lines = [
-        f"{'method':<16}{'seeds':>6}{'accuracy':>10}{'deviation':>11}"
-        f"{'95 % interval':>17}{'architectures':>15}{'clips':>10}"
-    ]
-    for row in rows:
-        interval = f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
-        lines.append(
-            f"{row['method']:<16}{row['seeds']:>6}{100 * row['mean']:>9.1f}%"
-            f"{100 * row['deviation']:>10.1f}%{interval:>17}"
-            f"{row['architectures']:>15,.0f}{row['clips']:>10,.0f}"
-        )
-    return "\n".join(lines)

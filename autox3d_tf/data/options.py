@@ -25,7 +25,8 @@ class DataOptions:
             keeping its shape and cutting off what is beyond a square.
         standardize: Shift and scale the colours of each clip to the mean and
             deviation that networks expect, so that the light of a scene does
-            not matter; see `sampling.standardize`.
+            not matter; "frame" does so with each frame by itself, as a
+            stream must. See `sampling.standardize`.
         eval_short_side: Shorter side in evaluation; None for that of the crop,
             so that it takes in all of it.
         eval_crop_size: Height and width in evaluation; None for `crop_size`.
@@ -51,6 +52,9 @@ class DataOptions:
         train_folds, val_folds, test_folds: The same for folds.
         val_fraction: Where neither splits nor folds say it, this share of each
             class is held out for validation.
+        clips_per_class: Training uses so many clips of each class, or all if
+            it has fewer; None for all. More clips take in those of fewer.
+        clips_seed: Which ones.
         exclude_labels: Classes to leave out.
         min_frames: Scanning calls shorter videos too short.
         cache_dir: Where the manifest of a scanned folder is kept; None to scan
@@ -63,7 +67,7 @@ class DataOptions:
     short_side_range: tuple[int, int] = (64, 80)
     shift: float = 0.0
     squash: bool = False
-    standardize: bool = False
+    standardize: bool | str = False
     eval_short_side: int | None = None
     eval_crop_size: int | None = None
     sampling: str = "segment"
@@ -85,6 +89,8 @@ class DataOptions:
     val_folds: tuple[int, ...] = ()
     test_folds: tuple[int, ...] = ()
     val_fraction: float = 0.2
+    clips_per_class: int | None = None
+    clips_seed: int = 0
     exclude_labels: tuple[str, ...] = ()
     min_frames: int = 2
     cache_dir: str | None = None
@@ -92,6 +98,12 @@ class DataOptions:
     def __post_init__(self):
         for name in ("clip_frames", "crop_size", "stride", "min_frames"):
             _check(self, name, lambda v: v >= 1, "at least 1")
+        _check(
+            self,
+            "clips_per_class",
+            lambda v: v is None or v >= 1,
+            "at least 1, or None",
+        )
         _check(self, "rand_augment", lambda v: v >= 0, "at least 0")
         _check(self, "rand_magnitude", lambda v: 0 <= v <= 10, "in [0, 10]")
         _check(self, "erase", lambda v: 0 <= v <= 1, "in [0, 1]")
@@ -107,6 +119,8 @@ class DataOptions:
         _check(self, "hue", lambda v: 0 <= v <= 0.5, "in [0, 0.5]")
         _check(self, "val_fraction", lambda v: 0 < v < 1, "in (0, 1)")
         _check(self, "flip", lambda v: v in FLIPS, f"one of {FLIPS}")
+        ways = sampling_lib.STANDARDIZE
+        _check(self, "standardize", lambda v: v in ways, f"one of {ways}")
         modes = tuple(sampling_lib.SAMPLINGS)
         _check(self, "sampling", lambda v: v in modes, f"one of {modes}")
         low, high = self.short_side_range

@@ -1,5 +1,6 @@
 """Which clips train, which validate, and which may be mirrored."""
 
+import collections
 import hashlib
 import re
 
@@ -40,6 +41,30 @@ _MIRRORED |= {there: here for here, there in _MIRRORED.items()}
 
 def select_part(manifest, options, part: str) -> manifest_lib.Manifest:
     """Returns the rows of one part; see `open_source`."""
+    selected = _select_part(manifest, options, part)
+    if part == "train" and options.clips_per_class is not None:
+        return few_per_class(
+            selected, options.clips_per_class, options.clips_seed
+        )
+    return selected
+
+
+def few_per_class(manifest, count: int, seed: int) -> manifest_lib.Manifest:
+    """Returns at most `count` clips of each class, chosen by hash.
+
+    With one seed, a larger count adds clips to those of a smaller one.
+    """
+    kept, ranked = set(), collections.defaultdict(list)
+    for row in manifest.rows:
+        digest = hashlib.sha256(f"{seed} {row.path}".encode()).digest()
+        ranked[row.label].append((digest, row.path))
+    for members in ranked.values():
+        kept.update(path for _, path in sorted(members)[:count])
+    rows = tuple(row for row in manifest.rows if row.path in kept)
+    return manifest_lib.Manifest(manifest.root, rows, manifest.classes)
+
+
+def _select_part(manifest, options, part):
     if part == "all":
         return manifest
     if options.names_parts:

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -71,6 +72,28 @@ def test_naming_one_part_only_is_refused_for_the_others():
     options = options_lib.DataOptions(source="x", train_folds=(0,))
     with pytest.raises(ValueError, match="without val_splits or val_folds"):
         parts.select_part(manifest, options, "val")
+
+
+def test_few_clips_of_each_class_are_nested_and_train_only():
+    train, seen = make_manifest({"a": 8, "b": 8, "c": 2}, fold=0), []
+    test = dataclasses.replace(train.rows[0], path="a/test.mp4", fold=1)
+    manifest = dataclasses.replace(train, rows=(*train.rows, test))
+    for count in (1, 3, 5, None):
+        options = options_lib.DataOptions(
+            source="x",
+            train_folds=(0,),
+            test_folds=(1,),
+            clips_per_class=count,
+        )
+        few = parts.select_part(manifest, options, "train")
+        seen.append(paths(few))
+        most = count or 8
+        assert few.count() == {"a": most, "b": most, "c": min(2, most)}
+        assert len(parts.select_part(manifest, options, "test")) == 1
+    for fewer, more in itertools.pairwise(seen):
+        assert fewer < more
+    other = parts.few_per_class(train, 3, seed=1)
+    assert paths(other) != seen[1]
 
 
 def test_halves_are_disjoint_and_balanced():
@@ -157,6 +180,7 @@ def test_flip(flip, labels, expected):
         ({"rand_augment": -1}, "rand_augment=-1"),
         ({"rand_magnitude": 11}, "rand_magnitude=11"),
         ({"erase": 1.5}, "erase=1.5"),
+        ({"clips_per_class": 0}, "`clips_per_class` must be at least 1"),
         ({"rand_augment": 2, "auto_augment": True}, "rand_augment=2"),
         ({"shift": "much"}, "shift='much'"),
         ({"eval_short_side": 32}, "eval_short_side=32, eval_crop_size=64"),

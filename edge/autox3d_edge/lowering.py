@@ -14,6 +14,7 @@ import tf_keras
 
 from autox3d_edge import lowered_layers
 from autox3d_edge import weights as weights_lib
+from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 
 PIXEL_MEAN, PIXEL_DEVIATION = 0.45, 0.225  # of RGB in [0, 1], every channel
@@ -58,11 +59,32 @@ def lower(
     """
     options = options or LoweringOptions()
     checked = weights_lib.check_weights(arch, weights)
-    return _Lowering(arch, checked, options).build()
+    return Lowering(arch, checked, options).build()
 
 
-class _Lowering:
-    """Builds the graph layer by layer and remembers each layer's weights."""
+def lower_part(
+    arch: arch_lib.ArchSpec,
+    weights: weights_lib.Weights,
+    part: parts_lib.Part,
+    options: LoweringOptions | None = None,
+) -> tf_keras.Model:
+    """Returns one part of the network alone, as it is inside the whole.
+
+    Args:
+        arch, weights, options: As in `lower`.
+        part: Of `cost.parts_of`; its sizes become the input's shape.
+
+    Input shape: `(T, H, W, in_channels)`, float32.
+    """
+    lowering = _Lowering(arch, weights, options or LoweringOptions())
+    return lowering.build_part(part)
+
+
+class Lowering:
+    """Builds the graph layer by layer and remembers each layer's weights.
+
+    A stream overrides what reaches over time: `_temporal`, `_taps`, `_mean`.
+    """
 
     def __init__(self, arch, weights, options):
         self._arch = arch
@@ -76,9 +98,21 @@ class _Lowering:
         frames = self._stem(clip)
         for block in self._arch.blocks():
             frames = self._block(frames, block)
-        scores = self._head(frames)
         name = "".join(c if c.isalnum() else "_" for c in self._arch.name)
-        model = tf_keras.Model(clip, scores, name=f"lowered_{name}")
+        return self._finish(clip, self._head(frames), f"lowered_{name}")
+
+    def build_part(self, part) -> tf_keras.Model:
+        shape = (*part.in_size, part.in_channels)
+        frames = tf_keras.Input(batch_shape=shape, name="frames")
+        result = {
+            "stem": lambda: self._stem(frames),
+            "block": lambda: self._block(frames, part.spec),
+            "head": lambda: self._head(frames),
+        }[part.kind]()
+        return self._finish(frames, result, f"lowered_{part.name}")
+
+    def _finish(self, inputs, outputs, name):
+        model = tf_keras.Model(inputs, outputs, name=name)
         for name, values in self._values.items():
             model.get_layer(name).set_weights(values)
         return model
@@ -95,7 +129,7 @@ class _Lowering:
             clip, bias = centre(clip), np.zeros_like(bias)
         zero = 0.0 if self._options.centre_input else RAW_ZERO
         frames = self._conv(
-            _pad_spatially(clip, (3, 3), "stem_pad", zero),
+            pad_spatially(clip, (3, 3), "stem_pad", zero),
             kernel * scale,
             "stem_spatial",
             bias=bias,
@@ -138,12 +172,7 @@ class _Lowering:
         return tf_keras.layers.ReLU(name=f"{name}_relu")(frames)
 
     def _squeeze_excite(self, frames, name):
-        mean = (
-            lowered_layers.CumulativeMean
-            if self._arch.causal
-            else lowered_layers.ClipMean
-        )
-        gate = mean(name=f"{name}_se_mean")(frames)
+        gate = self._mean(frames, f"{name}_se_mean", self._arch.causal)
         for part, activation in (("reduce", "relu"), ("expand", "sigmoid")):
             gate = self._conv(
                 gate,
@@ -160,7 +189,7 @@ class _Lowering:
     def _head(self, frames):
         head = self._arch.head
         frames = self._pointwise(frames, "head/conv", "head_conv", relu=True)
-        mean = lowered_layers.ClipMean(name="head_mean")(frames)
+        mean = self._mean(frames, "head_mean")
         flat = lowered_layers.FixedReshape((1, head.filters), name="head_flat")
         hidden = tf_keras.layers.Dense(
             head.features, use_bias=False, name="head_hidden"
@@ -176,6 +205,15 @@ class _Lowering:
         if self._options.softmax:
             scores = tf_keras.layers.Softmax(name="probabilities")(scores)
         return scores
+
+    def _mean(self, frames, name, cumulative=False):
+        """Mean over space and all frames, or at each frame those so far."""
+        mean = (
+            lowered_layers.CumulativeMean
+            if cumulative
+            else lowered_layers.ClipMean
+        )
+        return mean(name=name)(frames)
 
     # Convolutions.
 
@@ -253,7 +291,7 @@ class _Lowering:
         padding = "same"
         if strides != (1, 1):
             size = kernel.shape[1:3]
-            frames = _pad_spatially(frames, size, f"{name}_pad")
+            frames = pad_spatially(frames, size, f"{name}_pad")
             padding = "valid"
         total = None
         # The tap that needs no shift first: it carries the bias.
@@ -339,7 +377,7 @@ def _is_temporal(kernel) -> bool:
     return kernel.shape[1:3] == (1, 1)
 
 
-def _pad_spatially(frames, size, name, value=0.0):
+def pad_spatially(frames, size, name, value=0.0):
     """Pads rows and columns by k//2 on both sides, as the models do."""
     rows, columns = size[0] // 2, size[1] // 2
     pads = ((0, 0), (rows, rows), (columns, columns))

@@ -17,12 +17,16 @@ _IDENTIFIER = b"TFL3"
 
 def compact(model: bytes) -> bytes:
     """Returns an equal flatbuffer of fewer bytes."""
-    tables = flatbuffer.schema()
-    content = tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+    content = flatbuffer.unpack(model)
     for graph in content.subgraphs:
         for tensor in graph.tensors:
             tensor.name = short_name(tensor.name)
-    builder = _SharingBuilder(len(model))
+    return pack(content)
+
+
+def pack(content) -> bytes:
+    """Returns the flatbuffer of a `ModelT`, equal pieces written once."""
+    builder = _SharingBuilder(1 << 20)
     builder.Finish(content.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 

@@ -79,10 +79,15 @@ def schema():
     raise ImportError("Reading .tflite graphs needs ai-edge-litert.")
 
 
+def unpack(model: bytes):
+    """Returns the `ModelT` of a flatbuffer, whose fields can be changed."""
+    tables = schema()
+    return tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+
+
 def read_graph(model: bytes) -> Graph:
     """Returns the main graph of a flatbuffer."""
-    tables = schema()
-    content = tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+    content = unpack(model)
     graph = content.subgraphs[0]
     return Graph(
         tensors=tuple(

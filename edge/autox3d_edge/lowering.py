@@ -76,7 +76,7 @@ def lower_part(
 
     Input shape: `(T, H, W, in_channels)`, float32.
     """
-    lowering = _Lowering(arch, weights, options or LoweringOptions())
+    lowering = Lowering(arch, weights, options or LoweringOptions())
     return lowering.build_part(part)
 
 

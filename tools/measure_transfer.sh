@@ -25,16 +25,16 @@ mkdir -p "$run"
 
 [ -f "$run/synthetic/manifest.csv" ] ||
   autox3d-make-synthetic "$run/synthetic" --num_classes=8 \
-    --clips_per_class=60 --frames=32 --size=80 --distractors=2 --noise=6
+    --clips_per_class=60 --frames=32 --size=64
 autox3d-make-records "$run/synthetic/manifest.csv" --out="$run/motions"
 autox3d-make-records "$manifest" --out="$run/gestures"
 autox3d-train --gin_file=gin/train/egogestar.gin "${options[@]}" \
   --gin=DATA="$run/motions" --gin='data_options.DataOptions.exclude_labels=()' \
-  --gin=EPOCHS=14 --gin=options.TrainingOptions.ema_decay=0.98 \
+  --gin=EPOCHS=18 --gin=options.TrainingOptions.ema_decay=0.98 \
   --run_dir="$run/pretrained"
 autox3d-evaluate --gin_file=gin/evaluate/egogestar.gin \
   --gin=TRAINED="$run/pretrained"
-autox3d-transfer-table --gin_file=gin/train/transfer_egogestar.gin \
+autox3d-transfer-table --gin_file=gin/transfer/egogestar.gin \
   "${options[@]}" "${start[@]}" --gin=DATA="$run/gestures" \
   --gin=PRETRAINED="$run/pretrained" --gin=RESULTS="$results" \
   --run_dir="$run/transfer"

@@ -1,6 +1,6 @@
 r"""Compares starts where there are few clips of each class.
 
-  autox3d-transfer-table --gin_file=gin/train/transfer_egogestar.gin \
+  autox3d-transfer-table --gin_file=gin/transfer/egogestar.gin \
     --gin=DATA=egogestar/manifest.csv --gin=PRETRAINED=runs/pretrained \
     --run_dir=runs/transfer --gin=RESULTS=results/transfer
 

@@ -8,12 +8,13 @@ import pytest
 
 from autox3d_tf.data import options as data_options
 from autox3d_tf.evaluation import run as evaluation_run
+from autox3d_tf.evaluation import transfer
 from autox3d_tf.runs import gin_app
 from autox3d_tf.training import initial, options, run
 
 GIN = pathlib.Path(__file__).resolve().parents[2] / "gin"
 REQUIRED = {"DATA": "clips", "RUN_DIR": "run", "TRAINED": "run"}
-REQUIRED |= {"INIT_FROM": "run", "ARCH": "x3d_s"}
+REQUIRED |= {"INIT_FROM": "run", "ARCH": "x3d_s", "RESULTS": "results"}
 
 
 def configured(path, run_fn):
@@ -86,3 +87,20 @@ def test_views_of_the_protocols(name, views):
 def test_augmentation_of_the_supplement():
     with configured(GIN / "train/autox3d.gin", run.run_training):
         assert made(data_options.DataOptions).auto_augment
+
+
+def test_transfer_is_the_gesture_recipe():
+    rates, clips = [], []
+    for path, run_fn in (
+        ("train/egogestar.gin", run.run_training),
+        ("transfer/egogestar.gin", transfer.compare_starts),
+    ):
+        with configured(GIN / path, run_fn):
+            training = made(options.TrainingOptions)
+            clips.append(made(data_options.DataOptions))
+            rates.append(
+                made(options.OptimizerOptions).rate(training.batch_size)
+            )
+            assert (training.dropout, training.motion_init) == (0.5, 0.5)
+    assert clips[0] == clips[1]
+    assert rates[0] == rates[1]

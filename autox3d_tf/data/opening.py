@@ -36,7 +36,10 @@ def open_source(options: options_lib.DataOptions, part: str = "train"):
             f"{options.source!r}, which has none that is usable."
         )
     _log_part(manifest, options, part)
-    return source.subset(manifest)
+    source = source.subset(manifest)
+    if options.memory_mib:
+        source = sources.MemorySource(source, options.memory_mib << 20)
+    return source
 
 
 def _open_all(options):

@@ -59,6 +59,8 @@ class DataOptions:
         min_frames: Scanning calls shorter videos too short.
         cache_dir: Where the manifest of a scanned folder is kept; None to scan
             every time.
+        memory_mib: So many MiB of decoded frames are kept at most, which
+            spares small data sets from being decoded in each epoch.
     """
 
     source: str
@@ -94,6 +96,7 @@ class DataOptions:
     exclude_labels: tuple[str, ...] = ()
     min_frames: int = 2
     cache_dir: str | None = None
+    memory_mib: int = 0
 
     def __post_init__(self):
         for name in ("clip_frames", "crop_size", "stride", "min_frames"):
@@ -104,6 +107,7 @@ class DataOptions:
             lambda v: v is None or v >= 1,
             "at least 1, or None",
         )
+        _check(self, "memory_mib", lambda v: v >= 0, "at least 0")
         _check(self, "rand_augment", lambda v: v >= 0, "at least 0")
         _check(self, "rand_magnitude", lambda v: 0 <= v <= 10, "in [0, 10]")
         _check(self, "erase", lambda v: 0 <= v <= 1, "in [0, 1]")

@@ -1,6 +1,7 @@
 """Where clips come from: one clip at a time, by its place in a manifest."""
 
 import abc
+import threading
 
 import numpy as np
 
@@ -73,6 +74,58 @@ class VideoSource(ClipSource):
             limit = None
         path = self.manifest.absolute_path(row)
         return decoding.decode_frames(path, indices, limit)
+
+
+class MemorySource(ClipSource):
+    """Clips of another source, kept in memory once they have been read.
+
+    What comes after the memory is full is read again each time.
+
+    Args:
+        source: Where clips are read.
+        limit: Bytes to keep at most, in all subsets together.
+    """
+
+    def __init__(self, source: ClipSource, limit: int, kept=None):
+        super().__init__(source.manifest)
+        self.encoded = source.encoded
+        self._source = source
+        self._kept = _Kept(limit) if kept is None else kept
+
+    def subset(self, manifest) -> "MemorySource":
+        return MemorySource(self._source.subset(manifest), 0, self._kept)
+
+    def fetch(self, position: int, indices) -> np.ndarray:
+        row = self.manifest.rows[position]
+        frames = self._kept.get(row.path)
+        if frames is None and self._kept.full:
+            return self._source.fetch(position, indices)
+        if frames is None:
+            frames = self._source.fetch(position, range(row.frames))
+            self._kept.add(row.path, frames)
+        return frames[np.asarray(indices)]
+
+
+class _Kept:
+    """Frames by path, up to a number of bytes; threads may share it."""
+
+    def __init__(self, limit: int):
+        self._frames, self._left = {}, limit
+        self._lock = threading.Lock()
+        self.get = self._frames.get
+
+    @property
+    def full(self) -> bool:
+        return self._left <= 0
+
+    def add(self, path: str, frames: np.ndarray) -> None:
+        size = frames.nbytes
+        if frames.dtype == object:  # encoded pictures
+            size = sum(map(len, frames))
+        with self._lock:
+            if path not in self._frames and size <= self._left:
+                self._frames[path] = frames
+            self._left -= size
 
 
 def check_usable(manifest) -> None:

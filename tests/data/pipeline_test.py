@@ -90,6 +90,30 @@ def test_the_seed_changes_order_and_augmentation(source):
     )
 
 
+def test_memory_changes_nothing_but_reads_once(clips, monkeypatch):
+    fresh = batches(sources.VideoSource(clips), total_steps=8)
+    reads = []
+    fetch = sources.VideoSource.fetch
+
+    def counted(self, position, indices):
+        reads.append(position)
+        return fetch(self, position, indices)
+
+    monkeypatch.setattr(sources.VideoSource, "fetch", counted)
+    kept = sources.MemorySource(sources.VideoSource(clips), limit=1 << 26)
+    for ours, theirs in zip(batches(kept, total_steps=8), fresh, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+    assert sorted(reads) == list(range(len(clips)))
+
+
+def test_full_memory_reads_again(source):
+    small = sources.MemorySource(source, limit=1)
+    for _ in range(2):
+        assert list(map(bytes, small.fetch(0, [2, 1]))) == list(
+            map(bytes, source.fetch(0, [2, 1]))
+        )
+
+
 def test_workers_share_each_step(source):
     whole = batches(source, batch_size=4, total_steps=3)
     shares = [

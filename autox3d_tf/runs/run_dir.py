@@ -103,8 +103,7 @@ class RunDir:
     @property
     def fingerprint(self) -> str:
         """Hex digest of the config: equal for equal runs."""
-        text = json.dumps(self.config, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint_of(self.config)
 
     def file(self, name: str) -> pathlib.Path:
         """Returns the path of a file of the run."""
@@ -117,6 +116,20 @@ class RunDir:
     def write_provenance(self, **inputs: Any) -> pathlib.Path:
         """Writes provenance.json; see `provenance` for the arguments."""
         return self.write_json("provenance.json", provenance(**inputs))
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads what the run of a directory is."""
+    file = pathlib.Path(path, _RUN_FILE)
+    if not file.is_file():
+        raise ValueError(f"{path} is no run's directory: no {_RUN_FILE}.")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def fingerprint_of(config: Any) -> str:
+    """Hex digest of a run's config."""
+    text = json.dumps(config, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def provenance(**inputs: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The parts of a search, put together: the harness of all methods."""
 
 import itertools
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -150,6 +151,17 @@ class Engine:
                 # Saving is last, so that a checkpoint's history is complete.
                 triggers=[self._convert, *usual[:-1], *own, usual[-1]],
             )
+
+    def restore(self, run_dir: str) -> None:
+        """Takes the state of another search of the space, when it ended."""
+        run = run_dir_lib.fingerprint_of(run_dir_lib.read_config(run_dir))
+        saver = checkpoints.Checkpoints(
+            pathlib.Path(run_dir, "checkpoints"),
+            self.saved(),
+            identity={"run": run, "space": self.space.fingerprint},
+        )
+        if not saver.restore_latest():
+            raise ValueError(f"{run_dir} holds no checkpoint of a search.")
 
     def _convert(self, step: int, metrics) -> None:
         """At `joint_step`, goes on with the joint distribution."""

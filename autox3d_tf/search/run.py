@@ -31,6 +31,7 @@ def run_search(
     estimator: options_lib.EstimatorOptions | None = None,
     weights: options_lib.WeightsOptions | None = None,
     logits: options_lib.LogitsOptions | None = None,
+    supernet_from: str | None = None,
     seed: int = 0,
     deterministic: bool = True,
 ) -> dict[str, Any]:
@@ -52,6 +53,8 @@ def run_search(
         target_peak_bytes: Most bytes of activations in one part, float32.
         estimator: Of the gradients.
         weights, logits: Their optimizers.
+        supernet_from: Directory of a finished search with the same space,
+            clips and seed, whose supernet is taken instead of training one.
         seed: Of initialisation, halves, clips and samples.
         deterministic: Let TensorFlow use deterministic kernels only.
 
@@ -91,6 +94,8 @@ def run_search(
         "logits": logits,
         "seed": seed,
     }
+    if supernet_from is not None:
+        config["supernet_from"] = check_supernet(supernet_from, config)
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(**config)
     space.save(run.file("space.json"))
@@ -98,7 +103,10 @@ def run_search(
         space, source, data, budgets, search, estimator, weights, logits, seed
     )
     began = time.monotonic()
-    engine.train(run)
+    if supernet_from is None:
+        engine.train(run)
+    else:
+        engine.restore(supernet_from)
     chosen, top = engine.choose()
     judged = engine.judge(chosen, top)
     inherited = engine.inherited(chosen.indices)
@@ -130,6 +138,25 @@ def make_budgets(space, num_classes, **targets) -> tuple[cost.Budget, ...]:
     for budget in budgets:
         cost.check_feasible(space, budget)
     return budgets
+
+
+def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
+    """Returns the fingerprint of a search whose supernet serves another.
+
+    The clips must be the same and halved in the same way.
+    """
+    there = run_dir_lib.read_config(run_dir)
+    shared = ("kind", "space", "manifest", "data", "weights", "seed")
+    changes = run_dir_lib.differences(
+        {name: there.get(name) for name in shared},
+        {name: run_dir_lib.to_json(config[name]) for name in shared},
+    )
+    if changes:
+        raise ValueError(
+            "`supernet_from` must be a search of the same space, clips and "
+            f"seed. Received: {run_dir} ({'; '.join(changes)})."
+        )
+    return run_dir_lib.fingerprint_of(there)
 
 
 def check_classes(source) -> None:

@@ -12,7 +12,7 @@ from autox3d_tf.space.arch import (
     load_arch,
     round_width,
 )
-from autox3d_tf.space.archive import ARCHIVE, get_arch, x3d
+from autox3d_tf.space.archive import ARCHIVE, get_arch, scaled_x3d, x3d
 from autox3d_tf.space.search_space import (
     SKIP,
     Choice,
@@ -46,5 +46,6 @@ __all__ = [
     "load_space",
     "place_windows",
     "round_width",
+    "scaled_x3d",
     "x3d",
 ]

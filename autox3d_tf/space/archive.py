@@ -5,8 +5,10 @@ other block, counted from the first of each stage.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import search_space
 
 
 def x3d(
@@ -58,6 +60,69 @@ def x3d(
         ),
         provenance={"source": "X3D, Feichtenhofer, CVPR 2020"},
     )
+
+
+def scaled_x3d(
+    space: search_space.SearchSpace,
+    fits: Callable[[arch_lib.ArchSpec], bool],
+    name: str = "x3d_scaled",
+) -> arch_lib.ArchSpec:
+    """Returns the widest X3D that fits, inside the skeleton of a space.
+
+    X3D scaled by hand, which a search has to beat: stem, head, clip size and
+    depths (all blocks) are the space's; blocks are 3x3x3 with expansion 2.25
+    and squeeze-excite on every other one; widths double from stage to stage,
+    all times one multiplier.
+
+    Args:
+        space: Gives the skeleton.
+        fits: Whether a network is within budget. Must be true of narrower
+            ones where it is of wider.
+        name: For people.
+
+    Raises:
+        ValueError: If not even stages of a single channel fit.
+    """
+
+    def scaled(multiplier):
+        widths = tuple(
+            max(1, round(multiplier * space.stem.filters * 2**place))
+            for place in range(len(space.stages))
+        )
+        depths = tuple(stage.depth for stage in space.stages)
+        arch = x3d(
+            name=name,
+            clip_size=space.clip_size,
+            frame_stride=space.frame_stride,
+            stage_filters=widths,
+            depths=depths,
+        )
+        stages = tuple(
+            (dataclasses.replace(blocks[0], strides=stage.strides), *blocks[1:])
+            for blocks, stage in zip(arch.stages, space.stages, strict=True)
+        )
+        return dataclasses.replace(
+            arch,
+            stem=space.stem,
+            head=space.head,
+            stages=stages,
+            activation=space.activation,
+            causal=space.causal,
+            provenance={"scaled_by": multiplier, "skeleton": space.name},
+        )
+
+    low, high = 0.0, 1.0
+    if not fits(scaled(low)):
+        raise ValueError(
+            f"No X3D in the skeleton of space {space.name!r} is within the "
+            "budget, not even with one channel per stage. Raise the target."
+        )
+    while fits(scaled(high)):
+        low, high = high, 2 * high
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(scaled(middle)) else (low, middle)
+    return scaled(low)
 
 
 _XS = x3d(name="x3d_xs", clip_size=(4, 160, 160), frame_stride=12)

@@ -93,22 +93,12 @@ def test_equal_steps_processes_as_many_clips():
     # 200 steps of 2 x 16, then 6 x 16 forward and back and 6 x 16 forward
     used = 200 * 32 + (parsec.steps - 200) * (96 + 96)
     assert used == pytest.approx(clips, rel=0.01)
-    with pytest.raises(ValueError, match="`method` must be parsec or one of"):
-        baselines.equal_steps("darts", search, clips=clips, half=68)
-
-
-def test_summary_by_hand():
-    rows = baselines.summarize(
-        [("a", 0.8, 10, 100), ("b", 0.5, 1, 1), ("a", 0.9, 20, 300)]
+    same = baselines.equal_steps(
+        "parsec_equal_steps", search, clips=1, half=68, samples=6
     )
-    first = rows[0]
-    assert (first["method"], first["seeds"]) == ("a", 2)
-    assert first["mean"] == pytest.approx(0.85)
-    # deviation 0.1 / sqrt(2); t of one degree of freedom 12.71
-    assert first["deviation"] == pytest.approx(0.0707, abs=1e-4)
-    assert first["high"] - first["mean"] == pytest.approx(0.6355, abs=1e-3)
-    assert (first["architectures"], first["clips"]) == (15, 200)
-    assert "a                    2     85.0%" in baselines.format_table(rows)
+    assert same == search
+    with pytest.raises(ValueError, match="`method` must be one of parsec"):
+        baselines.equal_steps("darts", search, clips=clips, half=68)
 
 
 def test_a_baseline_has_no_steps_of_the_logits():

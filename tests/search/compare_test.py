@@ -1,88 +1,299 @@
+import dataclasses
 import json
 
 import pytest
 
-from autox3d_tf.search import compare
+from autox3d_tf import space as space_lib
+from autox3d_tf.data import options as data_options
+from autox3d_tf.data import synthetic
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import compare, plan, results, run, tables
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.training import run as training_run
+from tests.search import search_driver
+from tests.training import tiny
 
+SPACE = search_driver.SPACE
 SEARCH = options_lib.SearchOptions(
     steps=100, warmup_steps=20, batch_size=10, warmup_samples=2
 )
 ESTIMATOR = options_lib.EstimatorOptions()
+SEARCHED = [method for method in plan.METHODS if method != plan.HAND]
 
 
 class FakeSearch:
-    """Counts clips as the real one would, and finds what its name says."""
+    """Counts clips as the real one would, and finds the first architecture."""
 
     def __init__(self):
-        self.calls = []
+        self.calls = {}
 
-    def __call__(self, *, search, estimator, run_dir, seed):
-        self.calls.append((search, estimator, run_dir))
+    def __call__(self, *, search, estimator, run_dir, seed, **others):
+        name = run_dir.rsplit("/", 1)[1]
+        self.calls[name] = {"search": search, "estimator": estimator, **others}
         k, later = (
             estimator.fixed_samples or 5,
-            search.steps - (search.warmup_steps),
+            search.steps - search.warmup_steps,
         )
         trained = 10 * (search.warmup_steps * search.warmup_samples + later * k)
         judged = 10 * later * k
         if search.method != "probabilistic":
             judged = search.candidates * 40
-        return {
-            "counts": {"architectures": 7, "clips_trained": trained,
-                       "clips_judged": judged},
+        sum(range(200_000))  # takes some time, which is a divisor
+        SPACE.decode([0] * len(SPACE.choices)).save(f"{run_dir}/arch.json")
+        record = {
+            "format": results.FORMAT,
+            "schema_version": results.SCHEMA_VERSION,
+            "counts": {
+                "architectures": 7,
+                "clips_trained": trained,
+                "clips_judged": judged,
+            },
             "judged_on": {"clips": 40},
-            "inherited_accuracy": 0.5 + 0.1 * seed,
+            "inherited_accuracy": 0.5,
             "first_samples": 9,
-        }  # fmt: skip
+            "config": {
+                "search": dataclasses.asdict(search),
+                "estimator": dataclasses.asdict(estimator),
+            },
+        }
+        with open(f"{run_dir}/search.json", "w") as file:
+            json.dump(record, file)
+        return record
 
 
-def test_all_methods_get_the_same_number_of_clips(tmp_path, capsys):
-    fake = FakeSearch()
-    rows = compare.compare_searches(
-        search_fn=fake,
-        search=SEARCH,
-        estimator=ESTIMATOR,
-        run_dir=str(tmp_path),
-        seeds=(0, 1),
+class FakeTrain:
+    """Networks of the search are better than others by a tenth."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, *, arch, data, run_dir, seed):
+        assert arch.endswith("arch.json")
+        self.calls.append((run_dir, seed))
+        better = "/probabilistic_" in run_dir
+        data = {**dataclasses.asdict(data), "source": run_dir}
+        return {
+            "labels": ["a", "b"],
+            "validation": {"accuracy": 0.8 + 0.1 * better, "clips": 40},
+            "config": {"data": data, "training": {}, "optimizer": {}},
+        }
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two classes of eight clips in four folds."""
+    folder = tmp_path_factory.mktemp("clips")
+    synthetic.write_synthetic(
+        folder, num_classes=2, clips_per_class=8, frames=6, size=32
     )
-    # 20 steps of 2 x 10 clips, then 80 steps of 5 x 10, twice
-    assert rows[0]["clips"] == 20 * 20 + 80 * 100
-    for row in rows[1:]:
-        assert row["clips"] == pytest.approx(rows[0]["clips"], rel=0.03)
-    assert [row["mean"] for row in rows] == pytest.approx([0.55] * 4)
-    parsec = next(c for c in fake.calls if c[2].endswith("parsec_0"))
-    assert parsec[1].fixed_samples == 9
-    saved = json.loads((tmp_path / compare.FILE).read_text())
-    assert saved["measured"] == "inherited accuracy"
-    assert len(saved["runs"]) == 8
-    assert "evolution" in capsys.readouterr().out
+    return str(folder / "manifest.csv")
 
 
-def test_networks_are_trained_from_scratch_if_wanted(tmp_path):
-    def train(*, arch, run_dir, seed):
-        assert arch.endswith("arch.json") and run_dir.endswith("train")
-        better = "probabilistic" in arch
-        return {"validation": {"accuracy": 0.8 + 0.1 * better}}
+@pytest.fixture
+def compare_fakes(clips, tmp_path, monkeypatch):
+    SPACE.save(tmp_path / "space.json")
+    monkeypatch.setattr(compare, "_forget", lambda: None)  # seconds of nothing
+    monkeypatch.setattr(run_dir_lib, "git_commit", lambda: None)
 
-    rows = compare.compare_searches(
-        search_fn=FakeSearch(),
-        train_fn=train,
-        search=SEARCH,
-        estimator=ESTIMATOR,
-        run_dir=str(tmp_path),
-        methods=("random", "probabilistic"),
-        seeds=(0,),
-    )
-    found = {row["method"]: row["mean"] for row in rows}
-    assert found == {"probabilistic": 0.9, "random": 0.8}
-
-
-def test_comparison_needs_the_search_it_compares_with(tmp_path):
-    with pytest.raises(ValueError, match="`methods` must have 'probabilistic'"):
-        compare.compare_searches(
-            search_fn=FakeSearch(),
-            search=SEARCH,
-            estimator=ESTIMATOR,
-            run_dir=str(tmp_path),
-            methods=("random",),
+    def compare_fakes(**changes):
+        return compare.compare_searches(
+            **{
+                "search_fn": FakeSearch(),
+                "train_fn": FakeTrain(),
+                "space": str(tmp_path / "space.json"),
+                "data": data_options.DataOptions(
+                    source=clips, train_folds=(0, 1, 2, 3)
+                ),
+                "search": SEARCH,
+                "estimator": ESTIMATOR,
+                "budgets": (60_000.0, 100_000.0),
+                "run_dir": str(tmp_path / "runs"),
+                "results_dir": str(tmp_path / "results"),
+                "seeds": (0, 1),
+                "folds": (3,),
+                **changes,
+            }
         )
+
+    return compare_fakes
+
+
+def test_all_methods_get_the_same_number_of_clips(compare_fakes):
+    fake = FakeSearch()
+    found = compare_fakes(search_fn=fake)
+    assert len(found) == len(plan.METHODS) * 2 * 2
+    assert len(fake.calls) == len(SEARCHED) * 2 * 2
+    # 20 steps of 2 x 10 clips, then 80 steps of 5 x 10, twice
+    clips = 20 * 20 + 80 * 100
+    for record in found:
+        if record["method"] == plan.HAND:
+            assert record["search"] is None
+        elif record["method"] != "parsec_equal_steps":
+            assert record["search"]["clips"] == pytest.approx(clips, rel=0.03)
+    fixed = fake.calls["parsec_0.06M_seed0_fold3"]
+    assert fixed["estimator"].fixed_samples == 9
+    same = fake.calls["parsec_equal_steps_0.06M_seed0_fold3"]
+    assert same["search"] == SEARCH and same["estimator"].fixed_samples == 9
+    # clips_judged / (80 steps x 10 clips)
+    assert found[0]["search"]["mean_samples"] == 5
+
+
+def test_judged_methods_share_one_supernet_per_seed(compare_fakes):
+    fake = FakeSearch()
+    compare_fakes(search_fn=fake)
+    shared = {
+        name: call["supernet_from"] and call["supernet_from"].rsplit("/", 1)[1]
+        for name, call in fake.calls.items()
+        if name.startswith(("random", "evolution"))
+    }
+    first = "evolution_0.06M_seed{}_fold3"
+    assert [name for name, other in shared.items() if other is None] == [
+        first.format(0),
+        first.format(1),
+    ]
+    for name, other in shared.items():
+        if other is not None:
+            assert other == first.format(name[name.index("seed") + 4])
+
+
+def test_the_held_out_fold_is_never_seen_by_a_search(compare_fakes):
+    fake = FakeSearch()
+    compare_fakes(search_fn=fake, folds=(1, 2), seeds=(0,))
+    for name, call in fake.calls.items():
+        fold = int(name[-1])
+        assert call["data"].val_folds == (fold,)
+        assert call["data"].train_folds == tuple(
+            f for f in range(4) if f != fold
+        )
+        assert call["data"].test_folds == ()
+
+
+def test_finished_runs_are_not_repeated(compare_fakes):
+    first = compare_fakes()
+    search, train = FakeSearch(), FakeTrain()
+    assert compare_fakes(search_fn=search, train_fn=train) == first
+    assert not search.calls and not train.calls
+
+
+def test_a_run_that_was_interrupted_goes_on_after_its_search(compare_fakes):
+    def broken(**arguments):
+        raise SystemExit(130)
+
+    search = FakeSearch()
+    with pytest.raises(SystemExit):
+        compare_fakes(search_fn=search, train_fn=broken)
+    assert list(search.calls) == ["probabilistic_0.06M_seed0_fold3"]
+    again = FakeSearch()
+    compare_fakes(search_fn=again)
+    assert "probabilistic_0.06M_seed0_fold3" not in again.calls
+
+
+def test_a_network_may_be_trained_more_than_once(compare_fakes):
+    train = FakeTrain()
+    found = compare_fakes(
+        train_fn=train, trainings=2, seeds=(1,), methods=("probabilistic",)
+    )
+    assert [seed for _, seed in train.calls] == [1, 1001] * 2
+    assert [t["seed"] for t in found[0]["tests"]] == [1, 1001]
+    assert found[0]["tests"][0]["correct"] == 36  # 90 % of 40
+    assert found[0]["accuracy"] == pytest.approx(0.9)
+
+
+def test_a_small_file_says_how_its_result_came_about(compare_fakes, tmp_path):
+    compare_fakes(seeds=(0,), methods=("probabilistic", "hand_scaled"))
+    path = tmp_path / "results" / "hand_scaled_0.06M_seed0_fold3.json"
+    record = plan.read_result(path)
+    arch = space_lib.ArchSpec.from_dict(record["arch"])
+    assert record["macs"] <= 60_000 and record["params"] > 0
+    assert arch.stem == SPACE.stem and arch.head == SPACE.head
+    assert record["provenance"]["command"]
+    assert "tensorflow" in record["provenance"]["versions"]
+    assert path.stat().st_size < 8_000
+
+
+def test_what_cannot_be_compared_is_refused(compare_fakes, tmp_path):
+    with pytest.raises(ValueError, match="`methods` must have 'probabilistic'"):
+        compare_fakes(methods=("random",))
+    with pytest.raises(ValueError, match="`methods` must be one of probabil"):
+        compare_fakes(methods=("probabilistic", "darts"))
+    with pytest.raises(ValueError, match="`seeds` must be different values"):
+        compare_fakes(seeds=(1, 1))
+    with pytest.raises(ValueError, match=r"`folds` must be among .*: \[0, 1,"):
+        compare_fakes(folds=(7,))
+    with pytest.raises(ValueError, match="`data` must name clips to test on"):
+        compare_fakes(
+            train_fn=lambda **_: {"labels": ["a", "b"]},
+            methods=("probabilistic",),
+        )
+    with pytest.raises(ValueError, match="holds no results"):
+        plan.read_results(tmp_path)
+
+
+def test_results_of_two_recipes_are_not_put_into_one_table(
+    compare_fakes, tmp_path
+):
+    compare_fakes(seeds=(0,), methods=("probabilistic",))
+    path = next((tmp_path / "results").iterdir())
+    record = json.loads(path.read_text())
+    record["recipe"]["training"] = {"epochs": 3}
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="different recipes"):
+        plan.read_results(tmp_path / "results")
+    path.write_text(json.dumps({**record, "schema_version": 9}))
+    with pytest.raises(ValueError, match="must have schema_version=1"):
+        plan.read_result(path)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="was not written by a comparison"):
+        plan.read_result(path)
+
+
+def test_tables_by_hand(compare_fakes, tmp_path):
+    compare_fakes()
+    text = tables.write_tables(tmp_path / "results")
+    assert (tmp_path / "results" / tables.TABLE).read_text() == text
+    assert (tmp_path / "results" / tables.PLOT).stat().st_size > 5_000
+    assert "| probabilistic | 2 | 90.00 | 0.00 | 90.00 to 90.00 |" in text
+    assert "| probabilistic - random | 2 | +10.00 | 0.00 |" in text
+    # 100 * (20 * 2 + 80 * 5) of 7 architectures each
+    assert "| mean (95 % interval) |  |  | 1.000 (1.000 to 1.000) |" in text
+    assert "beyond what was measured" in text
+
+
+@pytest.mark.large
+def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
+    SPACE.save(tmp_path / "space.json")
+    found = compare.compare_searches(
+        search_fn=run.run_search,
+        train_fn=lambda **arguments: training_run.run_training(
+            training=tiny.training(epochs=1),
+            optimizer=tiny.optimizer(),
+            **arguments,
+        ),
+        space=str(tmp_path / "space.json"),
+        data=dataclasses.replace(
+            search_driver.data_of(clips),
+            train_folds=(0, 1, 2, 3),
+        ),
+        search=options_lib.SearchOptions(
+            steps=4, warmup_steps=2, batch_size=4, children=0, top_k=1,
+            norm_batches=1,
+        ),
+        estimator=ESTIMATOR,
+        budgets=(search_driver.TARGET_MACS,),
+        run_dir=str(tmp_path / "runs"),
+        results_dir=str(tmp_path / "results"),
+        methods=("probabilistic", "evolution", "random", "hand_scaled"),
+        seeds=(0,),
+        folds=(3,),
+    )  # fmt: skip
+    assert [r["method"] for r in found] == [
+        "probabilistic", "evolution", "random", "hand_scaled",
+    ]  # fmt: skip
+    for record in found:
+        assert record["macs"] <= search_driver.TARGET_MACS
+        assert record["tests"][0]["clips"] == 4  # two of each class
+    # The weights of the shared supernet were trained once, and count twice.
+    one, two = (found[i]["search"] for i in (1, 2))
+    assert one["clips_trained"] == two["clips_trained"] > 0
+    assert two["supernet_from"] == "evolution_0.06M_seed0_fold3"
+    assert "hand_scaled" in tables.write_tables(tmp_path / "results")

@@ -1,0 +1,72 @@
+"""Work shared by processes of one machine: claims, and time over restarts."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+
+from autox3d_tf.runs import run_dir
+
+
+@contextlib.contextmanager
+def claim(path: str | os.PathLike) -> Iterator[bool]:
+    """Claims a piece of work for this process, if nobody else has.
+
+    The lock is the system's: it goes with the process that holds it, however
+    that ends, so there are no stale ones. The file says whose it is.
+
+    Args:
+        path: The lock file, on a local disk. It stays.
+
+    Yields:
+        Whether the work is ours until the end of the block.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield True
+
+
+class Stopwatch:
+    """Adds up the seconds of a piece of work that may stop and resume.
+
+        with Stopwatch(folder / "seconds.json") as watch:
+            work()
+        watch.cpu, watch.wall
+
+    What a process spent before it was killed outright is not counted.
+
+    Args:
+        path: Where the sum is kept.
+
+    Attributes:
+        cpu: Processor seconds of the process, all of its threads.
+        wall: Seconds on the clock.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = pathlib.Path(path)
+        self.cpu = self.wall = 0.0
+        if self._path.is_file():
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            self.cpu, self.wall = kept["cpu"], kept["wall"]
+
+    def __enter__(self) -> "Stopwatch":
+        self._began = time.process_time(), time.monotonic()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.cpu += time.process_time() - self._began[0]
+        self.wall += time.monotonic() - self._began[1]
+        run_dir.write_json(self._path, {"cpu": self.cpu, "wall": self.wall})

@@ -1,0 +1,165 @@
+"""The runs of a comparison, and the file that each of them leaves.
+
+A result is one JSON file of a few KB in the results folder, named after its
+run: method, budget, seed and, if clips are cross-validated, the fold that was
+held out. Tables and plots are made from these files alone.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from autox3d_tf.search import baselines
+from autox3d_tf.space import arch as arch_lib
+
+FORMAT, SCHEMA_VERSION = "autox3d_tf.comparison", 1
+REFERENCE = "probabilistic"  # the others get as many clips as it took
+HAND = "hand_scaled"
+# What each method is, in the order of the tables.
+METHODS = {
+    REFERENCE: "the search: K follows the entropy",
+    "parsec": "fixed K, as many clips as the search",
+    "parsec_equal_steps": "fixed K, as many steps as the search",
+    "evolution": "regularised evolution on a uniform-path supernet",
+    "random": "random search on the same supernet",
+    HAND: "X3D scaled by hand to the budget, no search",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One network to find, train and test.
+
+    Attributes:
+        method: A key of `METHODS`.
+        target_macs: Budget, multiply-adds of a clip.
+        seed: Of the search and the training.
+        fold: Held out; None where the clips themselves say what is.
+    """
+
+    method: str
+    target_macs: float
+    seed: int
+    fold: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its file and directory."""
+        fold = "" if self.fold is None else f"_fold{self.fold}"
+        return (
+            f"{self.method}_{self.target_macs / 1e6:g}M_seed{self.seed}{fold}"
+        )
+
+
+class Plan:
+    """All runs of a comparison and what they wait for.
+
+    Args: as `compare.compare_searches`.
+
+    Raises:
+        ValueError: If a method is unknown, the one that the others are
+            measured by is missing, or a list is empty or names one twice.
+    """
+
+    def __init__(
+        self,
+        methods: Sequence[str],
+        budgets: Sequence[float],
+        seeds: Sequence[int],
+        folds: Sequence[int] = (),
+    ):
+        for name, values in (
+            ("methods", methods), ("budgets", budgets), ("seeds", seeds),
+            ("folds", folds),
+        ):  # fmt: skip
+            if len(set(values)) != len(values) or not (
+                values or name == "folds"
+            ):
+                raise ValueError(
+                    f"`{name}` must be different values, at least one. "
+                    f"Received: {name}={tuple(values)}."
+                )
+        for method in methods:
+            arch_lib.check_choice("methods", method, METHODS)
+        if REFERENCE not in methods:
+            raise ValueError(
+                f"`methods` must have {REFERENCE!r}, whose cost the others "
+                f"get. Received: methods={tuple(methods)}."
+            )
+        self._methods, self._budgets = tuple(methods), tuple(budgets)
+        self.runs = [
+            Run(method=method, target_macs=target, seed=seed, fold=fold)
+            for fold in (folds or (None,))
+            for seed in seeds
+            for method in METHODS
+            if method in methods
+            for target in budgets
+        ]
+
+    def measured_by(self, run: Run) -> Run | None:
+        """The run whose number of clips `run` gets; None if it is free.
+
+        Methods that share a supernet, which knows no budget, all get that of
+        the first budget.
+        """
+        if run.method in (REFERENCE, HAND):
+            return None
+        target = run.target_macs
+        if run.method in baselines.METHODS:
+            target = self._budgets[0]
+        return dataclasses.replace(run, method=REFERENCE, target_macs=target)
+
+    def supernet_of(self, run: Run) -> Run | None:
+        """The run whose supernet `run` takes; None if it trains its own."""
+        judged = [m for m in self._methods if m in baselines.METHODS]
+        if run.method not in judged:
+            return None
+        first = dataclasses.replace(
+            run, method=judged[0], target_macs=self._budgets[0]
+        )
+        return None if first == run else first
+
+
+def result_path(folder: str | os.PathLike, run: Run) -> pathlib.Path:
+    """The file of a run's result."""
+    return pathlib.Path(folder, f"{run.name}.json")
+
+
+def read_result(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a result. Raises ValueError naming what is wrong."""
+    record = arch_lib.read_json(pathlib.Path(path), "a result")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path} was not written by a comparison.")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} must have schema_version={SCHEMA_VERSION}. Received: "
+            f"schema_version={record.get('schema_version')!r}. See 'Schema "
+            "changes' in CHANGELOG.md."
+        )
+    return record
+
+
+def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads all results of a folder.
+
+    Raises:
+        ValueError: If there are none, one is damaged, or networks were not
+            all trained in the same way.
+    """
+    paths = sorted(pathlib.Path(folder).glob("*_seed*.json"))
+    if not paths:
+        raise ValueError(
+            f"{folder} holds no results of a comparison. Make some with "
+            "autox3d-compare-searches."
+        )
+    records = [read_result(path) for path in paths]
+    for path, record in zip(paths, records, strict=True):
+        if record["recipe"] != records[0]["recipe"]:
+            raise ValueError(
+                f"{path} and {paths[0]} were trained with different recipes, "
+                "so their accuracies cannot be compared. Keep the results of "
+                "each recipe in a folder of their own."
+            )
+    return records

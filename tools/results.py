@@ -1,0 +1,29 @@
+r"""Makes the tables and the plot of a comparison from its result files.
+
+  autox3d-results docs/results/egogestar
+
+Writes README.md and accuracy.png into the folder and prints the text: accuracy
+with deviation and 95 % interval per method and budget, differences paired by
+seed, multiply-adds at equal accuracy, adaptive against fixed samples.
+"""
+
+from autox3d_tf.runs import gin_app
+
+
+def _main(arguments):
+    if len(arguments) != 1:
+        raise gin_app.UsageError(
+            "Give the folder of results: autox3d-results FOLDER"
+        )
+    from autox3d_tf.search import tables
+
+    print(tables.write_tables(arguments[0]), end="")
+
+
+def main():
+    """Console script."""
+    gin_app.run_plain(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,6 @@ import tf_keras
 
 from autox3d_edge import lowered_layers
 from autox3d_edge import weights as weights_lib
-from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 
 PIXEL_MEAN, PIXEL_DEVIATION = 0.45, 0.225  # of RGB in [0, 1], every channel
@@ -62,24 +61,6 @@ def lower(
     return Lowering(arch, checked, options).build()
 
 
-def lower_part(
-    arch: arch_lib.ArchSpec,
-    weights: weights_lib.Weights,
-    part: parts_lib.Part,
-    options: LoweringOptions | None = None,
-) -> tf_keras.Model:
-    """Returns one part of the network alone, as it is inside the whole.
-
-    Args:
-        arch, weights, options: As in `lower`.
-        part: Of `cost.parts_of`; its sizes become the input's shape.
-
-    Input shape: `(T, H, W, in_channels)`, float32.
-    """
-    lowering = Lowering(arch, weights, options or LoweringOptions())
-    return lowering.build_part(part)
-
-
 class Lowering:
     """Builds the graph layer by layer and remembers each layer's weights.
 
@@ -100,16 +81,6 @@ class Lowering:
             frames = self._block(frames, block)
         name = "".join(c if c.isalnum() else "_" for c in self._arch.name)
         return self._finish(clip, self._head(frames), f"lowered_{name}")
-
-    def build_part(self, part) -> tf_keras.Model:
-        shape = (*part.in_size, part.in_channels)
-        frames = tf_keras.Input(batch_shape=shape, name="frames")
-        result = {
-            "stem": lambda: self._stem(frames),
-            "block": lambda: self._block(frames, part.spec),
-            "head": lambda: self._head(frames),
-        }[part.kind]()
-        return self._finish(frames, result, f"lowered_{part.name}")
 
     def _finish(self, inputs, outputs, name):
         model = tf_keras.Model(inputs, outputs, name=name)

@@ -9,6 +9,7 @@ import numpy as np
 
 MEAN = 0.45  # of each channel, and
 DEVIATION = 0.225  # of pixels in [0, 1], as networks expect them
+STANDARDIZE = (False, True, "frame")  # see `standardize`
 
 
 def segment_indices(
@@ -254,15 +255,25 @@ def _resize_rows(picture: np.ndarray, new_size: int) -> np.ndarray:
     return total
 
 
-def standardize(frames: np.ndarray) -> np.ndarray:
+def standardize(frames: np.ndarray, how: bool | str = True) -> np.ndarray:
     """Shifts and scales the colours of a clip, uint8 `(T, H, W, 3)`.
 
     Each channel gets the mean `255 * MEAN`, and all together the deviation
     `255 * DEVIATION`, that networks expect; what leaves [0, 255] is clipped. A
     clip of one colour becomes the mean.
+
+    Args:
+        frames: uint8 `(T, H, W, 3)`.
+        how: One of `STANDARDIZE`: False leaves the clip as it is, True takes
+            mean and deviation of the clip, "frame" of each frame by itself,
+            which a stream can do too.
     """
-    centred = frames - frames.mean((0, 1, 2), dtype=np.float64)
-    deviation = max(float(np.sqrt(np.mean(centred**2))), 1.0)
+    if not how:
+        return frames
+    axes = (1, 2) if how == "frame" else (0, 1, 2)
+    centred = frames - frames.mean(axes, dtype=np.float64, keepdims=True)
+    variance = np.mean(centred**2, (*axes, 3), keepdims=True)
+    deviation = np.maximum(np.sqrt(variance), 1.0)
     levels = 255 * MEAN + centred * (255 * DEVIATION / deviation)
     return np.rint(levels).clip(0, 255).astype(np.uint8)
 

@@ -35,11 +35,15 @@ def normalize(clip) -> tf.Tensor:
     return tf.cast(clip, tf.float32) * scale - MEAN / DEVIATION
 
 
-def standardize(clip) -> tf.Tensor:
+def standardize(clip, how=True) -> tf.Tensor:
     """`sampling.standardize` without rounding: float32 in [0, 255]."""
     clip = tf.cast(clip, tf.float32)
-    centred = clip - tf.reduce_mean(clip, (0, 1, 2))
-    deviation = tf.maximum(tf.sqrt(tf.reduce_mean(centred**2)), 1.0)
+    if not how:
+        return clip
+    axes = (1, 2) if how == "frame" else (0, 1, 2)
+    centred = clip - tf.reduce_mean(clip, axes, keepdims=True)
+    variance = tf.reduce_mean(centred**2, (*axes, 3), keepdims=True)
+    deviation = tf.maximum(tf.sqrt(variance), 1.0)
     levels = 255 * MEAN + centred * (255 * DEVIATION / deviation)
     return tf.clip_by_value(levels, 0.0, 255.0)
 
@@ -99,9 +103,7 @@ def train_clip(frames, seed, options, mirrored) -> tf.Tensor:
         saturation=options.saturation,
         hue=options.hue,
     )
-    if options.standardize:
-        clip = standardize(clip)
-    clip = normalize(clip)
+    clip = normalize(standardize(clip, options.standardize))
     if options.erase:
         clip = augment.erase(clip, erase_seed, options.erase)
     return clip
@@ -145,7 +147,8 @@ def eval_clips(
         )
     if standardized:
         clips = [
-            tf.cast(tf.round(standardize(clip)), tf.uint8) for clip in clips
+            tf.cast(tf.round(standardize(clip, standardized)), tf.uint8)
+            for clip in clips
         ]
     clips = tf.stack(clips)
     clips.set_shape((spatial_crops, None, crop_size, crop_size, 3))

@@ -37,7 +37,8 @@ class Preprocessing:
         squash: Both sides are scaled to that length, whatever the shape.
         crop_size: Side of the square cut out of the centre.
         standardize: The colours of the clip are shifted and scaled to a
-            given mean and deviation (autox3d_tf.data.sampling.standardize).
+            given mean and deviation; "frame" for each frame by itself
+            (autox3d_tf.data.sampling.standardize).
         fps: Frame rate of the training videos, 0.0 if it varied.
     """
 
@@ -47,7 +48,7 @@ class Preprocessing:
     short_side: int
     crop_size: int
     squash: bool = False
-    standardize: bool = False
+    standardize: bool | str = False
     fps: float = 0.0
 
     def __post_init__(self):

@@ -103,7 +103,7 @@ class Recognizer:
             frames, wanted.short_side, wanted.squash
         )
         clip = sampling.center_crop(frames, wanted.crop_size)
-        return sampling.standardize(clip) if wanted.standardize else clip
+        return sampling.standardize(clip, wanted.standardize)
 
     def _frame_numbers(self, num_frames: int) -> np.ndarray:
         from autox3d_tf.data import sampling

@@ -217,6 +217,23 @@ def test_standardized_clips_equal_those_of_the_device():
     np.testing.assert_allclose(normal.std(), 1, atol=0.02)
 
 
+def test_frames_are_standardized_each_by_itself():
+    rng = np.random.default_rng(3)
+    frames = rng.integers(20, 90, (3, 32, 32, 3), dtype=np.uint8)
+    frames[1] //= 2
+    found = transforms.eval_clips(frames, 32, 32, 1, standardized="frame")[0]
+    expected = sampling.standardize(frames, "frame")
+    difference = np.abs(found.numpy().astype(int) - expected.astype(int))
+    assert difference.max() <= 1  # rounding
+    for frame, alone in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(
+            sampling.standardize(frame[None])[0], alone
+        )
+    np.testing.assert_array_equal(sampling.standardize(frames, False), frames)
+    with pytest.raises(ValueError, match="one of .*'frame'.*'frames'"):
+        options_lib.DataOptions(source="x", standardize="frames")
+
+
 def test_standardized_clips_do_not_depend_on_the_light():
     rng = np.random.default_rng(2)
     clip = rng.uniform(60, 120, (2, 8, 8, 3)).astype("float32")

@@ -5,9 +5,9 @@ r"""Imports an X3D checkpoint of SlowFast or PyTorchVideo.
   autox3d-import-checkpoint x3d_m.pyth --run_dir=runs/x3d_m --arch=x3d_m
 
 Writes the directory that a training leaves (arch.json, weights.npz,
-training.json), which autox3d-evaluate reads, and autox3d-train to start from.
-The file is read without PyTorch and nothing in it is run. A report says what
-was loaded, left and missing.
+training.json, model_card.md), which autox3d-evaluate reads, and autox3d-train
+to start from. The file is read without PyTorch and nothing in it is run. A
+report says what was loaded, left and missing.
 """
 
 from absl import flags
@@ -26,6 +26,7 @@ flags.DEFINE_string(
     "labels", None, "Text file with the names of the classes, one a line."
 )
 flags.DEFINE_string("clip_size", "13x160x160", "FRAMESxHEIGHTxWIDTH.")
+flags.DEFINE_string("licence", "not stated", "Of the weights, for the card.")
 flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
 
 
@@ -50,6 +51,7 @@ def _run(names: list[str]) -> None:
         labels=FLAGS.labels,
         clip_size=clip_size,
         frame_stride=FLAGS.frame_stride,
+        licence=FLAGS.licence,
     )
     print(report)
     print(f"Wrote {FLAGS.run_dir}.")

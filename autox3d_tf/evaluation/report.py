@@ -22,11 +22,11 @@ def protocol_line(result: Mapping[str, Any]) -> str:
     )
 
 
-def summary(result: Mapping[str, Any]) -> str:
-    """Returns the accuracies, each with its protocol, and what was left out."""
+def accuracy_lines(result: Mapping[str, Any]) -> list[str]:
+    """Returns the accuracies, each with its protocol."""
     low, high = result["top1_interval"]
     clips, protocol = result["clips"], protocol_line(result)
-    lines = [
+    return [
         f"top-1 {percent(result['top1'])} ({result['top1_correct']} of "
         f"{clips}; 95 % interval {percent(low)} to {percent(high)}): "
         f"{protocol}",
@@ -34,6 +34,11 @@ def summary(result: Mapping[str, Any]) -> str:
         f"mean class accuracy {percent(result['mean_class_accuracy'])}: "
         f"{protocol}",
     ]
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """Returns the accuracies and what was left out."""
+    lines = accuracy_lines(result)
     left_out = result["left_out"]
     if left_out:
         lines.append(f"Not evaluated ({len(left_out)} clips):")

@@ -20,6 +20,7 @@ from autox3d_tf.evaluation import (
 )
 from autox3d_tf.evaluation import left_out as left_out_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs, predict
 
 
@@ -36,9 +37,10 @@ def run_evaluation(
 ) -> dict[str, Any]:
     """Evaluates what a training has left; prints and writes the result.
 
-    Writes evaluation.json, evaluation.txt and views.npz, the logits of each
-    view. If views.npz of the same weights, clips and views is there, nothing
-    is computed again.
+    Writes evaluation.json, evaluation.txt, model_card.md and views.npz, the
+    logits of each view. If views.npz of the same weights, clips and views is
+    there, nothing is computed again. The training's model card gets the
+    accuracy too.
 
     Args:
         trained: The run directory of a training.
@@ -90,6 +92,9 @@ def run_evaluation(
     text = text_of(result, record["labels"])
     run_dir_lib.write_json(folder / "evaluation.json", result)
     run_dir_lib.write_text(folder / "evaluation.txt", text + "\n")
+    lines = report.accuracy_lines(result)
+    card = files.add_accuracy(trained, card_lib.accuracy(result, lines))
+    run_dir_lib.write_text(folder / card_lib.NAME, card)
     print(text)
     logging.info("Wrote %s.", folder / "evaluation.json")
     return result

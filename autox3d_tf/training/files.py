@@ -4,6 +4,8 @@
     weights.npz    its weights and batch-norm statistics, by name
     training.json  labels, preprocessing, options, curve and provenance; the
                    hashes of the two others
+    accuracy.json  what evaluations have found since
+    model_card.md  all of this for people
 
 No code in these files is ever executed.
 """
@@ -15,12 +17,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+from absl import logging
 
 from autox3d_tf import models
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.training import card as card_lib
 
 ARCH, WEIGHTS, RECORD = "arch.json", "weights.npz", "training.json"
+ACCURACY = "accuracy.json"
 FORMAT, SCHEMA_VERSION = "autox3d_tf.training", 1
 
 
@@ -74,7 +79,7 @@ def load_trained(run_dir: str | os.PathLike) -> keras.Model:
 def save_trained(
     run: run_dir_lib.RunDir, model: keras.Model, record: Mapping[str, Any]
 ) -> None:
-    """Writes the three files; training.json, which vouches for all, last."""
+    """Writes the first three files, training.json last, and the card."""
     model.arch.save(run.file(ARCH))
     weights = models.save_weights(
         run.file(WEIGHTS), models.weight_values(model)
@@ -88,6 +93,59 @@ def save_trained(
                 ARCH: model.arch.fingerprint,
                 WEIGHTS: run_dir_lib.file_sha256(weights),
             },
+            "config_hash": run.fingerprint,
             **record,
         },
     )
+    run_dir_lib.write_text(run.file(card_lib.NAME), read_card(run.path))
+
+
+def read_card(run_dir: str | os.PathLike, files: str = "") -> str:
+    """Returns the model card of what a training has left, made anew.
+
+    Args:
+        run_dir: Of the training.
+        files: See `card.model_card`.
+    """
+    record = read_record(run_dir)
+    return _card(run_dir, record, _read_accuracies(run_dir, record), files)
+
+
+def add_accuracy(run_dir: str | os.PathLike, entry: Mapping[str, Any]) -> str:
+    """Keeps an accuracy beside the weights; returns the card with it.
+
+    Args:
+        run_dir: Of the training. Where it cannot be written to, only the card
+            returned has the accuracy.
+        entry: Of `card.accuracy`.
+    """
+    record = read_record(run_dir)
+    entries = card_lib.with_accuracy(
+        _read_accuracies(run_dir, record), run_dir_lib.to_json(entry)
+    )
+    text = _card(run_dir, record, entries)
+    try:
+        run_dir_lib.write_json(pathlib.Path(run_dir, ACCURACY), entries)
+        run_dir_lib.write_text(pathlib.Path(run_dir, card_lib.NAME), text)
+    except OSError as error:
+        logging.warning("%s does not get the accuracy: %s.", run_dir, error)
+    return text
+
+
+def _card(run_dir, record, accuracies, files="") -> str:
+    arch = arch_lib.load_arch(pathlib.Path(run_dir, ARCH))
+    return card_lib.model_card(arch, record, accuracies, files)
+
+
+def _read_accuracies(run_dir, record) -> list[dict[str, Any]]:
+    """Returns the accuracies of these weights, none of earlier ones."""
+    path = pathlib.Path(run_dir, ACCURACY)
+    if not path.is_file():
+        return []
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return [e for e in entries if e["weights"] == record["files"][WEIGHTS]]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"{path} is damaged. Remove it and evaluate again."
+        ) from None

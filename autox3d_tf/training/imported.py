@@ -10,7 +10,7 @@ from autox3d_tf import cost, models
 from autox3d_tf.data import transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
-from autox3d_tf.training import files
+from autox3d_tf.training import card, files
 
 
 def import_checkpoint(
@@ -21,6 +21,7 @@ def import_checkpoint(
     labels: str | os.PathLike | None = None,
     clip_size: tuple[int, int, int] = (13, 160, 160),
     frame_stride: int = 6,
+    licence: str = card.NOT_STATED,
 ) -> models.ImportReport:
     """Writes what a training leaves, so that all that reads it can go on.
 
@@ -31,6 +32,7 @@ def import_checkpoint(
         labels: A text file with the names of the classes, one a line, in the
             order of the outputs; `class_0`, ... by default.
         clip_size, frame_stride: Of the network, where `arch` is not given.
+        licence: Of the weights, for the model card.
 
     Returns:
         What was loaded, left and missing.
@@ -56,7 +58,9 @@ def import_checkpoint(
     }
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(checkpoint=str(path))
-    files.save_trained(run, model, _record(arch, names, config, report))
+    files.save_trained(
+        run, model, _record(arch, names, config, report, licence)
+    )
     logging.info("Wrote %s.", run.file(files.RECORD))
     return report
 
@@ -80,7 +84,7 @@ def _labels(path, num_classes: int) -> list[str]:
     return names
 
 
-def _record(arch, labels, config, report) -> dict[str, Any]:
+def _record(arch, labels, config, report, licence) -> dict[str, Any]:
     frames, height, width = arch.clip_size
     found = cost.cost_of(arch, arch.clip_size, len(labels))
     return {
@@ -97,6 +101,7 @@ def _record(arch, labels, config, report) -> dict[str, Any]:
         "arch": arch.name,
         "params": found.params,
         "macs": {"clip_size": arch.clip_size, "per_view": found.macs},
+        "licence": licence,
         "config": config,
         "import": str(report).splitlines(),
         "provenance": run_dir_lib.provenance(**config),

@@ -69,6 +69,24 @@ def has_part(options: pipeline.DataOptions, part: str) -> bool:
     )
 
 
+def clips_by_part(options, train, validation) -> dict[str, int]:
+    """Returns the usable clips of each part that the options name.
+
+    Args:
+        options: Of the data.
+        train, validation: Sources of these parts; the latter may be None.
+    """
+    found = {"train": len(train)}
+    if validation is not None:
+        found["val"] = len(validation)
+    if has_part(options, "test"):
+        try:
+            found["test"] = len(pipeline.open_source(options, "test"))
+        except ValueError as error:
+            logging.warning("No clips to test: %s", error)
+    return found
+
+
 def trained_on(record: dict, source: str | None) -> pipeline.DataOptions:
     """Returns the options of the data that a network was trained on.
 

@@ -52,7 +52,9 @@ def log_start(spec, data, source, first_step, total_steps) -> None:
     )
 
 
-def record_of(spec, data, source, curve, config, seconds) -> dict[str, Any]:
+def record_of(
+    spec, data, source, validation, curve, config, licence, seconds
+) -> dict[str, Any]:
     crop = data.eval_size[1]
     size = (data.clip_frames, crop, crop)
     found = cost.cost_of(spec, size, len(source.classes))
@@ -63,6 +65,8 @@ def record_of(spec, data, source, curve, config, seconds) -> dict[str, Any]:
         "params": found.params,
         "macs": {"clip_size": size, "per_view": found.macs},
         "train_clips": len(source),
+        "clips": inputs.clips_by_part(data, source, validation),
+        "licence": licence,
         "config": config,
         "seconds_since_start_or_resume": round(seconds, 1),
         "curve": curve.points,

@@ -15,8 +15,8 @@ from autox3d_tf.runs import checkpoints, determinism, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import average as average_lib
+from autox3d_tf.training import card, files, initial, inputs, optimizers, steps
 from autox3d_tf.training import curve as curve_lib
-from autox3d_tf.training import files, initial, inputs, optimizers, steps
 from autox3d_tf.training import options as options_lib
 from autox3d_tf.training import record as record_lib
 from autox3d_tf.training import validation as validation_lib
@@ -33,9 +33,10 @@ def run_training(
     run_dir: str,
     init_from: str | None = None,
     seed: int = 0,
+    licence: str = card.NOT_STATED,
     strategy: tf.distribute.Strategy | None = None,
 ) -> dict[str, Any]:
-    """Trains a network and writes arch.json, weights.npz and training.json.
+    """Trains a network; writes the files that `files` names.
 
     Called again with the same `run_dir` it goes on where it stopped, and ends
     with the same weights as if it had not stopped.
@@ -50,6 +51,7 @@ def run_training(
         init_from: Weights to start from: a weights.npz, or the directory of a
             training or of a search (inherited weights).
         seed: Of initialisation, order and augmentation of clips.
+        licence: Of the weights, for the model card.
         strategy: Replicas share each batch; None for one device.
 
     Returns:
@@ -125,7 +127,9 @@ def run_training(
         average.copy_to_model()
     if training.precise_batch_norm:
         _precise_batch_norm(model, source, data, training, seed)
-    record = record_lib.record_of(spec, data, source, curve, config, seconds)
+    record = record_lib.record_of(
+        spec, data, source, validation, curve, config, licence, seconds
+    )
     if validate is not None:
         record["validation"] = validate(final=True)
     files.save_trained(run, model, record)

@@ -17,11 +17,16 @@ REQUIRED = {"DATA": "clips", "RUN_DIR": "run", "TRAINED": "run"}
 REQUIRED |= {"INIT_FROM": "run", "ARCH": "x3d_s", "RESULTS": "results"}
 
 
+def whole(path):
+    """Returns the text of a gin file and of those it includes."""
+    text = path.read_text()
+    included = re.findall("^include '(.*)'", text, re.MULTILINE)
+    return text + "".join(whole(GIN.parent / name) for name in included)
+
+
 def configured(path, run_fn):
     """Enters the configuration of a gin file, what is required filled in."""
-    text = path.read_text()
-    for included in re.findall("^include '(.*)'", text, re.MULTILINE):
-        text += (GIN.parent / included).read_text()
+    text = whole(path)
     overrides = [
         f"{name}={value}"
         for name, value in REQUIRED.items()

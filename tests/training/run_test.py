@@ -12,7 +12,7 @@ import pytest
 from autox3d_tf import cost, models
 from autox3d_tf.data import decoding
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.training import files, run
+from autox3d_tf.training import card, files, run
 from tests.training import tiny
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -38,7 +38,9 @@ def weights_of(path):
 
 def test_a_run_says_what_it_did(clips, tmp_path):
     training = tiny.training(validate_epochs=1.0)
-    record = train(clips, tmp_path, training=training, seed=5)
+    record = train(
+        clips, tmp_path, training=training, seed=5, licence="CC0-1.0"
+    )
     assert json.loads((tmp_path / "training.json").read_text()) == json.loads(
         json.dumps(record | files.read_record(tmp_path))
     )
@@ -51,6 +53,15 @@ def test_a_run_says_what_it_did(clips, tmp_path):
     counted = cost.cost_of(tiny.arch(), (4, 16, 16), 3)
     assert record["macs"]["per_view"] == counted.macs
     assert record["train_clips"] == 9  # 3 classes x folds 0 to 2
+    assert record["clips"] == {"train": 9, "val": 3}
+    text = (tmp_path / card.NAME).read_text()
+    for wanted in (
+        "Clips: train 9, val 3.",
+        "top-1 {:.1f} % of 3".format(100 * record["validation"]["accuracy"]),
+        "- seed: 5",
+        "Weights: CC0-1.0.",
+    ):
+        assert wanted in text
     assert record["validation"]["clips"] == 3
     # 2 epochs of 9 clips by 4, every step a point; validations after 3 steps.
     steps = [p["step"] for p in record["curve"] if "loss" in p]

@@ -2,18 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from autox3d_tf.cost import latency
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
-# Cost of one part, and how the parts combine.
+# Cost of one part, and how the parts combine. Milliseconds, the sum of the
+# parts', need a table besides.
 METRICS: dict[str, tuple[Callable[[parts_lib.Part], float], Callable]] = {
     "macs": (lambda part: part.macs, sum),
     "params": (lambda part: part.params, sum),
     "peak_activation_bytes": (lambda part: 4 * part.peak_values, max),
 }
+_ROUNDING = 1e-12  # sums of milliseconds depend on the order of the parts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,19 +24,29 @@ class Budget:
     """A limit on one cost of the network.
 
     Attributes:
-        metric: A key of `METRICS`.
-        target: Largest cost allowed; multiply-adds, parameters or bytes.
+        metric: A key of `METRICS`, or `latency_ms`.
+        target: Largest cost allowed; multiply-adds, parameters, bytes or
+            milliseconds.
         num_classes: The network's outputs, part of the cost.
         clip_size: `(frames, height, width)`; the architecture's if None.
+        table: What parts take on the device, for `latency_ms`.
     """
 
     metric: str = "macs"
     target: float
     num_classes: int
     clip_size: tuple[int, int, int] | None = None
+    table: latency.LatencyTable | None = None
 
     def __post_init__(self):
-        arch_lib.check_choice("metric", self.metric, METRICS)
+        known = (*METRICS, latency.METRIC)
+        arch_lib.check_choice("metric", self.metric, known)
+        if (self.metric == latency.METRIC) != (self.table is not None):
+            raise ValueError(
+                f"`table` must be given with metric={latency.METRIC!r}, and "
+                f"only then. Received: metric={self.metric!r}, "
+                f"table={self.table}. Read one with load_latency_table."
+            )
         if not self.target > 0 or not math.isfinite(self.target):
             raise ValueError(
                 "`target` must be a positive number. "
@@ -41,17 +54,35 @@ class Budget:
             )
         arch_lib.check_positive_int("num_classes", self.num_classes)
 
+    @property
+    def sums(self) -> bool:
+        """Whether parts add up, or else the largest counts."""
+        return self.table is not None or METRICS[self.metric][1] is sum
+
+    def part_cost(self, part: parts_lib.Part) -> float:
+        """Returns the limited cost of one part."""
+        if self.table is not None:
+            return self.table.part_ms(part)
+        return METRICS[self.metric][0](part)
+
+    def combine(self, costs: Iterable[float]) -> float:
+        """Returns the cost of a network from those of its parts."""
+        return sum(costs) if self.sums else max(costs)
+
     def cost(self, arch: arch_lib.ArchSpec) -> float:
         """Returns the limited cost of `arch`."""
-        part_cost, combine = METRICS[self.metric]
         parts = parts_lib.parts_of(
             arch, self.clip_size or arch.clip_size, self.num_classes
         )
-        return combine(part_cost(part) for part in parts)
+        return self.combine(map(self.part_cost, parts))
 
     def allows(self, arch: arch_lib.ArchSpec) -> bool:
-        """Whether `arch` is within the budget."""
-        return self.cost(arch) <= self.target
+        """Whether `arch` is within the budget, but for rounding."""
+        return self.cost(arch) <= self.target * (1 + _ROUNDING)
+
+    def format(self, cost: float) -> str:
+        """Returns a cost with as many digits as its unit needs."""
+        return f"{cost:,.3f}" if self.table is not None else f"{cost:,.0f}"
 
     def hinge(self, cost: float) -> float:
         """Relative excess max(0, cost / target - 1) (FP-NAS, section 3)."""
@@ -72,10 +103,11 @@ class SpaceCost:
     def __init__(self, space: search_space.SearchSpace, budget: Budget):
         self.space = space
         self.budget = budget
+        if budget.table is not None:
+            budget.table.check_space(space)
         self.clip_size = budget.clip_size or space.clip_size
-        self._part_cost, self._combine = METRICS[budget.metric]
         stem = parts_lib.stem_part(space.stem, self.clip_size)
-        self.stem_cost = self._part_cost(stem)
+        self.stem_cost = self.budget.part_cost(stem)
         self._sizes = [stem.out_size]  # (time, height, width) into each stage
         for stage in space.stages:
             self._sizes.append(
@@ -113,14 +145,14 @@ class SpaceCost:
                 in_filters=in_filters, spec=spec,
             )  # fmt: skip
             in_size = self._sizes[stage if first else stage + 1]
-            self._cache[key] = self._part_cost(
-                parts_lib.block_part(block, in_size)
+            self._cache[key] = self.budget.part_cost(
+                parts_lib.block_part(block, in_size, self.space.causal)
             )
         return self._cache[key]
 
     def head_cost(self, in_filters: int) -> float:
         """Cost of the head behind `in_filters` channels."""
-        return self._part_cost(
+        return self.budget.part_cost(
             parts_lib.head_part(
                 self.space.head,
                 self._sizes[-1],
@@ -146,7 +178,7 @@ class SpaceCost:
                     )
                 )
                 in_filters = filters
-        return self._combine([*costs, self.head_cost(in_filters)])
+        return self.budget.combine([*costs, self.head_cost(in_filters)])
 
 
 def cheapest(space: search_space.SearchSpace, budget: Budget) -> float:
@@ -169,7 +201,7 @@ def cheapest(space: search_space.SearchSpace, budget: Budget) -> float:
                 )
             )
             in_filters = filters
-    return METRICS[budget.metric][1]([*parts, space_cost.head_cost(in_filters)])
+    return budget.combine([*parts, space_cost.head_cost(in_filters)])
 
 
 def check_feasible(space: search_space.SearchSpace, budget: Budget) -> None:
@@ -178,8 +210,9 @@ def check_feasible(space: search_space.SearchSpace, budget: Budget) -> None:
     if least > budget.target:
         raise ValueError(
             f"No architecture of space {space.name!r} is within the budget. "
-            f"Expected: {budget.metric} <= {budget.target:,.0f}. The smallest "
-            f"has {least:,.0f}; raise the target or choose a smaller space."
+            f"Expected: {budget.metric} <= {budget.format(budget.target)}. The "
+            f"smallest has {budget.format(least)}; raise the target or choose "
+            "a smaller space."
         )
 
 

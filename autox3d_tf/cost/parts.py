@@ -123,8 +123,13 @@ def stem_part(stem: arch_lib.StemSpec, clip_size: Size) -> Part:
     )
 
 
-def block_part(block: arch_lib.PlacedBlock, in_size: Size) -> Part:
-    """A residual bottleneck block with its shortcut."""
+def block_part(
+    block: arch_lib.PlacedBlock, in_size: Size, causal: bool = False
+) -> Part:
+    """A residual bottleneck block with its shortcut.
+
+    In a causal network the squeeze-excite looks again at each frame.
+    """
     spec, inner = block.spec, block.spec.inner_filters
     size = primitives.out_size(in_size, spec.strides)
     operations = [
@@ -151,14 +156,14 @@ def block_part(block: arch_lib.PlacedBlock, in_size: Size) -> Part:
             )
         )
     if spec.se_filters:
-        one = (1, 1, 1)
+        looks = (size[0] if causal else 1, 1, 1)
         operations += [
             Operation(
                 name="se_reduce",
                 kernel=(1, 1, 1),
                 in_channels=inner,
                 filters=spec.se_filters,
-                size=one,
+                size=looks,
                 bias=True,
             ),
             Operation(
@@ -166,7 +171,7 @@ def block_part(block: arch_lib.PlacedBlock, in_size: Size) -> Part:
                 kernel=(1, 1, 1),
                 in_channels=spec.se_filters,
                 filters=inner,
-                size=one,
+                size=looks,
                 bias=True,
             ),
         ]
@@ -260,6 +265,6 @@ def parts_of(
     part = stem_part(arch.stem, clip_size)
     yield part
     for block in arch.blocks():
-        part = block_part(block, part.out_size)
+        part = block_part(block, part.out_size, arch.causal)
         yield part
     yield head_part(arch.head, part.out_size, part.out_channels, num_classes)

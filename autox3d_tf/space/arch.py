@@ -179,7 +179,11 @@ class ArchSpec:
         frame_stride: Frames of the video per frame of the clip.
         stages: Per stage, its blocks.
         activation: After the depthwise convolution, one of `ACTIVATIONS`.
-        causal: Time is padded in the past only, means are cumulative.
+        causal: A frame sees itself and the past, so that the network can run
+            frame by frame: time is padded in the past only, and the
+            squeeze-excites of a frame take the mean over the frames so far.
+            The head pools over the whole clip, which at its last frame is the
+            same.
         provenance: What made it; not part of the fingerprint.
     """
 

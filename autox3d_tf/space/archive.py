@@ -159,6 +159,7 @@ ARCHIVE: dict[str, arch_lib.ArchSpec] = {
             depths=(5, 10, 25, 15),
         ),
         _SMALL_16,
+        dataclasses.replace(_SMALL_16, name="x3d_ego_stream", causal=True),
     )
 }
 

@@ -60,6 +60,10 @@ _EGOGESTAR = search_space.SearchSpace(
     ),
     head=arch_lib.HeadSpec(filters=144, features=128),
 )
+# For streams: a frame sees itself and the past.
+_EGOGESTAR_STREAM = dataclasses.replace(
+    _EGOGESTAR, name="egogestar_stream", causal=True
+)
 
 # The skeleton of X3D-S and -M: 26 blocks.
 _X3D_S = search_space.SearchSpace(
@@ -81,7 +85,8 @@ _X3D_M = dataclasses.replace(
 )
 
 SPACES: dict[str, search_space.SearchSpace] = {
-    space.name: space for space in (_TINY, _EGOGESTAR, _X3D_S, _X3D_M)
+    space.name: space
+    for space in (_TINY, _EGOGESTAR, _EGOGESTAR_STREAM, _X3D_S, _X3D_M)
 }
 
 

@@ -98,3 +98,14 @@ def test_the_printed_table_ends_with_the_totals():
     total = next(x for x in text.splitlines() if x.startswith("total"))
     assert "605,256,512" in total
     assert "3,794,322" in total
+
+
+def test_causal_attention_is_counted_at_each_frame():
+    # Of 15 more of 16 frames, both ways: 8 hidden channels for the inner 27;
+    # 45; 90, 90, and 16 for 144 (8 would round 9 down by more than 10 %).
+    clip, stream = (
+        cost.cost_of(space.get_arch(name), num_classes=10).macs
+        for name in ("x3d_ego", "x3d_ego_stream")
+    )
+    hidden = 8 * (27 + 45 + 90 + 90) + 16 * 144
+    assert stream - clip == 15 * 2 * hidden

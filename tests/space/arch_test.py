@@ -146,3 +146,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         arch_lib.write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_files_from_before_causal_networks_are_read(tmp_path):
+    data = space.get_arch("x3d_ego").to_dict()
+    del data["causal"]
+    arch_lib.write_json(tmp_path / "arch.json", data)
+    assert not space.load_arch(tmp_path / "arch.json").causal
+    data = space.get_space("egogestar").to_dict()
+    del data["causal"]
+    arch_lib.write_json(tmp_path / "space.json", data)
+    assert not space.load_space(tmp_path / "space.json").causal
+
+
+def test_causal_spaces_decode_to_causal_networks():
+    streams = space.get_space("egogestar_stream")
+    arch = streams.decode([0] * len(streams.choices))
+    clips = space.get_space("egogestar")
+    assert arch.causal
+    assert dataclasses.replace(arch, causal=False) == dataclasses.replace(
+        clips.decode([0] * len(clips.choices)), name=arch.name
+    )

@@ -1,4 +1,4 @@
-"""Multiply-adds, parameters and memory of networks. Standard library only."""
+"""Multiply-adds, parameters, memory and time of networks, in plain Python."""
 
 from autox3d_tf.cost.budget import (
     METRICS,
@@ -7,6 +7,7 @@ from autox3d_tf.cost.budget import (
     cheapest,
     check_feasible,
 )
+from autox3d_tf.cost.latency import LatencyTable, load_latency_table
 from autox3d_tf.cost.network import Cost, cost_of, format_cost
 from autox3d_tf.cost.parts import Operation, Part, parts_of
 
@@ -14,6 +15,7 @@ __all__ = [
     "METRICS",
     "Budget",
     "Cost",
+    "LatencyTable",
     "Operation",
     "Part",
     "SpaceCost",
@@ -21,5 +23,6 @@ __all__ = [
     "check_feasible",
     "cost_of",
     "format_cost",
+    "load_latency_table",
     "parts_of",
 ]

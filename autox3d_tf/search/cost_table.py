@@ -23,7 +23,7 @@ class CostTable:
 
     Attributes:
         sums: Whether the cost is the sum of the parts' (multiply-adds,
-            parameters), or else their maximum (peak memory).
+            parameters, milliseconds), or else their maximum (peak memory).
         stem: Cost of the stem.
         blocks: Per stage and block an array with the axes (filters before,
             filters, types, expansions, attentions). The first axis of a
@@ -35,7 +35,7 @@ class CostTable:
         self, space: search_space.SearchSpace, budget: budget_lib.Budget
     ):
         self.space, self.budget = space, budget
-        self.sums = budget_lib.METRICS[budget.metric][1] is sum
+        self.sums = budget.sums
         counted = budget_lib.SpaceCost(space, budget)
         self.stem = float(counted.stem_cost)
         self.blocks: list[list[np.ndarray]] = []

@@ -395,7 +395,9 @@ def most_probable(
     if not found:
         for budget in budgets:
             budget_lib.check_feasible(space, budget)
-        wanted = ", ".join(f"{b.metric} <= {b.target:,.0f}" for b in budgets)
+        wanted = ", ".join(
+            f"{b.metric} <= {b.format(b.target)}" for b in budgets
+        )
         raise ValueError(
             f"No architecture of space {space.name!r} is within all budgets "
             f"together: {wanted}."

@@ -1,0 +1,199 @@
+"""Latency tables: terms by hand, budgets in milliseconds, refusals."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+
+from autox3d_tf import cost, space
+from autox3d_tf.cost import latency
+from autox3d_tf.search import cost_table, derive
+
+SPACE = space.get_space("tiny")
+CLASSES = 3
+
+
+def all_terms(named, tile=1):
+    """Every term of a space."""
+    found = set()
+    rng = random.Random(0)
+    for _ in range(60):
+        arch = named.decode([rng.randrange(len(c)) for c in named.choices])
+        for part in cost.parts_of(arch, arch.clip_size, CLASSES):
+            found |= set(latency.terms(part, tile))
+    return sorted(found)
+
+
+def make_table(named=SPACE, tile=4):
+    """A table with random coefficients."""
+    rng = random.Random(1)
+    return cost.LatencyTable(
+        coefficients={t: rng.random() / 100 for t in all_terms(named, tile)},
+        tile=tile,
+        precision="int8",
+        threads=1,
+        runtime="ai-edge-litert 2.3.0",
+        device="a processor",
+        space_name=named.name,
+        space_fingerprint=named.fingerprint,
+    )
+
+
+TABLE = make_table()
+
+
+def budget(target=1e9, **changes):
+    return cost.Budget(
+        metric="latency_ms",
+        target=target,
+        num_classes=CLASSES,
+        **{"table": TABLE, **changes},
+    )
+
+
+def write(tmp_path, **changes):
+    data = {
+        "kind": "latency_table",
+        "schema_version": 1,
+        "device": {"processor": "a processor", "runtime": TABLE.runtime},
+        "space": {"name": "tiny", "fingerprint": SPACE.fingerprint},
+        "columns": [
+            {
+                "precision": "int8",
+                "threads": 1,
+                "tile": TABLE.tile,
+                "coefficients": dict(TABLE.coefficients),
+            }
+        ],
+    }
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({**data, **changes}))
+    return path
+
+
+def test_terms_of_a_block_by_hand():
+    # 6 channels in, 20 inside (24 in vectors of 8), 10 out (16): the first
+    # block of a stage on 4x8x8, with squeeze-excite.
+    block = space.PlacedBlock(
+        name="stage1_block1",
+        stage=1,
+        index=1,
+        in_filters=6,
+        spec=space.BlockSpec(
+            block_type="1x3x3",
+            filters=10,
+            inner_filters=20,
+            strides=(1, 2, 2),
+            attention="se",
+        ),
+    )
+    part = cost.parts.block_part(block, (4, 8, 8))
+    assert latency.terms(part, tile=8) == {
+        "pointwise 4x8x8 macs": 6 * 24,
+        "pointwise 4x8x8 in": 6,
+        "pointwise 4x8x8 out": 24,
+        "pointwise 4x4x4 macs": 20 * 16,
+        "pointwise 4x4x4 in": 20,
+        "pointwise 4x4x4 out": 16,
+        "shortcut 4x8x8 4x4x4 macs": 6 * 16,
+        "shortcut 4x8x8 4x4x4 in": 6,
+        "shortcut 4x8x8 4x4x4 out": 16,
+        "1x3x3 4x8x8 4x4x4": 24,
+        "1x3x3": 1,
+        "se 4x4x4": 24,
+        "se": 1,
+    }
+
+
+def test_a_space_and_its_networks_take_the_same_time():
+    counted = cost.SpaceCost(SPACE, budget())
+    table = cost_table.CostTable(SPACE, budget())
+    rng = random.Random(2)
+    for _ in range(20):
+        indices = [rng.randrange(len(c)) for c in SPACE.choices]
+        arch = SPACE.decode(indices)
+        whole = TABLE.network_ms(arch, CLASSES)
+        assert counted(indices) == pytest.approx(whole)
+        assert budget().cost(arch) == whole
+        assert table([indices])[0] == pytest.approx(whole)
+    assert table.sums
+
+
+def test_the_pick_keeps_to_milliseconds_and_multiply_adds_together():
+    class Uniform:
+        factors = [
+            dataclasses.make_dataclass("Factor", ["positions"])((i,))
+            for i in range(len(SPACE.choices))
+        ]
+
+        @staticmethod
+        def log_tables():
+            rng = random.Random(3)
+            return [
+                derive.np.log([rng.random() for _ in choice.candidates])
+                for choice in SPACE.choices
+            ]
+
+    least = cost.cheapest(SPACE, budget())
+    macs = cost.Budget(target=1_500_000, num_classes=CLASSES)
+    ms = budget(1.3 * least)
+    found = derive.most_probable(SPACE, Uniform, [ms, macs])
+    arch = SPACE.decode(found.indices)
+    assert ms.allows(arch) and macs.allows(arch)
+    free = derive.most_probable(SPACE, Uniform, [macs])
+    assert not ms.allows(SPACE.decode(free.indices))  # it does limit
+
+
+def test_too_few_milliseconds_are_refused_with_the_minimum():
+    least = cost.cheapest(SPACE, budget())
+    with pytest.raises(ValueError, match=f"smallest has {least:,.3f}"):
+        cost.check_feasible(SPACE, budget(least / 2))
+
+
+def test_a_budget_in_milliseconds_needs_a_table():
+    with pytest.raises(ValueError, match="`table` must be given with metric"):
+        budget(table=None)
+    with pytest.raises(ValueError, match="only then"):
+        cost.Budget(target=1.0, num_classes=CLASSES, table=TABLE)
+
+
+def test_a_table_is_read_back(tmp_path):
+    path = write(tmp_path)
+    assert cost.load_latency_table(path) == TABLE
+    assert cost.load_latency_table(path, runtime="ai-edge-litert") == TABLE
+    assert str(TABLE) == ("int8, 1 thread, ai-edge-litert 2.3.0, a processor")
+
+
+def test_another_runtime_is_refused(tmp_path):
+    path = write(tmp_path)
+    with pytest.raises(ValueError, match="with runtime 'tflite-runtime'"):
+        cost.load_latency_table(path, runtime="tflite-runtime")
+
+
+def test_another_precision_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Received: int8 at 1"):
+        cost.load_latency_table(write(tmp_path), precision="fp32")
+
+
+def test_another_space_is_refused():
+    with pytest.raises(ValueError, match="must be of space 'egogestar'"):
+        cost.SpaceCost(space.get_space("egogestar"), budget())
+
+
+def test_a_part_that_was_not_measured_is_refused():
+    arch = space.get_arch("x3d_xs")
+    with pytest.raises(ValueError, match="no measurement of 'stem 4x160x160'"):
+        TABLE.network_ms(arch, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "weights"}, "not a latency table"),
+        ({"schema_version": 99}, "Received: schema_version=99"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        cost.load_latency_table(write(tmp_path, **changes))

@@ -6,52 +6,24 @@ Every finding names the tensor or operator, so that it can be acted on.
 import collections
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
-from autox3d_edge import flatbuffer, interpreters
+from autox3d_edge import flatbuffer, interpreters, mixed, op_support
 from autox3d_edge import manifest as manifest_lib
 
 FORBIDDEN = ("CONV_3D", "CONV_3D_TRANSPOSE")
 MAX_DIMENSIONS = 4
-_FLOATS = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
-
-# Newest version of each operator that a runtime knows, from its registration
-# of builtin operators (tensorflow/lite/core/kernels/register.cc).
-RUNTIMES: dict[str, dict[str, int]] = {
-    "tflite-runtime 2.14": {
-        "ADD": 5,
-        "AVERAGE_POOL_2D": 3,
-        "BATCH_MATMUL": 4,
-        "CONCATENATION": 3,
-        "CONV_2D": 7,
-        "DEPTHWISE_CONV_2D": 7,
-        "DEQUANTIZE": 5,
-        "EXPAND_DIMS": 1,
-        "FULLY_CONNECTED": 10,
-        "HARD_SWISH": 1,
-        "LOGISTIC": 3,
-        "MAXIMUM": 4,
-        "MEAN": 3,
-        "MINIMUM": 4,
-        "MUL": 7,
-        "PAD": 4,
-        "PADV2": 4,
-        "QUANTIZE": 3,
-        "RELU": 3,
-        "RELU6": 3,
-        "RESHAPE": 1,
-        "SLICE": 5,
-        "SOFTMAX": 3,
-        "SPLIT": 4,
-        "SQUEEZE": 2,
-        "STRIDED_SLICE": 6,
-        "SUB": 5,
-        "SUM": 2,
-        "TRANSPOSE": 6,
-    },
+# Types of tensors: of an int8 network, and what each other part adds to them.
+_INT8_TYPES = ("INT8", "INT32", "UINT8")
+_KEPT_TYPES = {
+    "int16x8": (*_INT8_TYPES, "INT16", "INT64"),
+    "fp32": (*_INT8_TYPES, "FLOAT32"),
 }
+
 DEFAULT_RUNTIME = "tflite-runtime 2.14"
+INT8_PRECISIONS = ("int8", "mixed", "qat")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,12 +53,15 @@ class Audit:
         operators: How often each operator occurs.
         versions: Version of each operator.
         loaded_in: Runtimes in which it was loaded and run.
+        fall_back: By accelerator, operators that would run on the CPU, and
+            how many; on paper, from documented operator lists.
     """
 
     findings: tuple[Finding, ...]
     operators: dict[str, int]
     versions: dict[str, int]
     loaded_in: tuple[str, ...]
+    fall_back: dict[str, dict[str, int]]
 
     @property
     def passed(self) -> bool:
@@ -110,6 +85,7 @@ class Audit:
             "operators": self.operators,
             "versions": self.versions,
             "loaded_in": list(self.loaded_in),
+            "fall_back_on_paper": self.fall_back,
         }
 
 
@@ -118,22 +94,30 @@ def audit_file(
 ) -> Audit:
     """Audits an exported file by the precision its manifest states."""
     model, manifest = manifest_lib.read_model(path)
-    return audit_model(model, manifest.precision, runtime)
+    kept = manifest.provenance.get("kept")
+    return audit_model(model, manifest.precision, runtime, kept)
 
 
 def audit_model(
-    model: bytes, precision: str = "int8", runtime: str = DEFAULT_RUNTIME
+    model: bytes,
+    precision: str = "int8",
+    runtime: str = DEFAULT_RUNTIME,
+    kept: Mapping[str, str] | None = None,
 ) -> Audit:
     """Looks for everything that makes a model unfit for the device.
 
     Args:
         model: The flatbuffer.
-        precision: What it claims to be; "int8" may hold no float tensor.
-        runtime: The oldest runtime that must load it, a key of `RUNTIMES`.
+        precision: What it claims to be; those of `INT8_PRECISIONS` may hold
+            no tensor of another type.
+        runtime: The oldest runtime that must load it, a key of
+            `op_support.RUNTIMES`.
+        kept: Parts that may be other than int8, and their precision; see
+            `mixed.assemble`.
     """
-    if runtime not in RUNTIMES:
+    if runtime not in op_support.RUNTIMES:
         raise ValueError(
-            f"`runtime` must be one of {', '.join(RUNTIMES)}. "
+            f"`runtime` must be one of {', '.join(op_support.RUNTIMES)}. "
             f"Received: runtime={runtime!r}."
         )
     graph = flatbuffer.read_graph(model)
@@ -142,8 +126,9 @@ def audit_model(
         *_version_findings(graph, runtime),
         *_dimension_findings(graph),
     ]
-    if precision == "int8":
-        findings += [*_float_findings(graph), *_border_findings(graph)]
+    if precision in INT8_PRECISIONS:
+        findings += _type_findings(graph, kept or {})
+        findings += _border_findings(graph)
     loaded_in = []
     if not findings:  # An interpreter may crash on what is forbidden.
         for name in interpreters.available():
@@ -157,6 +142,7 @@ def audit_model(
         operators=dict(collections.Counter(op.code for op in graph.operators)),
         versions={op.code: op.version for op in graph.operators},
         loaded_in=tuple(loaded_in),
+        fall_back=op_support.fall_back(graph),
     )
 
 
@@ -189,7 +175,7 @@ def _operator_findings(graph):
 
 
 def _version_findings(graph, runtime):
-    newest = RUNTIMES[runtime]
+    newest = op_support.RUNTIMES[runtime]
     for operator in graph.operators:
         if operator.custom or operator.code in FORBIDDEN:
             continue  # Reported already.
@@ -213,13 +199,18 @@ def _dimension_findings(graph):
             )
 
 
-def _float_findings(graph):
+def _type_findings(graph, kept):
+    """Tensors that are not of int8, outside the parts that were declared."""
     for tensor in graph.tensors:
-        if tensor.dtype in _FLOATS:
+        part = mixed.part_of(tensor.name, kept)
+        allowed = _INT8_TYPES if part is None else _KEPT_TYPES[kept[part]]
+        border = part is not None and tensor.name == part + mixed.FLOAT_BORDER
+        if tensor.dtype not in allowed and not border:
+            where = "an int8 model" if part is None else f"an {kept[part]} part"
             yield Finding(
-                rule="no-float",
+                rule="no-float" if "FLOAT" in tensor.dtype else "int8-only",
                 where=tensor.name,
-                message=f"is {tensor.dtype} in an int8 model",
+                message=f"is {tensor.dtype} in {where}",
             )
 
 

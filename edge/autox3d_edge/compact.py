@@ -12,7 +12,6 @@ from autox3d_edge import flatbuffer
 
 _ALIGNMENT = 16  # of constant data, as the schema demands
 _SHARE_UP_TO = 1 << 16  # bytes; larger vectors are hardly ever equal
-_IDENTIFIER = b"TFL3"
 
 
 def compact(model: bytes) -> bytes:
@@ -27,7 +26,7 @@ def compact(model: bytes) -> bytes:
 def pack(content) -> bytes:
     """Returns the flatbuffer of a `ModelT`, equal pieces written once."""
     builder = _SharingBuilder(1 << 20)
-    builder.Finish(content.Pack(builder), _IDENTIFIER)
+    builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
     return bytes(builder.Output())
 
 

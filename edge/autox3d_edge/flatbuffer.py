@@ -3,7 +3,11 @@
 import dataclasses
 import functools
 import importlib
+import math
 
+IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
+_BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT64": 8, "INT32": 4, "INT16": 2}
+_BYTES |= {"INT8": 1, "UINT8": 1}  # of one value
 _SCHEMAS = (
     "ai_edge_litert.schema_py_generated",
     "tensorflow.lite.python.schema_py_generated",
@@ -80,9 +84,65 @@ def schema():
 
 
 def unpack(model: bytes):
-    """Returns the `ModelT` of a flatbuffer, whose fields can be changed."""
+    """Returns the `ModelT` of a flatbuffer, whose fields can be changed.
+
+    Raises:
+        ValueError: The bytes are cut short or changed, so that an interpreter
+            might read outside them.
+    """
+    if model[4:8] != IDENTIFIER:
+        raise ValueError(
+            "`model` must be a .tflite flatbuffer. Received: "
+            f"{len(model)} bytes without the mark {IDENTIFIER.decode()}."
+        )
     tables = schema()
-    return tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+    try:
+        content = tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+        problem = next(_problems(content), None)
+    except Exception as error:  # struct.error, IndexError, TypeError, ...
+        problem = f"it cannot be unpacked ({error})"
+    if problem:
+        raise ValueError(
+            f"`model` is damaged: {problem}. Received: {len(model)} bytes. "
+            "Copy or export it again."
+        )
+    return content
+
+
+def _problems(content):
+    """What would make an interpreter read outside the file."""
+    if not content.subgraphs:
+        yield "it holds no graph"
+    for graph in content.subgraphs:
+        count = len(graph.tensors)
+        for end in (*graph.inputs, *graph.outputs):
+            if not 0 <= end < count:
+                yield f"its border names tensor {end} of {count}"
+        for number, operator in enumerate(graph.operators):
+            if not 0 <= operator.opcodeIndex < len(content.operatorCodes):
+                yield f"operator {number} is of no known kind"
+            for end in (*operator.inputs, *operator.outputs):
+                if not -1 <= end < count:
+                    yield f"operator {number} names tensor {end} of {count}"
+        for number, tensor in enumerate(graph.tensors):
+            yield from _tensor_problems(number, tensor, content.buffers)
+
+
+def _tensor_problems(number, tensor, buffers):
+    if tensor.type not in _names("TensorType"):
+        yield f"tensor {number} is of no known type"
+        return
+    if not 0 <= tensor.buffer < len(buffers):
+        yield f"tensor {number} has no buffer"
+        return
+    shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
+    if min(shape, default=1) < 0:
+        yield f"tensor {number} has shape {shape}"
+    data = buffers[tensor.buffer].data
+    held = 0 if data is None else len(data)
+    size = _BYTES.get(_names("TensorType")[tensor.type])
+    if held and size and held != size * math.prod(shape):
+        yield f"tensor {number} of shape {shape} has {held} bytes"
 
 
 def read_graph(model: bytes) -> Graph:

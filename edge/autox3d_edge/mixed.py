@@ -1,4 +1,4 @@
-"""One .tflite of several precisions: some parts int16x8 or float, the rest int8.
+"""One .tflite of several precisions: int8, some parts int16x8 or float.
 
 The network is converted once per precision. Each part (the stem, a block, the
 head) has one activation coming in and one going out, so a file is put together
@@ -75,7 +75,8 @@ def assemble(
                 sources[precision], before, sources[wanted], cut.entry, part
             )
         for number in cut.operators:
-            assembly.copy_operator(sources[wanted], number)
+            owner = None if wanted == "int8" else part
+            assembly.copy_operator(sources[wanted], number, owner)
         precision = wanted
     if precision != "int8":
         last = sources[precision].cuts[parts[-1]].exit
@@ -131,9 +132,7 @@ class _Source:
         used = {i for operator in inside for i in operator.inputs}
         wanted = {i for operator in others for i in operator.inputs}
         wanted |= set(self.graph.outputs)
-        entries = [
-            i for i in used - made if not self.graph.tensors[i].constant
-        ]
+        entries = [i for i in used - made if not self.graph.tensors[i].constant]
         exits = sorted(made & wanted)
         assert len(entries) == len(exits) == 1, (part, entries, exits)
         return _Cut(operators=tuple(numbers), entry=entries[0], exit=exits[0])
@@ -153,15 +152,18 @@ class _Assembly:
         assert first == 1 and host.owner[-1] is None, host.owner
         self.copy_operator(host, 0)
 
-    def copy_operator(self, source: _Source, number: int) -> None:
-        """Copies an operator of a source with its tensors."""
+    def copy_operator(self, source: _Source, number: int, part=None) -> None:
+        """Copies an operator of a source with its tensors.
+
+        With `part`, they are called after it, as the audit looks at names.
+        """
         original = source.content.subgraphs[0].operators[number]
         operator = copy.copy(original)
         code = source.content.operatorCodes[original.opcodeIndex]
         operator.opcodeIndex = self._code(copy.copy(code))
         for side in ("inputs", "outputs"):
             numbers = [
-                self._tensor(source, i) if i >= 0 else -1
+                self._tensor(source, i, part=part) if i >= 0 else -1
                 for i in getattr(original, side)
             ]
             setattr(operator, side, numbers)
@@ -215,15 +217,19 @@ class _Assembly:
                     end.tensorIndex = self._tensor(self._host, end.tensorIndex)
         return compact.pack(content)
 
-    def _tensor(self, source, number, name=None) -> int:
-        key = (id(source), number)
+    def _tensor(self, source, number, name=None, part=None) -> int:
+        constant = source.graph.tensors[number].constant
+        # Parts share equal constants; here each has its own.
+        key = (id(source), number, part if constant else None)
         if key not in self._places:
             tensor = copy.copy(source.content.subgraphs[0].tensors[number])
             if name is not None:
                 tensor.name = name.encode()
+            elif part and not tensor.name.startswith(f"{part}_".encode()):
+                tensor.name = f"{part}_{tensor.name.decode()}".encode()
             buffer = source.content.buffers[tensor.buffer]
             tensor.buffer = 0
-            if buffer.data is not None and len(buffer.data):
+            if constant:
                 tensor.buffer = len(self._buffers)
                 self._buffers.append(buffer)
             self._places[key] = len(self._tensors)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autox3d_edge import audit, quantize
+from autox3d_edge import (
+    audit,
+    compact,
+    flatbuffer,
+    interpreters,
+    lowering,
+    mixed,
+    op_support,
+    quantize,
+)
 from autox3d_edge import manifest as manifest_lib
 
 
@@ -76,8 +85,8 @@ def test_a_float_model_called_int8_is_refused(exported):
 
 
 def test_newer_operators_than_the_runtime_are_refused(exported, monkeypatch):
-    old = {**audit.RUNTIMES[audit.DEFAULT_RUNTIME], "FULLY_CONNECTED": 1}
-    monkeypatch.setitem(audit.RUNTIMES, "old", old)
+    old = {**op_support.RUNTIMES[audit.DEFAULT_RUNTIME], "FULLY_CONNECTED": 1}
+    monkeypatch.setitem(op_support.RUNTIMES, "old", old)
     model, _ = manifest_lib.read_model(exported.path)
     report = audit.audit_model(model, "int8", "old")
     assert rules(report) == {"op-version"}
@@ -88,3 +97,130 @@ def test_newer_operators_than_the_runtime_are_refused(exported, monkeypatch):
 def test_unknown_runtime_lists_the_known():
     with pytest.raises(ValueError, match="tflite-runtime 2.14.*'abacus'"):
         audit.audit_model(b"", runtime="abacus")
+
+
+@pytest.fixture(scope="module")
+def by_precision(exported):
+    """The same network in the precisions that parts of it may have."""
+    return {
+        "int8": manifest_lib.read_model(exported.path)[0],
+        "fp32": quantize.convert(exported.lowered, "fp32"),
+        "int16x8": quantize.convert(
+            lowering.lower(
+                exported.arch,
+                exported.weights,
+                lowering.LoweringOptions(centre_input=True),
+            ),
+            "int16x8",
+            exported.clips[:4],
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {},
+        {"stage1_block2": "fp32"},
+        {"stem": "fp32", "head": "fp32"},
+        {"stage1_block1": "int16x8", "stage1_block2": "int16x8"},
+        {"stem": "int16x8", "stage1_block1": "fp32", "head": "int16x8"},
+    ],
+    ids=str,
+)
+def test_only_declared_parts_may_be_other_than_int8(
+    exported, by_precision, kept
+):
+    parts = mixed.part_names(exported.arch)
+    model = mixed.assemble(by_precision, kept, parts)
+    report = audit.audit_model(model, "mixed", kept=kept)
+    assert report.passed, report.findings
+    run, plain = map(interpreters.ClipRunner, (model, by_precision["int8"]))
+    for clip in exported.clips[:3]:
+        np.testing.assert_allclose(run(clip), plain(clip), atol=0.12)
+    for part in kept:
+        declared = {k: v for k, v in kept.items() if k != part}
+        report = audit.audit_model(model, "mixed", kept=declared)
+        assert rules(report) <= {"no-float", "int8-only"}
+        named = {finding.where for finding in report.findings}
+        assert named and all(name.startswith(part) for name in named)
+
+
+def test_all_parts_in_float_are_the_float_network(exported, by_precision):
+    parts = mixed.part_names(exported.arch)
+    kept = dict.fromkeys(parts, "fp32")
+    run = interpreters.ClipRunner(mixed.assemble(by_precision, kept, parts))
+    expected = interpreters.ClipRunner(by_precision["fp32"])
+    for clip in exported.clips[:3]:
+        # One step of the uint8 output, and of the int8 input: none.
+        np.testing.assert_allclose(run(clip), expected(clip), atol=1 / 256)
+
+
+def test_parts_and_their_precisions_are_checked(exported, by_precision):
+    parts = mixed.part_names(exported.arch)
+    with pytest.raises(ValueError, match="parts of stem, .*'tail'"):
+        mixed.assemble(by_precision, {"tail": "fp32"}, parts)
+    with pytest.raises(ValueError, match="int16x8, fp32.*stem='int4'"):
+        mixed.assemble(by_precision, {"stem": "int4"}, parts)
+
+
+def test_what_falls_back_is_said_on_paper(exported):
+    report = audit.audit_file(exported.path)
+    gpu, _, edge_tpu = report.fall_back.values()
+    # Documented for the GPU: no MEAN (two squeezes and the head), no PADV2.
+    assert gpu == {"PADV2": 1, "MEAN": 4}
+    # Frames are the batch, and the Edge TPU takes one picture: what is left
+    # to it is what comes after the head's mean, and the squeezes.
+    assert edge_tpu["ADD"] == report.operators["ADD"]
+    assert "FULLY_CONNECTED" not in edge_tpu
+    text = op_support.format_fall_back(report.fall_back, 70)
+    assert "GPU delegate (LiteRT GPU guide): 5 of 70: MEAN 4, PADV2 1" in text
+
+
+def test_damaged_bytes_are_refused_before_an_interpreter_sees_them(exported):
+    model, _ = manifest_lib.read_model(exported.path)
+    for length in (0, 7, 100, len(model) // 2, len(model) - 4):
+        with pytest.raises(ValueError, match="`model` (must be|is damaged)"):
+            audit.audit_model(model[:length])
+    rng, refused = np.random.default_rng(0), 0
+    for place in rng.integers(0, len(model), 200):
+        damaged = bytearray(model)
+        damaged[place] ^= 0xFF
+        try:
+            flatbuffer.read_graph(bytes(damaged))
+        except ValueError:
+            refused += 1  # Any other error would fail the test.
+    assert refused > 20  # Most bytes are values of weights.
+
+
+def test_damage_is_named(exported):
+    model, _ = manifest_lib.read_model(exported.path)
+
+    def refusal(change):
+        content = flatbuffer.unpack(model)
+        change(content.subgraphs[0], content)
+        with pytest.raises(ValueError) as caught:
+            flatbuffer.read_graph(compact.pack(content))
+        return str(caught.value)
+
+    def foreign_tensor(graph, content):
+        graph.operators[3].inputs = [9999]
+
+    def foreign_code(graph, content):
+        graph.operators[2].opcodeIndex = 99
+
+    def foreign_border(graph, content):
+        graph.inputs = [-7]
+
+    def short_buffer(graph, content):
+        kernel = next(t for t in graph.tensors if b"/Conv2D" in t.name)
+        content.buffers[kernel.buffer].data = np.zeros(3, np.uint8)
+
+    def no_buffer(graph, content):
+        graph.tensors[5].buffer = 99999
+
+    assert "operator 3 names tensor 9999" in refusal(foreign_tensor)
+    assert "operator 2 is of no known kind" in refusal(foreign_code)
+    assert "its border names tensor -7" in refusal(foreign_border)
+    assert "has 3 bytes" in refusal(short_buffer)
+    assert "tensor 5 has no buffer" in refusal(no_buffer)

@@ -81,6 +81,12 @@ def test_the_export_is_int8_and_says_what_it_is(path):
     assert manifest.preprocessing.standardize
     record = json.loads((path / "train" / "training.json").read_text())
     assert manifest.provenance["files"] == record["files"]
+    inside = edge_manifest.read_card(path / "export/model_int8.tflite")
+    beside = (path / "export/model_card.md").read_text()
+    assert inside == (path / "train/model_card.md").read_text()
+    assert beside.startswith(inside) and "int8" in beside[len(inside) :]
+    evaluated = json.loads((path / "evaluate/evaluation.json").read_text())
+    assert f"{evaluated['top1_correct']} of {evaluated['clips']};" in inside
 
 
 @pytest.mark.large

@@ -21,6 +21,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.training import card as card_lib
 
 
 def export_model(
@@ -34,6 +35,7 @@ def export_model(
     preprocessing: manifest_lib.Preprocessing | None = None,
     provenance: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
+    card: str | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
     equalize: bool = False,
     runtime: str = audit.DEFAULT_RUNTIME,
@@ -51,6 +53,8 @@ def export_model(
             clip size and frame stride of `arch`.
         provenance: Where the weights come from; JSON types.
         accuracy: Numbers with their protocol; JSON types.
+        card: The model card that goes into the file; by default one that
+            knows the architecture and the labels only.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
         equalize: Whether to even out channel ranges first, which changes
@@ -83,7 +87,9 @@ def export_model(
         accuracy=accuracy or {},
     )
     content = quantize.convert(lowered, precision, calibration)
-    packed = manifest_lib.pack(content, manifest)
+    if card is None:
+        card = card_lib.model_card(arch, {"labels": labels})
+    packed = manifest_lib.pack(content, manifest, card)
     path = pathlib.Path(path)
     report = {
         "path": str(path),

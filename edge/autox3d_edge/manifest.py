@@ -1,8 +1,8 @@
 """What a .tflite says about itself: a zip appended behind the flatbuffer.
 
 TFLite ignores bytes behind the flatbuffer, and the standard library's zipfile
-finds an archive at the end of any file. It holds `manifest.json` and
-`labels.txt`, so `unzip -p model.tflite labels.txt` works too. Standard
+finds an archive at the end of any file. It holds `manifest.json`, `labels.txt`
+and `model_card.md`, so `unzip -p model.tflite labels.txt` works too. Standard
 library only.
 """
 
@@ -19,7 +19,8 @@ from typing import Any
 FORMAT = "autox3d_edge"
 SCHEMA_VERSION = 1
 MAX_BYTES = 20_000
-_MANIFEST, _LABELS = "manifest.json", "labels.txt"
+FRAME, SCORES = "frame", "scores"  # tensors of a stream
+_MANIFEST, _LABELS, _CARD = "manifest.json", "labels.txt", "model_card.md"
 _IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content
 
@@ -72,6 +73,47 @@ class Preprocessing:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamState:
+    """What a stream carries from one frame to the next.
+
+    Attributes:
+        input, output: Names of the tensors; the output is the next input. Both
+            have the same shape, type, scale and zero point.
+        shape, dtype: Of both; "uint8", "int32" or "float32".
+        initial: Value of every element before the first frame.
+    """
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    initial: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stream:
+    """How a file is fed that takes one frame at a time.
+
+    The frame is the input `FRAME`, `(1, height, width, 3)`; `SCORES` are those
+    of what was seen so far.
+
+    Attributes:
+        states: All other inputs and outputs.
+        memory: Means over time are of all frames up to so many; after that,
+            each frame counts for one of so many.
+        stride: Frames of the training videos per frame that the network looks
+            at, the median.
+        fps: Frames that the network looks at per second of the training
+            videos, the median; 0.0 if not known.
+    """
+
+    states: tuple[StreamState, ...]
+    memory: int
+    stride: int = 1
+    fps: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelManifest:
     """All that a device or a person needs to know about a model file.
 
@@ -82,6 +124,7 @@ class ModelManifest:
         arch: The ArchSpec as JSON types, with its fingerprint.
         provenance: Run, seed, versions, hashes of inputs.
         accuracy: Numbers with their protocol.
+        stream: How to feed it frame by frame; None if it takes clips.
     """
 
     labels: tuple[str, ...]
@@ -90,10 +133,16 @@ class ModelManifest:
     arch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     accuracy: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stream: Stream | None = None
 
 
-def pack(model: bytes, manifest: ModelManifest) -> bytes:
+def pack(model: bytes, manifest: ModelManifest, card: str = "") -> bytes:
     """Returns the flatbuffer with its manifest behind it.
+
+    Args:
+        model: The flatbuffer.
+        manifest: What it says about itself.
+        card: The model card, for people; Markdown.
 
     Raises:
         ValueError: The manifest takes more than `MAX_BYTES`.
@@ -110,6 +159,7 @@ def pack(model: bytes, manifest: ModelManifest) -> bytes:
         for name, text in (
             (_MANIFEST, json.dumps(record, separators=(",", ":"))),
             (_LABELS, "".join(f"{label}\n" for label in manifest.labels)),
+            (_CARD, card),
         ):
             archive.writestr(
                 zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED
@@ -128,6 +178,15 @@ def pack(model: bytes, manifest: ModelManifest) -> bytes:
 def read_manifest(path: str | os.PathLike) -> ModelManifest:
     """Returns the manifest of a model file, after checking the whole file."""
     return read_model(path)[1]
+
+
+def read_card(path: str | os.PathLike) -> str:
+    """Returns the model card inside a model file, empty if it has none."""
+    read_model(path)  # checks the file
+    with zipfile.ZipFile(path) as archive:
+        if _CARD not in archive.namelist():
+            return ""
+        return archive.read(_CARD).decode()
 
 
 def read_model(path: str | os.PathLike) -> tuple[bytes, ModelManifest]:
@@ -181,14 +240,26 @@ def _read_record(data: bytes, path) -> dict[str, Any]:
 def _to_manifest(record: Mapping[str, Any], path) -> ModelManifest:
     names = [field.name for field in dataclasses.fields(ModelManifest)]
     try:
+        record = {"stream": None, **record}  # older files take clips
         values = {name: record[name] for name in names}
         values["labels"] = tuple(values["labels"])
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
+        values["stream"] = _to_stream(values["stream"])
         return ModelManifest(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"The manifest of {path} is incomplete: {error}."
         ) from error
+
+
+def _to_stream(record: Mapping[str, Any] | None) -> Stream | None:
+    if record is None:
+        return None
+    states = tuple(
+        StreamState(**{**state, "shape": tuple(state["shape"])})
+        for state in record["states"]
+    )
+    return Stream(**{**record, "states": states})
 
 
 def check_labels(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from autox3d_edge import audit, benchmark, export, interpreters, parity
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs
 
 _RECORD = "export.json"
@@ -109,6 +110,7 @@ def run_export(
             preprocessing=preprocessing(data),
             provenance=provenance,
             accuracy={"validation": record.get("validation")},
+            card=files.read_card(trained),
             runtime=options.runtime,
         )
         paths[precision] = path
@@ -129,6 +131,8 @@ def run_export(
     text = format_export(result, options.threads)
     run_dir_lib.write_json(folder / _RECORD, result)
     run_dir_lib.write_text(folder / _TABLE, text + "\n")
+    card = files.read_card(trained, files=f"```\n{text}\n```")
+    run_dir_lib.write_text(folder / card_lib.NAME, card)
     print(text)
     logging.info("Wrote %s.", folder / _RECORD)
     return result

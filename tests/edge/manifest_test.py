@@ -6,6 +6,8 @@ import pytest
 
 from autox3d_edge import Preprocessing
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf import space
+from autox3d_tf.training import card
 from tests.edge import networks
 
 
@@ -34,6 +36,35 @@ def test_any_unzip_reads_the_labels(exported):
     with zipfile.ZipFile(exported.path) as archive:
         lines = archive.read("labels.txt").decode().splitlines()
     assert lines[3] == "gesture 3"
+
+
+def test_the_card_is_inside(exported):
+    text = manifest_lib.read_card(exported.path)
+    assert f"fingerprint {exported.arch.fingerprint[:12]}" in text
+    assert "gesture 3" in text
+    assert "Weights: not stated." in text
+
+
+def test_a_file_without_card(tmp_path, exported):
+    model, manifest = manifest_lib.read_model(exported.path)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(manifest_lib.pack(model, manifest))
+    assert manifest_lib.read_card(path) == ""
+
+
+def test_card_and_manifest_of_the_largest_x3d_are_small():
+    arch = space.get_arch("x3d_xl")
+    labels = tuple(f"doing the thing number {i}" for i in range(400))
+    manifest = manifest_lib.ModelManifest(
+        labels=labels,
+        preprocessing=Preprocessing(clip_frames=4, short_side=8, crop_size=8),
+        precision="int8",
+        arch=arch.to_dict(),
+    )
+    model = b"\x00\x00\x00\x00TFL3"
+    text = card.model_card(arch, {"labels": labels})
+    packed = manifest_lib.pack(model, manifest, text)
+    assert len(packed) < manifest_lib.MAX_BYTES
 
 
 def test_the_same_content_gives_the_same_bytes():

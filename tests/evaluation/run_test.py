@@ -121,6 +121,9 @@ def test_every_number_carries_its_protocol(clips, trained, tmp_path, capsys):
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert written["top1"] == result["top1"]
     assert np.sum(written["confusion"]) == 3
+    card = (tmp_path / "model_card.md").read_text()
+    assert f"part test: {report.accuracy_lines(result)[0]}" in card
+    assert card == (trained / "model_card.md").read_text()
 
 
 def test_source_and_data_exclude_each_other(clips, trained):

@@ -43,6 +43,8 @@ class Checkpoints:
         keep: How many of the newest checkpoints to keep.
         identity: What the checkpoints belong to (fingerprints, seed).
             Checkpoints of another identity are refused.
+        writes: Whether this process saves. The workers of a run beside its
+            chief only read.
 
     Raises:
         ValueError: If an object is not built yet, or `keep` is below 1.
@@ -54,12 +56,12 @@ class Checkpoints:
         objects: Mapping[str, Any],
         keep: int = 3,
         identity: Mapping[str, Any] | None = None,
+        writes: bool = True,
     ):
         if keep < 1:
             raise ValueError(f"`keep` must be at least 1. Received: {keep=}.")
         self.directory = pathlib.Path(directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.keep = keep
+        self.keep, self.writes = keep, writes
         self.identity = run_dir.to_json(identity or {})
         self._variables = {n: _variables(n, o) for n, o in objects.items()}
         tracked = {
@@ -67,8 +69,10 @@ class Checkpoints:
             for name, variables in self._variables.items()
         }
         self._checkpoint = tf.train.Checkpoint(**tracked)
-        for leftover in self.directory.glob(".partial_*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        if writes:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self.directory.glob(".partial_*"):
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def steps(self) -> list[int]:
         """Returns the steps that have a checkpoint, oldest first."""
@@ -87,6 +91,8 @@ class Checkpoints:
         """
         self.check_finite(step)
         final = self.path(step)
+        if not self.writes:
+            return final
         partial = self.directory / f".partial_{os.getpid()}_{step}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

@@ -46,6 +46,8 @@ class RunDir:
             (kind, seed, options, fingerprints). A mapping or dataclass of
             JSON-like values. Leave out what may change, such as how many
             checkpoints to keep.
+        writes: Whether this process makes the directory. The workers of a run
+            beside its chief find it made.
 
     Raises:
         ValueError: If another run, or none of ours, lives there.
@@ -56,12 +58,22 @@ class RunDir:
     ('checkpoints', False)
     """
 
-    def __init__(self, path: str | os.PathLike, config: Any = None):
+    def __init__(
+        self, path: str | os.PathLike, config: Any = None, writes: bool = True
+    ):
         self.path = pathlib.Path(path)
         self.config = to_json({} if config is None else config)
         self.checkpoints = self.path / "checkpoints"
         self.summaries = self.path / "summaries"
         self.resumed = self._check_same_run()
+        if not writes:
+            if not self.resumed:
+                raise ValueError(
+                    f"{self.path} must be a directory that all workers see. "
+                    "Received: one without the chief's files. Give all of "
+                    "them the same --run_dir, on a shared disk."
+                )
+            return
         for folder in (self.checkpoints, self.summaries):
             folder.mkdir(parents=True, exist_ok=True)
         self.write_json(_RUN_FILE, self.config)

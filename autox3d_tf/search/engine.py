@@ -1,8 +1,7 @@
 """The parts of a search, put together: the harness of all methods."""
 
-import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,18 @@ from absl import logging
 
 from autox3d_tf import models
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import checkpoints, loop, triggers
+from autox3d_tf.runs import checkpoints, distribute, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
     baselines,
+    batches,
     children,
     cost_table,
     derive,
     history,
-    steps,
+    optimizers,
+    search_step,
+    start,
 )
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import estimator as estimator_lib
@@ -35,35 +37,49 @@ class Engine:
 
     def __init__(
         self, space, source, data, budgets, search, estimator, weights,
-        logits, seed,
+        logits, seed, strategy=None, own_clips=False,
     ):  # fmt: skip
         self.space, self.source, self.data = space, source, data
         self.budgets, self.search, self.seed = budgets, search, seed
         self.estimator = estimator
+        self.strategy, self.own_clips = strategy, own_clips
         self.halves = pipeline.make_halves(source, seed)
         self.tables = [cost_table.CostTable(space, b) for b in budgets]
-        self.supernet = models.Supernet(space, len(source.classes), seed=seed)
-        if weights.motion_init:
-            self.supernet.stem.start_with_motion(weights.motion_init)
-        self.distributions = [
-            distribution_lib.factorized(space, self.supernet.logits)
-        ]
-        if search.joint_step:
-            self.distributions.append(distribution_lib.joint(space))
-        self.optimizers = steps.Optimizers(
-            self.supernet,
-            weights,
-            self.distributions,
-            logits,
-            batch_size=search.batch_size,
-            steps=search.steps,
-        )
+        with distribute.scope(strategy):
+            self._build(weights, logits)
         self.counters = tf.Variable(
             tf.zeros([3], tf.int64), trainable=False, name="counters"
         )
         self.logits_batch = search.logits_batch_size or search.batch_size
         self._judge = None
         self._candidates = self._candidate_clips = 0  # judged by a baseline
+
+    def _build(self, weights, logits):
+        self.supernet = models.Supernet(
+            self.space, len(self.source.classes), seed=self.seed
+        )
+        if weights.motion_init:
+            self.supernet.stem.start_with_motion(weights.motion_init)
+        self.distributions = [
+            distribution_lib.factorized(self.space, self.supernet.logits)
+        ]
+        if self.search.start_at_budget:
+            sizes = [len(choice) for choice in self.space.choices]
+            logits_start = start.logits_at_budget(sizes, self.tables, self.seed)
+            for own, values in zip(
+                self.supernet.logits, logits_start, strict=True
+            ):
+                own.assign(values)
+        if self.search.joint_step:
+            self.distributions.append(distribution_lib.joint(self.space))
+        self.optimizers = optimizers.Optimizers(
+            self.supernet,
+            weights,
+            self.distributions,
+            logits,
+            batch_size=self.search.batch_size,
+            steps=self.search.steps,
+        )
 
     def distribution(self, step: int | None = None):
         """The distribution in force after `step` steps; of all by default."""
@@ -111,28 +127,11 @@ class Engine:
             run.checkpoints,
             self.saved(),
             identity={"run": run.fingerprint, "space": self.space.fingerprint},
+            writes=distribute.is_chief(self.strategy),
         )
         first_step = saver.restore_latest()
         self._log_start(first_step)
-        log = history.History(
-            run.file(history.FILE), first_step, self.probabilities, self.counts
-        )
-        usual = triggers.usual(
-            run,
-            saver,
-            save_secs=self.search.save_secs,
-            save_steps=self.search.save_steps,
-            log_steps=self.search.log_steps,
-        )
-        choices = history.WriteChoices(
-            run.summaries, self.space, self.probabilities
-        )
-        every = self.search.log_steps
-        own = [
-            triggers.Every(log.add, steps=every, at_end=True),
-            triggers.Every(choices, steps=10 * every, at_end=True),
-        ]
-        step_fn = steps.make_search_step(
+        step_fn = search_step.SearchStep(
             self.supernet,
             self.distributions,
             self.tables,
@@ -141,16 +140,49 @@ class Engine:
             self.estimator,
             counters=self.counters,
             seed=self.seed,
+            strategy=self.strategy,
+        )
+        clips = batches.make_batches(
+            self.halves,
+            self.data,
+            self.search,
+            seed=self.seed,
+            first_step=first_step,
+            strategy=self.strategy,
+            own_clips=self.own_clips,
         )
         with pipeline.video_errors():
             loop.run_steps(
                 step_fn,
-                self.batches(first_step),
+                clips,
                 first_step=first_step,
                 total_steps=self.search.steps,
-                # Saving is last, so that a checkpoint's history is complete.
-                triggers=[self._convert, *usual[:-1], *own, usual[-1]],
+                triggers=self._triggers(run, saver, first_step),
             )
+
+    def _triggers(self, run, saver, first_step) -> list[Callable]:
+        guard, *watching, save = triggers.usual(
+            run,
+            saver,
+            save_secs=self.search.save_secs,
+            save_steps=self.search.save_steps,
+            log_steps=self.search.log_steps,
+        )
+        if not distribute.is_chief(self.strategy):
+            return [self._convert, guard, save]
+        log = history.History(
+            run.file(history.FILE), first_step, self.probabilities, self.counts
+        )
+        choices = history.WriteChoices(
+            run.summaries, self.space, self.probabilities
+        )
+        every = self.search.log_steps
+        watching += [
+            triggers.Every(log.add, steps=every, at_end=True),
+            triggers.Every(choices, steps=10 * every, at_end=True),
+        ]
+        # Saving is last, so that a checkpoint's history is complete.
+        return [self._convert, guard, *watching, save]
 
     def restore(self, run_dir: str) -> None:
         """Takes the state of another search of the space, when it ended."""
@@ -169,55 +201,6 @@ class Engine:
         if self.search.joint_step and step == self.search.joint_step:
             distribution_lib.convert(*self.distributions)
             logging.info("Step %d: blocks are decided jointly now.", step)
-
-    def batches(self, first_step: int) -> Iterator[tuple]:
-        """Yields clips and labels of both halves, without end of their own.
-
-        During the warm-up the second pair is the first again, unused.
-        """
-        search = self.search
-
-        def dataset(half, batch_size, seed, start, total):
-            return pipeline.make_train_dataset(
-                half,
-                self.data,
-                batch_size=batch_size,
-                seed=seed,
-                first_step=start,
-                total_steps=total,
-            )
-
-        weights = dataset(
-            self.halves[0],
-            search.batch_size,
-            2 * self.seed,
-            first_step,
-            search.steps,
-        )
-        warmup = search.warmup_steps
-        size = self.logits_batch
-        later = iter(())
-        if warmup < search.steps:
-            later = dataset(
-                self.halves[1],
-                size,
-                2 * self.seed + 1,
-                max(0, first_step - warmup),
-                search.steps - warmup,
-            )
-        placeholder = None
-        later = iter(later)
-        for step, batch in zip(itertools.count(first_step), weights):
-            if step >= warmup:
-                yield (*batch, *next(later))
-                continue
-            if placeholder is None:
-                clips, labels = batch
-                placeholder = (
-                    tf.zeros((size, *clips.shape[1:])),
-                    tf.zeros((size,), labels.dtype),
-                )
-            yield (*batch, *placeholder)
 
     def choose(self) -> tuple[derive.Derived, list[derive.Derived]]:
         """The chosen architecture, within budget, and the runners-up."""
@@ -313,6 +296,14 @@ class Engine:
             self.search.steps,
             self.search.warmup_steps,
         )
+        replicas = distribute.num_replicas(self.strategy)
+        if replicas > self.first_samples():
+            logging.warning(
+                "K is %d at the start, fewer than the %d replicas: some have "
+                "nothing to do. Raise samples_per_nat or max_samples.",
+                self.first_samples(),
+                replicas,
+            )
         for name, fair in space.fairness().items():
             if not fair.exact:
                 logging.info(

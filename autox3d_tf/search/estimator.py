@@ -124,6 +124,27 @@ class StreamingSum:
             ),
         )
 
+    def merged(self) -> "StreamingSum":
+        """Returns the sum over all replicas of tf.distribute, in each of them.
+
+        A replica may have added no sample.
+        """
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync == 1:
+            return self
+        peaks = replica.all_gather(self.peak[tf.newaxis], axis=0)
+        peak = tf.reduce_max(peaks)
+        scale = tf.exp(self.peak - peak)
+        norm, squares, *sums = replica.all_reduce(
+            tf.distribute.ReduceOp.SUM,
+            [
+                self.norm * scale,
+                self.squares * scale**2,
+                *(total * scale for total in self.sums),
+            ],
+        )
+        return StreamingSum(peak, norm, squares, tuple(sums))
+
     def mean(self) -> tuple[tf.Tensor, ...]:
         """sum_k m_k g_k."""
         return tuple(total / self.norm for total in self.sums)

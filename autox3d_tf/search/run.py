@@ -9,7 +9,7 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import determinism
+from autox3d_tf.runs import determinism, distribute
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import engine as engine_lib
 from autox3d_tf.search import options as options_lib
@@ -34,6 +34,8 @@ def run_search(
     supernet_from: str | None = None,
     seed: int = 0,
     deterministic: bool = True,
+    strategy: distribute.Strategy | None = None,
+    own_clips: bool = False,
 ) -> dict[str, Any]:
     """Searches a space and writes arch.json, within budget for certain.
 
@@ -57,6 +59,14 @@ def run_search(
             clips and seed, whose supernet is taken instead of training one.
         seed: Of initialisation, halves, clips and samples.
         deterministic: Let TensorFlow use deterministic kernels only.
+        strategy: Of tf.distribute, such as `distribute.make_strategy` makes:
+            its replicas share the architectures of a step. The children's
+            batch norms use the clips of their own replica. None for one
+            device.
+        own_clips: Give each replica `batch_size` clips of its own, for more
+            clips in the same time; architectures are then compared across
+            clips. By default all replicas see the same clips, and the search
+            is that of one device but for the last bits.
 
     Returns:
         What search.json says.
@@ -67,60 +77,74 @@ def run_search(
     weights = weights or options_lib.WeightsOptions()
     logits = logits or options_lib.LogitsOptions()
     if data.cache_dir is None:  # what a scan finds is kept with the run
-        os.makedirs(run_dir, exist_ok=True)
         data = dataclasses.replace(data, cache_dir=str(run_dir))
-    source = pipeline.open_source(data, "train")
-    check_classes(source)
-    budgets = make_budgets(
-        space,
-        len(source.classes),
-        macs=target_macs,
-        params=target_params,
-        peak_activation_bytes=target_peak_bytes,
-    )
-    config = {
-        "kind": "search",
-        "space": {"name": space.name, "fingerprint": space.fingerprint},
-        "data": dataclasses.replace(data, cache_dir=None),
-        "manifest": source.manifest.fingerprint,
-        "budgets": budgets,
-        "search": {
-            name: value
-            for name, value in run_dir_lib.to_json(search).items()
-            if name not in _MAY_CHANGE
-        },
-        "estimator": estimator,
-        "weights": weights,
-        "logits": logits,
-        "seed": seed,
-    }
-    if supernet_from is not None:
-        config["supernet_from"] = check_supernet(supernet_from, config)
-    run = run_dir_lib.RunDir(run_dir, config)
-    run.write_provenance(**config)
-    space.save(run.file("space.json"))
-    engine = engine_lib.Engine(
-        space, source, data, budgets, search, estimator, weights, logits, seed
-    )
-    began = time.monotonic()
-    if supernet_from is None:
-        engine.train(run)
-    else:
-        engine.restore(supernet_from)
+    chief = distribute.is_chief(strategy)
+    with distribute.worker_errors(strategy):
+        with distribute.chief_first(strategy):
+            if chief:
+                os.makedirs(data.cache_dir, exist_ok=True)
+            source = pipeline.open_source(data, "train")
+            check_classes(source)
+            budgets = make_budgets(
+                space,
+                len(source.classes),
+                macs=target_macs,
+                params=target_params,
+                peak_activation_bytes=target_peak_bytes,
+            )
+            config = {
+                "kind": "search",
+                "space": {"name": space.name, "fingerprint": space.fingerprint},
+                "data": dataclasses.replace(data, cache_dir=None),
+                "manifest": source.manifest.fingerprint,
+                "budgets": budgets,
+                "search": {
+                    name: value
+                    for name, value in run_dir_lib.to_json(search).items()
+                    if name not in _MAY_CHANGE
+                },
+                "estimator": estimator,
+                "weights": weights,
+                "logits": logits,
+                "seed": seed,
+            }
+            if supernet_from is not None:
+                config["supernet_from"] = check_supernet(supernet_from, config)
+            if own_clips:  # then the result depends on the replicas
+                config["replicas"] = distribute.num_replicas(strategy)
+            run = run_dir_lib.RunDir(run_dir, config, writes=chief)
+        engine = engine_lib.Engine(
+            space, source, data, budgets, search, estimator, weights, logits,
+            seed, strategy, own_clips,
+        )  # fmt: skip
+        if chief:
+            run.write_provenance(**config)
+            space.save(run.file("space.json"))
+        began = time.monotonic()
+        if supernet_from is None:
+            engine.train(run)
+        else:
+            engine.restore(supernet_from)
+        if chief:
+            _finish(run, engine, began)
+        distribute.wait_for_all(strategy)
+    return results.read_record(run_dir)
+
+
+def _finish(run, engine, began) -> None:
+    """Chooses, judges and writes what the search has found."""
     chosen, top = engine.choose()
     judged = engine.judge(chosen, top)
-    inherited = engine.inherited(chosen.indices)
-    record = results.save(
+    results.save(
         run,
         engine=engine,
         chosen=chosen,
         top=top,
         judged=judged,
-        inherited=inherited,
+        inherited=engine.inherited(chosen.indices),
         seconds=time.monotonic() - began,
     )
     logging.info("Wrote %s.", run.file("arch.json"))
-    return record
 
 
 def make_budgets(space, num_classes, **targets) -> tuple[cost.Budget, ...]:

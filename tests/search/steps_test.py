@@ -6,7 +6,13 @@ import tensorflow as tf
 
 from autox3d_tf import cost, models
 from autox3d_tf import space as space_lib
-from autox3d_tf.search import cost_table, estimator, steps
+from autox3d_tf.search import (
+    cost_table,
+    estimator,
+    optimizers,
+    search_step,
+    steps,
+)
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import options as options_lib
 
@@ -53,7 +59,7 @@ class Parts:
             samples_per_nat=1.0, temperature=0.2
         )
         budget = cost.Budget(target=target or 1e5, num_classes=CLASSES)
-        self.optimizers = steps.Optimizers(
+        self.optimizers = optimizers.Optimizers(
             self.supernet,
             weights or options_lib.WeightsOptions(clip_norm=None),
             self.distributions,
@@ -62,7 +68,7 @@ class Parts:
             steps=10,
         )
         self.counters = tf.Variable(tf.zeros([3], tf.int64))
-        self.step = steps.make_search_step(
+        self.step = search_step.SearchStep(
             self.supernet,
             self.distributions,
             [cost_table.CostTable(SPACE, budget)],

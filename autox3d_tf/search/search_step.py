@@ -1,0 +1,205 @@
+"""The step of a search: of the weights, then of the logits."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from autox3d_tf.models import supernet as supernet_lib
+from autox3d_tf.runs import distribute
+from autox3d_tf.search import cost_table as cost_table_lib
+from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import estimator, steps
+from autox3d_tf.search import optimizers as optimizers_lib
+from autox3d_tf.search import options as options_lib
+
+
+class SearchStep:
+    """The step of a search, a function of tensors; it also runs eagerly.
+
+    The weights learn from the first batch, then the logits from the second.
+
+    Args:
+        supernet: Clips and indices -> logits.
+        distributions: The factorized one; then, if `search.joint_step` is set,
+            the joint one.
+        cost_tables: One per budget.
+        optimizers: Of weights and logits.
+        search: Schedule.
+        estimation: Of the gradients.
+        counters: Int64 `(3,)`: architectures sampled, clips that went forward
+            and back, clips that went forward only.
+        seed: Of the samples.
+        strategy: Of tf.distribute; its replicas share the samples. All
+            variables were made in its scope, but the counters.
+
+    Call arguments:
+        step: Steps done before this one.
+        clips, labels, logits_clips, logits_labels: Batches of the two halves,
+            as many clips in each replica; per replica under a strategy.
+
+    Returns:
+        Metrics, scalars by name, over all replicas.
+    """
+
+    def __init__(
+        self,
+        supernet: supernet_lib.Supernet,
+        distributions: Sequence[distribution_lib.ArchitectureDistribution],
+        cost_tables: Sequence[cost_table_lib.CostTable],
+        optimizers: optimizers_lib.Optimizers,
+        search: options_lib.SearchOptions,
+        estimation: options_lib.EstimatorOptions,
+        *,
+        counters: tf.Variable,
+        seed: int = 0,
+        strategy: tf.distribute.Strategy | None = None,
+    ):
+        self.supernet, self.distributions = supernet, distributions
+        self.cost_tables, self.optimizers = cost_tables, optimizers
+        self.search, self.estimation = search, estimation
+        self.counters, self.seed, self.strategy = counters, seed, strategy
+
+    def __call__(self, step, clips, labels, logits_clips, logits_labels):
+        entropy = self._current(step, lambda d, _: d.entropy())
+        num = estimator.num_samples(entropy, self.estimation)
+        searching = step >= self.search.warmup_steps
+        weights_num = self.search.weights_samples or num
+        if self.search.warmup_samples:
+            weights_num = tf.where(
+                searching, weights_num, self.search.warmup_samples
+            )
+        logits_num = tf.where(searching, num, 0)
+        metrics = self._weights_step(step, weights_num, clips, labels)
+        metrics |= tf.cond(
+            searching,
+            lambda: self._logits_step(step, num, logits_clips, logits_labels),
+            self._no_logits_step,
+        )
+        counted = [
+            weights_num + logits_num,
+            weights_num * self._batch_size(clips),
+            logits_num * self._batch_size(logits_clips),
+        ]
+        self.counters.assign_add(tf.cast(tf.stack(counted), tf.int64))
+        return {
+            **metrics,
+            "entropy": entropy,
+            "samples": tf.cast(num, tf.float32),
+            "weights_samples": tf.cast(weights_num, tf.float32),
+        }
+
+    def _weights_step(self, step, num, clips, labels):
+        indices = self._draw(step, num, purpose=0)
+
+        def on_replica(clips, labels):
+            return steps.weights_gradient(
+                self.supernet,
+                indices,
+                clips,
+                labels,
+                temperature=self.estimation.temperature,
+                label_smoothing=self.search.label_smoothing,
+            )
+
+        gradients, metrics = distribute.on_replicas(
+            self.strategy, on_replica, clips, labels
+        )
+        norm = self.optimizers.update_weights(
+            self.supernet.shared_weights, gradients
+        )
+        return {**metrics, "gradient_norm": norm}
+
+    def _logits_step(self, step, num, clips, labels):
+        indices = self._draw(step, num, purpose=1)
+        likelihoods, accuracies = distribute.on_replicas(
+            self.strategy,
+            lambda *batch: steps.log_likelihoods(
+                self.supernet, indices, *batch
+            ),
+            clips,
+            labels,
+        )
+        excess = cost_table_lib.excess(self.cost_tables, indices)
+
+        def update(distribution, optimizer):
+            return self._update_logits(
+                distribution, optimizer, indices, likelihoods, excess
+            )
+
+        weights = estimator.importance_weights(
+            likelihoods, self.estimation.temperature
+        )
+        return {
+            "logits_gradient_norm": self._current(step, update),
+            "log_likelihood": tf.reduce_mean(likelihoods),
+            "sample_accuracy": tf.reduce_mean(accuracies),
+            "best_sample_accuracy": tf.reduce_max(accuracies),
+            "effective_samples": estimator.effective_sample_size(weights),
+            "within_budget": tf.reduce_mean(tf.cast(excess <= 0, tf.float32)),
+            **{
+                _cost_name(table): tf.cast(
+                    tf.reduce_mean(table.in_graph(indices)), tf.float32
+                )
+                for table in self.cost_tables
+            },
+        }
+
+    def _no_logits_step(self):
+        """Zeros for what a logits' step reports."""
+        names = (*_LOGITS_METRICS, *map(_cost_name, self.cost_tables))
+        return {name: tf.constant(0.0) for name in names}
+
+    def _update_logits(
+        self, distribution, optimizer, indices, likelihoods, excess
+    ):
+        """The same in all replicas, which know all likelihoods."""
+        with tf.GradientTape() as tape:
+            surrogate = estimator.logits_surrogate(
+                distribution.log_prob(indices),
+                likelihoods,
+                excess,
+                self.estimation,
+            )
+        gradients = tape.gradient(surrogate, distribution.logits)
+        gradients, norm = optimizers_lib.clip(
+            gradients, self.optimizers.logits_clip_norm
+        )
+        optimizer.apply_gradients(
+            zip(gradients, distribution.logits, strict=True)
+        )
+        return norm
+
+    def _draw(self, step, num, purpose):
+        key = tf.stack([tf.cast(2 * self.seed + purpose, tf.int32),
+                        tf.cast(step, tf.int32)])  # fmt: skip
+        return self._current(step, lambda d, _: d.sample(num, key))
+
+    def _current(self, step, function):
+        """`function` of the distribution in force and its optimizer."""
+        first, *joint = zip(
+            self.distributions, self.optimizers.logits, strict=True
+        )
+        if not joint:
+            return function(*first)
+        return tf.cond(
+            step >= self.search.joint_step,
+            lambda: function(*joint[0]),
+            lambda: function(*first),
+        )
+
+    def _batch_size(self, clips):
+        return tf.shape(distribute.first(self.strategy, clips))[0]
+
+
+_LOGITS_METRICS = (
+    "logits_gradient_norm",
+    "log_likelihood",
+    "sample_accuracy",
+    "best_sample_accuracy",
+    "effective_samples",
+    "within_budget",
+)
+
+
+def _cost_name(table) -> str:
+    return f"cost_{table.budget.metric}"

@@ -2,18 +2,18 @@ r"""Turns videos into records, which training reads faster.
 
   autox3d-make-records manifest.csv --out=records --short_side=80
 
-The data set is a manifest of autox3d-scan, or anything that autox3d-scan
-takes. Frames are stored as JPEG pictures in TFRecord files; --out may lie on
-any file system that TensorFlow knows. Stopped, the same command goes on. Clips
-that cannot be used are named in index.json.
+The data set is a manifest of autox3d-scan, or one folder or list that
+autox3d-scan takes. Frames are stored as JPEG pictures in TFRecord files; --out
+may lie on any file system that TensorFlow knows. Stopped, the same command goes
+on. Clips that cannot be used are named in index.json.
 """
 
 import pathlib
 
 from absl import flags
 
+from autox3d_tf.data import annotations, scan
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import scan
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
@@ -51,7 +51,8 @@ def _run(sources: list[str]) -> None:
 
 def _manifest(source: str) -> manifest_lib.Manifest:
     """Returns a list whose videos have been looked at."""
-    if pathlib.Path(source).is_file():
+    path = pathlib.Path(source)
+    if path.is_file() and annotations.detect(path) is None:
         manifest = manifest_lib.read_manifest(source)
         if all(row.frames for row in manifest.select().rows):
             return manifest

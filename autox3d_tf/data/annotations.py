@@ -25,7 +25,7 @@ _FILE_NAMES = {
 }
 _IN_FOLDERS = {
     **_FILE_NAMES,
-    "kinetics": r".*\.csv",
+    "kinetics": r".*\.(?:csv|json)",
     "ssv2": r".*(?:train|val)[a-z]*\.json",
     "numbered": r".*\.(?:csv|txt)",
 }
@@ -58,13 +58,14 @@ def read_annotations(
 
 
 def detect(path) -> str | None:
-    """Returns the format of a list by its name and first line; None if none."""
+    """Returns the format of a list by its name and content; None if none."""
     path = pathlib.Path(path)
     for format, pattern in _FILE_NAMES.items():
         if re.fullmatch(pattern.format(number=r"\d"), path.name):
             return format
     if path.suffix == ".json":
-        return "ssv2"
+        found = list_formats.is_kinetics_json(list_formats.read_json(path))
+        return "kinetics" if found else "ssv2"
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         first = stream.readline().strip()
     columns = {cell.strip() for cell in first.split(",")}

@@ -57,9 +57,14 @@ def read_kinetics(files, options: ReadOptions) -> list[Annotation]:
     """Reads label,youtube_id,time_start,time_end,split of Kinetics.
 
     A video is named by its id, start and end: `-3B32lodo2M_000059_000069`.
+    The same lists as JSON, {"id": {"annotations": {"label", "segment"},
+    "subset"}}, are read too.
     """
     found = []
     for path in files:
+        if path.suffix == ".json":
+            found += _kinetics_json(path, options)
+            continue
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
             wanted = {"label", "youtube_id", "time_start", "time_end"}
@@ -71,11 +76,43 @@ def read_kinetics(files, options: ReadOptions) -> list[Annotation]:
                     "labels cannot be used, name the others."
                 )
             for record in reader:
-                found.append(_kinetics_clip(record, path, reader, options))
+                place = f"{path}, line {reader.line_num}"
+                found.append(_kinetics_clip(record, path, place, options))
     return found
 
 
-def _kinetics_clip(record, path, reader, options) -> Annotation:
+def _kinetics_json(path, options) -> list[Annotation]:
+    entries = read_json(path)
+    if not is_kinetics_json(entries):
+        raise ValueError(
+            f'{path} must be {{"youtube_id": {{"annotations": {{"label": ..., '
+            '"segment": [start, end]}, "subset": ...}}, ...}, as the lists of '
+            "Kinetics with labels."
+        )
+    found = []
+    for video, entry in entries.items():
+        annotation = entry["annotations"]
+        start, end = (*(annotation.get("segment") or ()), None, None)[:2]
+        record = {
+            "label": annotation.get("label"),
+            "youtube_id": video,
+            "time_start": start,
+            "time_end": end,
+            "split": entry.get("subset"),
+        }
+        found.append(_kinetics_clip(record, path, f"{path}, {video}", options))
+    return found
+
+
+def is_kinetics_json(entries) -> bool:
+    """Returns whether a JSON value is a list of Kinetics."""
+    return isinstance(entries, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get("annotations"), dict)
+        for entry in entries.values()
+    )
+
+
+def _kinetics_clip(record, path, place, options) -> Annotation:
     try:
         start, end = (
             int(float(record[name])) for name in ("time_start", "time_end")
@@ -83,13 +120,12 @@ def _kinetics_clip(record, path, reader, options) -> Annotation:
     except (TypeError, ValueError):
         raise ValueError(
             "`time_start` and `time_end` must be seconds. Received: "
-            f"{record['time_start']!r}, {record['time_end']!r} in {path}, "
-            f"line {reader.line_num}."
+            f"{record['time_start']!r}, {record['time_end']!r} in {place}."
         ) from None
     video = record["youtube_id"].strip()
     split = options.split or split_of(record.get("split") or path.stem)
     label = (record["label"] or "").strip()
-    _check_filled(path, reader.line_num, label=label, youtube_id=video)
+    _check_filled(place, label=label, youtube_id=video)
     return Annotation(
         name=f"{video}_{start:06d}_{end:06d}",
         label=label,
@@ -117,7 +153,7 @@ def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
         for number, entry in enumerate(entries, 1):
             name, label = (*entry, "")[:2]
             label = re.sub(r"[\[\]]", "", label).strip()
-            _check_filled(path, number, id=name, label=label)
+            _check_filled(f"{path}, entry {number}", id=name, label=label)
             if known and label not in known:
                 raise ValueError(
                     f"{path}: the label {label!r} of clip {name} is not in "
@@ -130,7 +166,7 @@ def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
 
 
 def _ssv2_json(path) -> list[tuple[str, str]]:
-    entries = _read_json(path)
+    entries = read_json(path)
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and "id" in entry for entry in entries
     ):
@@ -153,7 +189,7 @@ def _ssv2_labels(files, options) -> set[str]:
         path = beside[0] if beside else None
     if path is None:
         return set()
-    labels = _read_json(pathlib.Path(path))
+    labels = read_json(pathlib.Path(path))
     if not isinstance(labels, dict):
         raise ValueError(f'{path} must be {{"class": "number", ...}}.')
     return set(labels)
@@ -175,7 +211,7 @@ def read_ucf101(files, options: ReadOptions) -> list[Annotation]:
         for number, line in enumerate(_lines(path), 1):
             place = pathlib.PurePosixPath(re.sub(r"\s+\d+$", "", line))
             label = place.parent.name
-            _check_filled(path, number, folder=label)
+            _check_filled(f"{path}, entry {number}", folder=label)
             if known and label not in known:
                 raise ValueError(
                     f"{path}, line {number}: {label!r} is no class of {index}."
@@ -262,7 +298,7 @@ def _class_names(path) -> list[str]:
         return []
     path = pathlib.Path(path)
     if path.suffix == ".json":  # {"name": number}
-        numbers = _read_json(path)
+        numbers = read_json(path)
         return sorted(numbers, key=lambda name: int(numbers[name]))
     return _lines(path)
 
@@ -282,14 +318,15 @@ def _lines(path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _read_json(path):
+def read_json(path):
+    """Returns the value of a JSON file. Raises ValueError if it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from None
 
 
-def _check_filled(path, number, **values) -> None:
+def _check_filled(place: str, **values) -> None:
     for name, value in values.items():
         if not value:
-            raise ValueError(f"{path}, entry {number}: `{name}` is empty.")
+            raise ValueError(f"{place}: `{name}` is empty.")

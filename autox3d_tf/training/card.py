@@ -80,7 +80,7 @@ def _data(record) -> Iterator[str]:
         said = ", ".join(f"{part} {count}" for part, count in counts.items())
         yield f"- Clips: {said}."
     else:
-        yield "- Clips: unknown, the network was not trained here."
+        yield "- Clips: unknown."
     config = record.get("config", {})
     if "manifest" in config:
         yield f"- Manifest of the clips trained on: {config['manifest']}."

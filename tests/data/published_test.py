@@ -128,6 +128,58 @@ def test_kinetics(kinetics, layout, tmp_path):
     assert f"{missing.path}: there is no such file" in text
 
 
+def test_kinetics_as_json(kinetics):
+    # As released beside the csv: the segment in seconds, fractions included.
+    root, lists = kinetics("{split}/{label}")
+    train = scan.scan(root, annotations=[lists / "train.csv"])
+    entries, val = {}, lists / "validate.json"
+    for row in train.rows:
+        _, start, end = row.path.removesuffix(".mp4").rsplit("_", 2)
+        entries[row.group] = {
+            "annotations": {
+                "label": row.label,
+                "segment": [float(start), float(end)],
+            },
+            "duration": 10.0,
+            "subset": "train",
+            "url": f"https://www.youtube.com/watch?v={row.group}",
+        }
+    (lists / "train.json").write_text(json.dumps(entries))
+    again = scan.scan(root, annotations=[lists / "train.json"])
+    assert again == train
+    val.write_text(
+        json.dumps(
+            {
+                "-07WQ2iBlw0": {
+                    "annotations": {
+                        "label": "playing tennis",
+                        "segment": [1.0, 11.0],
+                    },
+                    "subset": "validate",
+                }
+            }
+        )
+    )
+    (row,) = scan.scan(root, annotations=[val]).rows
+    assert (row.split, row.status) == ("val", "ok")
+
+
+@pytest.mark.parametrize(
+    "entries, message",
+    [
+        ({"a": {"annotations": {"segment": [1, 2]}}}, "x.json, a: `label` is"),
+        ({"a": {"annotations": {"label": "x"}}}, "None, None in .*x.json, a"),
+        ({"a": {"subset": "test"}}, "as the lists of Kinetics with labels"),
+        ([], "as the lists of Kinetics with labels"),
+    ],
+)
+def test_kinetics_json_that_is_none(tmp_path, entries, message):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match=message):
+        annotations.read_annotations("kinetics", [path])
+
+
 def test_kinetics_format_named_and_lists_in_a_folder(kinetics):
     root, lists = kinetics("{split}/{label}")
     manifest = scan.scan(root, format="kinetics", annotations=[lists])
@@ -426,7 +478,7 @@ BAD_LISTS = {
     "empty label": (
         "kinetics",
         "label,youtube_id,time_start,time_end\n,a,1,2\n",
-        "entry 2: `label` is empty",
+        "line 2: `label` is empty",
     ),
     "no clip": (
         "kinetics",

@@ -40,9 +40,11 @@ def test_scan_names_what_is_not_usable(clips, tmp_path):
 
 
 @pytest.mark.large
-def test_records_of_a_scanned_list(clips, tmp_path):
-    out = tmp_path / "records"
-    done = run("make_records", clips, f"--out={out}", "--short_side=16")
+def test_records_of_a_list_that_nobody_has_scanned(clips, tmp_path):
+    out, listed = tmp_path / "records", clips / "list.txt"
+    names = [f"{c}/{c}_000{i}.mp4" for c in ("left", "right") for i in (0, 1)]
+    listed.write_text("".join(f"{n} {i // 2}\n" for i, n in enumerate(names)))
+    done = run("make_records", listed, f"--out={out}", "--short_side=16")
     assert done.returncode == 0, done.stderr
     assert "4 clips in" in done.stdout
     again = run("make_records", clips, f"--out={out}", "--short_side=12")

@@ -7,11 +7,13 @@ from autox3d_tf.cost.budget import (
     cheapest,
     check_feasible,
 )
+from autox3d_tf.cost.latency import METRIC as LATENCY
 from autox3d_tf.cost.latency import LatencyTable, load_latency_table
 from autox3d_tf.cost.network import Cost, cost_of, format_cost
 from autox3d_tf.cost.parts import Operation, Part, parts_of
 
 __all__ = [
+    "LATENCY",
     "METRICS",
     "Budget",
     "Cost",

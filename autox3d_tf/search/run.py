@@ -28,6 +28,8 @@ def run_search(
     target_macs: float | None = None,
     target_params: float | None = None,
     target_peak_bytes: float | None = None,
+    target_latency_ms: float | None = None,
+    latency_table: cost.LatencyTable | None = None,
     estimator: options_lib.EstimatorOptions | None = None,
     weights: options_lib.WeightsOptions | None = None,
     logits: options_lib.LogitsOptions | None = None,
@@ -53,6 +55,9 @@ def run_search(
         target_macs: Most multiply-adds for one clip of the space's size.
         target_params: Most parameters.
         target_peak_bytes: Most bytes of activations in one part, float32.
+        target_latency_ms: Most milliseconds for one clip on the device of
+            `latency_table`. Targets may be combined.
+        latency_table: From `cost.load_latency_table`.
         estimator: Of the gradients.
         weights, logits: Their optimizers.
         supernet_from: Directory of a finished search with the same space,
@@ -91,13 +96,15 @@ def run_search(
                 macs=target_macs,
                 params=target_params,
                 peak_activation_bytes=target_peak_bytes,
+                latency_ms=target_latency_ms,
+                table=latency_table,
             )
             config = {
                 "kind": "search",
                 "space": {"name": space.name, "fingerprint": space.fingerprint},
                 "data": dataclasses.replace(data, cache_dir=None),
                 "manifest": source.manifest.fingerprint,
-                "budgets": budgets,
+                "budgets": [_plain_budget(budget) for budget in budgets],
                 "search": {
                     name: value
                     for name, value in run_dir_lib.to_json(search).items()
@@ -147,21 +154,47 @@ def _finish(run, engine, began) -> None:
     logging.info("Wrote %s.", run.file("arch.json"))
 
 
-def make_budgets(space, num_classes, **targets) -> tuple[cost.Budget, ...]:
-    """Returns a budget per target that is given; refuses impossible ones."""
+def make_budgets(
+    space, num_classes, table=None, **targets
+) -> tuple[cost.Budget, ...]:
+    """Returns a budget per target that is given; refuses impossible ones.
+
+    Args:
+        space: What is searched.
+        num_classes: Outputs.
+        table: The `LatencyTable` of the target `latency_ms`.
+        **targets: Metric -> largest cost; None for no limit.
+    """
     budgets = tuple(
-        cost.Budget(metric=metric, target=target, num_classes=num_classes)
+        cost.Budget(
+            metric=metric,
+            target=target,
+            num_classes=num_classes,
+            table=table if metric == cost.LATENCY else None,
+        )
         for metric, target in targets.items()
         if target is not None
     )
     if not budgets:
         raise ValueError(
-            "At least one of `target_macs`, `target_params` and "
-            "`target_peak_bytes` must be given. Received: none."
+            "At least one of `target_macs`, `target_params`, "
+            "`target_peak_bytes` and `target_latency_ms` must be given. "
+            "Received: none."
         )
     for budget in budgets:
         cost.check_feasible(space, budget)
     return budgets
+
+
+def _plain_budget(budget: cost.Budget) -> dict[str, Any]:
+    """A budget as JSON types; of a table, what tells it from others."""
+    plain = run_dir_lib.to_json(budget)
+    table = plain.pop("table")
+    if table is not None:
+        coefficients = table.pop("coefficients")
+        table["fingerprint"] = run_dir_lib.fingerprint_of(coefficients)
+        plain["table"] = table
+    return plain
 
 
 def check_supernet(run_dir: str, config: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ within seconds, and all of them, started again, go on from the last checkpoint.
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ import tensorflow as tf
 
 Strategy = tf.distribute.Strategy
 _SUM = tf.distribute.ReduceOp.SUM
+_TASK = re.compile(r"task:(\d+)")
 # What an operation that waits for another worker may end with.
 _LOST = (
     tf.errors.UnavailableError,
@@ -153,14 +155,10 @@ def worker_errors(strategy: Strategy | None) -> Iterator[None]:
         if num_workers(strategy) == 1:
             raise
         number = strategy.cluster_resolver.task_id
+        lost = set(map(int, _TASK.findall(error.message))) - {number}
+        name = f"worker {min(lost)}" if lost else "another worker"
         raise WorkerLost(
-            f"Worker {number} of {num_workers(strategy)} has lost another "
-            f"one ({_reason(error)}). Start all workers again with the same "
-            "commands: the run goes on from its last checkpoint."
+            f"Worker {number} of {num_workers(strategy)} has lost {name}. "
+            "Start all workers again with the same commands: the run goes on "
+            "from its last checkpoint."
         ) from error
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    text = " ".join(error.message.split())
-    text = text.rsplit("Collective ops is aborted by: ", 1)[-1]
-    return text[:120].rstrip(".")

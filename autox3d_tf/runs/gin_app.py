@@ -33,12 +33,14 @@ _NO_PARAMETER = re.compile(
     r"Configurable '(.+?)' doesn't have a parameter named '(.+?)'\.(?=(.*))"
 )
 _LITERALS = ("True", "False", "None")
+_STRATEGIES = ("one", "mirrored", "multi_worker")  # of distribute.py
 
 
 def main(run_fn: Callable | str, argv: list[str] | None = None) -> None:
     """Runs `run_fn()` with the arguments that gin binds to it; exits.
 
-    It is called without arguments, so nothing in code beats a binding.
+    It is called without arguments, so nothing in code beats a binding; only
+    what --strategy makes is an argument, if it is not `one`.
 
     Args:
         run_fn: The function, or "package.module:function", which is imported
@@ -84,6 +86,16 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "run_dir", None, "Where the run writes; the same one resumes it."
     )
+    flags.DEFINE_enum(
+        "strategy",
+        "one",
+        _STRATEGIES,
+        "Where a search or a training runs: on one device; mirrored on all "
+        "GPUs of this machine; or, a search only, multi_worker: the same "
+        "command for each worker, with its own TF_CONFIG and the same "
+        "--run_dir on a shared disk. Replicas share the architectures of a "
+        "search's step, and the clips of a training's.",
+    )
     flags.DEFINE_bool(
         "dry_run", False, "Check and print the configuration, then exit."
     )
@@ -98,11 +110,13 @@ def _main(run_fn: Callable | str, rest: list[str]) -> None:
     for name in FLAGS.gin_file:
         _find(name)  # before the import, which takes seconds
     run_fn = _import(run_fn)
+    if FLAGS.strategy != "one":
+        _check_takes_strategy(run_fn)
     with configured(run_fn, FLAGS.gin_file, FLAGS.gin, FLAGS.run_dir) as run:
         if FLAGS.dry_run:
             print(gin.config_str().rstrip())
             return
-        run()
+        run(**_strategy())
         for binding in gin_check.without_effect(
             _config(), gin.config._OPERATIVE_CONFIG
         ):
@@ -289,6 +303,22 @@ def _set_run_dir(run_fn: Callable, path: str) -> None:
             f"{run_fn.__name__} writes no run directory. Received: "
             f"--run_dir={path}"
         )
+
+
+def _check_takes_strategy(run_fn: Callable) -> None:
+    if "strategy" not in type_check.parameters_of(run_fn):
+        raise UsageError(
+            f"{run_fn.__name__} runs on one device. Received: "
+            f"--strategy={FLAGS.strategy}"
+        )
+
+
+def _strategy() -> dict[str, Any]:
+    """Returns the argument that --strategy stands for."""
+    if FLAGS.strategy == "one":
+        return {}
+    distribute = importlib.import_module("autox3d_tf.runs.distribute")
+    return {"strategy": distribute.make_strategy(FLAGS.strategy)}
 
 
 def _import(run_fn: Callable | str) -> Callable:

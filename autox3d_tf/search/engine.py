@@ -304,14 +304,8 @@ class Engine:
                 self.first_samples(),
                 replicas,
             )
-        for name, fair in space.fairness().items():
-            if not fair.exact:
-                logging.info(
-                    "%s: channels are updated with probability %.3f to %.3f.",
-                    name,
-                    fair.minimum,
-                    fair.maximum,
-                )
+        for line in space.unfairness():
+            logging.info("%s", line)
         clip = (self.data.clip_frames, *[self.data.crop_size] * 2)
         if clip != tuple(space.clip_size):
             logging.warning(

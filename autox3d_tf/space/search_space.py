@@ -250,6 +250,27 @@ class SearchSpace:
             )
         return report
 
+    def unfairness(self) -> list[str]:
+        """Says where channels are not updated equally often, and why."""
+        lines = []
+        for name, fair in self.fairness().items():
+            if fair.exact:
+                continue
+            line = (
+                f"{name}: channels are updated with probability "
+                f"{fair.minimum:.3f} to {fair.maximum:.3f}"
+            )
+            if name.endswith("/filters"):
+                line += f", for {self._why_unfair(name)}"
+            lines.append(line + ".")
+        return lines
+
+    def _why_unfair(self, name: str) -> str:
+        widths = self.choices[self.positions[name]].candidates
+        if len(widths) % 2 == 0:
+            return f"there are {len(widths)} widths, an even number: {widths}"
+        return f"the widths do not pair up to the widest: {widths}"
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the definition."""

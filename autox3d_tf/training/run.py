@@ -11,7 +11,13 @@ from absl import logging
 
 from autox3d_tf import models
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import checkpoints, determinism, loop, triggers
+from autox3d_tf.runs import (
+    checkpoints,
+    determinism,
+    distribute,
+    loop,
+    triggers,
+)
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import average as average_lib
@@ -52,11 +58,18 @@ def run_training(
             training or of a search (inherited weights).
         seed: Of initialisation, order and augmentation of clips.
         licence: Of the weights, for the model card.
-        strategy: Replicas share each batch; None for one device.
+        strategy: Replicas, of this process, share each batch; None for one
+            device.
 
     Returns:
         What training.json says.
     """
+    if distribute.num_workers(strategy) > 1:
+        raise ValueError(
+            "`strategy` must have one worker in a training. Received: "
+            f"{distribute.num_workers(strategy)} workers. Use --strategy="
+            "mirrored on one machine."
+        )
     determinism.set_seed(seed)
     spec = initial.find_arch(arch)
     start = None if init_from is None else initial.weights_path(init_from)
@@ -70,7 +83,7 @@ def run_training(
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(**config)
 
-    with strategy.scope() if strategy else contextlib.nullcontext():
+    with distribute.scope(strategy):
         model = _build(spec, source, training, start, seed)
         learner = optimizers.make_optimizer(
             optimizer, training, model.trainable_variables, len(source)

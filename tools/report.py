@@ -5,7 +5,7 @@ r"""Draws a search as one self-contained HTML page.
 Writes report.html into the directory: entropy, samples and cost over time,
 the probabilities of all choices, the network that was chosen, sampled networks
 and runners-up. A search that is still going is drawn so far. --baselines adds
-the table of a comparison.
+the tables of a comparison.
 """
 
 from absl import flags
@@ -13,7 +13,7 @@ from absl import flags
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("baselines", None, "baselines.json of a comparison.")
+flags.DEFINE_string("baselines", None, "Results folder of a comparison.")
 
 
 def _main(arguments):

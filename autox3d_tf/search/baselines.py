@@ -5,7 +5,8 @@
 
 both judged with weights inherited from a supernet that was trained on uniform
 paths, one architecture per step. PARSEC is the probabilistic search with
-`fixed_samples`. `equal_steps` gives each the same number of clips processed.
+`fixed_samples`; `gumbel` is in relaxation.py. `equal_steps` gives each the same
+number of clips processed.
 """
 
 import collections
@@ -118,8 +119,21 @@ def _best_first(scored: dict[Vector, float]) -> list[tuple[float, Vector]]:
 
 
 METHODS = {"random": random_search, "evolution": evolve}
-# The probabilistic search with a fixed number of samples.
-FIXED = ("parsec", "parsec_equal_steps")
+# The probabilistic search with a fixed number of samples, and the relaxation.
+FIXED = ("parsec", "parsec_equal_steps", "gumbel")
+RELAXED_SAMPLES = 2
+
+
+def fixed_samples(method: str, first_samples: int) -> int:
+    """Returns K of a method; 0 if it follows the entropy or there is none.
+
+    Args:
+        method: Of a comparison.
+        first_samples: K at the start of the search it is compared with.
+    """
+    if method == "gumbel":
+        return RELAXED_SAMPLES
+    return first_samples if method in FIXED else 0
 
 
 def equal_steps(
@@ -137,8 +151,8 @@ def equal_steps(
 
     Args:
         method: `random`, `evolution`, or one with fixed samples: `parsec`,
-            or `parsec_equal_steps`, which takes the same steps and so, on
-            purpose, more clips.
+            `gumbel`, or `parsec_equal_steps`, which takes the same steps and
+            so, on purpose, more clips.
         search: Options of the search it is compared with.
         clips: What that search processed, `clips_trained + clips_judged`.
         half: Clips of the half that architectures are judged on.
@@ -147,13 +161,15 @@ def equal_steps(
     """
     if method == "parsec_equal_steps":
         return search
-    if method == "parsec":
+    if method in FIXED:
         logits_batch = search.logits_batch_size or search.batch_size
         trained = search.weights_samples or samples
         each = trained * search.batch_size + samples * logits_batch
         warmup = search.warmup_steps
         spent = warmup * (search.warmup_samples or samples) * search.batch_size
         steps = warmup + max(1, round((clips - spent) / each))
+        if method == "gumbel":
+            search = dataclasses.replace(search, method=method, joint_step=0)
         return dataclasses.replace(search, steps=steps)
     if method not in METHODS:
         raise ValueError(
@@ -168,5 +184,6 @@ def equal_steps(
         warmup_steps=steps,
         warmup_samples=1,
         joint_step=0,
+        start_at_budget=False,  # uniform paths serve all budgets
         candidates=max(2, round(judged_share * clips / half)),
     )

@@ -7,13 +7,11 @@ the work.
 """
 
 import dataclasses
-import gc
 import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 from absl import logging
 
 from autox3d_tf import cost
@@ -21,12 +19,11 @@ from autox3d_tf import space as space_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines, results
+from autox3d_tf.search import baselines, results, trial
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
 
 _POLL_SECONDS = 5.0
-_SEED_STEP = 1000  # between the seeds of two trainings of one network
 
 
 def compare_searches(
@@ -161,12 +158,13 @@ class _Worker:
             with watch:
                 found = self._search(run, folder, data)
         arch = space_lib.load_arch(folder / "arch.json")
-        trained = [
-            self._train(folder, data, run.seed + _SEED_STEP * number)
-            for number in range(self.trainings)
-        ]
-        tests = [test for test, _ in trained]
-        record = trained[0][1]
+        tests, record = trial.train_and_test(
+            self.train_fn,
+            folder,
+            data=data,
+            seed=run.seed,
+            trainings=self.trainings,
+        )
         network = cost.cost_of(arch, num_classes=len(record["labels"]))
         run_dir_lib.write_json(
             self.path(run),
@@ -174,12 +172,12 @@ class _Worker:
                 "format": plan_lib.FORMAT,
                 "schema_version": plan_lib.SCHEMA_VERSION,
                 **dataclasses.asdict(run),
-                "accuracy": sum(t["accuracy"] for t in tests) / len(tests),
+                "accuracy": trial.accuracy(tests),
                 "tests": tests,
                 "macs": network.macs,
                 "params": network.params,
                 "search": found and self._cost(run, found, watch),
-                "recipe": recipe_of(record),
+                "recipe": trial.recipe_of(record),
                 "arch": arch.to_dict(),
                 "provenance": run_dir_lib.provenance(),
             },
@@ -187,7 +185,7 @@ class _Worker:
         logging.info(
             "%s: %.1f %%, %.2f M MACs.",
             run.name,
-            100 * sum(t["accuracy"] for t in tests) / len(tests),
+            100 * trial.accuracy(tests),
             network.macs / 1e6,
         )
 
@@ -204,19 +202,19 @@ class _Worker:
         measured_by = self.plan.measured_by(run)
         if measured_by is not None:
             record = results.read_record(self.run_dir / measured_by.name)
+            samples = baselines.fixed_samples(
+                run.method, record["first_samples"]
+            )
             search = baselines.equal_steps(
                 run.method,
                 search,
                 clips=_clips(record),
                 half=record["judged_on"]["clips"],
-                samples=record["first_samples"],
+                samples=samples,
             )
-            if run.method in baselines.FIXED:
-                estimator = dataclasses.replace(
-                    estimator, fixed_samples=record["first_samples"]
-                )
+            estimator = dataclasses.replace(estimator, fixed_samples=samples)
         supernet = self.plan.supernet_of(run)
-        _forget()
+        trial.forget()
         return self.search_fn(
             space=self.space,
             data=data,
@@ -254,34 +252,6 @@ class _Worker:
             "estimator": record["config"]["estimator"],
         }
 
-    def _train(self, folder, data, seed) -> tuple[dict, dict]:
-        """Trains once; returns the test and what the training says."""
-        _forget()
-        folder = folder / f"train{seed}"
-        with claim_lib.Stopwatch(folder / "seconds.json") as watch:
-            record = self.train_fn(
-                arch=str(folder.parent / "arch.json"),
-                data=data,
-                run_dir=str(folder),
-                seed=seed,
-            )
-        if "validation" not in record:
-            raise ValueError(
-                "`data` must name clips to test on, by `val_folds`, "
-                "`val_splits` or `folds` of the comparison. Received: none."
-            )
-        accuracy, clips = (
-            record["validation"][k] for k in ("accuracy", "clips")
-        )
-        return {
-            "seed": seed,
-            "accuracy": accuracy,
-            "correct": round(accuracy * clips),
-            "clips": clips,
-            "cpu_seconds": round(watch.cpu, 3),
-            "wall_seconds": round(watch.wall, 3),
-        }, record
-
 
 def data_of_fold(
     data: pipeline.DataOptions, fold: int | None
@@ -304,27 +274,6 @@ def data_of_fold(
     )
 
 
-def recipe_of(record: dict[str, Any]) -> dict[str, Any]:
-    """How a network was trained, without what differs between runs."""
-    config = run_dir_lib.to_json(record["config"])
-    data = config["data"]
-    for name in ("source", "cache_dir"):
-        data.pop(name)
-    for part in ("train", "val", "test"):
-        data.pop(f"{part}_folds")
-    return {
-        "data": data,
-        "training": config["training"],
-        "optimizer": config["optimizer"],
-    }
-
-
 def _clips(record) -> int:
     counts = record["counts"]
     return counts["clips_trained"] + counts["clips_judged"]
-
-
-def _forget() -> None:
-    """Frees what the run before has built."""
-    keras.utils.clear_session()
-    gc.collect()

@@ -123,11 +123,33 @@ class ArchitectureDistribution:
         """
         log_probs = tf.stop_gradient(self._log_matrix())
         shape = tf.concat([[num], tf.shape(log_probs)], axis=0)
-        tiny = np.finfo("float32").tiny
-        uniform = tf.random.stateless_uniform(shape, seed, minval=tiny)
-        gumbel = -tf.math.log(-tf.math.log(uniform))
-        digits = tf.argmax(log_probs + gumbel, axis=-1, output_type=tf.int32)
-        of_choice = tf.gather(digits, self._factor_of, axis=1)  # (K, choices)
+        scores = log_probs + _gumbel_noise(shape, seed)
+        digits = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        return self._read(digits)
+
+    def relax(self, seed, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws one index vector, and gates that reach back to the logits.
+
+        Args:
+            seed: As for `sample`.
+            temperature: Of the Gumbel-softmax.
+
+        Returns:
+            Int32 `(choices,)`, distributed as what `sample` draws, and float32
+            `(choices,)`: p / stop_gradient(p), so 1, of p the relaxed
+            probability of what was drawn.
+        """
+        log_probs = self._log_matrix()
+        scores = log_probs + _gumbel_noise(tf.shape(log_probs), seed)
+        digits = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        relaxed = tf.nn.softmax(scores / temperature)
+        chosen = tf.gather(relaxed, digits, batch_dims=1)
+        gates = chosen / tf.stop_gradient(chosen)
+        return self._read(digits), tf.gather(gates, self._factor_of)
+
+    def _read(self, digits):
+        """`(..., choices)` indices of the factors' `(..., factors)`."""
+        of_choice = tf.gather(digits, self._factor_of, axis=-1)
         return of_choice // self._divisor % self._size
 
     def log_prob(self, indices) -> tf.Tensor:
@@ -215,6 +237,12 @@ def convert(
             shape[axes] = table.shape
             total = total + table.transpose(order).reshape(shape)
         variable.assign(total.ravel().astype("float32"))
+
+
+def _gumbel_noise(shape, seed) -> tf.Tensor:
+    tiny = np.finfo("float32").tiny
+    uniform = tf.random.stateless_uniform(shape, seed, minval=tiny)
+    return -tf.math.log(-tf.math.log(uniform))
 
 
 def _padded_lookup(sizes: Sequence[int]) -> np.ndarray:

@@ -4,7 +4,8 @@ import dataclasses
 
 MINIMUM_SAMPLES = 2
 OPTIMIZERS = ("sgd", "adamw")
-METHODS = ("probabilistic", "random", "evolution")
+METHODS = ("probabilistic", "gumbel", "random", "evolution")
+JUDGED = ("random", "evolution")  # pick by accuracy, have no logits' steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,10 +114,13 @@ class SearchOptions:
             warm-up, one of the logits.
         warmup_steps: The first so many leave the logits as they are: samples
             are uniform.
-        method: `probabilistic`, or a baseline that picks by accuracy with the
-            weights of a supernet trained on uniform paths: `random` or
-            `evolution`. Baselines have `warmup_steps` equal to `steps`.
-        candidates: How many architectures a baseline judges.
+        method: `probabilistic`; or a baseline by relaxation, `gumbel`; or one
+            that picks by accuracy with the weights of a supernet trained on
+            uniform paths, `random` or `evolution`. Those have `warmup_steps`
+            equal to `steps`.
+        candidates: How many architectures they judge.
+        start_at_budget: Samples cost the target on average from the first
+            step on, instead of being uniform; see `start`.
         joint_step: After so many steps the choices of a block are decided
             jointly; 0 for never.
         batch_size: Clips of the weights' half in a step.
@@ -138,6 +142,7 @@ class SearchOptions:
     warmup_steps: int
     method: str = "probabilistic"
     candidates: int = 100
+    start_at_budget: bool = False
     joint_step: int = 0
     batch_size: int = 16
     logits_batch_size: int = 0
@@ -161,11 +166,11 @@ class SearchOptions:
         valid = 0 <= self.warmup_steps <= self.steps
         _check(self, "warmup_steps", valid, f"in [0, {self.steps}], the steps")
         _check(self, "method", self.method in METHODS, f"one of {METHODS}")
-        valid = (
-            self.method == "probabilistic" or self.warmup_steps == self.steps
-        )
+        valid = self.method not in JUDGED or self.warmup_steps == self.steps
         wanted = f"equal to steps={self.steps} for {self.method!r}"
         _check(self, "warmup_steps", valid, wanted)
+        valid = not (self.method == "gumbel" and self.joint_step)
+        _check(self, "joint_step", valid, "0 for 'gumbel'")
         _check(self, "candidates", self.candidates >= 1, "at least 1")
         smoothing = self.label_smoothing
         _check(self, "label_smoothing", 0 <= smoothing < 1, "in [0, 1)")

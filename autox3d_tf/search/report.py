@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 
 from autox3d_tf import cost
 from autox3d_tf.search import history as history_lib
-from autox3d_tf.search import results
+from autox3d_tf.search import plan, results, tables
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -37,7 +36,7 @@ def write_report(
 
     Args:
         run_dir: Of a search. One that is still going is drawn so far.
-        baselines: A file that `baselines.compare` wrote, to add its table.
+        baselines: The folder of a comparison's results, to add its tables.
 
     Raises:
         ValueError: If there is nothing to draw.
@@ -68,8 +67,10 @@ def write_report(
     else:
         sections.insert(0, ("Still searching", _progress(entries)))
     if baselines is not None:
-        table = json.loads(pathlib.Path(baselines).read_text())
-        sections.append(("Baselines", baselines_table(table)))
+        sections += [
+            (heading, _table(*table))
+            for heading, table in tables.sections(plan.read_results(baselines))
+        ]
     body = "\n".join(f"<h2>{title}</h2>\n{text}" for title, text in sections)
     title = f"Search of {html.escape(space.name)}"
     page = (
@@ -266,27 +267,6 @@ def _top_table(space, record):
         )
     header = ("", "filters", "blocks", "log probability", *record["metrics"])
     return _table((*header, "inherited accuracy, %"), rows)
-
-
-def baselines_table(table: Mapping[str, Any]) -> str:
-    """HTML of what `baselines.compare` wrote."""
-    rows = [
-        (
-            row["method"],
-            row["seeds"],
-            f"{100 * row['mean']:.1f}",
-            f"{100 * row['deviation']:.1f}",
-            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
-            f"{row['architectures']:,.0f}",
-            f"{row['clips']:,.0f}",
-        )
-        for row in table["rows"]
-    ]
-    header = (
-        "method", "seeds", "accuracy, %", "deviation", "95 % interval",
-        "architectures", "clips processed",
-    )  # fmt: skip
-    return _table(header, rows)
 
 
 def _table(header, rows):

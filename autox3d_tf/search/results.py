@@ -18,6 +18,7 @@ from absl import logging
 from autox3d_tf import models
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
+from autox3d_tf.search import options as options_lib
 from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
@@ -29,7 +30,7 @@ def save(
     """Writes the files; search.json, which vouches for all, last."""
     space = engine.space
     rank = None
-    if engine.search.method == "probabilistic":
+    if engine.search.method not in options_lib.JUDGED:
         rank = derive.rank(space, engine.distribution(), chosen)
     costs = {
         budget.metric: {"target": budget.target, "cost": value}

@@ -10,6 +10,7 @@ from autox3d_tf.search import plan, statistics
 
 TABLE, PLOT = "README.md", "accuracy.png"
 Records = Sequence[dict[str, Any]]
+Table = tuple[Sequence[str], list[list[str]]]  # header, rows
 _FIXED = "parsec_equal_steps"
 
 
@@ -29,23 +30,40 @@ def write_tables(folder: str | os.PathLike) -> str:
 
 def format_tables(records: Records, title: str) -> str:
     """Returns all tables as Markdown."""
-    sections = [f"# {title}", _about(records), f"![accuracy]({PLOT})"]
-    for target in _targets(records):
+    parts = [f"# {title}", _about(records), f"![accuracy]({PLOT})"]
+    for heading, table in sections(records):
+        parts += [f"## {heading}", _markdown(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def sections(records: Records) -> list[tuple[str, Table]]:
+    """Returns all tables with their headings."""
+    targets, found = _targets(records), []
+    for target in targets:
         chosen = [r for r in records if r["target_macs"] == target]
-        sections += [
-            f"## At most {target / 1e6:g} M multiply-adds",
-            methods_table(chosen),
-            differences_table(chosen),
+        budget = f"at most {target / 1e6:g} M multiply-adds"
+        found += [
+            (f"Methods, {budget}", methods_table(chosen)),
+            (f"Differences, {budget}", differences_table(chosen)),
         ]
-    if len(_targets(records)) > 1:
-        sections += ["## Multiply-adds at equal accuracy", equal_table(records)]
-    adaptive = adaptive_table(records)
-    if adaptive:
-        sections += ["## Adaptive against fixed samples", adaptive]
-    return "\n\n".join(sections) + "\n"
+    if len(targets) > 1:
+        found.append(
+            (
+                "Multiply-adds at equal accuracy (between the means of "
+                "neighbouring budgets, linear in log MACs)",
+                equal_table(records),
+            )
+        )
+    found.append(
+        (
+            "Adaptive against fixed samples, as many steps",
+            adaptive_table(records),
+        )
+    )
+    return [(heading, table) for heading, table in found if table[1]]
 
 
-def methods_table(records: Records) -> str:
+def methods_table(records: Records) -> Table:
     """Accuracy and cost of each method, records of one budget."""
     rows = []
     for method, found in _by_method(records).items():
@@ -67,7 +85,7 @@ def methods_table(records: Records) -> str:
         "MACs, M", "params, k", "inherited, %", "architectures",
         "clips processed", "CPU s",
     )  # fmt: skip
-    return _table(header, rows)
+    return header, rows
 
 
 def _cost_cells(found):
@@ -87,7 +105,7 @@ def _cost_cells(found):
     ]
 
 
-def differences_table(records: Records) -> str:
+def differences_table(records: Records) -> Table:
     """The search minus each other method, runs paired by seed and fold."""
     by_method = _by_method(records)
     ours = _accuracies(by_method.get(plan.REFERENCE, []))
@@ -108,10 +126,10 @@ def differences_table(records: Records) -> str:
             ]
         )
     header = ("difference", "pairs", "points", "deviation", "95 % interval")
-    return _table(header, rows)
+    return header, rows
 
 
-def equal_table(records: Records) -> str:
+def equal_table(records: Records) -> Table:
     """What the search saves at the accuracy that it has at each budget."""
     points = {
         method: [
@@ -142,13 +160,10 @@ def equal_table(records: Records) -> str:
         "method", "accuracy of the search, %", "its MACs, M",
         "MACs of the method, M", "ratio",
     )  # fmt: skip
-    return (
-        "Between the means of neighbouring budgets, linear in log MACs.\n\n"
-        + _table(header, rows)
-    )
+    return header, rows
 
 
-def adaptive_table(records: Records) -> str:
+def adaptive_table(records: Records) -> Table:
     """Adaptive K over K fixed to its start, at the same number of steps."""
     by_method = _by_method(records)
     fixed = {_key(r): r for r in by_method.get(_FIXED, ())}
@@ -158,7 +173,7 @@ def adaptive_table(records: Records) -> str:
         if _key(r) in fixed
     ]
     if not pairs:
-        return ""
+        return (), []
     rows = [
         [
             f"{a['target_macs'] / 1e6:g} M, seed {a['seed']}"
@@ -193,7 +208,7 @@ def adaptive_table(records: Records) -> str:
         "run", "architectures, adaptive", "fixed", "ratio", "CPU s, adaptive",
         "fixed", "ratio", "accuracy, %, adaptive", "fixed",
     )  # fmt: skip
-    return _table(header, rows)
+    return header, rows
 
 
 def draw(records: Records):
@@ -302,6 +317,7 @@ def _point(records) -> tuple[float, float]:
     )
 
 
-def _table(header, rows) -> str:
+def _markdown(table: Table) -> str:
+    header, rows = table
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

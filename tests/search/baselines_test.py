@@ -93,6 +93,14 @@ def test_equal_steps_processes_as_many_clips():
     # 200 steps of 2 x 16, then 6 x 16 forward and back and 6 x 16 forward
     used = 200 * 32 + (parsec.steps - 200) * (96 + 96)
     assert used == pytest.approx(clips, rel=0.01)
+    gumbel = baselines.equal_steps(
+        "gumbel", search, clips=clips, half=68, samples=2
+    )
+    used = 200 * 32 + (gumbel.steps - 200) * (32 + 32)
+    assert used == pytest.approx(clips, rel=0.01)
+    assert gumbel.method == "gumbel" and gumbel.warmup_steps == 200
+    assert baselines.fixed_samples("gumbel", 9) == 2
+    assert baselines.fixed_samples("random", 9) == 0
     same = baselines.equal_steps(
         "parsec_equal_steps", search, clips=1, half=68, samples=6
     )
@@ -104,3 +112,10 @@ def test_equal_steps_processes_as_many_clips():
 def test_a_baseline_has_no_steps_of_the_logits():
     with pytest.raises(ValueError, match="equal to steps=5 for 'evolution'"):
         options_lib.SearchOptions(steps=5, warmup_steps=2, method="evolution")
+
+
+def test_a_relaxation_is_never_joint():
+    with pytest.raises(ValueError, match="`joint_step` must be 0 for 'gumbel'"):
+        options_lib.SearchOptions(
+            steps=5, warmup_steps=2, method="gumbel", joint_step=3
+        )

@@ -7,7 +7,15 @@ from autox3d_tf import space as space_lib
 from autox3d_tf.data import options as data_options
 from autox3d_tf.data import synthetic
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import compare, plan, results, run, tables
+from autox3d_tf.search import (
+    compare,
+    plan,
+    rank,
+    results,
+    run,
+    tables,
+    trial,
+)
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
@@ -92,7 +100,7 @@ def clips(tmp_path_factory):
 @pytest.fixture
 def compare_fakes(clips, tmp_path, monkeypatch):
     SPACE.save(tmp_path / "space.json")
-    monkeypatch.setattr(compare, "_forget", lambda: None)  # seconds of nothing
+    monkeypatch.setattr(trial, "forget", lambda: None)  # seconds of nothing
     monkeypatch.setattr(run_dir_lib, "git_commit", lambda: None)
 
     def compare_fakes(**changes):
@@ -297,3 +305,13 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
     assert one["clips_trained"] == two["clips_trained"] > 0
     assert two["supernet_from"] == "evolution_0.06M_seed0_fold3"
     assert "hand_scaled" in tables.write_tables(tmp_path / "results")
+    # The same supernet judges others, for a ranking.
+    summary = rank.rank_correlation(
+        tmp_path / "runs" / two["supernet_from"],
+        train_fn=FakeTrain(),
+        run_dir=tmp_path / "rank",
+        results_dir=tmp_path / "ranks",
+        count=4,
+        candidates=4,
+    )
+    assert summary["architectures"] == 4

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -5,7 +6,7 @@ import pytest
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
-from autox3d_tf.search import history, report, results
+from autox3d_tf.search import history, plan, report, results
 
 SPACE = space_lib.get_space("tiny")
 INDICES = tuple(0 for _ in SPACE.choices)
@@ -66,22 +67,29 @@ def write_result(folder):
     return macs
 
 
+def write_comparison(folder):
+    """Two networks, 90 % and 80 %."""
+    folder.mkdir()
+    for method, accuracy in (("probabilistic", 0.9), ("hand_scaled", 0.8)):
+        run = plan.Run(method=method, target_macs=2e6, seed=0)
+        record = {
+            "format": plan.FORMAT,
+            "schema_version": plan.SCHEMA_VERSION,
+            **dataclasses.asdict(run),
+            "accuracy": accuracy,
+            "macs": 1.9e6,
+            "params": 5e4,
+            "search": None,
+            "recipe": {},
+        }
+        plan.result_path(folder, run).write_text(json.dumps(record))
+
+
 def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     write_history(tmp_path, range(1, 6))
     macs = write_result(tmp_path)
-    table = tmp_path / "baselines.json"
-    row = {
-        "method": "evolution",
-        "seeds": 3,
-        "mean": 0.9,
-        "deviation": 0.01,
-        "low": 0.88,
-        "high": 0.92,
-        "architectures": 50,
-        "clips": 999,
-    }
-    table.write_text(json.dumps({"rows": [row]}))
-    page = report.write_report(tmp_path, table).read_text()
+    write_comparison(tmp_path / "comparison")
+    page = report.write_report(tmp_path, tmp_path / "comparison").read_text()
     assert page.count("<img") == 4  # network, curves, choices, children
     sources = re.findall(r"src='([^']{30})", page)
     assert all(s.startswith("data:image/png;base64,") for s in sources)
@@ -89,7 +97,8 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     assert f"{macs:,.0f} of at most {2 * macs:,.0f}" in page
     assert "1,234,567" in page and "1.25 nats" in page
     assert "the &lt;half&gt;" in page and "<half>" not in page
-    assert "evolution" in page and "88.0 to 92.0" in page
+    assert "Differences, at most 2 M multiply-adds" in page
+    assert "probabilistic - hand_scaled" in page and "+10.00" in page
 
 
 def test_report_of_a_search_that_is_still_going(tmp_path):

@@ -1,0 +1,220 @@
+"""Does the supernet rank architectures as training them alone does?
+
+Architectures are drawn uniformly within the budget of a finished search and
+judged with inherited weights; of these, some at even steps through that
+ranking are trained from scratch. Kendall's tau compares the two rankings.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import logging
+
+from autox3d_tf import cost
+from autox3d_tf import space as space_lib
+from autox3d_tf.data import pipeline
+from autox3d_tf.runs import claim as claim_lib
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import results, run, statistics, trial
+
+SUMMARY = "rank_correlation.json"
+FEWEST = 4  # with less, no interval says anything
+
+
+def rank_correlation(
+    search_dir: str | os.PathLike,
+    *,
+    train_fn: Callable[..., dict[str, Any]],
+    run_dir: str | os.PathLike,
+    results_dir: str | os.PathLike,
+    count: int = 12,
+    candidates: int = 48,
+    trainings: int = 1,
+) -> dict[str, Any] | None:
+    """Writes a small file per architecture, then rank_correlation.json.
+
+    What is finished is not repeated; processes with the same directories
+    share the trainings.
+
+    Args:
+        search_dir: Of a finished search whose clips hold some out for tests.
+        train_fn: `run_training` with the recipe bound.
+        run_dir: Gets a directory per training.
+        results_dir: Gets the small files.
+        count: Architectures to train.
+        candidates: Architectures to judge with inherited weights.
+        trainings: Of each architecture, with different seeds.
+
+    Returns:
+        The summary; None while other processes are at what is left.
+
+    Raises:
+        ValueError: If there are too few of them.
+    """
+    if not FEWEST <= count <= candidates:
+        raise ValueError(
+            f"`count` must be in [{FEWEST}, candidates={candidates}]. "
+            f"Received: count={count}."
+        )
+    run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
+    search = results.read_record(search_dir)
+    data = data_of(search)
+    with claim_lib.claim(run_dir / "judged.lock") as ours:
+        if not ours:
+            raise ValueError(
+                f"Another process judges architectures in {run_dir}. Start "
+                "again when it has begun to train them."
+            )
+        judged = _judge(
+            search_dir, search, data, run_dir / "judged", candidates
+        )
+    space = space_lib.load_space(pathlib.Path(search_dir, "space.json"))
+    for number, place in enumerate(even_places(len(judged["top"]), count)):
+        path = results_dir / f"arch_{number:02d}.json"
+        with claim_lib.claim(run_dir / f"{path.stem}.lock") as ours:
+            if ours and not path.exists():
+                folder = run_dir / path.stem
+                one = judged["top"][place]
+                record = _train(train_fn, space, data, one, folder, trainings)
+                record["provenance"] = run_dir_lib.provenance(
+                    search=str(search_dir)
+                )
+                run_dir_lib.write_json(path, {"place": place, **record})
+    found = [results_dir / f"arch_{n:02d}.json" for n in range(count)]
+    if not all(path.exists() for path in found):
+        return None
+    records = [json.loads(path.read_text()) for path in found]
+    summary = summarize(records)
+    run_dir_lib.write_json(results_dir / SUMMARY, summary)
+    return summary
+
+
+def _judge(search_dir, search, data, folder, candidates):
+    """Random architectures with the search's supernet, best first."""
+    if (folder / "search.json").is_file():
+        return results.read_record(folder)
+    trial.forget()
+    config = search["config"]
+    options = options_lib.SearchOptions(
+        **{
+            **config["search"],
+            "method": "random",
+            "warmup_steps": config["search"]["steps"],
+            "candidates": candidates,
+            "top_k": candidates,
+            "children": 0,
+        }
+    )
+    targets = {b["metric"]: b["target"] for b in config["budgets"]}
+    return run.run_search(
+        space=str(pathlib.Path(search_dir, "space.json")),
+        data=data,
+        search=options,
+        weights=options_lib.WeightsOptions(**config["weights"]),
+        target_macs=targets["macs"],
+        run_dir=str(folder),
+        supernet_from=str(search_dir),
+        seed=config["seed"],
+    )
+
+
+def _train(train_fn, space, data, judged, folder, trainings) -> dict[str, Any]:
+    arch = space.decode(judged["indices"])
+    folder.mkdir(parents=True, exist_ok=True)
+    arch.save(folder / "arch.json")
+    # One seed for all: they differ in the architecture only.
+    tests, record = trial.train_and_test(
+        train_fn, folder, data=data, seed=0, trainings=trainings
+    )
+    network = cost.cost_of(arch, num_classes=len(record["labels"]))
+    accuracy = trial.accuracy(tests)
+    logging.info(
+        "%s: inherited %.1f %%, trained alone %.1f %%.",
+        folder.name,
+        100 * judged["judged"]["accuracy"],
+        100 * accuracy,
+    )
+    return {
+        "indices": judged["indices"],
+        "macs": network.macs,
+        "params": network.params,
+        "inherited_accuracy": judged["judged"]["accuracy"],
+        "inherited_log_likelihood": judged["judged"]["log_likelihood"],
+        "accuracy": accuracy,
+        "tests": tests,
+        "recipe": trial.recipe_of(record),
+    }
+
+
+def data_of(search: dict[str, Any]) -> pipeline.DataOptions:
+    """The clips of a finished search."""
+    return pipeline.DataOptions(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in search["config"]["data"].items()
+        }
+    )
+
+
+def even_places(number: int, count: int) -> list[int]:
+    """Returns `count` places at even steps through a ranking of `number`.
+
+    >>> even_places(10, 4)
+    [0, 3, 6, 9]
+    """
+    if number < count:
+        raise ValueError(
+            f"`count` must be at most {number}, the architectures that were "
+            f"found within the budget. Received: count={count}."
+        )
+    return [round(i * (number - 1) / (count - 1)) for i in range(count)]
+
+
+def summarize(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Tau of both inherited measures with the accuracy trained alone."""
+    alone = [record["accuracy"] for record in records]
+    summary: dict[str, Any] = {"architectures": len(records)}
+    for name in ("inherited_log_likelihood", "inherited_accuracy"):
+        inherited = [record[name] for record in records]
+        low, high = statistics.kendall_interval(inherited, alone)
+        summary[name] = {
+            "tau_b": statistics.kendall_tau(inherited, alone),
+            "low": low,
+            "high": high,
+            "p_value": statistics.kendall_p_value(inherited, alone),
+        }
+    return summary
+
+
+def format_rankings(
+    records: Sequence[dict[str, Any]], summary: dict[str, Any]
+) -> str:
+    """Returns both rankings and tau as Markdown."""
+    alone = sorted(r["accuracy"] for r in records)[::-1]
+    lines = [
+        "| inherited rank | inherited log likelihood | inherited, % | "
+        "alone, % | rank alone | MACs, M |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for rank, record in enumerate(records, 1):
+        lines.append(
+            f"| {rank} | {record['inherited_log_likelihood']:.4f} "
+            f"| {100 * record['inherited_accuracy']:.2f} "
+            f"| {100 * record['accuracy']:.2f} "
+            f"| {1 + alone.index(record['accuracy'])} "
+            f"| {record['macs'] / 1e6:.3f} |"
+        )
+    for name in ("inherited_log_likelihood", "inherited_accuracy"):
+        tau = summary[name]
+        lines += [
+            "",
+            f"Kendall's tau-b, {name.replace('_', ' ')} against accuracy "
+            f"trained alone, {summary['architectures']} architectures: "
+            f"{tau['tau_b']:.3f}, bootstrap 95 % interval {tau['low']:.3f} to "
+            f"{tau['high']:.3f}; permutation p = {tau['p_value']:.4f}.",
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,126 @@
+import json
+
+import pytest
+
+from autox3d_tf import space as space_lib
+from autox3d_tf.search import rank, results, run, trial
+from tests.search import search_driver
+
+SPACE = search_driver.SPACE
+BETTER = (0.9, 0.5, 0.8, 0.4, 0.7)  # inherited, of five architectures
+
+
+@pytest.fixture
+def search_dir(tmp_path, monkeypatch):
+    """A finished search, as far as ranking looks at it."""
+    folder = tmp_path / "search"
+    folder.mkdir()
+    SPACE.save(folder / "space.json")
+    record = {
+        "format": results.FORMAT,
+        "schema_version": results.SCHEMA_VERSION,
+        "config": {
+            "data": {"source": "clips", "short_side_range": [64, 80]},
+            "search": {"steps": 6, "warmup_steps": 2, "batch_size": 4},
+            "weights": {"name": "adamw"},
+            "budgets": [{"metric": "macs", "target": 6e4}],
+            "seed": 3,
+        },
+    }
+    (folder / "search.json").write_text(json.dumps(record))
+    monkeypatch.setattr(trial, "forget", lambda: None)
+    return folder
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Calls of `run_search`, which judges five architectures."""
+    calls = []
+
+    def run_search(**arguments):
+        calls.append(arguments)
+        top = [
+            {
+                "indices": [number % 3, 0, 0, 0, 0, 0, 0],
+                "judged": {"accuracy": value, "log_likelihood": value - 1},
+            }
+            for number, value in enumerate(sorted(BETTER, reverse=True))
+        ]
+        return {"top": top}
+
+    monkeypatch.setattr(run, "run_search", run_search)
+    return calls
+
+
+def train(*, arch, data, run_dir, seed):
+    """The wider the first stage, the better: 4, 8 or 12 filters."""
+    spec = space_lib.load_arch(arch)
+    config = {"data": {"source": "", "cache_dir": None}, "training": {}}
+    config["data"] |= {f"{p}_folds": () for p in ("train", "val", "test")}
+    return {
+        "labels": ["a", "b"],
+        "validation": {"accuracy": spec.out_filters / 20, "clips": 20},
+        "config": {**config, "optimizer": {}},
+    }
+
+
+def rank_five(search_dir, tmp_path, **changes):
+    return rank.rank_correlation(
+        search_dir,
+        **{
+            "train_fn": train,
+            "run_dir": tmp_path / "runs",
+            "results_dir": tmp_path / "results",
+            "count": 5,
+            "candidates": 5,
+            **changes,
+        },
+    )
+
+
+def test_tau_of_five_by_hand(search_dir, searches, tmp_path):
+    summary = rank_five(search_dir, tmp_path)
+    # filters 4 8 12 4 8 from the best inherited down. Of 10 pairs two are
+    # ties; of the others (4,8), (4,12), (8,12), (4,8), (4,8) are the wrong
+    # way round, (8,4), (12,4), (12,8) the right one: -2 / sqrt(10 x 8).
+    tau = summary["inherited_accuracy"]
+    assert tau["tau_b"] == pytest.approx(-2 / 80**0.5)
+    assert tau["low"] < tau["tau_b"] < tau["high"]
+    assert summary["inherited_log_likelihood"]["tau_b"] == tau["tau_b"]
+    (call,) = searches
+    assert call["search"].method == "random"
+    assert call["search"].candidates == call["search"].top_k == 5
+    assert call["supernet_from"] == str(search_dir)
+    assert (call["seed"], call["target_macs"]) == (3, 6e4)
+    assert call["data"].short_side_range == (64, 80)
+
+
+def test_rankings_are_printed_and_kept(search_dir, searches, tmp_path):
+    summary = rank_five(search_dir, tmp_path)
+    paths = sorted((tmp_path / "results").glob("arch_*.json"))
+    records = [json.loads(path.read_text()) for path in paths]
+    text = rank.format_rankings(records, summary)
+    assert "| 1 | -0.1000 | 90.00 | 20.00 | 4 |" in text
+    assert "tau-b, inherited accuracy against accuracy trained alone, 5" in text
+    kept = json.loads((tmp_path / "results" / rank.SUMMARY).read_text())
+    assert kept == summary
+
+
+def test_what_is_trained_is_not_trained_again(search_dir, searches, tmp_path):
+    first = rank_five(search_dir, tmp_path)
+    assert rank_five(search_dir, tmp_path, train_fn=None) == first
+
+
+def test_places_cover_the_ranking():
+    assert rank.even_places(48, 12)[0] == 0
+    assert rank.even_places(48, 12)[-1] == 47
+    assert len(set(rank.even_places(12, 12))) == 12
+    with pytest.raises(ValueError, match="`count` must be at most 3"):
+        rank.even_places(3, 4)
+
+
+def test_too_few_architectures_are_refused(search_dir, tmp_path):
+    with pytest.raises(ValueError, match=r"`count` must be in \[4, candid"):
+        rank_five(search_dir, tmp_path, count=3)
+    with pytest.raises(ValueError, match="`count` must be in"):
+        rank_five(search_dir, tmp_path, count=6)

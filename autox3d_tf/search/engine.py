@@ -20,6 +20,7 @@ from autox3d_tf.search import (
     derive,
     history,
     optimizers,
+    relaxation,
     search_step,
     start,
 )
@@ -131,7 +132,7 @@ class Engine:
         )
         first_step = saver.restore_latest()
         self._log_start(first_step)
-        step_fn = search_step.SearchStep(
+        step_fn = self._step_class()(
             self.supernet,
             self.distributions,
             self.tables,
@@ -184,6 +185,11 @@ class Engine:
         # Saving is last, so that a checkpoint's history is complete.
         return [self._convert, guard, *watching, save]
 
+    def _step_class(self) -> type[search_step.SearchStep]:
+        if self.search.method == "gumbel":
+            return relaxation.RelaxedStep
+        return search_step.SearchStep
+
     def restore(self, run_dir: str) -> None:
         """Takes the state of another search of the space, when it ended."""
         run = run_dir_lib.fingerprint_of(run_dir_lib.read_config(run_dir))
@@ -204,7 +210,7 @@ class Engine:
 
     def choose(self) -> tuple[derive.Derived, list[derive.Derived]]:
         """The chosen architecture, within budget, and the runners-up."""
-        if self.search.method != "probabilistic":
+        if self.search.method in baselines.METHODS:
             return self._choose_by_accuracy()
         distribution = self.distribution()
         chosen = derive.most_probable(self.space, distribution, self.budgets)

@@ -7,7 +7,9 @@ the work.
 """
 
 import dataclasses
+import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,6 +43,7 @@ def compare_searches(
     seeds: Sequence[int] = (0, 1, 2),
     folds: Sequence[int] = (),
     trainings: int = 1,
+    restart_after: int = 0,
 ) -> list[dict[str, Any]]:
     """Finishes all runs that are left, one after the other.
 
@@ -63,6 +66,9 @@ def compare_searches(
             and train on all other folds that `data` names.
         trainings: How often each network is trained, with different seeds;
             its accuracy is the mean.
+        restart_after: Start the process anew, by the command it was started
+            with, after so many runs: TensorFlow gives back only a part of the
+            memory of each. 0 for never.
 
     Returns:
         The results of all runs.
@@ -79,6 +85,7 @@ def compare_searches(
         run_dir=pathlib.Path(run_dir),
         results_dir=pathlib.Path(results_dir),
         trainings=trainings,
+        restart_after=restart_after,
     )
     worker.work()
     return [plan_lib.read_result(worker.path(run)) for run in plan.runs]
@@ -98,6 +105,7 @@ class _Worker:
     run_dir: pathlib.Path
     results_dir: pathlib.Path
     trainings: int
+    restart_after: int
 
     def path(self, run: plan_lib.Run) -> pathlib.Path:
         return plan_lib.result_path(self.results_dir, run)
@@ -122,6 +130,10 @@ class _Worker:
                 left,
                 left * hours / done,
             )
+            if left and done == self.restart_after:
+                logging.info("Starting anew.")
+                logging.flush()
+                os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
     def _try(self, run: plan_lib.Run) -> bool:
         """Finishes a run if it is ready and nobody else is at it."""

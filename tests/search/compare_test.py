@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 
 import pytest
 
@@ -194,6 +195,20 @@ def test_a_run_that_was_interrupted_goes_on_after_its_search(compare_fakes):
     again = FakeSearch()
     compare_fakes(search_fn=again)
     assert "probabilistic_0.06M_seed0_fold3" not in again.calls
+
+
+def test_a_process_starts_anew_after_some_runs(compare_fakes, monkeypatch):
+    def execv(*arguments):
+        commands.append(arguments)
+        raise SystemExit(0)  # a real one would not come back
+
+    commands, search = [], FakeSearch()
+    monkeypatch.setattr(compare.os, "execv", execv)
+    with pytest.raises(SystemExit):
+        compare_fakes(search_fn=search, restart_after=3)
+    assert len(search.calls) == 3
+    command = [sys.executable, *sys.orig_argv[1:]]
+    assert commands == [(sys.executable, command)]
 
 
 def test_a_network_may_be_trained_more_than_once(compare_fakes):

@@ -116,6 +116,19 @@ def test_other_identity_is_refused(tmp_path):
         saver.restore_latest()
 
 
+def test_a_reader_restores_but_never_saves(tmp_path):
+    x = tf.Variable([1.0])
+    checkpoints.Checkpoints(tmp_path, {"x": x}).save(1)
+    x.assign([2.0])
+    reader = checkpoints.Checkpoints(tmp_path, {"x": x}, writes=False)
+    reader.save(2)
+    assert reader.steps() == [1]
+    assert reader.restore_latest() == 1 and x.numpy() == [1.0]
+    x.assign([np.nan])
+    with pytest.raises(checkpoints.NonFiniteError):
+        reader.save(2)
+
+
 def test_other_shapes_are_refused(tmp_path):
     checkpoints.Checkpoints(tmp_path, {"x": tf.Variable([1.0])}).save(1)
     x = tf.Variable([1.0, 2.0])

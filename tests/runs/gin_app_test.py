@@ -334,11 +334,31 @@ def test_unknown_flag_and_stray_argument(tool):
     )
 
 
+def test_strategy_is_for_what_can_run_on_several_devices(tool):
+    assert_line(
+        tool("--strategy=mirrored", demo="run_bare"),
+        2,
+        "run_bare runs on one device. Received: --strategy=mirrored",
+    )
+    done = run_demo(tool, "--strategy=two")
+    assert done.returncode == 2 and "one|mirrored|multi_worker" in done.stderr
+    assert run_demo(tool, "--strategy=one").returncode == 0
+
+
+def test_workers_must_know_each_other(tool):
+    done = run_demo(tool, "--strategy=multi_worker")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: `strategy` 'multi_worker' must find in TF_CONFIG the addresses"
+    )
+
+
 def test_help_explains(tool):
     done = tool("--help")
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith("Runs the demo of the tests.")
-    for flag in ("--gin_file", "--gin=", "--run_dir", "--dry_run", "--top"):
+    for flag in ("--gin_file", "--gin=", "--run_dir", "--dry_run",
+                 "--strategy", "--top"):  # fmt: skip
         assert f"\n  {flag}" in done.stdout
 
 

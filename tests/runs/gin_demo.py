@@ -55,9 +55,11 @@ def run_demo(
     run_dir: str = "",
     seed: int = 0,
     failure: str | None = None,
+    strategy: object = None,
 ):
     if failure:
         fail(failure)
+    assert strategy is None
     run_dir_lib.RunDir(run_dir, {"seed": seed})
     if scale_fn:
         scale_fn(factor=3.0)  # in code: beats a binding

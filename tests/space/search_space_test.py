@@ -89,6 +89,27 @@ def test_uneven_widths_report_their_unfairness():
     assert found.minimum <= 105 / 192 <= found.maximum
 
 
+@pytest.mark.parametrize(
+    ("filters", "reason"),
+    [
+        ((8, 16, 24, 32), "there are 4 widths, an even number"),
+        ((8, 16, 32), "the widths do not pair up to the widest"),
+    ],
+)
+def test_space_says_why_updates_are_unequal(filters, reason):
+    tiny = space.get_space("tiny")
+    stage = dataclasses.replace(tiny.stages[0], filters=filters)
+    changed = dataclasses.replace(tiny, stages=(stage, *tiny.stages[1:]))
+    lines = changed.unfairness()
+    (line,) = [line for line in lines if line.startswith("stage1/filters")]
+    fair = changed.fairness()["stage1/filters"]
+    assert line == (
+        "stage1/filters: channels are updated with probability "
+        f"{fair.minimum:.3f} to {fair.maximum:.3f}, for {reason}: {filters}."
+    )
+    assert not any("filters" in line for line in tiny.unfairness())
+
+
 def test_named_spaces_have_fair_filters():
     for named in space.SPACES.values():
         for name, found in named.fairness().items():

@@ -1,0 +1,108 @@
+"""What goes wrong in a search is said in a line, and nothing good is lost."""
+
+import dataclasses
+import logging
+import re
+import shutil
+
+import pytest
+
+from autox3d_tf.data import synthetic
+from autox3d_tf.runs import checkpoints
+from autox3d_tf.search import engine, options
+from tests.search import search_driver
+
+SPACE = search_driver.SPACE
+# 4 and 12 do not pair up to 20; all else is the same.
+OTHER_SPACE = dataclasses.replace(
+    SPACE,
+    name="other",
+    stages=(dataclasses.replace(SPACE.stages[0], filters=(4, 12, 20)),),
+)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    synthetic.write_synthetic(
+        folder, num_classes=2, clips_per_class=4, frames=5, size=32
+    )
+    return folder
+
+
+class Entered(Exception):
+    """The run has its directory, the search has not begun."""
+
+
+def enter_only(monkeypatch, *arguments, **changes):
+    def stop(*arguments):
+        raise Entered
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "Engine", stop)
+        with pytest.raises(Entered):
+            search_driver.search(*arguments, deterministic=False, **changes)
+
+
+def test_directory_of_another_space_is_refused(clips, tmp_path, monkeypatch):
+    enter_only(monkeypatch, clips, tmp_path / "run")
+    with pytest.raises(
+        ValueError,
+        match="belongs to another run .*space.name='toy' there, 'other' here",
+    ):
+        search_driver.search(
+            clips, tmp_path / "run", space=OTHER_SPACE, deterministic=False
+        )
+
+
+def test_one_sample_is_refused(clips, tmp_path):
+    with pytest.raises(ValueError, match=r"at least 2 \(one sample carries no"):
+        search_driver.search(
+            clips,
+            tmp_path / "run",
+            estimator=options.EstimatorOptions(fixed_samples=1),
+        )
+
+
+def test_nan_stops_the_search_and_keeps_the_last_checkpoint(
+    clips, tmp_path, monkeypatch, caplog
+):
+    run = tmp_path / "run"
+    # The rate grows from 0, so that the first steps are harmless.
+    weights = options.WeightsOptions(
+        learning_rate_per_sample=1e37, warmup_steps=3, clip_norm=None
+    )
+    search = options.SearchOptions(
+        steps=9, warmup_steps=9, batch_size=4, save_steps=1
+    )
+    with (
+        caplog.at_level(logging.INFO, logger="absl"),
+        pytest.raises(checkpoints.NonFiniteError) as caught,
+    ):
+        search_driver.search(
+            clips, run, search=search, weights=weights, space=OTHER_SPACE,
+            target_macs=1e6, deterministic=False,
+        )  # fmt: skip
+    found = re.fullmatch(
+        r"loss became nan in step (\d)\. The last checkpoint, of step (\d), is "
+        r"kept\. Try a lower learning rate or gradient clipping\.",
+        str(caught.value),
+    )
+    assert found, caught.value
+    step = int(found[1])
+    assert 2 <= step <= 4 and int(found[2]) == step - 1
+    kept = run / "checkpoints" / f"step_{step - 1:08d}"
+    assert (kept / "about.json").is_file()
+    assert not (run / "arch.json").exists()
+    # widths that do not pair up are allowed, and reported
+    assert (
+        "stage1/filters: channels are updated with probability 0.333 to 0.667, "
+        "for the widths do not pair up to the widest: (4, 12, 20)."
+    ) in caplog.messages
+
+    enter_only(monkeypatch, clips, tmp_path / "other")
+    shutil.copytree(kept, tmp_path / "other" / "checkpoints" / kept.name)
+    with pytest.raises(
+        ValueError, match=r"belongs to something else: .*space='\w+' there"
+    ):
+        search_driver.search(clips, tmp_path / "other", deterministic=False)

@@ -15,9 +15,9 @@ def _main(arguments):
         raise gin_app.UsageError(
             "Give the folder of results: autox3d-results FOLDER"
         )
-    from autox3d_tf.search import tables
+    from autox3d_tf.search import page
 
-    print(tables.write_tables(arguments[0]), end="")
+    print(page.write_page(arguments[0]), end="")
 
 
 def main():

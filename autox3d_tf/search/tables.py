@@ -1,52 +1,26 @@
-"""Tables and a plot of a comparison, from its result files alone."""
+"""Tables of a comparison, from its result files alone."""
 
-import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import plan, statistics
 
-TABLE, PLOT = "README.md", "accuracy.png"
 Records = Sequence[dict[str, Any]]
 Table = tuple[Sequence[str], list[list[str]]]  # header, rows
 _FIXED = "parsec_equal_steps"
 
 
-def write_tables(folder: str | os.PathLike) -> str:
-    """Writes README.md and accuracy.png beside the results; returns the text.
-
-    Raises:
-        ValueError: As `plan.read_results`.
-    """
-    records = plan.read_results(folder)
-    text = format_tables(records, pathlib.Path(folder).name)
-    run_dir_lib.write_text(pathlib.Path(folder, TABLE), text)
-    figure = draw(records)
-    figure.savefig(pathlib.Path(folder, PLOT), dpi=110)
-    return text
-
-
-def format_tables(records: Records, title: str) -> str:
-    """Returns all tables as Markdown."""
-    parts = [f"# {title}", _about(records), f"![accuracy]({PLOT})"]
-    for heading, table in sections(records):
-        parts += [f"## {heading}", _markdown(table)]
-    return "\n\n".join(parts) + "\n"
-
-
 def sections(records: Records) -> list[tuple[str, Table]]:
     """Returns all tables with their headings."""
-    targets, found = _targets(records), []
-    for target in targets:
+    budgets, found = targets(records), []
+    for target in budgets:
         chosen = [r for r in records if r["target_macs"] == target]
         budget = f"at most {target / 1e6:g} M multiply-adds"
         found += [
             (f"Methods, {budget}", methods_table(chosen)),
             (f"Differences, {budget}", differences_table(chosen)),
         ]
-    if len(targets) > 1:
+    if len(budgets) > 1:
         found.append(
             (
                 "Multiply-adds at equal accuracy (between the means of "
@@ -66,15 +40,14 @@ def sections(records: Records) -> list[tuple[str, Table]]:
 def methods_table(records: Records) -> Table:
     """Accuracy and cost of each method, records of one budget."""
     rows = []
-    for method, found in _by_method(records).items():
+    for method, found in by_method(records).items():
         short = statistics.summarize([r["accuracy"] for r in found])
         rows.append(
             [
                 method,
                 str(short.count),
                 f"{100 * short.mean:.2f}",
-                f"{100 * short.deviation:.2f}",
-                f"{100 * short.low:.2f} to {100 * short.high:.2f}",
+                *_spread(short, 100, ".2f"),
                 f"{_mean(found, lambda r: r['macs']) / 1e6:.3f}",
                 f"{_mean(found, lambda r: r['params']) / 1e3:.1f}",
                 *_cost_cells(found),
@@ -82,7 +55,7 @@ def methods_table(records: Records) -> Table:
         )
     header = (
         "method", "runs", "accuracy, %", "deviation", "95 % interval",
-        "MACs, M", "params, k", "inherited, %", "architectures",
+        "MACs, M", "params, k", "inherited, %", "mean K", "architectures",
         "clips processed", "CPU s",
     )  # fmt: skip
     return header, rows
@@ -90,15 +63,19 @@ def methods_table(records: Records) -> Table:
 
 def _cost_cells(found):
     if found[0]["search"] is None:
-        return ["-"] * 4
+        return ["-"] * 5
     mean = {
         name: _mean(found, lambda r, name=name: r["search"][name])
         for name in ("inherited_accuracy", "architectures", "clips",
                      "cpu_seconds")
     }  # fmt: skip
     shared = any(r["search"]["supernet_from"] for r in found)
+    samples = "-"
+    if found[0]["search"]["mean_samples"] is not None:
+        samples = f"{_mean(found, lambda r: r['search']['mean_samples']):.2f}"
     return [
         f"{100 * mean['inherited_accuracy']:.2f}",
+        samples,
         f"{mean['architectures']:,.0f}",
         f"{mean['clips']:,.0f}" + (" (shared)" if shared else ""),
         f"{mean['cpu_seconds']:,.0f}",
@@ -107,10 +84,10 @@ def _cost_cells(found):
 
 def differences_table(records: Records) -> Table:
     """The search minus each other method, runs paired by seed and fold."""
-    by_method = _by_method(records)
-    ours = _accuracies(by_method.get(plan.REFERENCE, []))
+    methods = by_method(records)
+    ours = _accuracies(methods.get(plan.REFERENCE, []))
     rows = []
-    for method, found in by_method.items():
+    for method, found in methods.items():
         if method == plan.REFERENCE:
             continue
         short = statistics.paired_difference(ours, _accuracies(found))
@@ -121,8 +98,7 @@ def differences_table(records: Records) -> Table:
                 f"{plan.REFERENCE} - {method}",
                 str(short.count),
                 f"{100 * short.mean:+.2f}",
-                f"{100 * short.deviation:.2f}",
-                f"{100 * short.low:+.2f} to {100 * short.high:+.2f}",
+                *_spread(short, 100, "+.2f"),
             ]
         )
     header = ("difference", "pairs", "points", "deviation", "95 % interval")
@@ -133,10 +109,10 @@ def equal_table(records: Records) -> Table:
     """What the search saves at the accuracy that it has at each budget."""
     points = {
         method: [
-            _point([r for r in found if r["target_macs"] == target])
-            for target in _targets(found)
+            point([r for r in found if r["target_macs"] == target])
+            for target in targets(found)
         ]
-        for method, found in _by_method(records).items()
+        for method, found in by_method(records).items()
     }
     rows = []
     for macs, accuracy in points.get(plan.REFERENCE, ()):
@@ -165,11 +141,11 @@ def equal_table(records: Records) -> Table:
 
 def adaptive_table(records: Records) -> Table:
     """Adaptive K over K fixed to its start, at the same number of steps."""
-    by_method = _by_method(records)
-    fixed = {_key(r): r for r in by_method.get(_FIXED, ())}
+    methods = by_method(records)
+    fixed = {_key(r): r for r in methods.get(_FIXED, ())}
     pairs = [
         (r, fixed[_key(r)])
-        for r in by_method.get(plan.REFERENCE, ())
+        for r in methods.get(plan.REFERENCE, ())
         if _key(r) in fixed
     ]
     if not pairs:
@@ -189,7 +165,8 @@ def adaptive_table(records: Records) -> Table:
     cells = []
     for name in ("architectures", "cpu_seconds"):
         short = statistics.summarize([_ratio(a, b, name) for a, b in pairs])
-        cells.append(f"{short.mean:.3f} ({short.low:.3f} to {short.high:.3f})")
+        _, interval = _spread(short, 1, ".3f")
+        cells.append(f"{short.mean:.3f} ({interval})")
     accuracies = [f"{100 * _mean(c, lambda r: r['accuracy']):.2f}"
                   for c in zip(*pairs, strict=True)]  # fmt: skip
     rows.append(
@@ -211,76 +188,7 @@ def adaptive_table(records: Records) -> Table:
     return header, rows
 
 
-def draw(records: Records):
-    """Accuracy over multiply-adds with 95 % intervals."""
-    from matplotlib import figure as figure_lib  # no display is needed
-
-    figure = figure_lib.Figure(figsize=(7, 4.5), layout="constrained")
-    axis = figure.subplots()
-    for method, found in _by_method(records).items():
-        points = []
-        for target in _targets(found):
-            chosen = [r for r in found if r["target_macs"] == target]
-            short = statistics.summarize([r["accuracy"] for r in chosen])
-            margin = short.mean - short.low if short.count > 1 else 0.0
-            points.append((_point(chosen)[0] / 1e6, short.mean, margin))
-        macs, means, margins = zip(*points, strict=True)
-        axis.errorbar(
-            macs,
-            [100 * mean for mean in means],
-            [100 * margin for margin in margins],
-            marker="o",
-            markersize=4,
-            capsize=3,
-            linewidth=1,
-            label=method,
-        )
-    axis.set_xscale("log")
-    axis.set_xlabel("multiply-adds of a clip, M")
-    axis.set_ylabel("accuracy, % (mean, 95 % interval)")
-    axis.legend(fontsize=8)
-    return figure
-
-
-def _about(records) -> str:
-    clips = sorted({t["clips"] for r in records for t in r["tests"]})
-    folds = sorted({r["fold"] for r in records if r["fold"] is not None})
-    dates = sorted(r["provenance"]["created"][:10] for r in records)
-    space = records[0]["arch"]["clip_size"]
-    known = "\n".join(
-        f"- `{method}`: {plan.METHODS[method]}"
-        for method in _by_method(records)
-    )
-    shared = any(r["search"] and r["search"]["supernet_from"] for r in records)
-    lines = [
-        f"{len(records)} runs, {dates[0]} to {dates[-1]}, made by "
-        f"`{' '.join(_command(records[0]))}`; this page by `autox3d-results`. "
-        f"Clips of {'x'.join(map(str, space))}; each network trained from "
-        f"scratch with one recipe and tested on "
-        f"{' or '.join(f'{n:,}' for n in clips)} held-out clips"
-        + (f" (folds {', '.join(map(str, folds))} in turn)" if folds else "")
-        + ", one view of each. A clip processed counts once whether it goes "
-        "forward and back or forward only; intervals are Student's, over "
-        "runs. `inherited` is the accuracy with the supernet's weights on the "
-        "clips the search chose by.",
-        known,
-    ]
-    if shared:
-        lines.append(
-            "(shared): evolution and random search pick from one uniform-path "
-            "supernet per seed, also for all budgets, as it knows none. Clips "
-            "are counted as if each had trained its own; their CPU seconds "
-            "count it once."
-        )
-    return "\n\n".join(lines)
-
-
-def _command(record):
-    command = record["provenance"]["command"]
-    return [pathlib.Path(command[0]).name, *command[1:]]
-
-
-def _by_method(records: Records) -> dict[str, list[dict]]:
+def by_method(records: Records) -> dict[str, list[dict[str, Any]]]:
     """Records per method, in the order of `plan.METHODS`."""
     found = {
         method: [r for r in records if r["method"] == method]
@@ -289,7 +197,8 @@ def _by_method(records: Records) -> dict[str, list[dict]]:
     return {method: rows for method, rows in found.items() if rows}
 
 
-def _targets(records) -> list[float]:
+def targets(records: Records) -> list[float]:
+    """Budgets, the smallest first."""
     return sorted({r["target_macs"] for r in records})
 
 
@@ -309,7 +218,7 @@ def _mean(records, value: Callable) -> float:
     return sum(map(value, records)) / len(records)
 
 
-def _point(records) -> tuple[float, float]:
+def point(records: Records) -> tuple[float, float]:
     """Mean multiply-adds and accuracy."""
     return (
         _mean(records, lambda r: r["macs"]),
@@ -317,7 +226,9 @@ def _point(records) -> tuple[float, float]:
     )
 
 
-def _markdown(table: Table) -> str:
-    header, rows = table
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _spread(short: statistics.Summary, scale, form) -> tuple[str, str]:
+    """Deviation and interval as text, where there is more than one value."""
+    if short.count < 2:
+        return "-", "-"
+    low, high = (format(scale * x, form) for x in (short.low, short.high))
+    return f"{scale * short.deviation:.2f}", f"{low} to {high}"

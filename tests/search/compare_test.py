@@ -10,11 +10,11 @@ from autox3d_tf.data import synthetic
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
     compare,
+    page,
     plan,
     rank,
     results,
     run,
-    tables,
     trial,
 )
 from autox3d_tf.search import options as options_lib
@@ -272,9 +272,9 @@ def test_results_of_two_recipes_are_not_put_into_one_table(
 
 def test_tables_by_hand(compare_fakes, tmp_path):
     compare_fakes()
-    text = tables.write_tables(tmp_path / "results")
-    assert (tmp_path / "results" / tables.TABLE).read_text() == text
-    assert (tmp_path / "results" / tables.PLOT).stat().st_size > 5_000
+    text = page.write_page(tmp_path / "results")
+    assert (tmp_path / "results" / page.PAGE).read_text() == text
+    assert (tmp_path / "results" / page.PLOT).stat().st_size > 5_000
     assert "| probabilistic | 2 | 90.00 | 0.00 | 90.00 to 90.00 |" in text
     assert "| probabilistic - random | 2 | +10.00 | 0.00 |" in text
     # 100 * (20 * 2 + 80 * 5) of 7 architectures each
@@ -319,7 +319,7 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
     one, two = (found[i]["search"] for i in (1, 2))
     assert one["clips_trained"] == two["clips_trained"] > 0
     assert two["supernet_from"] == "evolution_0.06M_seed0_fold3"
-    assert "hand_scaled" in tables.write_tables(tmp_path / "results")
+    assert "hand_scaled" in page.write_page(tmp_path / "results")
     # The same supernet judges others, for a ranking.
     summary = rank.rank_correlation(
         tmp_path / "runs" / two["supernet_from"],

@@ -1,0 +1,107 @@
+"""The page of a comparison: its tables as Markdown, and a plot."""
+
+import os
+import pathlib
+
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import plan, statistics, tables
+
+PAGE, PLOT = "README.md", "accuracy.png"
+
+
+def write_page(folder: str | os.PathLike) -> str:
+    """Writes README.md and accuracy.png beside the results; returns the text.
+
+    Raises:
+        ValueError: As `plan.read_results`.
+    """
+    records = plan.read_results(folder)
+    text = format_page(records, pathlib.Path(folder).name)
+    run_dir_lib.write_text(pathlib.Path(folder, PAGE), text)
+    figure = draw(records)
+    figure.savefig(pathlib.Path(folder, PLOT), dpi=110)
+    return text
+
+
+def format_page(records: tables.Records, title: str) -> str:
+    """Returns all tables as Markdown."""
+    parts = [f"# {title}", _about(records), f"![accuracy]({PLOT})"]
+    for heading, table in tables.sections(records):
+        parts += [f"## {heading}", _markdown(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(records: tables.Records):
+    """Accuracy over multiply-adds with 95 % intervals."""
+    from matplotlib import figure as figure_lib  # no display is needed
+
+    figure = figure_lib.Figure(figsize=(7, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for method, found in tables.by_method(records).items():
+        points = []
+        for target in tables.targets(found):
+            chosen = [r for r in found if r["target_macs"] == target]
+            short = statistics.summarize([r["accuracy"] for r in chosen])
+            margin = short.mean - short.low if short.count > 1 else 0.0
+            points.append((tables.point(chosen)[0] / 1e6, short.mean, margin))
+        macs, means, margins = zip(*points, strict=True)
+        axis.errorbar(
+            macs,
+            [100 * mean for mean in means],
+            [100 * margin for margin in margins],
+            marker="o",
+            markersize=4,
+            capsize=3,
+            linewidth=1,
+            label=method,
+        )
+    axis.set_xscale("log")
+    axis.set_xlabel("multiply-adds of a clip, M")
+    axis.set_ylabel("accuracy, % (mean, 95 % interval)")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def _about(records) -> str:
+    clips = sorted({t["clips"] for r in records for t in r["tests"]})
+    folds = sorted({r["fold"] for r in records if r["fold"] is not None})
+    dates = sorted(r["provenance"]["created"][:10] for r in records)
+    space = records[0]["arch"]["clip_size"]
+    known = "\n".join(
+        f"- `{method}`: {plan.METHODS[method]}"
+        for method in tables.by_method(records)
+    )
+    shared = any(r["search"] and r["search"]["supernet_from"] for r in records)
+    lines = [
+        f"{len(records)} runs, {dates[0]} to {dates[-1]}, made by "
+        f"`{' '.join(_command(records[0]))}`; this page by `autox3d-results`. "
+        f"Clips of {'x'.join(map(str, space))}; each network trained from "
+        f"scratch with one recipe and tested on "
+        f"{' or '.join(f'{n:,}' for n in clips)} held-out clips"
+        + (f" (folds {', '.join(map(str, folds))} in turn)" if folds else "")
+        + ", one view of each. A clip processed counts once whether it goes "
+        "forward and back or forward only; intervals are Student's, over "
+        "runs (seeds and folds taken as independent). `inherited` is the "
+        "accuracy with the supernet's weights on the clips the search chose "
+        "by.",
+        known,
+    ]
+    if shared:
+        lines.append(
+            "(shared): evolution and random search pick from one uniform-path "
+            "supernet per seed, also for all budgets, as it knows none. Clips "
+            "are counted as if each had trained its own; their CPU seconds "
+            "count it once."
+        )
+    return "\n\n".join(lines)
+
+
+def _command(record):
+    command = record["provenance"]["command"]
+    return [pathlib.Path(command[0]).name, *command[1:]]
+
+
+def _markdown(table: tables.Table) -> str:
+    header, rows = table
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -4,7 +4,9 @@ r"""Classifies videos with an exported .tflite.
   autox3d-classify --model=model_int8.tflite folder_of_videos
   autox3d-classify --model=model_int8.tflite /dev/video0
 
-Labels and preprocessing come from the model file. Needs no TensorFlow: numpy,
+Labels and preprocessing come from the model file. What a camera shows is
+named frame by frame by a stream (model_int8_stream.tflite), and by a network of
+clips from its last frames, again every few frames. Needs no TensorFlow: numpy,
 PyAV and one of LiteRT, tflite-runtime, TensorFlow Lite. A file that cannot be
 read is named and the others go on; the exit code is then 1.
 """
@@ -12,24 +14,34 @@ read is named and the others go on; the exit code is then 1.
 import pathlib
 import sys
 
-import numpy as np
 from absl import flags
 
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "The .tflite file.")
-flags.DEFINE_integer("top", 3, "Labels printed for each video.", lower_bound=1)
-flags.DEFINE_integer(
-    "interpreter_threads", 1, "Threads of the interpreter.", lower_bound=1
-)
-flags.DEFINE_string("runtime", None, "Interpreter to use; the first found.")
-flags.DEFINE_integer(
-    "camera_frames", 0, "Camera frames to a clip; 0 for the model's own.", 0
-)
-flags.DEFINE_integer(
-    "camera_clips", 0, "Clips to classify from a camera; 0 for no end.", 0
-)
+
+
+def _define_flags():
+    flags.DEFINE_string("model", None, "The .tflite file.")
+    flags.DEFINE_integer(
+        "top", 3, "Labels printed for each video.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "interpreter_threads", 1, "Threads of the interpreter.", lower_bound=1
+    )
+    flags.DEFINE_string("runtime", None, "Interpreter to use; the first found.")
+    flags.DEFINE_integer(
+        "camera_frames", 0, "Camera frames to a clip; 0 for the model's own.", 0
+    )
+    flags.DEFINE_integer(
+        "camera_hop",
+        0,
+        "Look at every so many camera frames; 0 for the model's.",
+        0,
+    )
+    flags.DEFINE_integer(
+        "camera_clips", 0, "Looks at a camera, then stop; 0 for no end.", 0
+    )
 
 
 def _videos(arguments):
@@ -56,20 +68,18 @@ def _print(name, results):
     print(f"{name}: {text}", flush=True)
 
 
-def _classify_camera(recognizer, path):
-    """Classifies one stretch of frames after the other, without end."""
+def _classify_camera(recognizer, path, top, most_looks):
+    """Names what a camera shows whenever the network has looked."""
     from autox3d_tf.data import decoding
 
-    wanted = recognizer.manifest.preprocessing
-    count = FLAGS.camera_frames or wanted.clip_frames * wanted.stride
-    frames, number = [], 0
+    latest, looks = None, 0
     for frame in decoding.iter_frames(path):
-        frames.append(frame)
-        if len(frames) < count:
+        scores = recognizer.push(frame)
+        if scores is latest:
             continue
-        _print(path, recognizer.classify(np.stack(frames), FLAGS.top))
-        frames, number = [], number + 1
-        if number == FLAGS.camera_clips:
+        latest, looks = scores, looks + 1
+        _print(path, recognizer.named(scores, top))
+        if looks == most_looks:
             return
 
 
@@ -85,11 +95,13 @@ def _main(arguments):
         FLAGS.model,
         num_threads=FLAGS.interpreter_threads,
         runtime=FLAGS.runtime,
+        hop=FLAGS.camera_hop or None,
+        window=FLAGS.camera_frames or None,
     )
     failed = 0
     for path in _videos(arguments):
         if decoding.is_camera(path):
-            _classify_camera(recognizer, path)
+            _classify_camera(recognizer, path, FLAGS.top, FLAGS.camera_clips)
             continue
         try:
             _print(path, recognizer.classify(path, FLAGS.top))
@@ -103,6 +115,7 @@ def _main(arguments):
 
 def main():
     """Console script."""
+    _define_flags()
     gin_app.run_plain(_main)
 
 

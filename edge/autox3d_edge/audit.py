@@ -10,7 +10,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from autox3d_edge import flatbuffer, interpreters, mixed, op_support
+from autox3d_edge import (
+    flatbuffer,
+    interpreters,
+    mixed,
+    op_support,
+    streaming,
+)
 from autox3d_edge import manifest as manifest_lib
 
 FORBIDDEN = ("CONV_3D", "CONV_3D_TRANSPOSE")
@@ -22,6 +28,7 @@ _KEPT_TYPES = {
     "fp32": (*_INT8_TYPES, "FLOAT32"),
 }
 
+_STATE_TYPES = ("UINT8", "INT32", "FLOAT32")
 DEFAULT_RUNTIME = "tflite-runtime 2.14"
 INT8_PRECISIONS = ("int8", "mixed", "qat")
 
@@ -95,7 +102,9 @@ def audit_file(
     """Audits an exported file by the precision its manifest states."""
     model, manifest = manifest_lib.read_model(path)
     kept = manifest.provenance.get("kept")
-    return audit_model(model, manifest.precision, runtime, kept)
+    return audit_model(
+        model, manifest.precision, runtime, kept, manifest.stream
+    )
 
 
 def audit_model(
@@ -103,6 +112,7 @@ def audit_model(
     precision: str = "int8",
     runtime: str = DEFAULT_RUNTIME,
     kept: Mapping[str, str] | None = None,
+    stream: manifest_lib.Stream | None = None,
 ) -> Audit:
     """Looks for everything that makes a model unfit for the device.
 
@@ -114,6 +124,7 @@ def audit_model(
             `op_support.RUNTIMES`.
         kept: Parts that may be other than int8, and their precision; see
             `mixed.assemble`.
+        stream: What it carries from frame to frame, if it takes frames.
     """
     if runtime not in op_support.RUNTIMES:
         raise ValueError(
@@ -126,13 +137,15 @@ def audit_model(
         *_version_findings(graph, runtime),
         *_dimension_findings(graph),
     ]
+    states = stream.states if stream else ()
+    findings += _state_findings(graph, states)
     if precision in INT8_PRECISIONS:
         findings += _type_findings(graph, kept or {})
-        findings += _border_findings(graph)
+        findings += _border_findings(graph, states)
     loaded_in = []
     if not findings:  # An interpreter may crash on what is forbidden.
         for name in interpreters.available():
-            problem = _run_problem(model, name)
+            problem = _run_problem(model, name, stream)
             if problem:
                 findings.append(problem)
             else:
@@ -214,13 +227,52 @@ def _type_findings(graph, kept):
             )
 
 
-def _border_findings(graph):
+def _state_findings(graph, states):
+    """States whose output cannot be the next input as it is."""
+    ends = [
+        {graph.tensors[i].name: graph.tensors[i] for i in numbers}
+        for numbers in (graph.inputs, graph.outputs)
+    ]
+    for state in states:
+        wanted, made = (
+            end.get(name)
+            for end, name in zip(ends, (state.input, state.output), strict=True)
+        )
+        if wanted is None or made is None:
+            yield Finding(
+                rule="state",
+                where=state.input,
+                message="is not both an input and an output of the model",
+            )
+            continue
+        described = [
+            (t.dtype, t.shape, t.scale, t.zero_point) for t in (wanted, made)
+        ]
+        if described[0] != described[1]:
+            yield Finding(
+                rule="state",
+                where=state.input,
+                message=f"goes in as {described[0]} and comes out as "
+                f"{described[1]}",
+            )
+        if wanted.dtype not in _STATE_TYPES:
+            yield Finding(
+                rule="state",
+                where=state.input,
+                message=f"is {wanted.dtype}, which browsers do not take",
+            )
+
+
+def _border_findings(graph, states):
+    carried = {name for s in states for name in (s.input, s.output)}
     for what, numbers, scale in (
         ("input", graph.inputs, 1.0),
         ("output", graph.outputs, 1 / 256),
     ):
         for number in numbers:
             tensor = graph.tensors[number]
+            if tensor.name in carried:
+                continue
             found = (tensor.dtype, tensor.scale, tensor.zero_point)
             if found != ("UINT8", (scale,), (0,)):
                 yield Finding(
@@ -232,10 +284,10 @@ def _border_findings(graph):
                 )
 
 
-def _run_problem(model, name):
+def _run_problem(model, name, stream):
     """Returns a finding if a runtime cannot run the model, else None."""
     try:
-        run = interpreters.ClipRunner(model, runtime=name)
+        run = streaming.make_runner(model, stream, runtime=name)
         clip = np.zeros(run.clip_shape, np.uint8)
         scores = run(clip)
     except (RuntimeError, ValueError, ImportError) as error:

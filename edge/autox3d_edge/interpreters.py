@@ -58,6 +58,63 @@ def version(name: str) -> str:
     return importlib.metadata.version(distributions[name])
 
 
+def load(
+    model: bytes,
+    num_threads: int = 1,
+    runtime: str | None = None,
+    **arguments,
+):
+    """Returns an interpreter of a model, its tensors allocated.
+
+    Args:
+        model: The flatbuffer, already checked.
+        num_threads: Threads of the interpreter.
+        runtime: A name of `KNOWN`; the first that is installed by default.
+        **arguments: More of `Interpreter`.
+    """
+    if not isinstance(num_threads, int) or num_threads < 1:
+        raise ValueError(
+            "`num_threads` must be a positive integer. "
+            f"Received: num_threads={num_threads!r}."
+        )
+    with warnings.catch_warnings():  # tf.lite announces its end
+        warnings.simplefilter("ignore")
+        interpreter = load_class(runtime)(
+            model_content=model, num_threads=num_threads, **arguments
+        )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def to_float(values: np.ndarray, detail) -> np.ndarray:
+    """Values of a tensor as float32, by its scale and zero point if any."""
+    scale, zero_point = detail["quantization"]
+    if scale:
+        values = (values.astype(np.float32) - zero_point) * scale
+    return values.astype(np.float32)
+
+
+def prepare(
+    model: bytes,
+    num_threads: int = 1,
+    runtime: str | None = None,
+    seed: int = 0,
+) -> Callable[[], None]:
+    """Returns a function that runs a model on random input, to be timed.
+
+    Args:
+        model: The flatbuffer; any shape and type of input.
+        num_threads, runtime: As in `ClipRunner`.
+        seed: Of the input.
+    """
+    interpreter = load(model, num_threads, runtime)
+    rng = np.random.default_rng(seed)
+    for detail in interpreter.get_input_details():
+        values = rng.integers(0, 128, detail["shape"])
+        interpreter.set_tensor(detail["index"], values.astype(detail["dtype"]))
+    return interpreter.invoke
+
+
 class ClipRunner:
     """One clip in, one vector of scores out, whatever the file's types.
 
@@ -76,19 +133,8 @@ class ClipRunner:
         runtime: str | None = None,
         keep_tensors: bool = False,
     ):
-        if not isinstance(num_threads, int) or num_threads < 1:
-            raise ValueError(
-                "`num_threads` must be a positive integer. "
-                f"Received: num_threads={num_threads!r}."
-            )
-        with warnings.catch_warnings():  # tf.lite announces its end
-            warnings.simplefilter("ignore")
-            self._interpreter = load_class(runtime)(
-                model_content=model,
-                num_threads=num_threads,
-                **(_keep_tensors(runtime) if keep_tensors else {}),
-            )
-        self._interpreter.allocate_tensors()
+        arguments = _keep_tensors(runtime) if keep_tensors else {}
+        self._interpreter = load(model, num_threads, runtime, **arguments)
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self._details = None
@@ -121,10 +167,7 @@ class ClipRunner:
     def scores(self) -> np.ndarray:
         """Returns the float32 scores `(classes,)` of the last run."""
         values = self._interpreter.get_tensor(self._output["index"])[0]
-        scale, zero_point = self._output["quantization"]
-        if scale:
-            values = (values.astype(np.float32) - zero_point) * scale
-        return values.astype(np.float32)
+        return to_float(values, self._output)
 
     def tensor(self, number: int) -> np.ndarray:
         """Returns any tensor of the last run, as float."""

@@ -43,12 +43,29 @@ def convert(
             f"`precision` must be one of {', '.join(PRECISIONS)}. "
             f"Received: precision={precision!r}."
         )
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    samples = None
     if precision in _INTEGER:
         clips = check_calibration(calibration, model.input_shape)
-        converter.representative_dataset = _representative(clips)
+        samples = _representative(clips)
+    return compact.compact(convert_on(model, precision, samples))
+
+
+def convert_on(
+    model: tf_keras.Model,
+    precision: str,
+    samples: Callable[[], Iterable] | None = None,
+) -> bytes:
+    """Returns the flatbuffer of any lowered model as the converter makes it.
+
+    Args:
+        model: Any tf_keras model that TFLite can run.
+        precision: One of `PRECISIONS`.
+        samples: Yields the inputs, float32, for the integer precisions.
+    """
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.representative_dataset = samples
     _SETTINGS[precision](converter)
-    return compact.compact(run_quietly(converter.convert))
+    return run_quietly(converter.convert)
 
 
 def check_calibration(

@@ -1,11 +1,12 @@
 """Runs an exported model: a video in, labels out. No TensorFlow needed."""
 
+import collections
 import os
 
 import numpy as np
 
-from autox3d_edge import interpreters
 from autox3d_edge import manifest as manifest_lib
+from autox3d_edge import streaming
 
 
 class Recognizer:
@@ -17,6 +18,12 @@ class Recognizer:
         num_threads: Threads of the interpreter.
         runtime: "ai-edge-litert", "tflite-runtime" or "tf.lite"; the first
             that is installed by default.
+        hop: `push` runs the network at every `hop`-th frame. By default at
+            those that a stream was trained on; a network of whole clips at
+            every quarter of its window.
+        window: Frames that a network of whole clips looks back on in `push`;
+            by default those that a clip of its training spans, if they are
+            a fixed number apart, or just the frames of a clip.
 
     Raises:
         ValueError: The file is missing, cut short, changed, or not ours.
@@ -24,6 +31,10 @@ class Recognizer:
     Example:
         Recognizer("model.tflite").classify("video.mp4")
         # [("wave", 0.91), ("point", 0.05), ...]
+
+        recognizer = Recognizer("model_int8_stream.tflite")
+        for frame in camera:  # uint8 RGB (height, width, 3)
+            scores = recognizer.push(frame)
     """
 
     def __init__(
@@ -31,20 +42,76 @@ class Recognizer:
         path: str | os.PathLike,
         num_threads: int = 1,
         runtime: str | None = None,
+        hop: int | None = None,
+        window: int | None = None,
     ):
         model, self.manifest = manifest_lib.read_model(path)
-        self._run = interpreters.ClipRunner(model, num_threads, runtime)
+        stream, wanted = self.manifest.stream, self.manifest.preprocessing
+        self._run = streaming.make_runner(model, stream, num_threads, runtime)
+        self.window = window or wanted.clip_frames * wanted.stride
+        self.hop = hop or (
+            stream.stride if stream else max(1, self.window // 4)
+        )
+        for name, value in (("hop", self.hop), ("window", self.window)):
+            if value < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. Received: {name}={value}."
+                )
         self.labels = manifest_lib.check_labels(
             self.manifest.labels, self._run.num_classes
         )
+        self.reset()
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
         """`(frames, height, width, 3)` of the clip the network takes."""
-        return self._run.clip_shape
+        frames = self.manifest.preprocessing.clip_frames
+        return (frames, *self._run.clip_shape[1:])
+
+    def push(self, frame: np.ndarray) -> np.ndarray | None:
+        """Takes one more frame of a video; returns the latest scores.
+
+        A stream has scores from the first frame on. A network of whole clips
+        has none until `window` frames are there; then it looks at a clip of
+        the last `window` frames at every `hop`-th frame. In between, the
+        scores stay what they were.
+
+        Args:
+            frame: uint8 RGB `(height, width, 3)` of any size.
+
+        Returns:
+            float32 `(classes,)`, or None.
+        """
+        frame = _check_frames(np.asarray(frame)[None], "frame")
+        self._pushed += 1
+        if self.manifest.stream is not None:
+            if (self._pushed - 1) % self.hop == 0:
+                self._latest = self._run.push(self._cut(frame))
+            return self._latest
+        self._frames.append(self._scale(frame)[0])
+        beyond = self._pushed - self.window
+        if beyond >= 0 and beyond % self.hop == 0:
+            frames = np.stack(self._frames)[self._frame_numbers(self.window)]
+            self._latest = self.scores(self._standardize(frames))
+        return self._latest
+
+    def reset(self) -> None:
+        """Forgets the frames that were pushed."""
+        self._pushed, self._latest = 0, None
+        self._frames = collections.deque(maxlen=self.window)
+        if self.manifest.stream is not None:
+            self._run.reset()
+
+    def named(self, scores: np.ndarray, top: int | None = None):
+        """Returns `(label, probability)` pairs, most probable first."""
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [(self.labels[i], float(scores[i])) for i in order]
 
     def classify(self, source, top: int | None = None):
         """Returns `(label, probability)` pairs, most probable first.
+
+        A stream gives those after the last frame of the clip; what was pushed
+        before is forgotten.
 
         Args:
             source: Path of a video, or its frames: uint8 RGB `(n, h, w, 3)`
@@ -59,13 +126,16 @@ class Recognizer:
             clip = self.read_clip(source)
         else:
             clip = self.make_clip(source)
-        scores = self.scores(clip)
-        order = np.argsort(-scores, kind="stable")[:top]
-        return [(self.labels[i], float(scores[i])) for i in order]
+        return self.named(self.scores(clip), top)
 
     def scores(self, clip: np.ndarray) -> np.ndarray:
         """Returns the float32 `(classes,)` scores of one prepared clip."""
-        return self._run(clip)
+        if self.manifest.stream is None:
+            return self._run(clip)
+        self.reset()
+        scores = self._run(clip)
+        self.reset()
+        return scores
 
     def read_clip(self, path: str | os.PathLike) -> np.ndarray:
         """Decodes the frames of a video that the network looks at."""
@@ -79,31 +149,31 @@ class Recognizer:
 
         Frames that already are a clip are left as they are.
         """
-        frames = np.asarray(frames)
-        if (
-            frames.dtype != np.uint8
-            or frames.ndim != 4
-            or frames.shape[-1] != 3
-            or not frames.size
-        ):
-            raise ValueError(
-                "`source` must be a path or uint8 RGB frames (n, height, "
-                f"width, 3). Received: {frames.dtype} {frames.shape}."
-            )
+        frames = _check_frames(np.asarray(frames), "source")
         if frames.shape == self.clip_shape:
             return frames
         return self._cut(frames[self._frame_numbers(len(frames))])
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:
-        """Scales sampled frames and cuts out the centre."""
+        """Makes a clip of sampled frames."""
+        return self._standardize(self._scale(frames))
+
+    def _standardize(self, frames: np.ndarray) -> np.ndarray:
+        from autox3d_tf.data import sampling
+
+        return sampling.standardize(
+            frames, self.manifest.preprocessing.standardize
+        )
+
+    def _scale(self, frames: np.ndarray) -> np.ndarray:
+        """Scales frames and cuts out the centre."""
         from autox3d_tf.data import sampling
 
         wanted = self.manifest.preprocessing
         frames = sampling.resize_frames(
             frames, wanted.short_side, wanted.squash
         )
-        clip = sampling.center_crop(frames, wanted.crop_size)
-        return sampling.standardize(clip, wanted.standardize)
+        return sampling.center_crop(frames, wanted.crop_size)
 
     def _frame_numbers(self, num_frames: int) -> np.ndarray:
         from autox3d_tf.data import sampling
@@ -115,3 +185,21 @@ class Recognizer:
             wanted.clip_frames,
             stride=wanted.stride,
         )
+
+
+def _check_frames(frames: np.ndarray, name: str) -> np.ndarray:
+    """Returns uint8 RGB frames `(n, height, width, 3)`, or raises."""
+    if (
+        frames.dtype != np.uint8
+        or frames.ndim != 4
+        or frames.shape[-1] != 3
+        or not frames.size
+    ):
+        wanted, shape = "a path or uint8 RGB frames (n, ", frames.shape
+        if name == "frame":
+            wanted, shape = "a uint8 RGB frame (", shape[1:]
+        raise ValueError(
+            f"`{name}` must be {wanted}height, width, 3). "
+            f"Received: {frames.dtype} {shape}."
+        )
+    return frames

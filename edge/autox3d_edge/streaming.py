@@ -1,0 +1,113 @@
+"""Runs a file that takes one frame at a time: numpy and an interpreter."""
+
+import numpy as np
+
+from autox3d_edge import interpreters
+from autox3d_edge import manifest as manifest_lib
+
+
+class StreamRunner:
+    """One frame in, scores out; what is carried over stays in here.
+
+    Args:
+        model: The flatbuffer, already checked.
+        stream: Its states, from the file's manifest.
+        num_threads, runtime: As in `interpreters.load`.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        stream: manifest_lib.Stream,
+        num_threads: int = 1,
+        runtime: str | None = None,
+    ):
+        self._interpreter = interpreters.load(model, num_threads, runtime)
+        self._inputs, self._outputs = (
+            {detail["name"]: detail for detail in details}
+            for details in (
+                self._interpreter.get_input_details(),
+                self._interpreter.get_output_details(),
+            )
+        )
+        self._stream = stream
+        self._frame = self._inputs[manifest_lib.FRAME]
+        self._moves = [
+            (self._outputs[state.output], self._inputs[state.input])
+            for state in stream.states
+        ]
+        self.reset()
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """`(1, height, width, 3)`, what `set_clip` takes."""
+        return tuple(int(size) for size in self._frame["shape"])
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the scores."""
+        return int(self._outputs[manifest_lib.SCORES]["shape"][-1])
+
+    def reset(self) -> None:
+        """Forgets all frames."""
+        for state in self._stream.states:
+            detail = self._inputs[state.input]
+            values = np.full(detail["shape"], state.initial, detail["dtype"])
+            self._interpreter.set_tensor(detail["index"], values)
+
+    def set_clip(self, frame: np.ndarray) -> None:
+        """Copies a uint8 frame `(1, height, width, 3)` into the input."""
+        if frame.dtype != np.uint8 or frame.shape != self.clip_shape:
+            raise ValueError(
+                f"`frame` must be uint8 {self.clip_shape}. "
+                f"Received: {frame.dtype} {frame.shape}."
+            )
+        self._interpreter.set_tensor(
+            self._frame["index"], frame.astype(self._frame["dtype"])
+        )
+
+    def invoke(self) -> None:
+        """Runs the network on the frame that was set, and moves on."""
+        self._interpreter.invoke()
+        for result, source in self._moves:
+            values = self._interpreter.get_tensor(result["index"])
+            self._interpreter.set_tensor(source["index"], values)
+
+    def scores(self) -> np.ndarray:
+        """Returns the float32 scores `(classes,)` of the frames so far."""
+        detail = self._outputs[manifest_lib.SCORES]
+        values = self._interpreter.get_tensor(detail["index"])[0]
+        return interpreters.to_float(values, detail)
+
+    def state(self, name: str) -> np.ndarray:
+        """Returns what an input will be at the next frame."""
+        return self._interpreter.get_tensor(self._inputs[name]["index"])
+
+    def output(self, name: str) -> np.ndarray:
+        """Returns an output of the last frame, as it is."""
+        return self._interpreter.get_tensor(self._outputs[name]["index"])
+
+    def push(self, frame: np.ndarray) -> np.ndarray:
+        """Returns the scores after one more frame `(1, height, width, 3)`."""
+        self.set_clip(frame)
+        self.invoke()
+        return self.scores()
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        """Returns the scores after the frames of a clip and no others."""
+        self.reset()
+        for frame in clip:
+            scores = self.push(frame[None])
+        return scores
+
+
+def make_runner(
+    model: bytes,
+    stream: manifest_lib.Stream | None,
+    num_threads: int = 1,
+    runtime: str | None = None,
+):
+    """Returns a `StreamRunner`, or a `ClipRunner` if `stream` is None."""
+    if stream is None:
+        return interpreters.ClipRunner(model, num_threads, runtime)
+    return StreamRunner(model, stream, num_threads, runtime)

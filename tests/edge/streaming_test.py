@@ -1,0 +1,247 @@
+"""A causal network frame by frame: as the whole clip, and without an end."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from autox3d_edge import (
+    Recognizer,
+    audit,
+    flatbuffer,
+    stream_convert,
+    stream_lowering,
+    streaming,
+)
+from autox3d_edge import manifest as manifest_lib
+from autox3d_tf import space
+from tests.edge import networks, reference
+
+FRAMES = 6
+
+
+def stream_arch():
+    """Every kind of kernel over time: a pair, taps, strided taps; and none."""
+
+    def block(block_type, filters, strides, attention):
+        return space.BlockSpec(
+            block_type=block_type,
+            filters=filters,
+            inner_filters=2 * filters,
+            strides=strides,
+            attention=attention,
+        )
+
+    return dataclasses.replace(
+        networks.small_arch(causal=True, clip_size=(FRAMES, 16, 16)),
+        stages=(
+            (
+                block("separable", 6, (1, 1, 1), "se"),
+                block("3x3x3", 6, (1, 1, 1), "none"),
+            ),
+            (
+                block("5x3x3", 10, (1, 2, 2), "se"),
+                block("1x3x3", 10, (1, 1, 1), "none"),
+            ),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def streams():
+    """The same network as a float and an int8 stream."""
+    arch = stream_arch()
+    weights = networks.random_weights(arch)
+    clips = reference.random_clips(12, arch.clip_size)
+    model = stream_lowering.lower_stream(arch, weights)
+    made = types.SimpleNamespace(arch=arch, weights=weights, clips=clips[6:])
+    for precision in ("fp32", "int8"):
+        content, states = stream_convert.convert(
+            model, precision, clips[:6], memory=FRAMES
+        )
+        stream = manifest_lib.Stream(states=states, memory=FRAMES)
+        made.__dict__[precision] = (content, stream)
+    return made
+
+
+def test_every_frame_gets_the_scores_of_the_clip_up_to_it(streams):
+    run = streaming.StreamRunner(*streams.fp32)
+    for clip in streams.clips[:2]:
+        run.reset()
+        for last, frame in enumerate(clip):
+            expected = reference.probabilities(
+                streams.arch, streams.weights, clip[: last + 1]
+            )
+            np.testing.assert_allclose(
+                run.push(frame[None]), expected, atol=1e-5
+            )
+        np.testing.assert_allclose(run(clip), expected, atol=1e-5)
+
+
+def test_int8_says_the_same(streams):
+    exact, run = (
+        streaming.StreamRunner(*files) for files in (streams.fp32, streams.int8)
+    )
+    for clip in streams.clips:
+        expected = exact(clip)
+        np.testing.assert_allclose(run(clip), expected, atol=0.1)
+        assert run(clip).argmax() == expected.argmax()
+
+
+def test_int8_is_integer_to_the_last_tensor(streams):
+    content, stream = streams.int8
+    report = audit.audit_model(content, "int8", stream=stream)
+    assert report.passed, report.findings
+    assert report.loaded_in
+    types_found = {t.dtype for t in flatbuffer.read_graph(content).tensors}
+    assert types_found == {"INT8", "INT32", "UINT8"}
+    assert {s.dtype for s in stream.states} == {"uint8", "int32"}
+    # Kernels over time: stem, separable, 3x3x3, 5x3x3. Means: two
+    # squeeze-excites and the head. And the number of frames.
+    assert len(stream.states) == 4 + 3 + 1
+    assert max(len(state.shape) for state in stream.states) == 4
+
+
+def test_streams_begin_with_what_clips_are_padded_with(streams):
+    content, stream = streams.int8
+    tensors = {t.name: t for t in flatbuffer.read_graph(content).tensors}
+    for state in stream.states:
+        # Zero of a kernel's own input, or an empty sum.
+        kernel = state.dtype == "uint8"
+        wanted = tensors[state.input].zero_point if kernel else (0,)
+        assert (state.initial,) == wanted
+
+
+def test_nothing_drifts_in_two_thousand_frames(streams):
+    """As far from the float stream at the end as near the start."""
+    exact, run = (
+        streaming.StreamRunner(*files) for files in (streams.fp32, streams.int8)
+    )
+    video = np.concatenate(streams.clips)
+    errors = []
+    for number in range(2000):
+        frame = video[number % len(video)][None]
+        errors.append(np.abs(run.push(frame) - exact.push(frame)).max())
+    # Both windows hold whole rounds of the video.
+    around = [np.mean(errors[n : n + len(video)]) for n in (50, 1950)]
+    assert around[1] < 1.1 * around[0] + 0.002
+    assert max(errors) < 0.1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_stream_forgets(streams, precision):
+    """What was seen 60 memories ago counts e^-60 of what is seen now."""
+    run = streaming.StreamRunner(*getattr(streams, precision))
+    before, after = streams.clips[0][0][None], streams.clips[1][0][None]
+    for _ in range(60 * FRAMES):
+        alone = run.push(after)
+    for _ in range(60):
+        run.push(before)
+    for _ in range(60 * FRAMES):
+        found = run.push(after)
+    # A step of each sum may differ: half a step of 8 bits, in the mean.
+    atol = 1e-5 if precision == "fp32" else 0.02
+    np.testing.assert_allclose(found, alone, atol=atol)
+
+
+def test_sums_stay_within_the_memory(streams):
+    run = streaming.StreamRunner(*streams.int8)
+    white = np.full(run.clip_shape, 255, np.uint8)
+    for _ in range(50):
+        run.push(white)
+    assert run.state("frame_count").item() == FRAMES + 1
+    total = run.state("head_sum")
+    assert 0 < total.max() <= 255 * (FRAMES + 1)
+
+
+def test_other_precisions_are_named():
+    with pytest.raises(ValueError, match="fp32, fp16, dynamic, int8.*'int4'"):
+        stream_convert.convert(None, "int4", None, FRAMES)
+
+
+def test_only_causal_networks_stream():
+    arch = networks.small_arch()
+    with pytest.raises(ValueError, match="`arch` must be causal"):
+        stream_lowering.lower_stream(arch, networks.random_weights(arch))
+
+
+def test_frames_of_another_kind_are_refused(streams):
+    run = streaming.StreamRunner(*streams.int8)
+    with pytest.raises(ValueError, match=r"uint8 \(1, 16, 16, 3\).*float32"):
+        run.push(np.zeros((1, 16, 16, 3), np.float32))
+
+
+def test_states_that_do_not_fit_are_found(streams):
+    content, stream = streams.int8
+    first, second, *others = stream.states
+    crossed = (
+        dataclasses.replace(first, output=second.output),
+        dataclasses.replace(second, output="nowhere"),
+        *others,
+    )
+    report = audit.audit_model(
+        content, "int8", stream=dataclasses.replace(stream, states=crossed)
+    )
+    found = {finding.where: finding.message for finding in report.findings}
+    assert "comes out as" in found[first.input]
+    assert "not both an input and an output" in found[second.input]
+
+
+@pytest.fixture(scope="module")
+def recognizer(streams, tmp_path_factory):
+    content, stream = streams.int8
+    manifest = manifest_lib.ModelManifest(
+        labels=tuple("abcdefg"),
+        preprocessing=manifest_lib.Preprocessing(
+            clip_frames=FRAMES,
+            short_side=16,
+            crop_size=16,
+            standardize="frame",
+        ),
+        precision="int8",
+        stream=dataclasses.replace(stream, stride=2, fps=7.5),
+    )
+    path = tmp_path_factory.mktemp("stream") / "stream.tflite"
+    path.write_bytes(manifest_lib.pack(content, manifest))
+    assert manifest_lib.read_manifest(path) == manifest
+    return Recognizer(path)
+
+
+def test_pushing_a_video_is_classifying_it(recognizer, streams):
+    """At every second frame, as the file says; scores stay in between."""
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (2 * FRAMES, 40, 30, 3), dtype=np.uint8)
+    pushed = [recognizer.push(frame) for frame in video]
+    for even, odd in zip(pushed[::2], pushed[1::2], strict=True):
+        np.testing.assert_array_equal(even, odd)
+    clip = recognizer.make_clip(video[::2])
+    np.testing.assert_array_equal(recognizer.scores(clip), pushed[-1])
+    # Looking at a clip has forgotten what was pushed.
+    np.testing.assert_array_equal(recognizer.push(video[0]), pushed[0])
+    recognizer.reset()
+    np.testing.assert_array_equal(recognizer.push(video[0]), pushed[0])
+    best = recognizer.named(pushed[0], top=1)
+    assert best[0][0] == "abcdefg"[pushed[0].argmax()]
+    recognizer.reset()
+
+
+def test_networks_of_clips_look_back_on_a_window(exported):
+    recognizer = Recognizer(exported.path, window=6, hop=2)
+    video = reference.random_clips(1, (11, 24, 24))[0]
+    pushed = [recognizer.push(frame) for frame in video]
+    assert pushed[:5] == [None] * 5
+    for last in (5, 7, 9):
+        clip = recognizer.make_clip(video[last - 5 : last + 1])
+        expected = recognizer.scores(clip)
+        np.testing.assert_array_equal(pushed[last], expected)
+        np.testing.assert_array_equal(pushed[last + 1], expected)
+
+
+def test_push_says_what_it_takes(exported):
+    recognizer = Recognizer(exported.path)
+    assert (recognizer.window, recognizer.hop) == (4, 1)
+    with pytest.raises(ValueError, match=r"`frame` must be .*uint8 \(3, 24"):
+        recognizer.push(np.zeros((3, 24), np.uint8))
+    with pytest.raises(ValueError, match="`hop` must be at least 1"):
+        Recognizer(exported.path, hop=-1)

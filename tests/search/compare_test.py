@@ -2,11 +2,14 @@ import dataclasses
 import json
 import sys
 
+import gin
 import pytest
 
+from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import options as data_options
 from autox3d_tf.data import synthetic
+from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
     compare,
@@ -330,3 +333,28 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
         candidates=4,
     )
     assert summary["architectures"] == 4
+
+
+@pytest.mark.parametrize("name", ["compare_egogestar", "compare_synthetic"])
+def test_gin_files_are_complete_and_hold_clips_out(name, tmp_path):
+    overrides = ["DATA=clips", f"RESULTS={tmp_path}"]
+    with gin_app.configured(
+        compare.compare_searches,
+        [f"gin/search/{name}.gin"],
+        overrides,
+        str(tmp_path),
+    ):
+        data = gin.get_configurable(data_options.DataOptions)()
+        seeds, folds = (
+            gin.query_parameter(f"%{macro}") for macro in ("SEEDS", "FOLDS")
+        )
+        space = space_lib.get_space(gin.query_parameter("%SPACE"))
+        assert min(gin.query_parameter("%BUDGETS")) > cost.cheapest(
+            space, cost.Budget(target=1, num_classes=10)
+        )
+    assert len(seeds) >= 3
+    for fold in folds:
+        held_out = compare.data_of_fold(data, fold)
+        assert held_out.val_folds == (fold,)
+        assert len(held_out.train_folds) == 3
+    assert (data.clip_frames, data.crop_size) == space.clip_size[:2]

@@ -167,7 +167,7 @@ def calibration_clips(
         )
     return [
         device_clip(source, options, position)
-        for position in _balanced_positions(source.labels, count, seed)
+        for position in balanced_positions(source.labels, count, seed)
     ]
 
 
@@ -281,7 +281,7 @@ def _eval_indices(source, options, position, view, num_views):
     )
 
 
-def _balanced_positions(labels, count: int, seed: int) -> list[int]:
+def balanced_positions(labels, count: int, seed: int) -> list[int]:
     """Returns `count` positions: one of each class, then the second ..."""
     rng = np.random.default_rng([seed, 0xCA11B])
     queues = [

@@ -1,12 +1,15 @@
 """Makes a flatbuffer smaller without changing what it computes.
 
 The converter writes a vector of zero points (8 bytes each, all 0) for every
-tensor quantized per channel, and long tensor names. Here equal vectors and
-strings are stored once, and names are cut to the layer that made the tensor.
-An int8 X3D-S shrinks by 12 %, a 140,000-parameter network by 28 %.
+tensor quantized per channel, an empty buffer for every activation, and long
+tensor names. Here equal buffers, vectors, strings and tables are stored once,
+and names are cut to the layer that made the tensor.
 """
 
+import re
+
 import flatbuffers
+import numpy as np
 
 from autox3d_edge import flatbuffer
 
@@ -24,20 +27,80 @@ def compact(model: bytes) -> bytes:
 
 
 def pack(content) -> bytes:
-    """Returns the flatbuffer of a `ModelT`, equal pieces written once."""
+    """Returns the flatbuffer of a `ModelT`, equal pieces written once.
+
+    The content is used up: pack it once.
+    """
+    _share_buffers(content)
+    written = {}
+    for graph in content.subgraphs:
+        for tensor in graph.tensors:
+            tensor.quantization = _once(tensor.quantization, written)
+        for operator in graph.operators:
+            operator.builtinOptions = _once(operator.builtinOptions, written)
     builder = _SharingBuilder(1 << 20)
     builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
     return bytes(builder.Output())
 
 
 def short_name(name: bytes | None) -> bytes:
-    """Keeps the layer and the operation that made a tensor.
+    """Keeps the layer that made a tensor.
 
     >>> short_name(b"lowered_x3d/head_conv/Relu;lowered_x3d/head_conv/Conv2D")
-    b'head_conv/Relu'
+    b'head_conv'
+    >>> short_name(b"arith.constant12")
+    b'arith.constant'
     """
     first = (name or b"").split(b";")[0]
-    return first.split(b"/", 1)[1] if first.startswith(b"lowered_") else first
+    if first.startswith(b"lowered_"):
+        return first.split(b"/")[1]
+    return re.sub(rb"^(arith\.constant)\d+$", rb"\1", first)
+
+
+def _share_buffers(content) -> None:
+    """Equal constants get one buffer, activations the first, empty one."""
+    kept, places = [content.buffers[0]], {}
+
+    def place(number):
+        data = content.buffers[number].data
+        if data is None or not len(data):
+            return 0
+        key = bytes(data)
+        if key not in places:
+            places[key] = len(kept)
+            kept.append(content.buffers[number])
+        return places[key]
+
+    for graph in content.subgraphs:
+        for tensor in graph.tensors:
+            tensor.buffer = place(tensor.buffer)
+    for entry in content.metadata or ():
+        entry.buffer = place(entry.buffer)
+    content.buffers = kept
+
+
+def _once(table, written):
+    return None if table is None else _Once(table, written)
+
+
+class _Once:
+    """A table that is written once, however often it is referred to."""
+
+    def __init__(self, table, written):
+        self._table, self._written = table, written
+
+    def Pack(self, builder):
+        fields = sorted(vars(self._table).items())
+        key = (type(self._table), *((k, _frozen(v)) for k, v in fields))
+        if key not in self._written:
+            self._written[key] = self._table.Pack(builder)
+        return self._written[key]
+
+
+def _frozen(value):
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.tobytes()
+    return tuple(value) if isinstance(value, list) else value
 
 
 class _SharingBuilder(flatbuffers.Builder):

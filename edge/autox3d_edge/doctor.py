@@ -6,208 +6,255 @@ cheapest that keeps the bound is chosen.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from autox3d_edge import (
     benchmark,
+    diagnosis,
+    flatbuffer,
     interpreters,
     layer_noise,
-    lowering,
-    parity,
-    quantize,
-    remedies,
+    mixed,
+    recipes,
 )
 from autox3d_edge import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 
-# What can be done, in the order of what it costs on the device. The first
-# four run equally fast.
-TREATMENTS = (
-    "int8",
-    "equalized",
-    "bias corrected",
-    "equalized, bias corrected",
-    "int16x8",
-    "dynamic",
-    "fp16",
-    "fp32",
-)
+_REMEDIES = ("equalize", "clip_ranges", "correct_biases")
+_RANKED_CLIPS = 64  # that parts are ranked on
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Treatment:
-    """One way to export, measured.
+class DoctorOptions:
+    """What the doctor tries.
 
     Attributes:
-        name: One of `TREATMENTS`.
-        model: The flatbuffer.
-        agreement: Share of clips with the label of the float network.
-        accuracy: Share of clips with the right label; None without labels.
-        mean_error: Of the probabilities, against float.
-        size: Bytes.
-        milliseconds: Per clip, 1 thread, all treatments in turns.
+        bound: Largest loss of accuracy allowed, as a share of the clips.
+        kept_parts: How many of the worst parts to widen, in turns.
+        repeats: Timed runs of each candidate.
+        int8_only_if_enough: Try nothing wider if int8 is within the bound.
     """
 
-    name: str
-    model: bytes
-    agreement: float
-    accuracy: float | None
-    mean_error: float
-    size: int
-    milliseconds: float
+    bound: float = 0.003
+    kept_parts: tuple[int, ...] = (1, 2, 4)
+    repeats: int = 10
+    int8_only_if_enough: bool = False
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Diagnosis:
-    """What the doctor found.
-
-    Attributes:
-        noise: Per layer of the plain int8 network.
-        treatments: All that was tried, in order of cost.
-        chosen: The cheapest within the bound; None if none is.
-        bound: Largest loss allowed.
-    """
-
-    noise: tuple[layer_noise.LayerNoise, ...]
-    treatments: tuple[Treatment, ...]
-    chosen: Treatment | None
-    bound: float
-
-    def format(self) -> str:
-        """Returns both tables for people."""
-        lines = [layer_noise.format_table(self.noise), ""]
-        lines.append(
-            f"{'':28} {'accuracy':>8} {'as fp32':>8} {'error':>8} "
-            f"{'KB':>8} {'ms':>7}"
-        )
-        for row in self.treatments:
-            accuracy = "" if row.accuracy is None else f"{row.accuracy:.3f}"
-            mark = "*" if row is self.chosen else ""
-            lines.append(
-                f"{row.name + mark:28} {accuracy:>8} {row.agreement:8.3f} "
-                f"{row.mean_error:8.4f} {row.size / 1e3:8.1f} "
-                f"{row.milliseconds:7.2f}"
+    def __post_init__(self):
+        if not 0 <= self.bound < 1:
+            raise ValueError(
+                f"`bound` must be in [0, 1). Received: bound={self.bound}."
             )
-        if self.chosen is None:
-            lines.append(f"Nothing stays within a loss of {self.bound}.")
-        else:
-            lines.append(f"* the cheapest within a loss of {self.bound}")
-        return "\n".join(lines)
+        if self.repeats < 1 or any(n < 1 for n in self.kept_parts):
+            raise ValueError(
+                "`repeats` and `kept_parts` must be at least 1. Received: "
+                f"repeats={self.repeats}, kept_parts={self.kept_parts}."
+            )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns JSON types, without the models."""
-        rows = [dataclasses.asdict(row) for row in self.treatments]
-        for row in rows:
-            del row["model"]
-        return {
-            "bound": self.bound,
-            "chosen": self.chosen.name if self.chosen else None,
-            "treatments": rows,
-            "culprits": [
-                {"layer": n.layer, "snr": n.snr, "lost": n.lost}
-                for n in layer_noise.culprits(self.noise)[:10]
-            ],
-        }
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Clips with labels that candidates are judged on.
+
+    Attributes:
+        clips: uint8 `(T, H, W, 3)`.
+        labels: Class numbers.
+    """
+
+    clips: Sequence[np.ndarray]
+    labels: Sequence[int]
+
+    def __post_init__(self):
+        if len(self.clips) != len(self.labels) or not len(self.clips):
+            raise ValueError(
+                "`clips` and `labels` must be as many, and not none. Received: "
+                f"{len(self.clips)} clips, {len(self.labels)} labels."
+            )
 
 
 def diagnose(
     arch: arch_lib.ArchSpec,
     weights: weights_lib.Weights,
     calibration: Sequence[np.ndarray],
-    clips: Sequence[np.ndarray],
-    labels: Sequence[int] | None = None,
+    judged: Judged,
+    options: DoctorOptions | None = None,
     *,
-    bound: float = 0.003,
-    treatments: Sequence[str] = TREATMENTS,
-    repeats: int = 10,
-) -> Diagnosis:
-    """Measures int8, finds the culprits, tries the treatments.
+    test: Judged | None = None,
+    fine_tuned: bytes | None = None,
+    model=None,
+) -> diagnosis.Diagnosis:
+    """Measures int8, finds the culprits, tries the remedies, chooses.
 
     Args:
         arch, weights: The trained network.
         calibration: uint8 clips for ranges and corrections.
-        clips: uint8 clips to judge on; none of `calibration`.
-        labels: Class numbers of `clips`. Without them the loss is the share
-            of clips whose label is not that of float.
-        bound: Largest loss of accuracy allowed, as a share of clips.
-        treatments: Which of `TREATMENTS` to try.
-        repeats: Timed runs of each.
+        judged: Clips that the choice is made on; none of `calibration`.
+        options: The bound and what is tried.
+        test: Clips that only the table shows; nothing is chosen by them.
+        fine_tuned: The int8 flatbuffer after quantization-aware training.
+        model: The trained Keras model, to compare the lowered one with.
     """
-    unknown = sorted(set(treatments) - set(TREATMENTS))
-    if unknown:
-        raise ValueError(
-            f"`treatments` must be of {', '.join(TREATMENTS)}. "
-            f"Received: {unknown}."
-        )
-    lowered = lowering.lower(arch, weights)
-    models = _convert_all(arch, weights, lowered, calibration, treatments)
-    scores = {
-        name: np.stack([run(np.asarray(clip)) for clip in clips])
-        for name, run in (
-            (name, interpreters.ClipRunner(model))
-            for name, model in models.items()
-        )
-    }
-    score_float = parity.lowered_scorer(lowered)
-    expected = np.stack([score_float(np.asarray(clip)) for clip in clips])
-    times = benchmark.benchmark_files(models, (1,), repeats)
-    rows = tuple(
-        _judge(name, models[name], scores[name], expected, labels, time.median)
-        for (name, time) in zip(models, times, strict=True)
-    )
-    target = 1.0 if labels is None else _share(expected, labels)
-    chosen = next(
-        (row for row in rows if target - _quality(row) <= bound + 1e-9),
-        None,
-    )
-    plain = models.get("int8") or quantize.convert(lowered, "int8", calibration)
-    return Diagnosis(
-        noise=tuple(layer_noise.measure(lowered, plain, clips)),
+    options = options or DoctorOptions()
+    kitchen = recipes.Kitchen(arch, weights, calibration)
+    ward = _Ward(kitchen, judged, test)
+    gains = _gains_of_parts(kitchen, judged, mixed.part_names(arch))
+    base = _try_int8(kitchen, ward, fine_tuned)
+    if not (options.int8_only_if_enough and ward.within(options.bound)):
+        worst = sorted(gains, key=lambda part: -gains[part])
+        _try_wider(kitchen, ward, base, worst, options)
+    rows = ward.discharge(options.repeats)
+    plain = kitchen.cook(recipes.Recipe())
+    noise = layer_noise.measure(kitchen.lowered(), plain, judged.clips)
+    return diagnosis.Diagnosis(
+        noise=tuple(noise),
+        parts=_parts(arch, gains, noise, kitchen, judged, model),
         treatments=rows,
-        chosen=chosen,
-        bound=bound,
+        chosen=_cheapest(rows, options.bound),
+        bound=options.bound,
     )
 
 
-def _convert_all(arch, weights, lowered, calibration, treatments):
-    """Returns name -> flatbuffer, in the order of TREATMENTS."""
-    models = {}
-    for name in TREATMENTS:
-        if name not in treatments:
-            continue
-        network = lowered
-        precision = name if name in quantize.PRECISIONS else "int8"
-        if "equalized" in name:
-            equal = remedies.equalize(arch, weights, calibration)
-            network = lowering.lower(arch, equal)
-        if precision == "int16x8":
-            centred = lowering.LoweringOptions(centre_input=True)
-            network = lowering.lower(arch, weights, centred)
-        model = quantize.convert(network, precision, calibration)
-        if "bias corrected" in name:
-            network = remedies.correct_biases(network, model, calibration)
-            model = quantize.convert(network, precision, calibration)
-        models[name] = model
-    return models
+def _try_int8(kitchen, ward, fine_tuned) -> recipes.Recipe:
+    """Tries what runs as fast as plain int8; returns the best recipe."""
+    for changes in ({}, *({remedy: True} for remedy in _REMEDIES)):
+        recipe = recipes.Recipe(**changes)
+        ward.admit(recipe.name, kitchen.cook(recipe), recipe)
+    together = ward.helpful_remedies()
+    ward.admit(together.name, kitchen.cook(together), together)
+    best = ward.best()
+    if fine_tuned is not None:
+        ward.admit(diagnosis.FINE_TUNED, fine_tuned, recipes.Recipe())
+    return best
 
 
-def _judge(name, model, scores, expected, labels, milliseconds) -> Treatment:
-    return Treatment(
-        name=name,
-        model=model,
-        agreement=_share(scores, expected.argmax(1)),
-        accuracy=None if labels is None else _share(scores, labels),
-        mean_error=float(np.abs(scores - expected).mean()),
-        size=len(model),
-        milliseconds=milliseconds,
+def _try_wider(kitchen, ward, base, worst, options) -> None:
+    """Tries wider parts, the worst first, and the whole network wider."""
+    for precision in mixed.KEPT:
+        for count in options.kept_parts:
+            kept = dict.fromkeys(worst[:count], precision)
+            recipe = dataclasses.replace(base, kept=kept)
+            ward.admit(recipe.name, kitchen.cook(recipe), recipe)
+    for precision in ("int16x8", "dynamic", "fp16"):
+        ward.admit(precision, kitchen.whole(precision), None)
+
+
+class _Ward:
+    """Candidates, with their scores on the clips."""
+
+    def __init__(self, kitchen, judged, test):
+        self._judged, self._test = judged, test
+        self._expected = _scores(kitchen.whole("fp32"), judged.clips)
+        self._models: dict[str, bytes] = {}
+        self._recipes: dict[str, recipes.Recipe | None] = {}
+        self._scores: dict[str, np.ndarray] = {}
+        self.admit("fp32", kitchen.whole("fp32"), None)
+
+    def admit(self, name, model, recipe) -> None:
+        if name not in self._models:
+            self._models[name], self._recipes[name] = model, recipe
+            self._scores[name] = _scores(model, self._judged.clips)
+
+    def within(self, bound) -> bool:
+        """Whether an int8 candidate is within the bound."""
+        labels = self._judged.labels
+        target = _share(self._expected, labels) - bound - 1e-9
+        return any(
+            _share(self._scores[name], labels) >= target
+            for name, recipe in self._recipes.items()
+            if recipe is not None
+        )
+
+    def helpful_remedies(self) -> recipes.Recipe:
+        """All remedies that help alone."""
+        plain = self._error(recipes.Recipe().name)
+        helpful = {
+            remedy: True
+            for remedy in _REMEDIES
+            if self._error(recipes.Recipe(**{remedy: True}).name) < plain
+        }
+        return recipes.Recipe(**helpful)
+
+    def best(self) -> recipes.Recipe:
+        """The recipe with the least error so far."""
+        cooked = [n for n, recipe in self._recipes.items() if recipe]
+        return self._recipes[min(cooked, key=self._error)]
+
+    def discharge(self, repeats) -> tuple[diagnosis.Treatment, ...]:
+        """Returns what was measured of each, milliseconds last."""
+        times = benchmark.benchmark_files(self._models, (1,), repeats)
+        return tuple(
+            diagnosis.Treatment(
+                name=name,
+                model=model,
+                recipe=self._recipes[name],
+                accuracy=_share(self._scores[name], self._judged.labels),
+                agreement=_share(self._scores[name], self._expected.argmax(1)),
+                mean_error=self._error(name),
+                test_accuracy=self._test_accuracy(model),
+                size=len(model),
+                activation_bytes=flatbuffer.activation_bytes(model),
+                milliseconds=time.median,
+            )
+            for (name, model), time in zip(
+                self._models.items(), times, strict=True
+            )
+        )
+
+    def _error(self, name) -> float:
+        return float(np.abs(self._scores[name] - self._expected).mean())
+
+    def _test_accuracy(self, model) -> float | None:
+        if self._test is None:
+            return None
+        return _share(_scores(model, self._test.clips), self._test.labels)
+
+
+def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
+    """How much of the mean error goes when one part alone is in float."""
+    clips = judged.clips[:_RANKED_CLIPS]
+    expected = _scores(kitchen.whole("fp32"), clips)
+
+    def error(kept):
+        scores = _scores(kitchen.cook(recipes.Recipe(kept=kept)), clips)
+        return float(np.abs(scores - expected).mean())
+
+    plain = error({})
+    return {part: plain - error({part: "fp32"}) for part in parts}
+
+
+def _parts(arch, gains, noise, kitchen, judged, model):
+    """One line per part: noise of lowering, noise of int8, gain in float."""
+    last = {layer.layer: layer.snr for layer in noise}
+    lowering = {}
+    if model is not None:
+        clips = judged.clips[:_RANKED_CLIPS]
+        lowering = layer_noise.measure_keras(model, kitchen.lowered(), clips)
+    return tuple(
+        diagnosis.PartNoise(
+            part=part,
+            keras=lowering.get(part),
+            int8=last.get(layer_noise.last_layer(part)),
+            gain=gains[part],
+        )
+        for part in mixed.part_names(arch)
     )
+
+
+def _cheapest(rows, bound) -> diagnosis.Treatment | None:
+    """Of those within the bound the best in int8, else the fastest."""
+    target = next(row.accuracy for row in rows if row.name == "fp32")
+    within = [row for row in rows if target - row.accuracy <= bound + 1e-9]
+    int8 = [row for row in within if row.recipe and not row.recipe.kept]
+    if int8:  # All of these run equally fast.
+        return min(int8, key=lambda row: row.mean_error)
+    return min(within, key=lambda row: row.milliseconds, default=None)
+
+
+def _scores(model: bytes, clips) -> np.ndarray:
+    run = interpreters.ClipRunner(model)
+    return np.stack([run(np.asarray(clip)) for clip in clips])
 
 
 def _share(scores, labels) -> float:
     return float((scores.argmax(1) == np.asarray(labels)).mean())
-
-
-def _quality(row: Treatment) -> float:
-    return row.agreement if row.accuracy is None else row.accuracy

@@ -13,11 +13,12 @@ from absl import logging
 
 from autox3d_edge import (
     audit,
+    flatbuffer,
     interpreters,
     lowering,
     parity,
     quantize,
-    remedies,
+    recipes,
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.space import arch as arch_lib
@@ -31,14 +32,9 @@ def export_model(
     *,
     precision: str = "int8",
     calibration: Sequence[np.ndarray] | None = None,
-    labels: Sequence[str] | None = None,
-    preprocessing: manifest_lib.Preprocessing | None = None,
-    provenance: Mapping[str, Any] | None = None,
-    accuracy: Mapping[str, Any] | None = None,
-    card: str | None = None,
+    recipe: recipes.Recipe | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
-    equalize: bool = False,
-    runtime: str = audit.DEFAULT_RUNTIME,
+    **about,
 ) -> dict[str, Any]:
     """Writes `path` and `path`.report.json, if the audit passes.
 
@@ -46,20 +42,14 @@ def export_model(
         model: A trained Keras model, or its weights by name.
         arch: Its architecture.
         path: The .tflite to write.
-        precision: One of `quantize.PRECISIONS`.
+        precision: One of `quantize.PRECISIONS`, or "mixed".
         calibration: uint8 clips `(T, H, W, 3)`, for the integer precisions.
-        labels: Class names; "class_0", ... by default.
-        preprocessing: How a video becomes a clip; by default made from the
-            clip size and frame stride of `arch`.
-        provenance: Where the weights come from; JSON types.
-        accuracy: Numbers with their protocol; JSON types.
-        card: The model card that goes into the file; by default one that
-            knows the architecture and the labels only.
+        recipe: Remedies of "int8" and, for "mixed", the parts that stay
+            wider.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
-        equalize: Whether to even out channel ranges first, which changes
-            nothing in float; see `remedies.equalize`. Needs `calibration`.
-        runtime: The oldest runtime that must load the file.
+        **about: What the file says of itself, and the runtime it is for; see
+            `write_model`.
 
     Returns:
         The report: precision, bytes, audit, parity.
@@ -68,44 +58,109 @@ def export_model(
         ValueError: Bad arguments or weights, or the audit failed; then no
             file is written.
     """
-    weights = model if isinstance(model, Mapping) else _weights_of(model)
-    options = lowering.LoweringOptions(centre_input=precision == "int16x8")
-    if equalize:
-        clips = quantize.check_calibration(calibration, (*arch.clip_size, 3))
-        weights = remedies.equalize(arch, weights, clips)
-    lowered = lowering.lower(arch, weights, options)
-    labels = manifest_lib.check_labels(
-        labels or [f"class_{i}" for i in range(lowered.output_shape[-1])],
-        lowered.output_shape[-1],
+    recipe = recipe or recipes.Recipe()
+    weights = model if isinstance(model, Mapping) else weights_of(model)
+    if precision in ("int8", "mixed"):
+        if recipe.precision != precision:
+            raise ValueError(
+                f"`recipe` must keep parts wider for 'mixed', and none for "
+                f"'int8'. Received: precision={precision!r}, {recipe}."
+            )
+        kitchen = recipes.Kitchen(arch, weights, calibration)
+        lowered, content = kitchen.lowered(), kitchen.cook(recipe)
+    else:
+        options = lowering.LoweringOptions(centre_input=precision == "int16x8")
+        lowered = lowering.lower(arch, weights, options)
+        content = quantize.convert(lowered, precision, calibration)
+    return write_model(
+        content,
+        path,
+        arch=arch,
+        precision=precision,
+        references=references(model, lowered),
+        parity_clips=calibration if parity_clips is None else parity_clips,
+        recipe=recipe,
+        **about,
     )
+
+
+def write_model(
+    content: bytes,
+    path: str | os.PathLike,
+    *,
+    arch: arch_lib.ArchSpec,
+    precision: str,
+    references: Mapping[str, parity.Scorer],
+    parity_clips: Sequence[np.ndarray] | None = None,
+    recipe: recipes.Recipe | None = None,
+    labels: Sequence[str] | None = None,
+    preprocessing: manifest_lib.Preprocessing | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    card: str | None = None,
+    runtime: str = audit.DEFAULT_RUNTIME,
+) -> dict[str, Any]:
+    """Audits, compares and packs a flatbuffer; writes it with its report.
+
+    Args:
+        content: The flatbuffer.
+        path: The .tflite to write; the report goes to `path`.report.json.
+        arch: The architecture.
+        precision: What the flatbuffer is.
+        references: What it is compared with, by name.
+        parity_clips: uint8 clips to compare on.
+        recipe: How it was made.
+        labels: Class names; "class_0", ... by default.
+        preprocessing: How a video becomes a clip; by default made from the
+            clip size and frame stride of `arch`.
+        provenance: Where the weights come from; JSON types.
+        accuracy: Numbers with their protocol; JSON types.
+        card: The model card that goes into the file; by default one that
+            knows the architecture and the labels only.
+        runtime: The oldest runtime that must load the file.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: The audit failed; then no model is written.
+    """
+    recipe = recipe or recipes.Recipe()
+    checked = audit.audit_model(content, precision, runtime, recipe.kept)
+    classes = flatbuffer.output_shape(content)[-1]
+    labels = manifest_lib.check_labels(
+        labels or [f"class_{i}" for i in range(classes)], classes
+    )
+    made = {"recipe": recipe.name} if precision in audit.INT8_PRECISIONS else {}
+    if recipe.kept:
+        made["kept"] = dict(recipe.kept)
     manifest = manifest_lib.ModelManifest(
         labels=labels,
         preprocessing=_check_preprocessing(arch, preprocessing),
         precision=precision,
         arch={**arch.to_dict(), "fingerprint": arch.fingerprint},
-        provenance={**_versions(), **(provenance or {})},
+        provenance={**_versions(), **made, **(provenance or {})},
         accuracy=accuracy or {},
     )
-    content = quantize.convert(lowered, precision, calibration)
     if card is None:
         card = card_lib.model_card(arch, {"labels": labels})
     packed = manifest_lib.pack(content, manifest, card)
-    path = pathlib.Path(path)
     report = {
         "path": str(path),
         "precision": precision,
-        "equalized": equalize,
+        **made,
         "bytes": len(packed),
         "manifest_bytes": len(packed) - len(content),
-        "calibration_clips": 0 if calibration is None else len(calibration),
+        "activation_bytes": flatbuffer.activation_bytes(content),
         "arch": arch.name,
         "fingerprint": arch.fingerprint,
+        "audit": checked.to_dict(),
     }
-    checked = audit.audit_model(content, precision, runtime)
-    report["audit"] = checked.to_dict()
-    clips = calibration if parity_clips is None else parity_clips
-    if checked.passed and clips is not None and len(clips):
-        report["parity"] = _parity(model, lowered, content, clips)
+    if checked.passed and parity_clips is not None and len(parity_clips):
+        runner = interpreters.ClipRunner(content)
+        scorers = {**references, "tflite": runner}
+        report["parity"] = parity.compare(scorers, parity_clips)
+    path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     arch_lib.write_json(f"{path}.report.json", report)
     checked.check()
@@ -114,6 +169,42 @@ def export_model(
     os.replace(temporary, path)
     logging.info("Wrote %s (%s, %d bytes).", path, precision, len(packed))
     return report
+
+
+def references(model, lowered) -> dict[str, parity.Scorer]:
+    """Returns what an exported file is compared with.
+
+    Args:
+        model: The trained Keras model, or only its weights by name.
+        lowered: The float network in 4-D tensors.
+    """
+    scorers = {"lowered": parity.lowered_scorer(lowered)}
+    if isinstance(model, Mapping):
+        return scorers
+    return {"keras": parity.keras_scorer(model), **scorers}
+
+
+def weights_of(model) -> dict[str, np.ndarray]:
+    """Returns the weights of a Keras model by name.
+
+    Raises:
+        ValueError: A layer is not of `autox3d_tf.models`.
+    """
+    import keras
+
+    from autox3d_tf import models
+
+    known = {id(layer) for layer in models.parts(model)}
+    for layer in model.layers:
+        if id(layer) not in known and not isinstance(
+            layer, keras.layers.InputLayer
+        ):
+            raise ValueError(
+                "`model` must be made of layers that the lowering knows, as "
+                "autox3d_tf.models.build_model makes it. Received: layer "
+                f"{layer.name!r} of {type(layer).__name__}."
+            )
+    return models.weight_values(model)
 
 
 def default_preprocessing(
@@ -144,21 +235,6 @@ def _check_preprocessing(arch, preprocessing):
             f"{dataclasses.asdict(preprocessing)}, which makes {made}."
         )
     return preprocessing
-
-
-def _weights_of(model) -> dict[str, np.ndarray]:
-    from autox3d_tf import models
-
-    return models.weight_values(model)
-
-
-def _parity(model, lowered, content, clips):
-    scorers = {}
-    if not isinstance(model, Mapping):
-        scorers["keras"] = parity.keras_scorer(model)
-    scorers["lowered"] = parity.lowered_scorer(lowered)
-    scorers["tflite"] = interpreters.ClipRunner(content)
-    return parity.compare(scorers, clips)
 
 
 def _versions():

@@ -163,6 +163,34 @@ def read_graph(model: bytes) -> Graph:
     )
 
 
+def output_shape(model: bytes) -> tuple[int, ...]:
+    """Returns the shape of the first output."""
+    graph = read_graph(model)
+    return graph.tensors[graph.outputs[0]].shape
+
+
+def activation_bytes(model: bytes) -> int:
+    """Returns the most memory that activations need at once.
+
+    It is the largest sum of tensors alive while one operator runs, which is
+    the least that an interpreter's arena can have; weights are not in it.
+    """
+    graph = read_graph(model)
+    last = {i: at for at, op in enumerate(graph.operators) for i in op.inputs}
+    last.update(dict.fromkeys(graph.outputs, len(graph.operators)))
+    sizes = {
+        t.index: _BYTES.get(t.dtype, 4) * math.prod(t.shape)
+        for t in graph.tensors
+        if not t.constant
+    }
+    alive, peak = set(graph.inputs), 0
+    for at, operator in enumerate(graph.operators):
+        alive.update(operator.outputs)
+        peak = max(peak, sum(sizes[i] for i in alive))
+        alive = {i for i in alive if last.get(i, -1) > at}
+    return peak
+
+
 def _tensor(index, tensor, content) -> TensorInfo:
     quantization = tensor.quantization
     scale = getattr(quantization, "scale", None)

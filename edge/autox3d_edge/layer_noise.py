@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tf_keras
 
-from autox3d_edge import flatbuffer, interpreters
+from autox3d_edge import flatbuffer, interpreters, parity
+from autox3d_tf.runs import loop
 
 _CEILING = 120.0  # decibels; equal tensors
 
@@ -77,6 +78,51 @@ def measure(
     ]
 
 
+def measure_keras(
+    model, lowered: tf_keras.Model, clips: Sequence[np.ndarray]
+) -> dict[str, float]:
+    """Returns decibels between Keras and the lowered network, per part.
+
+    Args:
+        model: The trained Keras model.
+        lowered: The float network.
+        clips: uint8 clips `(T, H, W, 3)`.
+    """
+    import keras
+
+    from autox3d_tf import models
+
+    parts = models.parts(model)
+    names = [part.name for part in parts]
+    ours = keras.Model(model.input, [part.output for part in parts])
+    outputs = [lowered.get_layer(last_layer(n)).output for n in names]
+    theirs = tf_keras.Model(lowered.input, outputs)
+    sums = {name: {"signal": 0.0, "noise": 0.0} for name in names}
+    for clip in clips:
+        raw = np.asarray(clip, np.float32)
+        expected = ours(parity.normalise(raw)[None], training=False)
+        for name, value, found in zip(
+            names, expected, theirs(raw, training=False), strict=True
+        ):
+            value = np.asarray(value[0], np.float64)
+            error = np.asarray(found).reshape(value.shape) - value
+            sums[name]["signal"] += np.square(value).sum()
+            sums[name]["noise"] += np.square(error).sum()
+    return {name: _decibels(total) for name, total in sums.items()}
+
+
+def compiled(network: tf_keras.Model):
+    """Returns `run(clip) -> outputs`, traced once, for many clips."""
+    run = loop.compile_step(lambda clip: network(clip, training=False))
+    return lambda clip: run(0, clip)
+
+
+def last_layer(part: str) -> str:
+    """Returns the lowered layer whose output is that of a part."""
+    ends = {"stem": "stem_temporal_relu", "head": "head_logits"}
+    return ends.get(part, f"{part}_relu")
+
+
 def culprits(noise: Sequence[LayerNoise]) -> list[LayerNoise]:
     """Sorts layers by what is lost in them, worst first."""
     return sorted(noise, key=lambda layer: -layer.lost)
@@ -96,14 +142,14 @@ def format_table(noise: Sequence[LayerNoise], rows: int = 10) -> str:
 def _accumulate(lowered, model, clips, watched, relu):
     """Sums of signal, noise and error per channel, per watched tensor."""
     outputs = [lowered.get_layer(name).output for name in watched.values()]
-    reference = tf_keras.Model(lowered.input, outputs)
+    reference = compiled(tf_keras.Model(lowered.input, outputs))
     run = interpreters.ClipRunner(model, keep_tensors=True)
     sums = {
         number: {"signal": 0.0, "noise": 0.0, "bias": 0.0} for number in watched
     }
     for clip in clips:
         run(np.asarray(clip))
-        expected = reference(np.asarray(clip, np.float32), training=False)
+        expected = reference(np.asarray(clip, np.float32))
         for number, value in zip(watched, expected, strict=True):
             value = np.asarray(value, np.float64)
             if number in relu:  # Part of the operator, whatever its name.

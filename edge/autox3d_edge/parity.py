@@ -5,19 +5,25 @@ from typing import Any
 
 import numpy as np
 
+from autox3d_tf.data import sampling
+
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
 def keras_scorer(model) -> Scorer:
     """Probabilities of a trained model, for uint8 `(T, H, W, 3)` clips."""
-    from autox3d_edge import lowering
 
     def score(clip):
-        values = clip[None].astype(np.float32) / 255.0
-        values = (values - lowering.PIXEL_MEAN) / lowering.PIXEL_DEVIATION
+        values = normalise(clip[None])
         return softmax(np.asarray(model(values, training=False))[0])
 
     return score
+
+
+def normalise(pixels: np.ndarray) -> np.ndarray:
+    """Turns raw RGB in [0, 255] into what a trained model takes."""
+    values = pixels.astype(np.float32) / 255.0
+    return (values - sampling.MEAN) / sampling.DEVIATION
 
 
 def lowered_scorer(model) -> Scorer:

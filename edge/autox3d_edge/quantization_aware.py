@@ -1,4 +1,4 @@
-"""Fine-tunes a lowered network with int8 rounding in the loop.
+"""A lowered network with int8 rounding in the loop, to be fine-tuned.
 
 The lowered graph is what tensorflow-model-optimization supports: 2-D
 convolutions, additions, multiplications, activations. The few layers of our
@@ -6,7 +6,7 @@ own get the quantization that their TFLite operators have. Norms are folded
 before, so what is trained is what runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +15,11 @@ import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (  # noqa: E501
     default_8bit_quantize_configs as configs,
 )
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (  # noqa: E501
+    default_8bit_quantize_registry as registry,
+)
 
-from autox3d_edge import compact, lowered_layers, quantize
+from autox3d_edge import lowered_layers, quantize, ranges
 
 _MOVES = (  # move values and leave them as they are
     lowered_layers.FixedReshape,
@@ -60,54 +63,42 @@ def quantization_aware(
     return model
 
 
-def fine_tune(
+def convert(
     model: tf_keras.Model,
-    clips: Sequence[np.ndarray],
-    labels: Sequence[int],
-    *,
-    steps: int,
-    seed: int,
-    learning_rate: float = 1e-4,
-    batch_size: int = 8,
-    on_step: Callable[[int, float], None] | None = None,
-) -> None:
-    """Trains in place; a lowered network sees one clip at a time.
-
-    Args:
-        model: From `quantization_aware`.
-        clips: uint8 clips `(T, H, W, 3)`, augmented or not.
-        labels: Class numbers.
-        steps: Updates.
-        seed: Of the order of the clips.
-        learning_rate: Of Adam, falling to 0 along a cosine.
-        batch_size: Clips whose gradients are averaged.
-        on_step: Called with the step and the loss.
-    """
-    rng = np.random.default_rng(seed)
-    rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    optimizer = tf_keras.optimizers.Adam(rate)
-    for step in range(steps):
-        chosen = rng.choice(len(clips), batch_size, len(clips) < batch_size)
-        loss, gradients = _mean_gradients(model, clips, labels, chosen)
-        optimizer.apply_gradients(
-            zip(gradients, model.trainable_variables, strict=True)
-        )
-        if on_step:
-            on_step(step, loss)
-
-
-def convert(model: tf_keras.Model) -> bytes:
+    lowered: tf_keras.Model,
+    calibration: Sequence[np.ndarray],
+) -> bytes:
     """Returns the int8 flatbuffer of a fine-tuned network.
 
-    The ranges were learnt, so no calibration clips are needed; that of the
-    input is what a pixel can be.
+    It is converted as any other, from the trained weights, whose ranges are
+    taken per channel as in training, with the ranges that were learnt.
+
+    Args:
+        model: From `quantization_aware`, trained.
+        lowered: The network it was made from.
+        calibration: uint8 clips, for layers that learn no range.
     """
-    _set_input_range(model)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.uint8
-    return compact.compact(quantize.run_quietly(converter.convert))
+    trained = tf_keras.models.clone_model(lowered)
+    for layer in lowered.layers:
+        if layer.weights:
+            kept = {
+                _place(v): v for v in model.get_layer(_wrapped(layer)).weights
+            }
+            trained.get_layer(layer.name).set_weights(
+                [kept[_place(v)].numpy() for v in layer.weights]
+            )
+    calibrated = quantize.calibrate(trained, calibration)
+    learnt = ranges.set_ranges(calibrated, _learnt_ranges(model))
+    return quantize.quantize_calibrated(learnt)
+
+
+def _wrapped(layer) -> str:
+    return f"quant_{layer.name}"
+
+
+def _place(variable) -> str:
+    """Last part of a variable's name: "kernel", "bias", ..."""
+    return variable.name.split("/")[-1].split(":")[0]
 
 
 def _set_ranges(model, lowered, clips) -> None:
@@ -125,9 +116,9 @@ def _set_ranges(model, lowered, clips) -> None:
         values = watch(clip.astype(np.float32), training=False)
         lows = np.minimum(lows, [float(tf.reduce_min(v)) for v in values])
         highs = np.maximum(highs, [float(tf.reduce_max(v)) for v in values])
-    ranges = dict(zip(names, zip(lows, highs, strict=True), strict=True))
+    seen = dict(zip(names, zip(lows, highs, strict=True), strict=True))
     for layer in model.layers:
-        found = ranges.get(layer.name.removeprefix("quant_"))
+        found = seen.get(layer.name.removeprefix("quant_"))
         if found:
             _assign_range(layer, *found)
     _set_input_range(model)
@@ -139,16 +130,70 @@ def _set_input_range(model) -> None:
             _assign_range(layer, 0.0, 255.0)
 
 
+def _output_range(layer) -> dict[str, tf.Variable]:
+    """Variables that hold the ends of a layer's output, not its weights'."""
+    return {
+        end: variable
+        for variable in layer.weights
+        for end in ("min", "max")
+        if _place(variable).endswith(f"_{end}")
+        and "kernel" not in _place(variable)
+    }
+
+
 def _assign_range(layer, low, high) -> None:
-    """Sets the range of a layer's output, not those of its weights."""
-    for variable in layer.weights:
-        name = variable.name.split("/")[-1].split(":")[0]
-        if "kernel" in name:
-            continue
-        if name.endswith("_min"):
-            variable.assign(low)
-        elif name.endswith("_max"):
-            variable.assign(high)
+    found = _output_range(layer)
+    if found:
+        found["min"].assign(low)
+        found["max"].assign(high)
+
+
+def _learnt_ranges(model) -> dict[str, tuple[float, float]]:
+    """Layer of the lowered network -> the range of its output."""
+    learnt = {}
+    for layer in model.layers:
+        found = _output_range(layer)
+        if found and layer.name.startswith("quant_"):
+            low, high = float(found["min"]), float(found["max"])
+            name = layer.name.removeprefix("quant_")
+            learnt[name] = (min(low, 0.0), max(high, 0.0))
+    return learnt
+
+
+class DepthwiseWeightsQuantizer(_QUANTIZER.quantizers.LastValueQuantizer):
+    """One range per channel, `(height, width, channels, 1)`.
+
+    That of the toolkit takes the last axis, so all channels share a range.
+    """
+
+    def __init__(self):
+        super().__init__(
+            num_bits=8, per_axis=True, symmetric=True, narrow_range=True
+        )
+
+    def build(self, tensor_shape, name, layer):
+        def end(which, value):
+            return layer.add_weight(
+                f"{name}_{which}",
+                shape=(tensor_shape[-2],),
+                initializer=tf_keras.initializers.Constant(value),
+                trainable=False,
+            )
+
+        return {"min_var": end("min", -6.0), "max_var": end("max", 6.0)}
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        last = tf.transpose(inputs, (0, 1, 3, 2))
+        rounded = super().__call__(last, training, weights, **kwargs)
+        return tf.transpose(rounded, (0, 1, 3, 2))
+
+
+class DepthwiseQuantizeConfig(registry.Default8BitQuantizeConfig):
+    """A depthwise convolution with a range per channel."""
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.weight_quantizer = DepthwiseWeightsQuantizer()
 
 
 def _annotate(layer):
@@ -156,6 +201,10 @@ def _annotate(layer):
         config = configs.NoOpQuantizeConfig()
     elif isinstance(layer, _COMPUTES):
         config = configs.Default8BitOutputQuantizeConfig()
+    elif isinstance(layer, tf_keras.layers.DepthwiseConv2D):
+        config = DepthwiseQuantizeConfig(
+            ["depthwise_kernel"], ["activation"], False
+        )
     elif isinstance(layer, tf_keras.layers.InputLayer):
         return layer
     else:
@@ -167,28 +216,10 @@ def _scope():
     return _QUANTIZER.quantize_scope(
         {
             **{layer.__name__: layer for layer in _MOVES + _COMPUTES},
+            "DepthwiseQuantizeConfig": DepthwiseQuantizeConfig,
             "NoOpQuantizeConfig": configs.NoOpQuantizeConfig,
             "Default8BitOutputQuantizeConfig": (
                 configs.Default8BitOutputQuantizeConfig
             ),
         }
     )
-
-
-def _mean_gradients(model, clips, labels, chosen):
-    """Mean loss and gradients over the chosen clips, one after the other."""
-    total, losses = None, []
-    for index in chosen:
-        clip = np.asarray(clips[index], np.float32)
-        with tf.GradientTape() as tape:
-            scores = model(clip, training=True)
-            loss = -tf.math.log(scores[0, int(labels[index])] + 1e-7)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        losses.append(float(loss))
-        total = (
-            gradients
-            if total is None
-            else [a + b for a, b in zip(total, gradients, strict=True)]
-        )
-    mean = [gradient / len(chosen) for gradient in total]
-    return float(np.mean(losses)), mean

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from tensorflow.lite.python import convert as convert_lib
+from tensorflow.python.framework import convert_to_constants
 
-from autox3d_edge import compact
+from autox3d_edge import compact, flatbuffer, tap_scales
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
 _INTEGER = ("int8", "int16x8")
@@ -43,11 +45,28 @@ def convert(
             f"`precision` must be one of {', '.join(PRECISIONS)}. "
             f"Received: precision={precision!r}."
         )
+    if precision == "int8":
+        return quantize_calibrated(calibrate(model, calibration))
     samples = None
     if precision in _INTEGER:
         clips = check_calibration(calibration, model.input_shape)
         samples = _representative(clips)
     return compact.compact(convert_on(model, precision, samples))
+
+
+def freeze(model: tf_keras.Model):
+    """Returns the model as a function of constants, for `convert_on`.
+
+    Converting it takes a twentieth of the time, since no layer is traced and
+    saved by itself; the names of the ends are not the model's.
+    """
+    inputs = tf.TensorSpec(model.input_shape, tf.float32, name="clip")
+    traced = tf.function(
+        lambda clip: model(clip, training=False), autograph=False
+    )
+    return convert_to_constants.convert_variables_to_constants_v2(
+        traced.get_concrete_function(inputs)
+    )
 
 
 def convert_on(
@@ -58,14 +77,48 @@ def convert_on(
     """Returns the flatbuffer of any lowered model as the converter makes it.
 
     Args:
-        model: Any tf_keras model that TFLite can run.
+        model: Any tf_keras model that TFLite can run, or what `freeze` makes
+            of it.
         precision: One of `PRECISIONS`.
         samples: Yields the inputs, float32, for the integer precisions.
     """
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if isinstance(model, tf_keras.Model):
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    else:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([model])
     converter.representative_dataset = samples
     _SETTINGS[precision](converter)
     return run_quietly(converter.convert)
+
+
+def calibrate(
+    model: tf_keras.Model, calibration: Sequence[np.ndarray]
+) -> bytes:
+    """Returns the float flatbuffer with the ranges seen on clips."""
+    clips = check_calibration(calibration, model.input_shape)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.representative_dataset = _representative(clips)
+    _set_int8(converter)
+    converter._experimental_calibrate_only = True
+    return run_quietly(converter.convert)
+
+
+def quantize_calibrated(calibrated: bytes) -> bytes:
+    """Returns the int8 flatbuffer of what `calibrate` returned.
+
+    Weights have a scale per channel, those of the head's matrices one in all.
+    """
+    quantized = run_quietly(
+        lambda: convert_lib.mlir_quantize(
+            calibrated,
+            input_data_type=tf.uint8,
+            output_data_type=tf.uint8,
+            disable_per_channel_for_dense_layers=True,
+        )
+    )
+    content = flatbuffer.unpack(quantized)
+    tap_scales.share(content, flatbuffer.unpack(calibrated))
+    return compact.compact(compact.pack(content))
 
 
 def check_calibration(

@@ -102,9 +102,9 @@ def _is_pointwise(layer) -> bool:
 
 def _channel_ranges(model, clips) -> list[np.ndarray]:
     """Largest value of each channel of each output, over all clips."""
-    largest = None
+    largest, run = None, layer_noise.compiled(model)
     for clip in clips:
-        values = model(np.asarray(clip, np.float32), training=False)
+        values = run(np.asarray(clip, np.float32))
         tops = [
             np.asarray(value).max((0, 1, 2))
             for value in (values if isinstance(values, list) else [values])

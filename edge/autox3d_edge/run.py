@@ -1,19 +1,28 @@
 """Exports a trained network in several precisions and compares them."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import tf_keras
 from absl import logging
 
-from autox3d_edge import audit, benchmark, export, interpreters, parity
+from autox3d_edge import (
+    audit,
+    benchmark,
+    export,
+    lowering,
+    op_support,
+    sources,
+)
+from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card as card_lib
-from autox3d_tf.training import files, inputs
+from autox3d_tf.training import files
 
 _RECORD = "export.json"
 _TABLE = "export.txt"
@@ -24,13 +33,15 @@ class ExportOptions:
     """What is exported and how it is measured.
 
     Attributes:
-        precisions: "fp32", "fp16", "dynamic", "int8", ...
+        precisions: "fp32", "fp16", "dynamic", "int8", "int16x8", and "qat",
+            which is int8 after quantization-aware training.
         calibration_clips: Clips drawn from the training part, classes in
             turn, for the integer precisions; all if there are fewer.
         test_part: Part the files are tested on; None for no test.
         threads: Numbers of threads to time.
         repeats: Timed runs of each.
         runtime: The oldest runtime that must load the files.
+        fine_tuning: The training of "qat".
     """
 
     precisions: tuple[str, ...] = ("fp32", "int8")
@@ -39,6 +50,9 @@ class ExportOptions:
     threads: tuple[int, ...] = (1, 2)
     repeats: int = 30
     runtime: str = audit.DEFAULT_RUNTIME
+    fine_tuning: fine_tuning_lib.FineTuningOptions = dataclasses.field(
+        default_factory=fine_tuning_lib.FineTuningOptions
+    )
 
     def __post_init__(self):
         for name in ("precisions", "threads"):
@@ -78,78 +92,116 @@ def run_export(
     Returns:
         What export.json says.
     """
-    model = files.load_trained(trained)
-    record = files.read_record(trained)
     folder = pathlib.Path(run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    data = inputs.freeze(data, folder)
-    train = pipeline.open_source(data, "train")
-    calibration = pipeline.calibration_clips(
-        train, data, min(options.calibration_clips, len(train)), seed
+    loaded = sources.load(
+        trained,
+        data,
+        folder,
+        calibration_clips=options.calibration_clips,
+        test_part=options.test_part,
+        seed=seed,
     )
-    clips, targets = _test_clips(data, options.test_part, record["labels"])
-    reference = _keras_scores(model, clips) if clips else None
-    provenance = {
-        "files": record["files"],
-        "seed": seed,
-        "calibration": {
-            "clips": len(calibration),
-            "manifest": train.manifest.fingerprint,
-        },
-    }
+    reference = loaded.keras_scores()
     reports, paths = {}, {}
     for precision in options.precisions:
         path = folder / f"model_{precision}.tflite"
-        reports[precision] = export.export_model(
-            model,
-            model.arch,
-            path,
-            precision=precision,
-            calibration=calibration,
-            labels=record["labels"],
-            preprocessing=preprocessing(data),
-            provenance=provenance,
-            accuracy={"validation": record.get("validation")},
-            card=files.read_card(trained),
-            runtime=options.runtime,
-        )
+        reports[precision] = _export(loaded, precision, path, options)
         paths[precision] = path
-        if clips:
-            reports[precision]["test"] = _test(path, clips, targets, reference)
+        if loaded.clips:
+            content, _ = manifest_lib.read_model(path)
+            reports[precision]["test"] = loaded.test(content, reference)
     timings = benchmark.benchmark_files(paths, options.threads, options.repeats)
     result = {
         "trained": str(trained),
-        "arch": model.arch.name,
-        "fingerprint": model.arch.fingerprint,
-        "keras": None if reference is None else _score(reference, targets),
+        "arch": loaded.model.arch.name,
+        "fingerprint": loaded.model.arch.fingerprint,
+        "keras": sources.score(reference, loaded.targets)
+        if loaded.clips
+        else None,
         "test_part": options.test_part,
+        "calibration": loaded.drawn,
         "files": reports,
         "timings": [dataclasses.asdict(t) for t in timings],
         "device": benchmark.device_description(),
-        "provenance": run_dir_lib.provenance(data=data, seed=seed),
+        "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
     }
-    text = format_export(result, options.threads)
-    run_dir_lib.write_json(folder / _RECORD, result)
-    run_dir_lib.write_text(folder / _TABLE, text + "\n")
-    card = files.read_card(trained, files=f"```\n{text}\n```")
-    run_dir_lib.write_text(folder / card_lib.NAME, card)
-    print(text)
-    logging.info("Wrote %s.", folder / _RECORD)
+    _write(result, format_export(result, options.threads), loaded, folder)
     return result
 
 
-def preprocessing(data: pipeline.DataOptions) -> manifest_lib.Preprocessing:
-    """What a device does with a video: the evaluation's middle view."""
-    short_side, crop_size = data.eval_size
-    return manifest_lib.Preprocessing(
-        clip_frames=data.clip_frames,
-        sampling=data.sampling,
-        stride=data.stride if data.sampling == "dense" else 1,
-        short_side=short_side,
-        crop_size=crop_size,
-        squash=data.squash,
-        standardize=data.standardize,
+def _export(loaded, precision, path, options):
+    """Writes one file; "qat" is fine-tuned first, beside it."""
+    if precision != "qat":
+        return export.export_model(
+            loaded.model,
+            loaded.model.arch,
+            path,
+            precision=precision,
+            calibration=loaded.calibration,
+            runtime=options.runtime,
+            **loaded.about,
+        )
+    lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
+    content = fine_tune(
+        loaded, lowered, options.fine_tuning, path.with_suffix("")
     )
+    return export.write_model(
+        content,
+        path,
+        arch=loaded.model.arch,
+        precision=precision,
+        references=export.references(loaded.model, lowered),
+        parity_clips=loaded.calibration,
+        runtime=options.runtime,
+        **loaded.about,
+    )
+
+
+def fine_tune(
+    loaded: sources.Sources,
+    lowered: tf_keras.Model,
+    options: fine_tuning_lib.FineTuningOptions,
+    run_dir: str | os.PathLike,
+) -> bytes:
+    """Returns the int8 flatbuffer, fine-tuned on the training clips."""
+
+    def make_batches(first_step):
+        return pipeline.make_train_dataset(
+            loaded.train,
+            loaded.data,
+            batch_size=options.batch_size,
+            seed=loaded.seed,
+            first_step=first_step,
+            total_steps=options.steps,
+        )
+
+    identity = {
+        "files": loaded.record["files"],
+        "calibration": loaded.drawn,
+        "data": loaded.data,
+    }
+    with pipeline.video_errors():
+        return fine_tuning_lib.fine_tune(
+            lowered,
+            loaded.calibration,
+            make_batches,
+            options,
+            run_dir,
+            identity,
+        )
+
+
+def _write(result, text, loaded, folder):
+    report = next(iter(result["files"].values()))["audit"]
+    text += "\n" + op_support.format_fall_back(
+        report["fall_back_on_paper"], sum(report["operators"].values())
+    )
+    run_dir_lib.write_json(folder / _RECORD, result)
+    run_dir_lib.write_text(folder / _TABLE, text + "\n")
+    card = files.read_card(loaded.trained, files=f"```\n{text}\n```")
+    run_dir_lib.write_text(folder / card_lib.NAME, card)
+    print(text)
+    logging.info("Wrote %s.", folder / _RECORD)
 
 
 def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
@@ -157,14 +209,14 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
     timings = {t["name"]: t for t in result["timings"]}
     heads = [f"ms, {n} thread{'s' * (n > 1)}" for n in threads]
     lines = [
-        f"{'':<10}{'top-1':>16}{'as Keras':>12}{'size':>12}"
+        f"{'':<14}{'top-1':>16}{'as Keras':>12}{'size':>12}"
         + "".join(f"{head:>16}" for head in heads)
     ]
     if result["keras"]:
-        lines.append(f"{'Keras':<10}{_share(result['keras']):>16}")
+        lines.append(f"{'Keras':<14}{_share(result['keras']):>16}")
     for precision, report in result["files"].items():
         test = report.get("test")
-        row = f"{precision:<10}"
+        row = f"{precision:<14}"
         row += f"{_share(test) if test else '-':>16}"
         row += f"{_agreement(test) if test else '-':>12}"
         row += f"{report['bytes'] / 1024:>8.0f} KiB"
@@ -188,43 +240,3 @@ def _share(test) -> str:
 
 def _agreement(test) -> str:
     return f"{test['agrees']}/{test['clips']}"
-
-
-def _test_clips(data, part, labels):
-    if part is None or not inputs.has_part(data, part):
-        return [], None
-    source = pipeline.open_source(data, part)
-    unknown = sorted(set(source.classes) - set(labels))
-    if unknown:
-        raise ValueError(
-            f"`data` must have the model's classes. Received: {unknown}, "
-            "which it was not trained on."
-        )
-    places = np.array([labels.index(name) for name in source.classes])
-    clips = [
-        pipeline.device_clip(source, data, position)
-        for position in range(len(source))
-    ]
-    return clips, places[np.asarray(source.labels)]
-
-
-def _keras_scores(model, clips):
-    scorer = parity.keras_scorer(model)
-    return np.stack([scorer(clip) for clip in clips])
-
-
-def _score(scores, targets):
-    right = int((scores.argmax(-1) == targets).sum())
-    return {
-        "right": right,
-        "clips": len(targets),
-        "top1": right / len(targets),
-    }
-
-
-def _test(path, clips, targets, reference):
-    content, _ = manifest_lib.read_model(path)
-    run = interpreters.ClipRunner(content)
-    scores = np.stack([run(clip) for clip in clips])
-    agrees = scores.argmax(-1) == reference.argmax(-1)
-    return {**_score(scores, targets), "agrees": int(agrees.sum())}

@@ -5,11 +5,10 @@ import numpy as np
 from autox3d_edge import compact, flatbuffer, interpreters, quantize
 
 
-def test_smaller_aligned_and_equal(exported, monkeypatch):
-    shrink = compact.compact
-    monkeypatch.setattr(quantize.compact, "compact", lambda model: model)
-    plain = quantize.convert(exported.lowered, "int8", exported.clips[:2])
-    small = shrink(plain)
+def test_smaller_aligned_and_equal(exported):
+    samples = quantize._representative(exported.clips[:2])
+    plain = quantize.convert_on(exported.lowered, "int8", samples)
+    small = compact.compact(plain)
     # Most of so small a network is quantization parameters and names.
     assert len(small) < 0.8 * len(plain)
     before, after = map(interpreters.ClipRunner, (plain, small))
@@ -31,11 +30,61 @@ def test_names_keep_the_layer(exported):
             quantize.convert(exported.lowered, "fp32")
         ).tensors
     }
-    assert "head_conv_relu/Relu" in names
+    assert "head_conv_relu" in names
     assert not any(";" in name for name in names)
 
 
 def test_names_that_are_not_ours_are_left_alone():
-    assert compact.short_name(b"arith.constant12") == b"arith.constant12"
-    assert compact.short_name(b"lowered_net/stem/Conv2D;x") == b"stem/Conv2D"
+    assert compact.short_name(b"tfl.quantize") == b"tfl.quantize"
+    assert compact.short_name(b"lowered_net/stem/Conv2D;x") == b"stem"
     assert compact.short_name(None) == b""
+
+
+def test_taps_share_their_scales(exported):
+    small = quantize.convert(exported.lowered, "int8", exported.clips[:4])
+    content = flatbuffer.unpack(small)
+    kernels = {
+        tensor.name.decode(): tensor
+        for tensor in content.subgraphs[0].tensors
+        if b"_depthwise_tap" in tensor.name
+        and len(tensor.shape) == 4
+        and flatbuffer.unpack(small).buffers[tensor.buffer].data is not None
+    }
+    name = "stage1_block1_depthwise_tap"
+    scales = [kernels[f"{name}{tap}"].quantization.scale for tap in range(3)]
+    np.testing.assert_array_equal(scales[0], scales[1])
+    np.testing.assert_array_equal(scales[0], scales[2])
+    floats = [
+        exported.lowered.get_layer(f"{name}{tap}").get_weights()[0]
+        for tap in range(3)
+    ]
+    # The widest of the three taps, over 127 steps on either side.
+    expected = np.abs(floats).max((0, 1, 2, 4)) / 127
+    np.testing.assert_allclose(scales[0], expected, rtol=1e-5)
+    for tap in range(3):
+        kernel = kernels[f"{name}{tap}"]
+        data = content.buffers[kernel.buffer].data.view(np.int8)
+        rounded = data.reshape(kernel.shape)[0] * scales[0]
+        error = np.abs(rounded - floats[tap][..., 0])
+        assert (error <= scales[0] * 0.5001).all()
+
+
+def test_shared_scales_cost_next_to_nothing(exported):
+    samples = quantize._representative(exported.clips[:8])
+    apart = quantize.convert_on(exported.lowered, "int8", samples)
+    shared = quantize.convert(exported.lowered, "int8", exported.clips[:8])
+    errors = []
+    for model in (apart, shared):
+        run = interpreters.ClipRunner(model)
+        errors.append(
+            np.mean(
+                [
+                    np.abs(
+                        run(clip)
+                        - exported.lowered(clip.astype(np.float32)).numpy()[0]
+                    ).mean()
+                    for clip in exported.clips[8:]
+                ]
+            )
+        )
+    assert errors[1] < 1.3 * errors[0]

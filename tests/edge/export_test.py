@@ -12,6 +12,7 @@ from autox3d_edge import (
     interpreters,
     op_support,
     quantize,
+    recipes,
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import space
@@ -93,9 +94,10 @@ def test_equalized_export_is_as_right(tmp_path, exported):
         tmp_path / "equalized.tflite",
         calibration=exported.clips[:8],
         parity_clips=exported.clips[8:],
-        equalize=True,
+        recipe=recipes.Recipe(equalize=True),
     )
-    assert report["equalized"] and not exported.report["equalized"]
+    assert report["recipe"] == "int8, equalized"
+    assert exported.report["recipe"] == "int8"
     plain = exported.report["parity"]["tflite"]["mean_error"]
     assert report["parity"]["tflite"]["mean_error"] < 1.5 * plain
 

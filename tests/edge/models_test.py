@@ -6,6 +6,7 @@ users really train, for random architectures of a space.
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -76,4 +77,15 @@ def test_arch_must_be_that_of_the_model(tmp_path):
             random_arch("egogestar", 3),
             tmp_path / "model.tflite",
             precision="fp32",
+        )
+
+
+def test_layers_that_the_lowering_does_not_know_are_named(tmp_path):
+    arch = random_arch("tiny", 0)
+    inside = models.build_model(arch, num_classes=3)
+    scaled = keras.layers.Rescaling(2.0, name="louder")(inside.output)
+    foreign = keras.Model(inside.input, scaled)
+    with pytest.raises(ValueError, match="layer 'louder' of Rescaling"):
+        export.export_model(
+            foreign, arch, tmp_path / "model.tflite", precision="fp32"
         )

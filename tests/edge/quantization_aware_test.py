@@ -1,59 +1,177 @@
-"""Rounding in the loop: trains, and ends as a clean int8 file."""
+"""Rounding in the loop: trains, resumes, and ends as a clean int8 file."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+import tf_keras
 
 from autox3d_edge import (
     audit,
+    fine_tuning,
     interpreters,
+    layer_noise,
     lowering,
+    parity,
     quantization_aware,
 )
+from autox3d_tf.runs import checkpoints, loop
 from tests.edge import networks, reference
 
 pytestmark = pytest.mark.large  # wraps and trains a network
 
-CLIP = (4, 16, 16)
+CLIP = (3, 16, 16)
+OPTIONS = fine_tuning.FineTuningOptions(
+    steps=4, batch_size=2, learning_rate=1e-3
+)
+
+
+def one_block(**changes):
+    arch = networks.small_arch(clip_size=CLIP, **changes)
+    return dataclasses.replace(arch, stages=(arch.stages[1],))
 
 
 @pytest.fixture(scope="module")
 def lowered():
-    arch = networks.small_arch(clip_size=CLIP)
+    arch = one_block()
     return lowering.lower(arch, networks.random_weights(arch))
 
 
-def test_trains_and_exports_a_clean_int8_file(lowered):
-    clips = reference.random_clips(8, CLIP)
-    labels = np.arange(8) % networks.CLASSES
-    model = quantization_aware.quantization_aware(lowered, clips)
-    # Before training it is the float network with rounding.
+@pytest.fixture(scope="module")
+def clips():
+    return reference.random_clips(8, CLIP)
+
+
+@pytest.fixture(scope="module")
+def model(lowered, clips):
+    return quantization_aware.quantization_aware(lowered, clips)
+
+
+def batches(clips):
+    def make(first_step):
+        for step in range(first_step, OPTIONS.steps):
+            pair = clips[[2 * step % 8, 2 * step % 8 + 1]]
+            yield parity.normalise(pair), np.zeros(2, np.int32)
+
+    return make
+
+
+def fine_tune(lowered, clips, folder, **changes):
+    options = dataclasses.replace(OPTIONS, **changes)
+    return fine_tuning.fine_tune(
+        lowered, clips, batches(clips), options, folder, {"seed": 0}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(lowered, clips, tmp_path_factory):
+    """A fine-tuned file, and the folder of its run."""
+    folder = tmp_path_factory.mktemp("qat")
+    return fine_tune(lowered, clips, folder), folder
+
+
+def test_before_training_it_is_the_float_network_with_rounding(
+    model, lowered, clips
+):
     for clip in clips[:3]:
         floats = clip.astype(np.float32)
         np.testing.assert_allclose(model(floats), lowered(floats), atol=0.15)
-    losses = []
-    quantization_aware.fine_tune(
-        model,
-        clips,
-        labels,
-        steps=4,
-        seed=0,
-        learning_rate=3e-3,
-        batch_size=8,
-        on_step=lambda step, loss: losses.append(loss),
-    )
-    assert len(losses) == 4 and losses[-1] < losses[0]
-    content = quantization_aware.convert(model)
-    report = audit.audit_model(content, "int8")
+
+
+def test_each_channel_of_a_depthwise_kernel_has_its_own_range(model):
+    layer = model.get_layer("quant_stage1_block1_depthwise_tap1")
+    kernel = layer.layer.depthwise_kernel
+    (largest,) = (v for v in layer.weights if "kernel_max" in v.name)
+    assert largest.shape == kernel.shape[2]
+    # A channel rounded with its own range is off by half a step at most.
+    _, quantizer, variables = layer._weight_vars[0]
+    rounded = quantizer(kernel, True, variables)
+    tops = np.abs(kernel).max((0, 1, 3))
+    error = np.abs(rounded - kernel).max((0, 1, 3))
+    assert (error <= tops / 127 / 2 * 1.001).all()
+
+
+def test_the_file_is_clean_and_says_what_float_says(trained, lowered, clips):
+    content, _ = trained
+    report = audit.audit_model(content, "qat")
     assert report.passed, report.findings
     run = interpreters.ClipRunner(content)
     for clip in clips[:3]:
-        trained = model(clip.astype(np.float32)).numpy()[0]
-        np.testing.assert_allclose(run(clip), trained, atol=0.1)
+        expected = lowered(clip.astype(np.float32)).numpy()[0]
+        np.testing.assert_allclose(run(clip), expected, atol=0.15)
+
+
+def test_training_lowers_the_loss(lowered, clips):
+    model = quantization_aware.quantization_aware(lowered, clips)
+    bias = model.get_layer("quant_head_logits").layer.bias
+    bias.assign(bias + [3.0, 0.0, 0.0, -3.0, 0.0, 0.0, 0.0])  # to be undone
+    optimizer = tf_keras.optimizers.Adam(0.1)
+    optimizer.build(model.trainable_variables)
+    step = loop.compile_step(fine_tuning.make_step(model, lowered, optimizer))
+    same = parity.normalise(clips[:2])
+    losses = [float(step(0, same)["loss"]) for _ in range(6)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_finished_run_is_not_trained_again(trained, lowered, clips):
+    content, folder = trained
+    assert fine_tune(lowered, clips, folder) == content
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    trained, lowered, clips, tmp_path, monkeypatch
+):
+    saves = checkpoints.Checkpoints.save
+
+    def killed(self, step):
+        saves(self, step)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tuning.triggers, "usual", save_each_step)
+        patch.setattr(checkpoints.Checkpoints, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(lowered, clips, tmp_path)
+    assert fine_tune(lowered, clips, tmp_path) == trained[0]
+
+
+def save_each_step(run, saver, **settings):
+    del run, settings
+    return [fine_tuning.triggers.SaveCheckpoint(saver, steps=1)]
+
+
+def test_another_run_is_not_gone_on_with(trained, lowered, clips):
+    with pytest.raises(ValueError, match="learning_rate=0.001 there"):
+        fine_tune(lowered, clips, trained[1], learning_rate=1e-4)
 
 
 def test_norms_must_be_folded():
-    arch = networks.small_arch(clip_size=CLIP)
     options = lowering.LoweringOptions(fold_norms=False)
+    arch = one_block()
     model = lowering.lower(arch, networks.random_weights(arch), options)
     with pytest.raises(ValueError, match="Lower with fold_norms=True"):
         quantization_aware.quantization_aware(model, [])
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match="`steps` must be positive"):
+        fine_tuning.FineTuningOptions(steps=0)
+
+
+def test_learnt_ranges_are_those_of_the_file(model, lowered, clips):
+    learnt = dict(quantization_aware._learnt_ranges(model))
+    learnt["stage1_block1_relu"] = (0.0, 5.0)
+    for layer in model.layers:
+        if layer.name == "quant_stage1_block1_relu":
+            quantization_aware._assign_range(layer, 0.0, 5.0)
+    content = quantization_aware.convert(model, lowered, clips)
+    noise = layer_noise.measure(lowered, content, clips[:1])
+    assert "stage1_block1_relu" in {layer.layer for layer in noise}
+    graph = audit.flatbuffer.read_graph(content)
+    (scale,) = {
+        tensor.scale
+        for tensor in graph.tensors
+        if tensor.name.startswith("stage1_block1_relu/") and not tensor.constant
+    }
+    assert scale == pytest.approx((5.0 / 255,))

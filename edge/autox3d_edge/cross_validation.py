@@ -1,0 +1,137 @@
+"""What int8 costs in accuracy, over folds: each clip in float and in int8."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from autox3d_edge import doctor_run, interpreters, recipes, sources
+from autox3d_tf.runs import repeats
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import files, inputs
+
+WAYS = ("int8", "doctor", "qat")  # beside fp32
+_FORMAT = "autox3d_edge.int8_fold"
+
+
+def assess(
+    trained: str,
+    out: pathlib.Path,
+    work_dir: pathlib.Path,
+    options: doctor_run.DoctorRunOptions,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Exports one network of one fold and tests it on the fold left out.
+
+    Plain int8, what the doctor chooses and fine-tuned int8 are compared with
+    fp32, clip by clip. The doctor chooses on training clips.
+
+    Args:
+        trained: The run directory of a training that names its test folds.
+        out: Folder of the result, a small JSON file. One that is there and
+            was made of the same things is kept.
+        work_dir: Where the fine-tuning keeps its checkpoints.
+        options: Of the doctor; its fine-tuning must be there.
+        seed: Of what is drawn.
+
+    Returns:
+        What the file says: `right[way]` has a 0 or 1 per test clip.
+    """
+    record = files.read_record(trained)
+    data = inputs.trained_on(record, None)
+    made_of = run_dir_lib.to_json(
+        {"files": record["files"], "options": options, "seed": seed}
+    )
+    folds = "_".join(map(str, data.test_folds))
+    path = out / f"{record['arch']}_fold{folds}.json"
+    if path.exists():
+        known = json.loads(path.read_text())
+        if known.get("made_of") == made_of:
+            return known
+    loaded = sources.load(
+        trained,
+        data,
+        work_dir,
+        calibration_clips=options.calibration_clips,
+        test_part="test",
+        seed=seed,
+    )
+    if not loaded.clips or options.fine_tuning is None:
+        raise ValueError(
+            "`trained` must leave clips to test on, and `options` a fine-"
+            f"tuning. Received: trained={trained}, {len(loaded.clips)} clips, "
+            f"fine_tuning={options.fine_tuning}."
+        )
+    found, fine_tuned = doctor_run.examine(loaded, options, work_dir)
+    models = {row.name: row.model for row in found.treatments}
+    chosen = found.chosen or found.treatments[0]
+    ways = {
+        "fp32": models["fp32"],
+        "int8": models[recipes.Recipe().name],
+        "doctor": chosen.model,
+        "qat": fine_tuned,
+    }
+    result = {
+        "format": _FORMAT,
+        "arch": record["arch"],
+        "folds": list(data.test_folds),
+        "made_of": made_of,
+        "chosen": chosen.name,
+        "right": {way: _right(loaded, ways[way]) for way in ways},
+        "bytes": {way: len(ways[way]) for way in ways},
+    }
+    run_dir_lib.write_json(path, result)
+    logging.info("Wrote %s.", path)
+    return result
+
+
+def read(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns all results in a folder, by name."""
+    found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
+    return [record for record in found if record.get("format") == _FORMAT]
+
+
+def format_table(records: Iterable[Mapping[str, Any]]) -> str:
+    """Returns one line per network and way, over all its folds.
+
+    The drop is that of fp32's share of right clips, in points, with half a 95
+    % interval from the differences clip by clip.
+    """
+    by_arch: dict[str, list] = {}
+    for record in records:
+        by_arch.setdefault(record["arch"], []).append(record)
+    lines = [
+        f"{'network':<20}{'':<8}{'right':>10}{'drop, points':>16}"
+        f"{'size / fp32':>13}  chosen"
+    ]
+    for arch, folds in by_arch.items():
+        float_right = _joined(folds, "fp32")
+        for way in ("fp32", *WAYS):
+            right = _joined(folds, way)
+            drop = 100 * (float_right - right)
+            half = repeats.spread(drop.tolist())[1]
+            size = np.mean(
+                [f["bytes"][way] / f["bytes"]["fp32"] for f in folds]
+            )
+            chosen = {f["chosen"] for f in folds} if way == "doctor" else ()
+            lines.append(
+                f"{arch:<20}{way:<8}{f'{right.sum()}/{len(right)}':>10}"
+                f"{f'{drop.mean():.2f} +- {half:.2f}':>16}{size:>13.3f}"
+                f"  {'; '.join(sorted(chosen))}"
+            )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _joined(folds, way) -> np.ndarray:
+    return np.concatenate([fold["right"][way] for fold in folds])
+
+
+def _right(loaded, model) -> list[int]:
+    run = interpreters.ClipRunner(model)
+    return [
+        int(run(clip).argmax() == target)
+        for clip, target in zip(loaded.clips, loaded.targets, strict=True)
+    ]

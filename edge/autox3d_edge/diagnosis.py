@@ -1,0 +1,137 @@
+"""What the int8 doctor found, as data and as tables."""
+
+import dataclasses
+from typing import Any
+
+from autox3d_edge import layer_noise, recipes
+
+FINE_TUNED = "qat"  # int8 after quantization-aware training
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Treatment:
+    """One way to export, measured.
+
+    Attributes:
+        name: A recipe's, "qat", or a precision of the whole network.
+        model: The flatbuffer.
+        recipe: How it was made; None for a whole precision other than int8.
+        accuracy: Share of the judged clips with the right label.
+        agreement: Share of them with the label of the float network.
+        mean_error: Of the probabilities, against float.
+        test_accuracy: Share of the test clips with the right label; None
+            without test clips.
+        size: Bytes of the flatbuffer.
+        activation_bytes: Planned; see `flatbuffer.activation_bytes`.
+        milliseconds: Per clip, 1 thread, all treatments in turns.
+    """
+
+    name: str
+    model: bytes = dataclasses.field(repr=False)
+    recipe: recipes.Recipe | None
+    accuracy: float
+    agreement: float
+    mean_error: float
+    test_accuracy: float | None
+    size: int
+    activation_bytes: int
+    milliseconds: float
+
+    @property
+    def precision(self) -> str:
+        """What an exported file of it claims to be."""
+        if self.recipe is None or self.name == FINE_TUNED:
+            return self.name
+        return self.recipe.precision
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartNoise:
+    """What is lost in one part of the network.
+
+    Attributes:
+        part: "stem", a block, or "head".
+        keras: Decibels between its output in Keras and in the lowered float
+            network; None if there was no Keras model.
+        int8: The same between lowered float and int8.
+        gain: Mean error of the probabilities that goes away if this part
+            alone is in float.
+    """
+
+    part: str
+    keras: float | None
+    int8: float | None
+    gain: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What the doctor found.
+
+    Attributes:
+        noise: Per layer of the plain int8 network.
+        parts: Per part, in order.
+        treatments: All that was tried.
+        chosen: The cheapest within the bound; None if none is.
+        bound: Largest loss allowed.
+    """
+
+    noise: tuple[layer_noise.LayerNoise, ...]
+    parts: tuple[PartNoise, ...]
+    treatments: tuple[Treatment, ...]
+    chosen: Treatment | None
+    bound: float
+
+    def format(self) -> str:
+        """Returns the tables for people."""
+        lines = [layer_noise.format_table(self.noise), ""]
+        lines += [f"{'part':20} {'Keras dB':>9} {'int8 dB':>8} {'gain':>9}"]
+        lines += [_part_line(p) for p in sorted(self.parts, key=_by_gain)]
+        width = max(len(row.name) for row in self.treatments) + 1
+        lines.append("")
+        lines.append(
+            f"{'':{width}} {'judged':>7} {'as fp32':>8} {'error':>8} "
+            f"{'test':>6} {'KB':>8} {'ms':>8} {'act. KB':>8}"
+        )
+        for row in self.treatments:
+            mark = "*" if row is self.chosen else ""
+            test = row.test_accuracy
+            lines.append(
+                f"{row.name + mark:{width}} {row.accuracy:7.3f} "
+                f"{row.agreement:8.3f} {row.mean_error:8.4f} "
+                f"{'-' if test is None else format(test, '.3f'):>6} "
+                f"{row.size / 1e3:8.1f} {row.milliseconds:8.2f} "
+                f"{row.activation_bytes / 1e3:8.1f}"
+            )
+        found = "* the cheapest" if self.chosen else "Nothing is"
+        lines.append(f"{found} within a loss of {self.bound} on judged clips.")
+        lines.append("act.: most memory of activations at once, as planned.")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns JSON types, without the models."""
+        rows = [dataclasses.asdict(row) for row in self.treatments]
+        for row in rows:
+            del row["model"]
+        return {
+            "bound": self.bound,
+            "chosen": self.chosen.name if self.chosen else None,
+            "treatments": rows,
+            "parts": [dataclasses.asdict(part) for part in self.parts],
+            "culprits": [
+                {"layer": n.layer, "snr": n.snr, "lost": n.lost}
+                for n in layer_noise.culprits(self.noise)[:10]
+            ],
+        }
+
+
+def _by_gain(part: PartNoise) -> float:
+    return -part.gain
+
+
+def _part_line(part: PartNoise) -> str:
+    keras, int8 = (
+        "-" if value is None else format(value, ".1f")
+        for value in (part.keras, part.int8)
+    )
+    return f"{part.part:20} {keras:>9} {int8:>8} {part.gain:9.5f}"

@@ -1,0 +1,174 @@
+"""Diagnoses a trained network and exports what the doctor chose."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from autox3d_edge import (
+    audit,
+    diagnosis,
+    export,
+    lowering,
+    run,
+    sources,
+)
+from autox3d_edge import doctor as doctor_lib
+from autox3d_edge import fine_tuning as fine_tuning_lib
+from autox3d_tf.data import pipeline
+from autox3d_tf.runs import run_dir as run_dir_lib
+
+_RECORD, _TABLE = "doctor.json", "doctor.txt"
+_JUDGE_SEED = 0x1D6E  # augmented clips to judge on, apart from training's
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoctorRunOptions:
+    """What the doctor works with.
+
+    Attributes:
+        doctor: The bound and what is tried.
+        fine_tuning: Quantization-aware training; None to leave it out.
+        calibration_clips: Clips drawn from the training part, classes in
+            turn; all if there are fewer.
+        judged_clips: Training clips, augmented as in training but drawn
+            anew, that the choice is made on.
+        test_part: Part that the table shows; None for none. Nothing is
+            chosen by it.
+        runtime: The oldest runtime that must load the file.
+    """
+
+    doctor: doctor_lib.DoctorOptions = dataclasses.field(
+        default_factory=doctor_lib.DoctorOptions
+    )
+    fine_tuning: fine_tuning_lib.FineTuningOptions | None = dataclasses.field(
+        default_factory=fine_tuning_lib.FineTuningOptions
+    )
+    calibration_clips: int = 100
+    judged_clips: int = 300
+    test_part: str | None = "test"
+    runtime: str = audit.DEFAULT_RUNTIME
+
+    def __post_init__(self):
+        for name in ("calibration_clips", "judged_clips"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. "
+                    f"Received: {name}={getattr(self, name)}."
+                )
+
+
+def run_doctor(
+    *,
+    trained: str,
+    data: pipeline.DataOptions,
+    options: DoctorRunOptions,
+    run_dir: str,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Writes doctor.json, doctor.txt and the file that was chosen.
+
+    Args:
+        trained: The run directory of a training.
+        data: Clips to calibrate, judge and test with.
+        options: What is tried and on how many clips.
+        run_dir: Where the files go.
+        seed: Of the choice of calibration and judged clips.
+
+    Returns:
+        What doctor.json says. `chosen` is None, and no model is written, if
+        nothing stays within the bound.
+    """
+    folder = pathlib.Path(run_dir)
+    loaded = sources.load(
+        trained,
+        data,
+        folder,
+        calibration_clips=options.calibration_clips,
+        test_part=options.test_part,
+        seed=seed,
+    )
+    found, fine_tuned = examine(loaded, options, folder)
+    text = found.format()
+    result = {
+        "trained": str(trained),
+        "arch": loaded.model.arch.name,
+        "fingerprint": loaded.model.arch.fingerprint,
+        "calibration": loaded.drawn,
+        "judged_clips": options.judged_clips,
+        "test_part": options.test_part,
+        **found.to_dict(),
+        "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
+    }
+    if found.chosen is not None:
+        result["file"] = _export(loaded, found, options, folder)
+    run_dir_lib.write_json(folder / _RECORD, result)
+    run_dir_lib.write_text(folder / _TABLE, text + "\n")
+    print(text)
+    logging.info("Wrote %s.", folder / _RECORD)
+    return result
+
+
+def examine(
+    loaded: sources.Sources, options: DoctorRunOptions, folder: pathlib.Path
+) -> tuple[diagnosis.Diagnosis, bytes | None]:
+    """Fine-tunes if wanted, diagnoses; returns both results."""
+    arch, weights = loaded.model.arch, export.weights_of(loaded.model)
+    fine_tuned = None
+    if options.fine_tuning is not None:
+        lowered = lowering.lower(arch, weights)
+        fine_tuned = run.fine_tune(
+            loaded, lowered, options.fine_tuning, folder / "qat"
+        )
+    test = None
+    if loaded.clips:
+        test = doctor_lib.Judged(clips=loaded.clips, labels=loaded.targets)
+    found = doctor_lib.diagnose(
+        arch,
+        weights,
+        loaded.calibration,
+        judged(loaded, options.judged_clips),
+        options.doctor,
+        test=test,
+        fine_tuned=fine_tuned,
+        model=loaded.model,
+    )
+    return found, fine_tuned
+
+
+def judged(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
+    """Returns training clips augmented anew, uint8, with their labels."""
+    batches = pipeline.make_train_dataset(
+        loaded.train,
+        loaded.data,
+        batch_size=1,
+        seed=loaded.seed ^ _JUDGE_SEED,
+        total_steps=count,
+    )
+    clips, labels = [], []
+    with pipeline.video_errors():
+        for clip, label in batches:
+            raw = clip[0].numpy() * lowering.PIXEL_DEVIATION
+            raw = 255 * (raw + lowering.PIXEL_MEAN)
+            clips.append(np.rint(raw).clip(0, 255).astype(np.uint8))
+            labels.append(int(label[0]))
+    return doctor_lib.Judged(clips=clips, labels=labels)
+
+
+def _export(loaded, found, options, folder):
+    chosen = found.chosen
+    lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
+    path = folder / f"model_{chosen.precision}.tflite"
+    return export.write_model(
+        chosen.model,
+        path,
+        arch=loaded.model.arch,
+        precision=chosen.precision,
+        references=export.references(loaded.model, lowered),
+        parity_clips=loaded.calibration,
+        recipe=chosen.recipe,
+        runtime=options.runtime,
+        **loaded.about,
+    )

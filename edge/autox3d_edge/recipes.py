@@ -1,0 +1,130 @@
+"""Ways to make an int8 network: which remedies, which parts stay wider."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tf_keras
+
+from autox3d_edge import lowering, mixed, quantize, ranges, remedies
+from autox3d_edge import weights as weights_lib
+from autox3d_tf.space import arch as arch_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an int8 file is made from a trained network.
+
+    Attributes:
+        equalize: Even out the ranges of channels; `remedies.equalize`.
+        clip_ranges: Cut off rare large values; `ranges.clipped`.
+        correct_biases: Take the mean error out; `remedies.correct_biases`.
+        kept: Parts that are "int16x8" or "fp32"; `mixed.assemble`.
+    """
+
+    equalize: bool = False
+    clip_ranges: bool = False
+    correct_biases: bool = False
+    kept: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For tables.
+
+        >>> Recipe(equalize=True, kept={"stem": "fp32"}).name
+        'int8, equalized, fp32: stem'
+        """
+        words = ["int8"]
+        words += ["equalized"] * self.equalize
+        words += ["clipped"] * self.clip_ranges
+        words += ["bias corrected"] * self.correct_biases
+        for precision in mixed.KEPT:
+            parts = [p for p, kind in self.kept.items() if kind == precision]
+            if parts:
+                words.append(f"{precision}: {' '.join(parts)}")
+        return ", ".join(words)
+
+    @property
+    def precision(self) -> str:
+        """What the file claims to be."""
+        return "mixed" if self.kept else "int8"
+
+
+class Kitchen:
+    """Converts one trained network by any recipe; nothing is done twice.
+
+    Args:
+        arch, weights: The network.
+        calibration: uint8 clips for ranges and corrections.
+    """
+
+    def __init__(
+        self,
+        arch: arch_lib.ArchSpec,
+        weights: weights_lib.Weights,
+        calibration: Sequence[np.ndarray],
+    ):
+        self.calibration = quantize.check_calibration(
+            calibration, (*arch.clip_size, 3)
+        )
+        self._arch, self._weights = arch, weights
+        self._done = {}
+
+    def lowered(self, equalize: bool = False) -> tf_keras.Model:
+        """Returns the float network."""
+        return self._once(("lowered", equalize), self._lower, equalize)
+
+    def whole(self, precision: str) -> bytes:
+        """Returns the network in one of `quantize.PRECISIONS`."""
+        return self._once(precision, self._whole, precision)
+
+    def cook(self, recipe: Recipe) -> bytes:
+        """Returns the flatbuffer that a recipe makes."""
+        return self._once(recipe.name, self._cook, recipe)
+
+    def _once(self, key, make, argument):
+        if key not in self._done:
+            self._done[key] = make(argument)
+        return self._done[key]
+
+    def _lower(self, equalize):
+        weights = self._weights
+        if equalize:
+            weights = remedies.equalize(self._arch, weights, self.calibration)
+        return lowering.lower(self._arch, weights)
+
+    def _whole(self, precision):
+        network = self.lowered()
+        if precision == "int16x8":
+            centred = lowering.LoweringOptions(centre_input=True)
+            network = lowering.lower(self._arch, self._weights, centred)
+        return quantize.convert(network, precision, self.calibration)
+
+    def _cook(self, recipe):
+        if recipe.kept:
+            plain = dataclasses.replace(recipe, kept={})
+            models = {p: self.whole(p) for p in set(recipe.kept.values())}
+            models["int8"] = self.cook(plain)
+            parts = mixed.part_names(self._arch)
+            return mixed.assemble(models, recipe.kept, parts)
+        network = self.lowered(recipe.equalize)
+        if recipe.correct_biases:
+            before = dataclasses.replace(recipe, correct_biases=False)
+            network = remedies.correct_biases(
+                network, self.cook(before), self.calibration
+            )
+            calibrated = quantize.calibrate(network, self.calibration)
+        else:
+            key = ("calibrated", recipe.equalize)
+            calibrated = self._once(key, self._calibrate, network)
+        if recipe.clip_ranges:
+            key = ("clipped", recipe.equalize)
+            found = self._once(key, self._clip, self.lowered(recipe.equalize))
+            calibrated = ranges.set_ranges(calibrated, found)
+        return quantize.quantize_calibrated(calibrated)
+
+    def _calibrate(self, network):
+        return quantize.calibrate(network, self.calibration)
+
+    def _clip(self, network):
+        return ranges.clipped(network, self.calibration)

@@ -1,0 +1,169 @@
+"""The trained network and the clips that exports are made and tested with."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from autox3d_edge import interpreters, parity
+from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.data import pipeline
+from autox3d_tf.training import files, inputs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What an export begins with.
+
+    Attributes:
+        trained: The run directory of the training.
+        model: The trained network.
+        record: Its training.json.
+        data: How clips are cut.
+        train: The clips it was trained on.
+        calibration: uint8 clips `(T, H, W, 3)` from them.
+        drawn: How these were drawn: their number, by class, seed and hash.
+        clips, targets: uint8 clips to test on and their classes; may be empty.
+        seed: Of all that is drawn.
+    """
+
+    trained: str
+    model: keras.Model
+    record: dict[str, Any]
+    data: pipeline.DataOptions
+    train: Any
+    calibration: list[np.ndarray]
+    drawn: dict[str, Any]
+    clips: list[np.ndarray]
+    targets: np.ndarray
+    seed: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Arguments of `export.write_model`: what a file says of itself."""
+        return {
+            "labels": self.record["labels"],
+            "preprocessing": preprocessing(self.data),
+            "provenance": {
+                "files": self.record["files"],
+                "seed": self.seed,
+                "calibration": self.drawn,
+            },
+            "accuracy": {"validation": self.record.get("validation")},
+            "card": files.read_card(self.trained),
+        }
+
+    def test(self, model: bytes, reference: np.ndarray) -> dict[str, Any]:
+        """Returns accuracy of a flatbuffer, and agreement with scores."""
+        run = interpreters.ClipRunner(model)
+        scores = np.stack([run(clip) for clip in self.clips])
+        agrees = scores.argmax(-1) == reference.argmax(-1)
+        return {**score(scores, self.targets), "agrees": int(agrees.sum())}
+
+    def keras_scores(self) -> np.ndarray | None:
+        """Probabilities of the trained network on the test clips, if any."""
+        if not self.clips:
+            return None
+        scorer = parity.keras_scorer(self.model)
+        return np.stack([scorer(clip) for clip in self.clips])
+
+
+def load(
+    trained: str,
+    data: pipeline.DataOptions,
+    folder: pathlib.Path,
+    *,
+    calibration_clips: int,
+    test_part: str | None,
+    seed: int,
+) -> Sources:
+    """Reads a trained network and draws the clips.
+
+    Args:
+        trained: The run directory of a training.
+        data: Where clips are and how they are cut.
+        folder: Where a list of the clips is kept, if it has to be made.
+        calibration_clips: How many to draw from the training part, classes
+            in turn; all if there are fewer.
+        test_part: Part to test on; None for no test.
+        seed: Of the draw.
+    """
+    model, record = files.load_trained(trained), files.read_record(trained)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = inputs.freeze(data, folder)
+    train = pipeline.open_source(data, "train")
+    count = min(calibration_clips, len(train))
+    calibration = pipeline.calibration_clips(train, data, count, seed)
+    clips, targets = _test_clips(data, test_part, record["labels"])
+    return Sources(
+        trained=trained,
+        model=model,
+        record=record,
+        data=data,
+        train=train,
+        calibration=calibration,
+        drawn=_drawn(train, calibration, seed),
+        clips=clips,
+        targets=targets,
+        seed=seed,
+    )
+
+
+def preprocessing(data: pipeline.DataOptions) -> manifest_lib.Preprocessing:
+    """What a device does with a video: the evaluation's middle view."""
+    short_side, crop_size = data.eval_size
+    return manifest_lib.Preprocessing(
+        clip_frames=data.clip_frames,
+        sampling=data.sampling,
+        stride=data.stride if data.sampling == "dense" else 1,
+        short_side=short_side,
+        crop_size=crop_size,
+        squash=data.squash,
+        standardize=data.standardize,
+    )
+
+
+def score(scores: np.ndarray, targets: Sequence[int]) -> dict[str, Any]:
+    """Returns how many are right, of how many."""
+    right = int((scores.argmax(-1) == targets).sum())
+    return {
+        "right": right,
+        "clips": len(targets),
+        "top1": right / len(targets),
+    }
+
+
+def _drawn(train, calibration, seed) -> dict[str, Any]:
+    count = len(calibration)
+    drawn = pipeline.balanced_positions(train.labels, count, seed)
+    labels = [train.classes[train.labels[position]] for position in drawn]
+    digest = hashlib.sha256(b"".join(clip.tobytes() for clip in calibration))
+    return {
+        "clips": count,
+        "per_class": {name: labels.count(name) for name in train.classes},
+        "seed": seed,
+        "sha256": digest.hexdigest(),
+        "manifest": train.manifest.fingerprint,
+    }
+
+
+def _test_clips(data, part, labels):
+    if part is None or not inputs.has_part(data, part):
+        return [], np.array([], int)
+    source = pipeline.open_source(data, part)
+    unknown = sorted(set(source.classes) - set(labels))
+    if unknown:
+        raise ValueError(
+            f"`data` must have the model's classes. Received: {unknown}, "
+            "which it was not trained on."
+        )
+    places = np.array([labels.index(name) for name in source.classes])
+    clips = [
+        pipeline.device_clip(source, data, position)
+        for position in range(len(source))
+    ]
+    return clips, places[np.asarray(source.labels)]

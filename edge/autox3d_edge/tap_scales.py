@@ -1,0 +1,69 @@
+"""One scale for all temporal taps of a channel, instead of one per tap.
+
+A full 3-D depthwise kernel runs as one 2-D kernel per tap. Rounded with the
+scale of the widest, taps share their tables of scales; what the others lose
+is less than what that one loses anyway.
+"""
+
+import collections
+
+import numpy as np
+
+from autox3d_edge import compact
+
+_LEVELS = 127  # steps on either side of 0
+
+
+def share(content, calibrated) -> None:
+    """Rounds the taps of each kernel anew, in place.
+
+    Args:
+        content: `ModelT` of the int8 network.
+        calibrated: `ModelT` of the float network it was made from.
+    """
+    graph, floats = content.subgraphs[0], calibrated.subgraphs[0]
+    kernels = {
+        compact.short_name(tensor.name): calibrated.buffers[tensor.buffer].data
+        for tensor in floats.tensors
+        if _base(tensor.name)
+        and len(tensor.shape) == 4
+        and _holds(calibrated, tensor)
+    }
+    taps = collections.defaultdict(list)
+    for operator in graph.operators:
+        if len(operator.inputs) == 3 and operator.inputs[1] >= 0:
+            kernel = graph.tensors[operator.inputs[1]]
+            name = compact.short_name(kernel.name)
+            if name in kernels and _holds(content, kernel):
+                taps[_base(name)].append((operator, kernel, kernels[name]))
+    for group in taps.values():
+        scales = [kernel.quantization.scale for _, kernel, _ in group]
+        scale = np.max(scales, 0)
+        for operator, kernel, data in group:
+            _round_anew(content, operator, kernel, data, scale)
+
+
+def _round_anew(content, operator, kernel, data, scale) -> None:
+    graph = content.subgraphs[0]
+    values = data.view(np.float32).reshape(kernel.shape)  # (1, h, w, C)
+    steps = np.rint(values / scale).clip(-_LEVELS, _LEVELS).astype(np.int8)
+    content.buffers[kernel.buffer].data = steps.reshape(-1).view(np.uint8)
+    source = graph.tensors[operator.inputs[0]].quantization.scale[0]
+    bias = graph.tensors[operator.inputs[2]]
+    numbers = content.buffers[bias.buffer].data.view(np.int32)
+    before, after = bias.quantization.scale, source * scale
+    numbers = np.rint(numbers * (before / after)).astype(np.int32)
+    content.buffers[bias.buffer].data = numbers.view(np.uint8)
+    kernel.quantization.scale = scale
+    bias.quantization.scale = after
+
+
+def _holds(content, tensor) -> bool:
+    data = content.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def _base(name: bytes) -> bytes | None:
+    """Name of the kernel that a tap belongs to, None for other layers."""
+    layer, found, number = compact.short_name(name).rpartition(b"_tap")
+    return layer if found and number.isdigit() else None

@@ -1,0 +1,169 @@
+"""Trained network -> doctor, fine-tuned export, cross-validation of int8."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from autox3d_edge import (
+    audit,
+    cross_validation,
+    doctor,
+    doctor_run,
+    fine_tuning,
+    run,
+)
+from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.data import pipeline, synthetic
+from autox3d_tf.runs import gin_app
+from autox3d_tf.training import run as training_run
+from tests.training import tiny
+
+pytestmark = pytest.mark.large  # a dozen conversions
+
+OPTIONS = doctor_run.DoctorRunOptions(
+    doctor=doctor.DoctorOptions(bound=0.5, repeats=1, int8_only_if_enough=True),
+    fine_tuning=fine_tuning.FineTuningOptions(steps=2, batch_size=2),
+    calibration_clips=7,
+    judged_clips=4,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Twelve clips of three classes; fold 3 is left to test on."""
+    folder = tmp_path_factory.mktemp("clips")
+    synthetic.write_synthetic(
+        folder, num_classes=3, clips_per_class=4, frames=8, size=16
+    )
+    return tiny.data(
+        folder / synthetic.MANIFEST_NAME, val_folds=(), test_folds=(3,)
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    training_run.run_training(
+        arch=tiny.arch(),
+        data=data,
+        training=tiny.training(epochs=1),
+        optimizer=tiny.optimizer(),
+        run_dir=str(folder),
+    )
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def examined(trained, data, tmp_path_factory):
+    """The folder of a doctor's run, and what it returned."""
+    folder = tmp_path_factory.mktemp("doctor")
+    result = doctor_run.run_doctor(
+        trained=trained, data=data, options=OPTIONS, run_dir=str(folder)
+    )
+    return folder, result
+
+
+def test_the_chosen_file_is_written_and_says_how_it_was_made(examined):
+    folder, result = examined
+    assert json.loads((folder / "doctor.json").read_text())["chosen"]
+    assert result["chosen"] in (folder / "doctor.txt").read_text()
+    precision = result["file"]["precision"]
+    path = folder / f"model_{precision}.tflite"
+    assert audit.audit_file(path).passed
+    manifest = manifest_lib.read_manifest(path)
+    assert manifest.precision == precision in audit.INT8_PRECISIONS
+    assert manifest.provenance["recipe"] == result["file"]["recipe"]
+
+
+def test_the_report_states_the_calibration_set(examined):
+    drawn = examined[1]["calibration"]
+    # Nine training clips of three classes; seven are drawn in turn.
+    assert sorted(drawn["per_class"].values()) == [2, 2, 3]
+    assert drawn["clips"] == 7 and drawn["seed"] == 0
+    assert len(drawn["sha256"]) == 64
+
+
+def test_judged_clips_are_none_of_the_calibration(trained, data, tmp_path):
+    loaded = run.sources.load(
+        trained, data, tmp_path, calibration_clips=7, test_part="test", seed=0
+    )
+    judged = doctor_run.judged(loaded, 4)
+    assert len(judged.clips) == len(judged.labels) == 4
+    calibration = {clip.tobytes() for clip in loaded.calibration}
+    assert not calibration & {clip.tobytes() for clip in judged.clips}
+    again = doctor_run.judged(loaded, 4)
+    assert again.clips[3].tobytes() == judged.clips[3].tobytes()
+
+
+def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
+    options = run.ExportOptions(
+        precisions=("qat",),
+        calibration_clips=7,
+        threads=(1,),
+        repeats=1,
+        fine_tuning=OPTIONS.fine_tuning,
+    )
+    with pipeline.video_errors():
+        result = run.run_export(
+            trained=trained, data=data, options=options, run_dir=str(tmp_path)
+        )
+    report = result["files"]["qat"]
+    assert report["audit"]["passed"] and report["test"]["clips"] == 3
+    assert report["parity"]["reference"] == "keras"
+    assert (tmp_path / "model_qat" / "checkpoints").is_dir()
+    table = (tmp_path / "export.txt").read_text()
+    assert "\nqat " in table
+    assert "On paper, operators that fall back to the CPU:" in table
+
+
+def test_a_fold_is_assessed_once(trained, tmp_path, monkeypatch):
+    out = tmp_path / "results"
+    result = cross_validation.assess(trained, out, tmp_path, OPTIONS)
+    (path,) = out.iterdir()
+    assert path.name == "nano_fold3.json"
+    assert set(result["right"]) == {"fp32", "int8", "doctor", "qat"}
+    assert all(len(right) == 3 for right in result["right"].values())
+    monkeypatch.setattr(cross_validation.sources, "load", None)
+    again = cross_validation.assess(trained, out, tmp_path, OPTIONS)
+    assert again == json.loads(path.read_text())
+    table = cross_validation.format_table(cross_validation.read(out))
+    assert table.count("\nnano ") == 4
+
+
+def test_a_fold_must_leave_clips_to_test_on(trained, tmp_path):
+    options = dataclasses.replace(OPTIONS, fine_tuning=None)
+    with pytest.raises(ValueError, match="3 clips, fine_tuning=None"):
+        cross_validation.assess(trained, tmp_path, tmp_path, options)
+
+
+def test_drops_are_paired_over_the_folds():
+    def fold(fp32, int8):
+        right = {"fp32": fp32, "int8": int8, "doctor": fp32, "qat": fp32}
+        size = {"fp32": 100, "int8": 30, "doctor": 30, "qat": 30}
+        return {"arch": "a", "right": right, "bytes": size, "chosen": "int8"}
+
+    table = cross_validation.format_table(
+        [fold([1, 1, 1], [1, 0, 1]), fold([0, 1], [1, 1])]
+    )
+    # Differences 0, 1, 0, -1, 0: mean 0, deviation sqrt(1/2), t of 4: 2.78.
+    half = 100 * 2.78 * math.sqrt(0.5) / math.sqrt(5)
+    assert f"0.00 +- {half:.2f}" in table
+    assert "4/5" in table and "0.300" in table
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match="`judged_clips` must be at least 1"):
+        doctor_run.DoctorRunOptions(judged_clips=0)
+
+
+def test_the_gin_file_configures_the_doctor(tmp_path):
+    overrides = ["DATA=clips", "TRAINED=run", "FINE_TUNING=None", "BOUND=0.01"]
+    with gin_app.configured(
+        doctor_run.run_doctor,
+        ["gin/export/doctor_egogestar.gin"],
+        overrides,
+        str(tmp_path),
+    ) as configured:
+        assert callable(configured)

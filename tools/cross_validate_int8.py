@@ -1,0 +1,55 @@
+r"""Measures what int8 costs in accuracy, over folds of the clips.
+
+  autox3d-cross-validate-int8 --out=docs/results/int8 \
+    runs/x3d_ego_0 runs/x3d_ego_1 runs/x3d_ego_2 runs/x3d_ego_3
+
+Each argument is the run directory of autox3d-train on all folds but one. Each
+network is exported in fp32, plain int8, as the doctor chooses on training
+clips, and int8 after quantization-aware training, and tested on the fold left
+out. One small file per network and fold goes to --out; what is there already
+is not measured again. Prints the drop in points over all files in --out, with
+a paired 95 % interval.
+"""
+
+import pathlib
+
+from absl import flags
+
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+
+
+def _run(arguments):
+    from autox3d_edge import cross_validation, doctor, doctor_run, fine_tuning
+
+    options = doctor_run.DoctorRunOptions(
+        doctor=doctor.DoctorOptions(
+            bound=FLAGS.bound, repeats=1, int8_only_if_enough=True
+        ),
+        fine_tuning=fine_tuning.FineTuningOptions(steps=FLAGS.steps),
+        judged_clips=FLAGS.judged_clips,
+    )
+    out = pathlib.Path(FLAGS.out)
+    for trained in arguments:
+        work_dir = pathlib.Path(trained, "int8")
+        cross_validation.assess(trained, out, work_dir, options, FLAGS.seed)
+    print(cross_validation.format_table(cross_validation.read(out)))
+
+
+def _define_flags():
+    # Not on import: tests import several binaries into one process.
+    flags.DEFINE_string("out", "docs/results/int8", "Folder of the results.")
+    flags.DEFINE_integer("steps", 300, "Updates of the fine-tuning.", 1)
+    flags.DEFINE_integer("judged_clips", 300, "The doctor chooses on.", 1)
+    flags.DEFINE_float("bound", 0.003, "Loss that the doctor allows.", 0, 1)
+    flags.DEFINE_integer("seed", 0, "Of all that is drawn.", 0)
+
+
+def main():
+    _define_flags()
+    gin_app.run_plain(_run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+r"""Finds out what int8 costs a trained network, and what helps.
+
+  autox3d-doctor --gin_file=gin/export/doctor_egogestar.gin \
+    --gin=DATA=egogestar/manifest.csv --gin=TRAINED=runs/egogestar \
+    --run_dir=runs/egogestar/doctor
+
+TRAINED is the run directory of autox3d-train. Prints where the signal is lost
+and one table of all that was tried: accuracy, size, milliseconds, memory. The
+cheapest way within BOUND is written as a .tflite. With FINE_TUNING=None the
+quantization-aware training is left out.
+"""
+
+from autox3d_tf.runs import gin_app
+
+
+def main():
+    gin_app.main("autox3d_edge.doctor_run:run_doctor")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,12 @@ r"""Says what a network costs, or what a search space holds.
   autox3d-describe x3d_m --clip_size=16,256,256
   autox3d-describe egogestar --num_classes=10       (a search space)
   autox3d-describe space:x3d_s                      (the space, not the network)
+  autox3d-describe egogestar --latency_table=table.json --precision=int8
 
-Without a name it lists the networks and the spaces it knows. One MAC is one
-multiply-add; convolutions and matrix products are counted.
+With a table of autox3d-benchmark --table it predicts milliseconds; of a space
+it says how much they vary among networks of equal multiply-adds. Without a
+name it lists the networks and the spaces it knows. One MAC is one multiply-add;
+convolutions and matrix products are counted.
 """
 
 import random
@@ -22,6 +25,7 @@ from autox3d_tf.space import arch as arch_lib
 FLAGS = flags.FLAGS
 _SPACE = "space:"
 _SAMPLES = 501
+_NEAR, _SAMPLES_NEAR = 0.05, 20_000  # how near multiply-adds are equal
 
 flags.DEFINE_integer("num_classes", 400, "Outputs of the network.", 1)
 flags.DEFINE_list(
@@ -29,17 +33,60 @@ flags.DEFINE_list(
     None,
     "Frames,height,width of a clip; by default what the network is meant for.",
 )
+flags.DEFINE_string("latency_table", None, "Of autox3d-benchmark --table.")
+flags.DEFINE_string("precision", "int8", "Column of the table.")
+flags.DEFINE_string(
+    "runtime", None, "Interpreter the table must be of; any by default."
+)
 
 
 def describe(
-    name: str, num_classes: int, clip_size: tuple[int, int, int] | None
+    name: str,
+    num_classes: int,
+    clip_size: tuple[int, int, int] | None,
+    table: cost.LatencyTable | None = None,
 ) -> str:
     """Returns the text for a network, a space, or a file of either."""
     found = _find(name)
     if isinstance(found, space.ArchSpec):
         costs = cost.cost_of(found, clip_size, num_classes)
-        return cost.format_cost(found, costs)
-    return describe_space(found, num_classes, clip_size)
+        text = cost.format_cost(found, costs)
+        if table is not None:
+            total = sum(map(table.part_ms, costs.layers))
+            text += f"\npredicted: {total:.3f} ms a clip ({table})"
+        return text
+    text = describe_space(found, num_classes, clip_size)
+    if table is not None:
+        text += "\n" + describe_latency(found, num_classes, table)
+    return text
+
+
+def describe_latency(found, num_classes, table) -> str:
+    """Returns how milliseconds spread among networks of equal MACs."""
+    macs = cost.SpaceCost(found, cost.Budget(target=1, num_classes=num_classes))
+    budget = cost.Budget(
+        metric=cost.LATENCY, target=1, num_classes=num_classes, table=table
+    )
+    latency = cost.SpaceCost(found, budget)
+    drawn = [
+        (macs(indices), latency(indices))
+        for indices in _random_indices(found, _SAMPLES_NEAR)
+    ]
+    lines = [
+        f"milliseconds: at least {cost.cheapest(found, budget):.3f} ({table})",
+        f"networks within {_NEAR:.0%} of the same multiply-adds, of "
+        f"{len(drawn):,} chosen uniformly:",
+        f"  {'MACs':>8}{'networks':>10}{'ms least':>10}{'median':>9}"
+        f"{'most':>9}{'most/least':>12}",
+    ]
+    for centre in statistics.quantiles([m for m, _ in drawn], n=4):
+        near = [t for m, t in drawn if abs(m / centre - 1) <= _NEAR]
+        lines.append(
+            f"  {centre / 1e6:6.1f} M{len(near):>10,}{min(near):>10.3f}"
+            f"{statistics.median(near):>9.3f}{max(near):>9.3f}"
+            f"{max(near) / min(near):>12.2f}"
+        )
+    return "\n".join(lines)
 
 
 def describe_space(found, num_classes, clip_size=None) -> str:
@@ -97,11 +144,11 @@ def _find(name):
     )
 
 
-def _random_indices(found) -> list[list[int]]:
+def _random_indices(found, count=_SAMPLES) -> list[list[int]]:
     rng = random.Random(0)  # the same ones each time
     return [
         [rng.randrange(len(choice)) for choice in found.choices]
-        for _ in range(_SAMPLES)
+        for _ in range(count)
     ]
 
 
@@ -130,7 +177,12 @@ def _run(names: list[str]) -> None:
                 "--clip_size must be frames,height,width. Received: "
                 f"--clip_size={','.join(FLAGS.clip_size)}"
             )
-    texts = [describe(name, FLAGS.num_classes, size) for name in names]
+    table = None
+    if FLAGS.latency_table:
+        table = cost.load_latency_table(
+            FLAGS.latency_table, FLAGS.precision, runtime=FLAGS.runtime
+        )
+    texts = [describe(name, FLAGS.num_classes, size, table) for name in names]
     print("\n\n".join(texts))
 
 

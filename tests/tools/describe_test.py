@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import pytest
 
 from autox3d_tf import cost, space
 from autox3d_tools import describe
+from tests.cost import latency_test
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
@@ -51,6 +53,20 @@ def test_space_shows_choices_fairness_and_costs():
 def test_space_and_network_of_the_same_name():
     assert "choices" in describe.describe("space:x3d_s", 400, None)
     assert "total" in describe.describe("x3d_s", 400, None)
+
+
+def test_a_latency_table_predicts_networks_and_spaces(monkeypatch):
+    monkeypatch.setattr(describe, "_SAMPLES_NEAR", 300)
+    found = space.get_space("tiny")
+    arch = found.decode([0] * len(found.choices))
+    arch = dataclasses.replace(arch, name="first")
+    monkeypatch.setitem(space.ARCHIVE, "first", arch)
+    table = latency_test.make_table()
+    text = describe.describe("first", 3, None, table)
+    ms = table.network_ms(arch, 3)
+    assert f"predicted: {ms:.3f} ms a clip (int8, 1 thread, " in text
+    text = describe.describe("tiny", 3, None, table)
+    assert "networks within 5% of the same multiply-adds, of 300" in text
 
 
 def test_files_of_either_kind(tmp_path):

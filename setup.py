@@ -18,6 +18,8 @@ EXTRAS = {
     "dev": ["pytest>=8", "ruff>=0.6"],
     # Reading .pyth checkpoints; also a named peer of the benchmarks.
     "torch": ["torch>=2.4"],
+    # The other peers of autox3d-benchmark-peers.
+    "peers": ["onnx>=1.16", "onnxruntime>=1.18", "openvino>=2024.4"],
     # Distributed record making.
     "beam": ["apache-beam>=2.60"],
     # Records on s3://, az://, hdfs://. tensorflow-io 0.37.1 loads into

@@ -1,0 +1,61 @@
+"""The peers compute our network, and each of them is optional."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from autox3d_tf import models, space
+from autox3d_tools import benchmark_peers
+
+# Odd sizes show the padding of strides.
+ARCH = space.x3d(
+    name="tiny",
+    clip_size=(3, 17, 20),
+    frame_stride=1,
+    stage_filters=(8, 12),
+    depths=(1, 2),
+    head_features=16,
+)
+CLASSES = 5
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = models.build_model(ARCH, CLASSES, seed=1)
+    clip = np.random.default_rng(0).integers(
+        0, 256, (*ARCH.clip_size, 3), np.uint8
+    )
+    return model, models.weight_values(model), clip
+
+
+def test_all_that_are_installed_give_the_same_logits(network):
+    model, weights, clip = network
+    runs = benchmark_peers.our_runs(ARCH, weights, clip)
+    others, missing = benchmark_peers.peers(ARCH, model, weights, CLASSES, clip)
+    if not others:
+        pytest.skip(f"no peer is installed: {missing}")
+    assert benchmark_peers.check_same_logits(runs | others) < 1e-3
+
+
+def test_without_a_peer_it_says_why(network, monkeypatch):
+    model, weights, clip = network
+    for name in ("openvino", "onnxruntime", "onnx", "torch"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+    runs, missing = benchmark_peers.peers(ARCH, model, weights, CLASSES, clip)
+    assert not runs
+    assert set(missing) == {
+        "OpenVINO fp32",
+        "onnxruntime fp32",
+        "PyTorch eager",
+    }
+    assert "pip install 'autox3d-tf[peers]'" in missing["OpenVINO fp32"]
+
+
+def test_other_networks_are_refused():
+    runs = {
+        benchmark_peers.OURS: lambda: np.array([1.0, 2.0]),
+        "other": lambda: np.array([1.0, 2.1]),
+    }
+    with pytest.raises(ValueError, match="other gives other logits"):
+        benchmark_peers.check_same_logits(runs)

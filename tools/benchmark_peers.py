@@ -1,0 +1,358 @@
+r"""Times an X3D lowered here against the same network in other runtimes.
+
+  autox3d-benchmark-peers --arch=x3d_s
+  autox3d-benchmark-peers --arch=x3d_s --clip_size=13x160x160 --repeats=20
+
+One clip, one thread, all in turn within one run: LiteRT with our float32 and
+int8 files; OpenVINO and onnxruntime with an ONNX file made here from the same
+weights; PyTorch eager. All that are float32 must give the same logits before
+anything is timed. The last column is the share of the rate at which this
+machine multiplies large float32 matrices on one thread (numpy's BLAS). A peer
+that is not installed is left out, with the reason: pip install
+'autox3d-tf[peers]'.
+"""
+
+import os
+import time
+
+from absl import flags
+
+from autox3d_tf.runs import gin_app
+
+FLAGS = flags.FLAGS
+OURS = "LiteRT fp32, ours"
+_TOLERANCE = 1e-3  # of the largest logit
+_SGEMM = 1024
+
+
+def build_onnx(arch, weights) -> bytes:
+    """Returns the network as an ONNX file, (1, 3, T, H, W) -> logits.
+
+    Args:
+        arch: The `ArchSpec`.
+        weights: As returned by `models.weight_values`.
+
+    The input is normalised already. Batch norms are nodes of their own, for
+    the runtimes to fold.
+    """
+    return _Onnx(arch, weights).build()
+
+
+class _Onnx:
+    """Writes nodes and constants one after the other."""
+
+    def __init__(self, arch, weights):
+        self.arch, self.weights = arch, weights
+        self.nodes, self.constants = [], []
+
+    def build(self):
+        from onnx import TensorProto, helper
+
+        arch = self.arch
+        clip = self._conv("clip", "stem/spatial", (1, 3, 3), arch.stem.strides)
+        kernel = (arch.stem.temporal_kernel, 1, 1)
+        clip = self._conv(clip, "stem/temporal", kernel, depthwise=True)
+        clip = self._op("Relu", self._norm(clip, "stem/norm"))
+        for block in arch.blocks():
+            clip = self._block(clip, block)
+        clip = self._norm(self._conv(clip, "head/conv"), "head/conv_norm")
+        clip = self._op("Relu", clip)
+        flat = self._op("Flatten", self._op("GlobalAveragePool", clip))
+        hidden = self._constant("head/hidden_kernel")
+        hidden = self._op("Relu", self._op("MatMul", flat, hidden))
+        logits = self._op(
+            "MatMul", hidden, self._constant("head/logits_kernel")
+        )
+        logits = self._op("Add", logits, self._constant("head/logits_bias"))
+        size = [1, 3, *arch.clip_size]
+        classes = len(self.weights["head/logits_bias"])
+        tensor = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            self.nodes,
+            "x3d",
+            [tensor("clip", TensorProto.FLOAT, size)],
+            [tensor(logits, TensorProto.FLOAT, [1, classes])],
+            self.constants,
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+        )
+        return model.SerializeToString()
+
+    def _block(self, clip, block):
+        name, spec, shortcut = block.name, block.spec, clip
+        clip = self._conv(clip, f"{name}/expand")
+        clip = self._op("Relu", self._norm(clip, f"{name}/expand_norm"))
+        for index, kernel in enumerate(spec.kernels, 1):
+            strides = spec.strides if index == 1 else (1, 1, 1)
+            prefix = f"{name}/depthwise{index}"
+            clip = self._conv(clip, prefix, kernel, strides, depthwise=True)
+        clip = self._norm(clip, f"{name}/depthwise_norm")
+        if spec.se_filters:
+            gate = self._op("GlobalAveragePool", clip)
+            gate = self._conv(gate, f"{name}/se_reduce", bias=True)
+            gate = self._conv(
+                self._op("Relu", gate), f"{name}/se_expand", bias=True
+            )
+            clip = self._op("Mul", clip, self._op("Sigmoid", gate))
+        clip = self._op("Mul", clip, self._op("Sigmoid", clip))
+        clip = self._conv(clip, f"{name}/project")
+        clip = self._norm(clip, f"{name}/project_norm")
+        if block.projects:
+            prefix = f"{name}/shortcut"
+            shortcut = self._conv(shortcut, prefix, strides=spec.strides)
+            shortcut = self._norm(shortcut, f"{prefix}_norm")
+        return self._op("Relu", self._op("Add", clip, shortcut))
+
+    def _conv(
+        self, clip, prefix, kernel=(1, 1, 1), strides=(1, 1, 1),
+        depthwise=False, bias=False,
+    ):  # fmt: skip
+        """Our kernels are (time, height, width, in, out)."""
+        values = self.weights[f"{prefix}_kernel"]
+        filters = values.shape[-1]
+        if depthwise:
+            values = values.reshape(*kernel, 1, filters)
+        else:
+            values = values.reshape(*kernel, -1, filters)
+        values = values.transpose(4, 3, 0, 1, 2)
+        inputs = [clip, self._constant(f"{prefix}_kernel", values)]
+        if bias:
+            inputs.append(self._constant(f"{prefix}_bias"))
+        padding = [size // 2 for size in kernel]
+        return self._op(
+            "Conv",
+            *inputs,
+            kernel_shape=kernel,
+            strides=strides,
+            pads=padding + padding,
+            group=filters if depthwise else 1,
+        )
+
+    def _norm(self, clip, prefix):
+        parts = ("gamma", "beta", "mean", "variance")
+        constants = [self._constant(f"{prefix}_{part}") for part in parts]
+        return self._op("BatchNormalization", clip, *constants, epsilon=1e-5)
+
+    def _constant(self, name, values=None):
+        import numpy as np
+        from onnx import numpy_helper
+
+        values = self.weights[name] if values is None else values
+        values = np.ascontiguousarray(values, np.float32)
+        self.constants.append(numpy_helper.from_array(values, name))
+        return name
+
+    def _op(self, kind, *inputs, **attributes):
+        from onnx import helper
+
+        output = f"{kind}_{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(kind, inputs, [output], **attributes)
+        )
+        return output
+
+
+def openvino_run(model: bytes, clip):
+    """Returns a function that gives the logits with OpenVINO, one thread."""
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda: request.infer([clip])[compiled.output(0)]
+
+
+def onnxruntime_run(model: bytes, clip):
+    """The same with onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
+    return lambda: session.run(None, {"clip": clip})[0]
+
+
+def torch_runs(model, arch, num_classes, clip):
+    """The same with PyTorch eager, by memory format."""
+    import tempfile
+
+    import torch
+
+    from autox3d_tf import models
+    from autox3d_tools import benchmark_torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "x3d.pyth")
+        models.save_torch_checkpoint(model, path)
+        state = torch.load(path, weights_only=True)["model_state"]
+    runs = {}
+    for name in benchmark_torch.FORMATS:
+        module = benchmark_torch.build_torch(arch, num_classes).eval()
+        module.load_state_dict(state)
+        memory = {"memory_format": getattr(torch, name)}
+        module = module.to(**memory)
+        inputs = torch.from_numpy(clip).contiguous(**memory)
+
+        def run(module=module, inputs=inputs):
+            with torch.inference_mode():
+                return module(inputs).numpy()
+
+        runs[f"PyTorch eager, {name}"] = run
+    return runs
+
+
+def our_runs(arch, weights, clip):
+    """LiteRT with our files; the float one is first."""
+    from autox3d_edge import interpreters, lowering, quantize
+
+    options = lowering.LoweringOptions(softmax=False)
+    frozen = quantize.freeze(lowering.lower(arch, weights, options))
+    samples = [[clip.astype("float32")]]
+    runs = {}
+    for name, precision in ((OURS, "fp32"), ("LiteRT int8, ours", "int8")):
+        content = quantize.convert_on(frozen, precision, lambda: samples)
+        runner = interpreters.ClipRunner(content)
+        runner.set_clip(clip)
+
+        def run(runner=runner):
+            runner.invoke()
+            return runner.scores()
+
+        runs[name] = run
+    return runs
+
+
+def peers(arch, model, weights, num_classes, clip):
+    """Name -> run of each peer that is installed, and why others are not."""
+    import numpy as np
+
+    from autox3d_edge import lowering
+
+    mean, deviation = lowering.PIXEL_MEAN, lowering.PIXEL_DEVIATION
+    planes = ((clip / 255.0 - mean) / deviation).transpose(3, 0, 1, 2)[None]
+    planes = np.ascontiguousarray(planes, np.float32)
+    makers = {
+        "OpenVINO fp32": lambda: openvino_run(
+            build_onnx(arch, weights), planes
+        ),
+        "onnxruntime fp32": lambda: onnxruntime_run(
+            build_onnx(arch, weights), planes
+        ),
+        "PyTorch eager": lambda: torch_runs(model, arch, num_classes, planes),
+    }
+    runs, missing = {}, {}
+    for name, make in makers.items():
+        try:
+            made = make()
+        except ImportError as error:
+            missing[name] = f"{error}: pip install 'autox3d-tf[peers]'"
+            continue
+        runs.update(made if isinstance(made, dict) else {name: made})
+    return runs, missing
+
+
+def sgemm_rate(repeats: int = 10) -> float:
+    """Multiply-adds a second of numpy's float32 matrix product."""
+    import numpy as np
+
+    a = np.random.default_rng(0).random((_SGEMM, _SGEMM), np.float32)
+    a @ a
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return _SGEMM**3 / float(np.median(times))
+
+
+def check_same_logits(runs) -> float:
+    """Returns the largest difference; refuses networks that are not equal."""
+    expected = runs[OURS]()
+    worst = 0.0
+    for name, run in runs.items():
+        if "int8" in name:
+            continue
+        error = float(abs(run() - expected).max() / abs(expected).max())
+        worst = max(worst, error)
+        if not error < _TOLERANCE:
+            raise ValueError(
+                f"{name} gives other logits, by {error:.1e} of the largest: "
+                "nothing to compare."
+            )
+    return worst
+
+
+def _run(_):
+    import numpy as np
+
+    from autox3d_edge import benchmark
+    from autox3d_tf import cost, models, space
+
+    arch = space.get_arch(FLAGS.arch)
+    if FLAGS.clip_size:
+        import dataclasses
+
+        size = tuple(int(n) for n in FLAGS.clip_size.split("x"))
+        arch = dataclasses.replace(arch, clip_size=size)
+    model = models.build_model(arch, FLAGS.num_classes, seed=0)
+    weights = models.weight_values(model)
+    clip = np.random.default_rng(0).integers(
+        0, 256, (*arch.clip_size, 3), np.uint8
+    )
+    runs = our_runs(arch, weights, clip)
+    others, missing = peers(arch, model, weights, FLAGS.num_classes, clip)
+    runs |= others
+    for name, reason in missing.items():
+        print(f"left out: {name} ({reason})")
+    error = check_same_logits(runs)
+    rate = sgemm_rate()
+    timings = benchmark.time_in_turns(runs, FLAGS.repeats)
+    macs = cost.cost_of(arch, num_classes=FLAGS.num_classes).macs
+    device = benchmark.device_description()
+    size = "x".join(map(str, arch.clip_size))
+    print(
+        f"{arch.name}, {size}, {macs / 1e9:.3f} G multiply-adds, "
+        f"1 thread, {device['processor']}, {device['runtime']}; "
+        f"sgemm {rate / 1e9:.1f} G multiply-adds/s; logits differ by at most "
+        f"{error:.1e} of the largest"
+    )
+    ours = timings[0].median
+    print(f"{'':38}ms median   middle half  ours/it  share of sgemm")
+    for timing in timings:
+        share = macs / (1e-3 * timing.median) / rate
+        spread = f"{timing.low:.1f}-{timing.high:.1f}"
+        print(
+            f"{timing.name:38}{timing.median:9.1f} {spread:>13}"
+            f"{ours / timing.median:9.2f} {share:15.2f}"
+        )
+
+
+def _define_flags():
+    # Not on import: tests import several binaries into one process.
+    flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
+    flags.DEFINE_string(
+        "clip_size", None, "FRAMESxHEIGHTxWIDTH; the X3D's own."
+    )
+    flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
+    flags.DEFINE_integer("repeats", 15, "Timed runs of each.", 3)
+
+
+def main():
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # before numpy is imported
+    _define_flags()
+    gin_app.run_plain(_run)
+
+
+if __name__ == "__main__":
+    main()

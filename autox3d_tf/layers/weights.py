@@ -119,14 +119,16 @@ class WeightedLayer(keras.layers.Layer):
             shapes = {k: v for k, v in shapes.items() if not is_statistic(k)}
         self.weight_names = tuple(shapes)
         for name, shape in shapes.items():
-            norm = "norm_" in name
+            norm, statistic = "norm_" in name, is_statistic(name)
             variable = self.add_weight(
                 name=name,
                 shape=shape,
                 initializer=self._initializer(name, shape),
-                trainable=not is_statistic(name),
+                trainable=not statistic,
                 autocast=not norm,
                 dtype="float32" if norm else None,
+                # Each replica moves them by its own clips; all keep the mean.
+                aggregation="mean" if statistic else "none",
             )
             setattr(self, name, variable)
 

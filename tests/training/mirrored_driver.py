@@ -1,17 +1,48 @@
-"""Trains on one device and on two; prints the largest difference.
+"""Trains on one device and on two; prints the largest differences.
 
 Usage: mirrored_driver.py MANIFEST DIRECTORY. A process of its own, for the
 number of devices cannot be changed once TensorFlow runs.
 """
 
+import contextlib
 import sys
 
 import numpy as np
 import tensorflow as tf
 
 from autox3d_tf import models
+from autox3d_tf.runs import loop
 from autox3d_tf.training import run
 from tests.training import tiny
+
+
+def moved_statistics(clips, strategy=None):
+    """Returns the stem's moving variance after a batch, of each replica."""
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = models.build_model(tiny.arch(), 3)
+    step = loop.compile_step(
+        lambda clips: tf.reduce_mean(model(clips, training=True)), strategy
+    )
+    if strategy:
+        dataset = tf.data.Dataset.from_tensors(clips).unbatch()
+        dataset = dataset.batch(len(clips))
+        (clips,) = strategy.experimental_distribute_dataset(dataset)
+    step(tf.constant(0, tf.int64), clips)
+    variance = model.get_layer("stem").norm_variance.value
+    if strategy is None:
+        return [variance.numpy()]
+    return [v.numpy() for v in strategy.experimental_local_results(variance)]
+
+
+def statistics_apart(strategy):
+    """Returns how far replicas are from the mean of what each has seen."""
+    clips = np.random.default_rng(0).normal(size=(4, 4, 16, 16, 3))
+    clips = clips.astype("float32")
+    clips[2:] *= 3  # the second replica sees brighter clips
+    halves = [moved_statistics(half)[0] for half in np.split(clips, 2)]
+    assert np.abs(halves[0] - halves[1]).max() > 0.1
+    found = moved_statistics(clips, strategy)
+    return max(np.abs(np.mean(halves, 0) - own).max() for own in found)
 
 
 def main(manifest, directory):
@@ -33,6 +64,7 @@ def main(manifest, directory):
         weights.append(models.load_weights(f"{directory}/{name}/weights.npz"))
     one, two = weights
     print("moved", max(np.abs(one[n] - 1).max() for n in ("stem/norm_gamma",)))
+    print("statistics", statistics_apart(mirrored))
     print("apart", max(np.abs(one[n] - two[n]).max() for n in one))
 
 

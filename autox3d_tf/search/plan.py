@@ -114,7 +114,11 @@ class Plan:
 
     def supernet_of(self, run: Run) -> Run | None:
         """The run whose supernet `run` takes; None if it trains its own."""
-        judged = [m for m in self._methods if m in baselines.METHODS]
+        judged = [
+            method
+            for method in METHODS
+            if method in self._methods and method in baselines.METHODS
+        ]
         if run.method not in judged:
             return None
         first = dataclasses.replace(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from autox3d_edge import interpreters
+from autox3d_edge import interpreters, streaming
 from autox3d_edge import manifest as manifest_lib
 
 
@@ -76,6 +76,8 @@ def benchmark_files(
 ) -> list[Timing]:
     """Times exported files on each number of threads, all in turns.
 
+    A stream is timed for one frame, moving its states included.
+
     Args:
         paths: Name -> exported file, or flatbuffer bytes.
         threads: Numbers of threads to try.
@@ -85,9 +87,9 @@ def benchmark_files(
     """
     candidates = {}
     for name, path in paths.items():
-        model = _read_any(path)
+        model, stream = _read_any(path)
         for count in threads:
-            run = interpreters.ClipRunner(model, count, runtime)
+            run = streaming.make_runner(model, stream, count, runtime)
             clip = np.random.default_rng(seed).integers(
                 0, 256, run.clip_shape, dtype=np.uint8
             )
@@ -116,6 +118,7 @@ def device_description(runtime: str | None = None) -> dict[str, Any]:
     return {
         "processor": _processor(),
         "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
         "cores": os.cpu_count(),
         "runtime": f"{name} {interpreters.version(name)}",
         "python": platform.python_version(),
@@ -134,11 +137,12 @@ def _timing(name, values, first) -> Timing:
     )
 
 
-def _read_any(path) -> bytes:
+def _read_any(path) -> tuple[bytes, manifest_lib.Stream | None]:
     """The flatbuffer of a file of ours; bytes are taken as they are."""
     if isinstance(path, bytes):
-        return path
-    return manifest_lib.read_model(path)[0]
+        return path, None
+    model, manifest = manifest_lib.read_model(path)
+    return model, manifest.stream
 
 
 def _processor() -> str:

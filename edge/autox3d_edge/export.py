@@ -14,11 +14,11 @@ from absl import logging
 from autox3d_edge import (
     audit,
     flatbuffer,
-    interpreters,
     lowering,
     parity,
     quantize,
     recipes,
+    streaming,
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.space import arch as arch_lib
@@ -98,6 +98,7 @@ def write_model(
     provenance: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
     card: str | None = None,
+    stream: manifest_lib.Stream | None = None,
     runtime: str = audit.DEFAULT_RUNTIME,
 ) -> dict[str, Any]:
     """Audits, compares and packs a flatbuffer; writes it with its report.
@@ -117,6 +118,7 @@ def write_model(
         accuracy: Numbers with their protocol; JSON types.
         card: The model card that goes into the file; by default one that
             knows the architecture and the labels only.
+        stream: How to feed it frame by frame, if it is a stream.
         runtime: The oldest runtime that must load the file.
 
     Returns:
@@ -126,7 +128,9 @@ def write_model(
         ValueError: The audit failed; then no model is written.
     """
     recipe = recipe or recipes.Recipe()
-    checked = audit.audit_model(content, precision, runtime, recipe.kept)
+    checked = audit.audit_model(
+        content, precision, runtime, recipe.kept, stream
+    )
     classes = flatbuffer.output_shape(content)[-1]
     labels = manifest_lib.check_labels(
         labels or [f"class_{i}" for i in range(classes)], classes
@@ -141,6 +145,7 @@ def write_model(
         arch={**arch.to_dict(), "fingerprint": arch.fingerprint},
         provenance={**_versions(), **made, **(provenance or {})},
         accuracy=accuracy or {},
+        stream=stream,
     )
     if card is None:
         card = card_lib.model_card(arch, {"labels": labels})
@@ -157,7 +162,7 @@ def write_model(
         "audit": checked.to_dict(),
     }
     if checked.passed and parity_clips is not None and len(parity_clips):
-        runner = interpreters.ClipRunner(content)
+        runner = streaming.make_runner(content, stream)
         scorers = {**references, "tflite": runner}
         report["parity"] = parity.compare(scorers, parity_clips)
     path = pathlib.Path(path)

@@ -16,6 +16,7 @@ from autox3d_edge import (
     lowering,
     op_support,
     sources,
+    stream_export,
 )
 from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_edge import manifest as manifest_lib
@@ -34,7 +35,9 @@ class ExportOptions:
 
     Attributes:
         precisions: "fp32", "fp16", "dynamic", "int8", "int16x8", and "qat",
-            which is int8 after quantization-aware training.
+            which is int8 after quantization-aware training; of a causal
+            network also "fp32_stream", "int8_stream", ...: a file that takes
+            one frame at a time.
         calibration_clips: Clips drawn from the training part, classes in
             turn, for the integer precisions; all if there are fewer.
         test_part: Part the files are tested on; None for no test.
@@ -108,8 +111,10 @@ def run_export(
         reports[precision] = _export(loaded, precision, path, options)
         paths[precision] = path
         if loaded.clips:
-            content, _ = manifest_lib.read_model(path)
-            reports[precision]["test"] = loaded.test(content, reference)
+            content, manifest = manifest_lib.read_model(path)
+            reports[precision]["test"] = loaded.test(
+                content, reference, manifest.stream
+            )
     timings = benchmark.benchmark_files(paths, options.threads, options.repeats)
     result = {
         "trained": str(trained),
@@ -131,6 +136,17 @@ def run_export(
 
 def _export(loaded, precision, path, options):
     """Writes one file; "qat" is fine-tuned first, beside it."""
+    if precision.endswith(stream_export.SUFFIX):
+        return stream_export.export_stream(
+            loaded.model,
+            loaded.model.arch,
+            path,
+            precision=precision.removesuffix(stream_export.SUFFIX),
+            calibration=loaded.calibration,
+            runtime=options.runtime,
+            **stream_export.pace(loaded.train.manifest.rows, loaded.data),
+            **loaded.about,
+        )
     if precision != "qat":
         return export.export_model(
             loaded.model,
@@ -228,8 +244,9 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
         lines.append(row)
     device = result["device"]
     lines.append(
-        f"top-1 on part {result['test_part']!r}, one view; ms per clip: median "
-        f"of runs in turns, {device['processor']}, {device['runtime']}"
+        f"top-1 on part {result['test_part']!r}, one view; ms per clip, of a "
+        f"stream per frame: median of runs in turns, {device['processor']}, "
+        f"{device['runtime']}"
     )
     return "\n".join(lines)
 

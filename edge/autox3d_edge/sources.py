@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from autox3d_edge import interpreters, parity
 from autox3d_edge import manifest as manifest_lib
+from autox3d_edge import parity, streaming
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
 
@@ -57,9 +57,14 @@ class Sources:
             "card": files.read_card(self.trained),
         }
 
-    def test(self, model: bytes, reference: np.ndarray) -> dict[str, Any]:
+    def test(
+        self,
+        model: bytes,
+        reference: np.ndarray,
+        stream: manifest_lib.Stream | None = None,
+    ) -> dict[str, Any]:
         """Returns accuracy of a flatbuffer, and agreement with scores."""
-        run = interpreters.ClipRunner(model)
+        run = streaming.make_runner(model, stream)
         scores = np.stack([run(clip) for clip in self.clips])
         agrees = scores.argmax(-1) == reference.argmax(-1)
         return {**score(scores, self.targets), "agrees": int(agrees.sum())}

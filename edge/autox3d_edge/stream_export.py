@@ -1,0 +1,106 @@
+"""Trained causal network -> audited .tflite that takes one frame at a time."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autox3d_edge import export, lowering, stream_convert, stream_lowering
+from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.data import options as data_options
+from autox3d_tf.space import arch as arch_lib
+
+SUFFIX = "_stream"  # of a precision, in a table and a file's name
+
+
+def export_stream(
+    model,
+    arch: arch_lib.ArchSpec,
+    path: str | os.PathLike,
+    *,
+    precision: str = "int8",
+    calibration: Sequence[np.ndarray] | None = None,
+    parity_clips: Sequence[np.ndarray] | None = None,
+    memory: int | None = None,
+    stride: int = 1,
+    fps: float = 0.0,
+    **about,
+) -> dict[str, Any]:
+    """Writes `path` and `path`.report.json, if the audit passes.
+
+    Args:
+        model: A trained Keras model, or its weights by name.
+        arch: Its architecture, causal.
+        path: The .tflite to write.
+        precision: One of `stream_convert.PRECISIONS`.
+        calibration: uint8 clips `(T, H, W, 3)`, for int8.
+        parity_clips: uint8 clips to compare on; the calibration clips by
+            default.
+        memory: Frames after which means over time begin to forget; by default
+            those of the clips that the network was trained on.
+        stride, fps: As in `manifest.Stream`.
+        **about: What the file says of itself, and the runtime it is for; see
+            `export.write_model`.
+
+    Returns:
+        The report: precision, bytes, audit, parity with the clip network.
+
+    Raises:
+        ValueError: Bad arguments or weights, a network that is not causal or
+            clips standardized as a whole, or the audit failed; then no file
+            is written.
+    """
+    preprocessing = about.get("preprocessing")
+    if preprocessing is not None and preprocessing.standardize is True:
+        raise ValueError(
+            "`standardize` must be 'frame' or False for a stream, which does "
+            "not know the whole clip. Received: standardize=True. Train with "
+            "DataOptions.standardize = 'frame'."
+        )
+    by_name = isinstance(model, Mapping)
+    weights = model if by_name else export.weights_of(model)
+    memory = arch.clip_size[0] if memory is None else memory
+    arch_lib.check_positive_int("memory", memory)
+    content, states = stream_convert.convert(
+        stream_lowering.lower_stream(arch, weights),
+        precision,
+        calibration,
+        memory,
+    )
+    return export.write_model(
+        content,
+        path,
+        arch=arch,
+        precision=precision,
+        references=export.references(model, lowering.lower(arch, weights)),
+        parity_clips=calibration if parity_clips is None else parity_clips,
+        stream=manifest_lib.Stream(
+            states=states, memory=memory, stride=stride, fps=fps
+        ),
+        **about,
+    )
+
+
+def pace(rows, data: data_options.DataOptions) -> dict[str, Any]:
+    """How fast training clips show their videos: `stride` and `fps`.
+
+    Args:
+        rows: Of the manifest of the training clips.
+        data: How these were cut.
+    """
+    strides = [
+        data.stride
+        if data.sampling == "dense"
+        else row.frames / data.clip_frames
+        for row in rows
+    ]
+    rates = [
+        row.fps / stride
+        for row, stride in zip(rows, strides, strict=True)
+        if row.fps
+    ]
+    return {
+        "stride": max(1, round(float(np.median(strides)))),
+        "fps": round(float(np.median(rates)), 3) if rates else 0.0,
+    }

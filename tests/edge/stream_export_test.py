@@ -1,0 +1,96 @@
+"""From a trained causal network to a file that is fed frame by frame."""
+
+import types
+
+import numpy as np
+import pytest
+
+from autox3d_edge import Recognizer, benchmark, stream_export
+from autox3d_edge import manifest as manifest_lib
+from autox3d_tf import models
+from autox3d_tf.data import options as data_options
+from tests.edge import networks, reference
+
+
+@pytest.fixture(scope="module")
+def trained():
+    arch = networks.small_arch("separable", causal=True, clip_size=(4, 12, 12))
+    model = models.build_model(arch, num_classes=networks.CLASSES)
+    models.assign_weights(model, networks.random_weights(arch))
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported_stream(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("streams") / "model_fp32_stream.tflite"
+    clips = reference.random_clips(5, trained.arch.clip_size)
+    report = stream_export.export_stream(
+        trained,
+        trained.arch,
+        path,
+        precision="fp32",
+        parity_clips=clips,
+        stride=3,
+        fps=10.0,
+    )
+    return types.SimpleNamespace(path=path, report=report, clips=clips)
+
+
+def test_frame_by_frame_equals_the_trained_clip_network(exported_stream):
+    report = exported_stream.report
+    assert report["audit"]["passed"]
+    assert report["parity"]["reference"] == "keras"
+    assert report["parity"]["tflite"]["max_error"] < 1e-4
+    assert report["parity"]["tflite"]["top1_agreement"] == 1.0
+    assert report["manifest_bytes"] < manifest_lib.MAX_BYTES
+
+
+def test_the_file_says_that_it_is_a_stream(exported_stream):
+    stream = manifest_lib.read_manifest(exported_stream.path).stream
+    assert (stream.stride, stream.fps, stream.memory) == (3, 10.0, 4)
+    # Kernels of the stem and of three blocks, their squeeze-excites, the head
+    # and the count.
+    assert len(stream.states) == 4 + 3 + 1 + 1
+    assert all(state.initial == 0 for state in stream.states)
+
+
+def test_a_stream_is_timed_by_the_frame(exported_stream):
+    (timing,) = benchmark.benchmark_files(
+        {"stream": exported_stream.path}, threads=(1,), repeats=3, warmup=1
+    )
+    assert timing.name == "stream, 1 thread" and timing.median > 0
+
+
+def test_the_recognizer_takes_the_pace_of_the_file(exported_stream):
+    recognizer = Recognizer(exported_stream.path)
+    assert recognizer.hop == 3
+    assert recognizer.clip_shape == exported_stream.clips[0].shape
+
+
+def test_what_cannot_stream_is_refused(trained, tmp_path):
+    whole = manifest_lib.Preprocessing(
+        clip_frames=4, short_side=12, crop_size=12, standardize=True
+    )
+    path = tmp_path / "model.tflite"
+    with pytest.raises(ValueError, match="'frame' or False for a stream"):
+        stream_export.export_stream(
+            trained, trained.arch, path, preprocessing=whole
+        )
+    with pytest.raises(ValueError, match="`memory` must be a positive"):
+        stream_export.export_stream(trained, trained.arch, path, memory=0)
+    assert not path.exists()
+
+
+def test_pace_is_the_median_of_the_training_videos():
+    rows = [
+        types.SimpleNamespace(frames=frames, fps=fps)
+        for frames, fps in ((40, 10.0), (80, 30.0), (96, 30.0))
+    ]
+    segments = data_options.DataOptions(source="x", clip_frames=16)
+    # Strides 2.5, 5, 6 and rates 4, 6, 5 frames per second.
+    assert stream_export.pace(rows, segments) == {"stride": 5, "fps": 5.0}
+    dense = data_options.DataOptions(source="x", sampling="dense", stride=3)
+    assert stream_export.pace(rows, dense) == {"stride": 3, "fps": 10.0}
+    silent = [types.SimpleNamespace(frames=4, fps=0.0)]
+    assert stream_export.pace(silent, segments)["fps"] == 0.0
+    assert np.isfinite(stream_export.pace(silent, segments)["stride"])

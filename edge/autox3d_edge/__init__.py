@@ -9,6 +9,7 @@ import importlib
 _HOMES = {
     "Recognizer": "runtime",
     "export_model": "export",
+    "export_stream": "stream_export",
     "lower": "lowering",
     "Preprocessing": "manifest",
     "audit_file": "audit",

@@ -222,3 +222,21 @@ def test_motion_channels_ignore_what_stands_still():
     np.testing.assert_array_equal(kernel[..., 2:], before[..., 2:])
     sizes = [np.linalg.norm(k, axis=0) for k in (kernel, before)]
     np.testing.assert_allclose(*sizes, rtol=1e-5)
+
+
+@pytest.mark.parametrize("block_type", sorted(space.BLOCK_TYPES))
+def test_causal_blocks_do_not_see_the_future(block_type):
+    block = layers.BottleneckBlock3D(
+        block_type, 6, 8, (1, 2, 2), "se", causal=True
+    )
+    clip = _clip((1, 5, 6, 6, 4))
+    whole = block(clip)
+    for frames in (1, 3):
+        np.testing.assert_allclose(
+            block(clip[:, :frames]), whole[:, :frames], atol=1e-5
+        )
+    later = clip.copy()
+    later[:, 3:] += 1.0
+    found = block(later)
+    np.testing.assert_allclose(found[:, :3], whole[:, :3], atol=1e-5)
+    assert np.abs(found[:, 3:] - whole[:, 3:]).max() > 1e-3

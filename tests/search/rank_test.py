@@ -124,3 +124,14 @@ def test_too_few_architectures_are_refused(search_dir, tmp_path):
         rank_five(search_dir, tmp_path, count=3)
     with pytest.raises(ValueError, match="`count` must be in"):
         rank_five(search_dir, tmp_path, count=6)
+
+
+def test_a_supernet_of_other_clips_or_seed_is_refused(tmp_path):
+    config = {"kind": "search", "space": {}, "manifest": "a", "data": {},
+              "weights": {}, "seed": 1}  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps({**config, "budgets": []}))
+    assert len(run.check_supernet(str(tmp_path), config)) == 64
+    with pytest.raises(ValueError, match="`supernet_from` must be .*seed=1 th"):
+        run.check_supernet(str(tmp_path), {**config, "seed": 2})
+    with pytest.raises(ValueError, match="is no run's directory"):
+        run.check_supernet(str(tmp_path / "nothing"), config)

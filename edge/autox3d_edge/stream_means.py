@@ -19,6 +19,8 @@ shrinks by 1 / memory with each frame and gains at most half, so it stays below
 memory / 2, which is half a step of the mean.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from autox3d_edge import compact, flatbuffer
@@ -29,16 +31,20 @@ COUNT, SUM, AFTER = "frame_count", "_sum", "_next"
 
 
 def close_means(
-    model: bytes, memory: int, keep_means: bool = False
+    model: bytes,
+    results: Sequence[str],
+    memory: int,
+    keep_means: bool = False,
 ) -> tuple[bytes, tuple[manifest_lib.StreamState, ...]]:
     """Returns the flatbuffer with closed means, and its states.
 
     Args:
         model: Converted from `stream_lowering.lower_stream`.
+        results: What its outputs are, in order.
         memory: Frames after which means begin to forget.
         keep_means: Make the means so far outputs too, for calibration.
     """
-    editor = _Editor(model)
+    editor = _Editor(model, results)
     _Means(editor, memory).close(keep_means)
     states = editor.name_states()
     return editor.finish(), states
@@ -118,16 +124,20 @@ class _Means:
 class _Editor:
     """A graph to which states and operators are added."""
 
-    def __init__(self, model: bytes):
+    def __init__(self, model: bytes, results: Sequence[str]):
         self._content = flatbuffer.unpack(model)
         self._graph = self._content.subgraphs[0]
         self._tables = flatbuffer.schema()
-        (self._signature,) = self._content.signatureDefs
-        self.inputs, self.outputs = (
-            {end.name.decode(): end.tensorIndex for end in ends}
-            for ends in (self._signature.inputs, self._signature.outputs)
-        )
+        self.inputs = {self._name_of(i): int(i) for i in self._graph.inputs}
+        self.outputs = {}
+        for number in self._graph.outputs:
+            # The converter calls them Identity, Identity_1, Identity_2, ...
+            _, _, place = self._name_of(number).partition("_")
+            self.outputs[results[int(place or 0)]] = int(number)
         self.outputs[manifest_lib.SCORES] = self.outputs.pop(names.SCORES)
+
+    def _name_of(self, number) -> str:
+        return self._graph.tensors[number].name.decode()
 
     def type_of(self, number):
         return self._graph.tensors[number].type
@@ -223,7 +233,9 @@ class _Editor:
 
     def finish(self) -> bytes:
         """Returns the flatbuffer, its operators in an order that runs."""
-        graph, signature = self._graph, self._signature
+        graph, signature = self._graph, self._tables.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+        self._content.signatureDefs = [signature]
         for ends, side, first in (
             (self.inputs, "inputs", manifest_lib.FRAME),
             (self.outputs, "outputs", manifest_lib.SCORES),

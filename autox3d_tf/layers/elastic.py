@@ -211,8 +211,8 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
 
 
 def run_block(
-    clip, choice, windows, weights, *, block_types, attentions, strides,
-    activation, causal,
+    clip, choice, windows, weights, gate=None, *, block_types, attentions,
+    strides, activation, causal,
 ):  # fmt: skip
     """Runs one child of an elastic block.
 
@@ -221,6 +221,7 @@ def run_block(
         choice: int32 `(2,)`: indices of block type and attention.
         windows: int32 `(4, 2)`: `(start, width)` of in, inner, out, se.
         weights: Name -> shared weight at its widest.
+        gate: Scales the branch before the shortcut is added; None for 1.
         block_types, attentions: Candidates, static.
         strides, activation, causal: Static, as in `bottleneck`.
     """
@@ -236,9 +237,12 @@ def run_block(
         return tf.slice(weight, starts, widths)
 
     def norm(name, x):
-        return ops.batch_norm_training(
+        x = ops.batch_norm_training(
             x, get(f"{name}_gamma"), get(f"{name}_beta")
         )[0]
+        if gate is not None and name == "project_norm":
+            x *= tf.cast(gate, x.dtype)
+        return x
 
     def get_kernel(name):
         if name not in weights:
@@ -318,6 +322,8 @@ class ElasticStage3D(keras.layers.Layer):
         previous: int32 scalar, index of the previous stage's filters.
         indices: int32 `(1 + 3 * depth,)`: filters, then per block its type,
             expansion and attention.
+        gates: float32, as many, or None: each choice scales, by its own, the
+            branches it decides on, before the shortcuts are added.
 
     Output shape: `(batch, time, ..., chosen filters)`.
     """
@@ -369,7 +375,7 @@ class ElasticStage3D(keras.layers.Layer):
             logits for block in self.blocks for logits in block.logits
         ]
 
-    def call(self, clip, previous, indices):
+    def call(self, clip, previous, indices, gates=None):
         stage = self.stage
         in_table = tf.constant(
             windows_lib.place_windows(self.previous_filters), tf.int32
@@ -403,25 +409,30 @@ class ElasticStage3D(keras.layers.Layer):
                 for name, variable in block.named_weights()
             }
             choice = tf.stack([choice[0], choice[2]])
+            gate = None
+            if gates is not None:
+                own = gates[1 + 3 * position : 4 + 3 * position]
+                gate = gates[0] * tf.reduce_prod(own)
             if position == 0:
-                clip = self._run_first(clip, choice, windows, weights)
+                clip = self._run_first(clip, choice, windows, weights, gate)
             else:
-                clip = self._shared(clip, choice, windows, weights)
+                clip = self._shared(clip, choice, windows, weights, gate)
             in_window = out_window
         return clip
 
-    def _run_first(self, clip, choice, windows, weights):
-        return self._run_block(self.blocks[0], clip, choice, windows, weights)
+    def _run_first(self, *arguments):
+        return self._run_block(self.blocks[0], *arguments)
 
-    def _run(self, clip, choice, windows, weights):
-        return self._run_block(self.blocks[1], clip, choice, windows, weights)
+    def _run(self, *arguments):
+        return self._run_block(self.blocks[1], *arguments)
 
-    def _run_block(self, block, clip, choice, windows, weights):
+    def _run_block(self, block, clip, choice, windows, weights, gate):
         return run_block(
             clip,
             choice,
             windows,
             weights,
+            gate,
             block_types=block.block_types,
             attentions=self.stage.attentions,
             strides=block.strides,

@@ -25,6 +25,7 @@ class Supernet(keras.Model):
         clip: `(batch, time, height, width, 3)` float32, normalised.
         indices: int32 `(choices,)`, one entry per choice of the space. A
             tensor: another architecture does not trace again.
+        gates: float32 `(choices,)` or None: see `ElasticStage3D`.
 
     Output shape: `(batch, num_classes)`, float32 logits.
     """
@@ -71,12 +72,13 @@ class Supernet(keras.Model):
             layer.build()
         self.built = True
 
-    def call(self, clip, indices, training=False):
+    def call(self, clip, indices, training=False, gates=None):
         x = self.stem(clip)
         previous, start = tf.constant(0), 0
         for stage in self.stages:
             stop = start + 1 + 3 * stage.stage.depth
-            x = stage(x, previous, indices[start:stop])
+            own = None if gates is None else gates[start:stop]
+            x = stage(x, previous, indices[start:stop], own)
             previous, start = indices[start], stop
         return self.head(x, previous, training=training)
 

@@ -1,0 +1,158 @@
+"""Gradients of the relaxation, against differences and enumeration."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf import cost, models
+from autox3d_tf.search import cost_table, relaxation
+from autox3d_tf.search import distribution as distribution_lib
+from tests.search import search_driver
+
+SPACE = search_driver.SPACE
+ALL = list(itertools.product(*(range(len(c)) for c in SPACE.choices)))
+
+
+def uneven_distribution():
+    distribution = distribution_lib.factorized(SPACE)
+    rng = np.random.default_rng(0)
+    for variable in distribution.logits:
+        variable.assign(rng.normal(size=variable.shape))
+    return distribution
+
+
+@pytest.fixture(scope="module")
+def supernet():
+    return models.Supernet(SPACE, 3, seed=0)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(1)
+    clips = rng.normal(size=(4, 4, 16, 16, 3)).astype("float32")
+    return tf.constant(clips), tf.constant([0, 1, 2, 0])
+
+
+def test_gates_of_one_change_nothing_and_others_scale_branches(supernet, batch):
+    indices = tf.constant([2, 0, 1, 1, 1, 1, 0])
+    assert len(indices) == len(SPACE.choices)
+    plain = supernet(batch[0], indices)
+    ones = tf.ones(len(indices))
+    same = supernet(batch[0], indices, gates=ones)
+    np.testing.assert_allclose(same, plain, atol=1e-6)
+    # a branch scaled by 0 is a skipped block; the second may be skipped
+    gates = tf.tensor_scatter_nd_update(ones, [[4]], [0.0])
+    skipped = tf.tensor_scatter_nd_update(indices, [[4]], [2])
+    assert SPACE.choices[4].candidates[2] == "skip"
+    np.testing.assert_allclose(
+        supernet(batch[0], indices, gates=gates),
+        supernet(batch[0], skipped),
+        atol=1e-6,
+    )
+
+
+def test_gradient_by_a_gate_is_the_difference_quotient(supernet, batch):
+    indices = tf.constant([1, 0, 1, 1, 1, 0, 0])
+    gates = tf.Variable(tf.ones(len(indices)))
+
+    def loss():
+        logits = supernet(batch[0], indices, training=True, gates=gates)
+        return tf.reduce_sum(logits * [1.0, -2.0, 3.0])
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    found = tape.gradient(value, gates).numpy()
+    step = np.eye(len(indices), dtype="float32") * 5e-3
+    for place in (0, 1, 4):
+        gates.assign(1 + step[place])
+        above = loss()
+        gates.assign(1 - step[place])
+        expected = float((above - loss()) / 1e-2)
+        assert found[place] == pytest.approx(expected, rel=0.05, abs=1e-4)
+    assert abs(found[0]) > 1e-3 * abs(value)  # batch norm does not undo it
+
+
+def test_relaxed_draws_are_those_of_the_distribution():
+    distribution = uneven_distribution()
+    draws = [distribution.relax((0, k), 1.0) for k in range(400)]
+    for _, gates in draws[:5]:
+        np.testing.assert_array_equal(gates, np.ones(len(SPACE.choices)))
+    drawn = np.array([indices for indices, _ in draws])
+    for place, probabilities in enumerate(distribution.probabilities()):
+        shares = [np.mean(drawn[:, place] == i)
+                  for i in range(len(probabilities))]  # fmt: skip
+        # 4 standard errors of 400 draws
+        np.testing.assert_allclose(shares, probabilities, atol=0.1)
+
+
+def test_gradient_of_a_gate_raises_what_was_drawn():
+    distribution = uneven_distribution()
+    with tf.GradientTape() as tape:
+        indices, gates = distribution.relax((3, 4), 1.0)
+        total = tf.reduce_sum(gates)
+    gradients = tape.gradient(total, distribution.logits)
+    gradients = [tf.convert_to_tensor(g).numpy() for g in gradients]
+    for index, gradient in zip(indices.numpy(), gradients, strict=True):
+        assert np.argmax(gradient) == index and gradient[index] > 0
+        assert float(tf.reduce_sum(gradient)) == pytest.approx(0, abs=1e-6)
+
+
+def test_cost_gradient_agrees_with_enumeration():
+    distribution = uneven_distribution()
+    tables = [cost_table.CostTable(SPACE, cost.Budget(
+        target=search_driver.TARGET_MACS, num_classes=2))]  # fmt: skip
+    everything = tf.constant(ALL)
+    excess = cost_table.excess(tables, everything)
+    with tf.GradientTape() as tape:
+        log_probs = distribution.log_prob(everything)
+        expected = tf.reduce_sum(tf.exp(log_probs) * excess)
+    exact = map(
+        tf.convert_to_tensor, tape.gradient(expected, distribution.logits)
+    )
+    exact = [gradient.numpy() for gradient in exact]
+    found = [np.zeros(g.shape) for g in exact]
+    for k in range(50):
+        drawn = distribution.sample(200, (1, k))
+        estimate = relaxation.cost_gradient(
+            distribution, drawn, cost_table.excess(tables, drawn)
+        )
+        found = [a + b / 50 for a, b in zip(found, estimate, strict=True)]
+    a, b = (np.concatenate(list(map(np.ravel, x))) for x in (exact, found))
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.99
+    assert np.linalg.norm(b) == pytest.approx(np.linalg.norm(a), rel=0.05)
+
+
+class PlantedSupernet:
+    """Every choice adds what its candidate is worth to the right answer."""
+
+    def __init__(self, best):
+        self.best = tf.constant(best)
+
+    def __call__(self, clips, indices, training=False, gates=None):
+        worth = tf.cast(tf.equal(indices, self.best), tf.float32)
+        right = tf.reduce_mean(worth if gates is None else worth * gates)
+        return tf.stack([right * clips, -right * clips], axis=-1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_planted_optimum_is_found(seed):
+    best = [1, 0, 1, 0, 1, 0, 1]
+    distribution = distribution_lib.factorized(SPACE)
+    net = PlantedSupernet(best)
+    clips, labels = tf.ones([4]), tf.zeros([4], tf.int32)
+    adam = keras.optimizers.Adam(0.1)
+    adam.build(distribution.logits)
+
+    @tf.function
+    def step(number):
+        *_, gradients = relaxation.relaxed_gradient(
+            net, distribution, 16, clips, labels, tf.stack([seed, number])
+        )
+        adam.apply_gradients(zip(gradients, distribution.logits, strict=True))
+
+    for number in range(100):
+        step(tf.constant(number))
+    assert list(distribution.mode()) == best

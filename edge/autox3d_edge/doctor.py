@@ -22,7 +22,7 @@ from autox3d_edge import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
-_RANKED_CLIPS = 64  # that parts are ranked on
+_MEASURED_CLIPS = 64  # for the noise of layers and the gain of parts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,8 @@ def diagnose(
         _try_wider(kitchen, ward, base, worst, options)
     rows = ward.discharge(options.repeats)
     plain = kitchen.cook(recipes.Recipe())
-    noise = layer_noise.measure(kitchen.lowered(), plain, judged.clips)
+    clips = judged.clips[:_MEASURED_CLIPS]
+    noise = layer_noise.measure(kitchen.lowered(), plain, clips)
     return diagnosis.Diagnosis(
         noise=tuple(noise),
         parts=_parts(arch, gains, noise, kitchen, judged, model),
@@ -212,7 +213,7 @@ class _Ward:
 
 def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
     """How much of the mean error goes when one part alone is in float."""
-    clips = judged.clips[:_RANKED_CLIPS]
+    clips = judged.clips[:_MEASURED_CLIPS]
     expected = _scores(kitchen.whole("fp32"), clips)
 
     def error(kept):
@@ -228,7 +229,7 @@ def _parts(arch, gains, noise, kitchen, judged, model):
     last = {layer.layer: layer.snr for layer in noise}
     lowering = {}
     if model is not None:
-        clips = judged.clips[:_RANKED_CLIPS]
+        clips = judged.clips[:_MEASURED_CLIPS]
         lowering = layer_noise.measure_keras(model, kitchen.lowered(), clips)
     return tuple(
         diagnosis.PartNoise(

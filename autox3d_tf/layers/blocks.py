@@ -23,7 +23,7 @@ def bottleneck(
     -> pointwise -> norm, plus the shortcut, -> relu.
 
     Args:
-        clip: `(B, T, H, W, C)`.
+        clip: `(B, T, H, W, C)`; or images, if the functions take them.
         get: Weight name -> tensor, None for a weight the block lacks.
         norm: `(name, clip) -> clip`, batch normalisation.
         depthwise: `clip -> clip`, the depthwise kernels.
@@ -41,7 +41,8 @@ def bottleneck(
     if shortcut_kernel is not None:
         clip = ops.pointwise(ops.subsample(clip, strides), shortcut_kernel)
         clip = norm("shortcut_norm", clip)
-    return tf.nn.relu(x + clip)
+    # Unlike that of `+`, its gradient has nothing to broadcast.
+    return tf.nn.relu(tf.add_n([x, clip]))
 
 
 class NormedLayer(weights_lib.WeightedLayer):

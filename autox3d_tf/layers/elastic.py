@@ -1,151 +1,27 @@
 """Searchable layers: shared weights, and the logits of their own choices.
 
 A stage holds its blocks at their widest. Which of them run, and how wide, is
-an argument of the call: a slice of the vector of choice indices. Channels are
-windows of the shared weights, kernels are the centre of the largest kernel,
-and the kinds of block branch in the graph, so one trace serves every
-architecture and each runs at its own cost.
+an argument of the call: a slice of the vector of choice indices. The child's
+windows of the shared weights are cut first, then its blocks run on them: one
+trace serves every architecture and each runs at its own cost.
 """
 
 import dataclasses
 import zlib
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
-from autox3d_tf.layers import blocks, ops
+from autox3d_tf.layers import blocks, elastic_ops, ops
+from autox3d_tf.layers import elastic_windows as elastic_windows_lib
 from autox3d_tf.layers import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 from autox3d_tf.space import windows as windows_lib
 
-# The kernels a block may have: centres of one, and one over time behind it.
-SHARED_KERNEL = "depthwise_shared_kernel"
-TEMPORAL_KERNEL = "depthwise_temporal_kernel"
-# Weight name -> axes of input, inner and output channels.
-_CHANNEL_AXES = {
-    "expand_kernel": ("in", "inner"),
-    "project_kernel": ("inner", "out"),
-    "shortcut_kernel": ("in", "out"),
-    "se_reduce_kernel": ("inner", "se"),
-    "se_reduce_bias": ("se",),
-    "se_expand_kernel": ("se", "inner"),
-    "se_expand_bias": ("inner",),
-}
-_NORM_CHANNELS = {
-    "expand_norm": "inner",
-    "depthwise_norm": "inner",
-    "project_norm": "out",
-    "shortcut_norm": "out",
-}
-
-
-def channel_axes(name: str) -> tuple[str, ...]:
-    """Returns which window slices each channel axis of a block's weight.
-
-    Depthwise kernels `(t, h, w, C)` have one channel axis, the last.
-    """
-    if name in _CHANNEL_AXES:
-        return _CHANNEL_AXES[name]
-    if name.startswith("depthwise") and name.endswith("_kernel"):
-        return ("inner",)
-    return (_NORM_CHANNELS[name.rsplit("_", 1)[0]],)
-
-
-def kernel_source(index: int) -> str:
-    """Name of the shared weight behind a child's first or second kernel."""
-    return (SHARED_KERNEL, TEMPORAL_KERNEL)[index - 1]
-
-
-def kernel_shapes(block_types) -> dict[str, tuple[int, int, int]]:
-    """Shared depthwise weights and their sizes for some block types."""
-    shapes: dict[str, tuple[int, int, int]] = {}
-    for block_type in block_types:
-        if block_type == search_space.SKIP:
-            continue
-        for index, kernel in enumerate(arch_lib.BLOCK_TYPES[block_type], 1):
-            name = kernel_source(index)
-            before = shapes.get(name, (1, 1, 1))
-            shapes[name] = tuple(map(max, before, kernel))
-    return shapes
-
-
-def centre(kernel, size, causal):
-    """A child's `(t, h, w)` part of a shared kernel `(T, H, W, C)`.
-
-    The centre in space; in time the centre, or the latest taps if causal.
-    """
-    t, h, w = (
-        (full - wanted) // 2
-        for full, wanted in zip(kernel.shape[:3], size, strict=True)
-    )
-    if causal:
-        t = kernel.shape[0] - size[0]
-    return kernel[t : t + size[0], h : h + size[1], w : w + size[2]]
-
-
-def elastic_depthwise(
-    clip, kind, kernel, temporal_kernel, *, block_types, strides, causal
-):
-    """The depthwise kernels of a child, those of `block_types[kind]`.
-
-    Every kind uses some of the same taps over time, in a part of the same
-    size in space: the taps a kind does without are branches not taken. That
-    keeps the graph several times smaller than a branch per kind.
-
-    Args:
-        clip: `(B, T, H, W, C)`.
-        kind: int32 scalar.
-        kernel: Shared kernel `(t, h, w, C)`, static but for C.
-        temporal_kernel: `(t, 1, 1, C)` of the second kernels, or None.
-        block_types: Candidates, without `skip`.
-        strides, causal: Static, as in `ops.depthwise_conv3d`.
-    """
-    kernels = [arch_lib.BLOCK_TYPES[block_type] for block_type in block_types]
-    sizes = [first for first, *_ in kernels]
-    table = tf.constant(
-        [(t // 2, h, w, len(k) - 1) for k, (t, h, w) in zip(
-            kernels, sizes, strict=True)]
-    )  # fmt: skip
-    reach, rows, columns, second = tf.unstack(table[kind])
-    taps, full_rows, full_columns = kernel.shape[:3]
-    kernel = tf.slice(
-        kernel,
-        [0, (full_rows - rows) // 2, (full_columns - columns) // 2, 0],
-        [taps, rows, columns, tf.shape(kernel)[3]],
-    )
-    images, padding = ops.pad_if_strided(ops.fold_time(clip), kernel, strides)
-    time = tf.shape(clip)[1]
-    flat = tf.unstack(kernel[..., tf.newaxis], taps)  # per tap, for 2-D
-
-    def tap(index, offset):
-        out = tf.nn.depthwise_conv2d(
-            images, flat[index], (1, *strides[1:], 1), padding
-        )
-        return ops.shift_time(ops.unfold_time(out, time), offset)
-
-    newest = taps - 1 if causal else taps // 2
-    total = tap(newest, 0)
-    for step in range(1, taps // 2 + 1):
-        # The two taps that a kernel longer by 2 has more.
-        offsets = (1 - 2 * step, -2 * step) if causal else (-step, step)
-
-        def longer(total=total, offsets=offsets):
-            return total + tf.add_n([tap(newest + o, o) for o in offsets])
-
-        if all(size[0] // 2 >= step for size in sizes):
-            total = longer()
-        else:
-            total = tf.cond(
-                reach >= step, longer, lambda total=total: tf.identity(total)
-            )
-    if temporal_kernel is None:
-        return total
-    return tf.cond(
-        second > 0,
-        lambda: ops.depthwise_conv3d(total, temporal_kernel, causal=causal),
-        lambda: tf.identity(total),
-    )
+Weights = Mapping[str, tf.Tensor]
+Spans = Mapping[str, elastic_windows_lib.Span]
 
 
 class ElasticBlock3D(weights_lib.WeightedLayer):
@@ -181,7 +57,7 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
             self.in_channels,
             inner,
             max(self.stage.filters),
-            kernel_shapes(self.block_types),
+            elastic_windows_lib.kernel_shapes(self.block_types),
             se,
             projects=self.index == 1,
         )
@@ -209,87 +85,79 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
             self.attention_logits,
         ]
 
+    def take(self, spans: Spans) -> dict[str, tf.Tensor]:
+        """Cuts a child's windows of the weights."""
+        return {
+            name: elastic_windows_lib.take(
+                name, tf.convert_to_tensor(variable), spans[name]
+            )
+            for name, variable in self.named_weights()
+        }
+
 
 def run_block(
-    clip, choice, windows, weights, gate=None, *, block_types, attentions,
+    images, time, choice, weights, gate=None, *, block_types, attentions,
     strides, activation, causal,
 ):  # fmt: skip
     """Runs one child of an elastic block.
 
     Args:
-        clip: `(B, T, H, W, C)`, C the width of the input window.
+        images: `(B * T, H, W, C)`, C the width of the input window.
+        time: T.
         choice: int32 `(2,)`: indices of block type and attention.
-        windows: int32 `(4, 2)`: `(start, width)` of in, inner, out, se.
-        weights: Name -> shared weight at its widest.
+        weights: Name -> the child's window.
         gate: Scales the branch before the shortcut is added; None for 1.
         block_types, attentions: Candidates, static.
         strides, activation, causal: Static, as in `bottleneck`.
     """
-    names = ("in", "inner", "out", "se")
-    window = dict(zip(names, tf.unstack(windows), strict=True))
+    inputs = dict(weights)
+    if gate is not None:
+        inputs["gate"] = gate
 
-    def get(name):
-        if name not in weights:
-            return None
-        weight, axes = weights[name], channel_axes(name)
-        starts = tf.stack([window[axis][0] for axis in axes])
-        widths = tf.stack([window[axis][1] for axis in axes])
-        return tf.slice(weight, starts, widths)
+    def whole(images, *values):
+        given = dict(zip(inputs, values, strict=True))
 
-    def norm(name, x):
-        x = ops.batch_norm_training(
-            x, get(f"{name}_gamma"), get(f"{name}_beta")
-        )[0]
-        if gate is not None and name == "project_norm":
-            x *= tf.cast(gate, x.dtype)
-        return x
-
-    def get_kernel(name):
-        if name not in weights:
-            return None
-        kernel = weights[name]
-        start, width = window["inner"][0], window["inner"][1]
-        size = kernel.shape[:3]
-        kernel = tf.slice(kernel, [0, 0, 0, start], [*size, width])
-        kernel.set_shape((*size, None))  # taps are static, channels are not
-        return kernel
-
-    def depthwise(x):
-        return elastic_depthwise(
-            x,
-            choice[0],
-            get_kernel(SHARED_KERNEL),
-            get_kernel(TEMPORAL_KERNEL),
-            block_types=[t for t in block_types if t != search_space.SKIP],
-            strides=strides,
-            causal=causal,
-        )
-
-    def attend(x):
-        return ops.squeeze_excite(
-            x,
-            get("se_reduce_kernel"),
-            get("se_reduce_bias"),
-            get("se_expand_kernel"),
-            get("se_expand_bias"),
-            causal,
-        )
-
-    def attention(x):
-        if attentions == ("none",):
+        def norm(name, x):
+            gamma, beta = given[f"{name}_gamma"], given[f"{name}_beta"]
+            x = ops.batch_norm_training(x, gamma, beta)[0]
+            if "gate" in given and name == "project_norm":
+                x *= tf.cast(given["gate"], x.dtype)
             return x
-        if attentions == ("se",):
-            return attend(x)
-        return tf.cond(
-            tf.equal(choice[1], attentions.index("se")),
-            lambda: attend(x),
-            lambda: tf.identity(x),
-        )
 
-    def whole():
+        def depthwise(x):
+            return elastic_ops.elastic_depthwise(
+                x,
+                time,
+                choice[0],
+                given[elastic_windows_lib.SHARED_KERNEL],
+                given.get(elastic_windows_lib.TEMPORAL_KERNEL),
+                block_types=block_types,
+                strides=strides,
+                causal=causal,
+            )
+
+        def attention(x):
+            if "se" not in attentions:
+                return x
+
+            def attend(x, *weights):
+                clip = ops.unfold_time(x, time)
+                return ops.fold_time(ops.squeeze_excite(clip, *weights, causal))
+
+            chosen = tf.equal(choice[1], attentions.index("se"))
+            return elastic_ops.run_if(
+                chosen,
+                attend,
+                x,
+                given["se_reduce_kernel"],
+                given["se_reduce_bias"],
+                given["se_expand_kernel"],
+                given["se_expand_bias"],
+            )
+
         return blocks.bottleneck(
-            clip,
-            get,
+            images,
+            given.get,
             norm,
             depthwise,
             attention=attention,
@@ -299,9 +167,10 @@ def run_block(
         )
 
     if search_space.SKIP not in block_types:
-        return whole()
+        return whole(images, *inputs.values())
     skip = block_types.index(search_space.SKIP)
-    return tf.cond(tf.equal(choice[0], skip), lambda: tf.identity(clip), whole)
+    runs = tf.not_equal(choice[0], skip)
+    return elastic_ops.run_if(runs, whole, images, *inputs.values())
 
 
 @keras.saving.register_keras_serializable("autox3d_tf")
@@ -353,8 +222,6 @@ class ElasticStage3D(keras.layers.Layer):
             )
             for index in range(1, stage.depth + 1)
         ]
-        # Blocks after the first are alike: they share one traced function.
-        self._shared = tf.function(self._run, autograph=False)
 
     def build(self, input_shape=None):
         self.filters_logits = self.add_weight(
@@ -375,70 +242,80 @@ class ElasticStage3D(keras.layers.Layer):
             logits for block in self.blocks for logits in block.logits
         ]
 
-    def call(self, clip, previous, indices, gates=None):
-        stage = self.stage
-        in_table = tf.constant(
-            windows_lib.place_windows(self.previous_filters), tf.int32
+    def spans(self, previous, indices) -> list[Spans]:
+        """Where a child's windows are, per block; arguments as in `call`."""
+        stage, filters = self.stage, indices[0]
+        sizes = elastic_ops.kinds_table((*stage.block_types, search_space.SKIP))
+        kernels = elastic_windows_lib.kernel_shapes(stage.block_types)
+        _, rows, columns = kernels[elastic_windows_lib.SHARED_KERNEL]
+        ins = tf.constant(windows_lib.place_windows(self.previous_filters))
+        outs = tf.constant(stage.filter_windows)
+        space = tf.constant(
+            [
+                [((rows - r) // 2, r), ((columns - c) // 2, c)]
+                for _, r, c, _ in sizes
+            ]
         )
-        out_table = tf.constant(stage.filter_windows, tf.int32)
-        inner_table = tf.constant(stage.inner_windows, tf.int32)
-        se_table = tf.constant(
+        inner = tf.constant(stage.inner_windows)
+        attention = tf.constant(
             [
                 [
                     (0, arch_lib.round_width(width, arch_lib.SE_RATIO))
                     for _, width in row
                 ]
                 for row in stage.inner_windows
-            ],
-            tf.int32,
+            ]
         )
-        out_window = out_table[indices[0]]
-        in_window = in_table[previous]
+        of_stage = tf.stack([inner[filters], attention[filters]], 1)
+        in_window, out_window = ins[previous], outs[filters]
+        found = []
+        for position, block in enumerate(self.blocks):
+            block_type, expansion = tf.unstack(
+                indices[1 + 3 * position : 3 + 3 * position]
+            )
+            inner_window, se_window = tf.unstack(of_stage[expansion])
+            shared = [in_window, inner_window, out_window, se_window]
+            windows = tf.concat([tf.stack(shared), space[block_type]], 0)
+            shapes = {n: v.shape for n, v in block.named_weights()}
+            found.append(elastic_windows_lib.place_spans(shapes, windows))
+            in_window = out_window
+        return found
+
+    def call(self, clip, previous, indices, gates=None):
+        spans = self.spans(previous, indices)
+        taken = [
+            block.take(own)
+            for block, own in zip(self.blocks, spans, strict=True)
+        ]
+        return self.run(clip, indices, taken, gates)
+
+    def run(self, clip, indices, weights: Sequence[Weights], gates=None):
+        """The blocks of a child on its weights, as `take` cuts them."""
+        images, time = ops.fold_time(clip), tf.shape(clip)[1]
         for position, block in enumerate(self.blocks):
             choice = indices[1 + 3 * position : 4 + 3 * position]
-            windows = tf.stack(
-                [
-                    in_window,
-                    inner_table[indices[0], choice[1]],
-                    out_window,
-                    se_table[indices[0], choice[1]],
-                ]
-            )
-            weights = {
-                name: tf.convert_to_tensor(variable)
-                for name, variable in block.named_weights()
-            }
-            choice = tf.stack([choice[0], choice[2]])
             gate = None
             if gates is not None:
                 own = gates[1 + 3 * position : 4 + 3 * position]
                 gate = gates[0] * tf.reduce_prod(own)
-            if position == 0:
-                clip = self._run_first(clip, choice, windows, weights, gate)
-            else:
-                clip = self._shared(clip, choice, windows, weights, gate)
-            in_window = out_window
-        return clip
-
-    def _run_first(self, *arguments):
-        return self._run_block(self.blocks[0], *arguments)
-
-    def _run(self, *arguments):
-        return self._run_block(self.blocks[1], *arguments)
-
-    def _run_block(self, block, clip, choice, windows, weights, gate):
-        return run_block(
-            clip,
-            choice,
-            windows,
-            weights,
-            gate,
-            block_types=block.block_types,
-            attentions=self.stage.attentions,
-            strides=block.strides,
-            activation=self.activation,
-            causal=self.causal,
-        )
+            images = run_block(
+                images,
+                time,
+                tf.stack([choice[0], choice[2]]),
+                {
+                    name: weight
+                    if "norm_" in name
+                    else tf.cast(weight, self.compute_dtype)
+                    for name, weight in weights[position].items()
+                },
+                gate,
+                block_types=block.block_types,
+                attentions=self.stage.attentions,
+                strides=block.strides,
+                activation=self.activation,
+                causal=self.causal,
+            )
+        return ops.unfold_time(images, time)
 
     def get_config(self):
         return {

@@ -24,7 +24,9 @@ ACTIVATIONS = {
 
 
 def fold_time(clip: tf.Tensor) -> tf.Tensor:
-    """`(B, T, H, W, C)` -> `(B * T, H, W, C)`."""
+    """`(B, T, H, W, C)` -> `(B * T, H, W, C)`; images stay as they are."""
+    if len(clip.shape) == 4:
+        return clip
     return tf.reshape(clip, tf.concat([[-1], tf.shape(clip)[2:]], 0))
 
 
@@ -58,6 +60,8 @@ def subsample(clip: tf.Tensor, strides: tuple[int, int, int]) -> tf.Tensor:
         return clip
     # Pooling of windows of one pixel, for its fast gradient.
     images = tf.nn.avg_pool2d(fold_time(clip), 1, strides[1:], "VALID")
+    if len(clip.shape) == 4:
+        return images
     return unfold_time(images, tf.shape(clip)[1])
 
 
@@ -164,11 +168,13 @@ def shift_time(clip: tf.Tensor, offset: int) -> tf.Tensor:
 def batch_norm_training(
     clip: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalises by the batch; returns also its mean and variance."""
+    """Normalises clips or images; returns also the mean and variance."""
     out, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         fold_time(clip), gamma, beta, epsilon=EPSILON, is_training=True
     )
-    return tf.reshape(out, tf.shape(clip)), mean, variance
+    if len(clip.shape) != 4:
+        out = tf.reshape(out, tf.shape(clip))
+    return out, mean, variance
 
 
 def batch_norm_inference(

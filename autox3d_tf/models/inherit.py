@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from autox3d_tf.layers import blocks, elastic
+from autox3d_tf.layers import blocks, elastic_windows
 from autox3d_tf.models import supernet as supernet_lib
 from autox3d_tf.models import x3d
 from autox3d_tf.space import arch as arch_lib
@@ -78,12 +78,14 @@ def _block_values(shared, windows, block_type, has_se, causal):
             continue
         if name.startswith("se_") and not has_se:
             continue
-        values[name] = _slice(array, elastic.channel_axes(name), windows)
+        values[name] = _slice(
+            array, elastic_windows.channel_axes(name), windows
+        )
     for index, size in enumerate(arch_lib.BLOCK_TYPES[block_type], 1):
-        source = elastic.kernel_source(index)
-        middle = elastic.centre(shared[source], size, causal)
+        source = elastic_windows.kernel_source(index)
+        middle = elastic_windows.centre(shared[source], size, causal)
         values[f"depthwise{index}_kernel"] = _slice(
-            middle, elastic.channel_axes(source), windows
+            middle, elastic_windows.channel_axes(source), windows
         )
     return values
 

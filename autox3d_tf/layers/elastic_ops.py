@@ -1,0 +1,227 @@
+"""Operations of which a child of a supernet does a part.
+
+TensorFlow differentiates `tf.cond` by wrapping each intermediate tensor of a
+branch, which took half of the time of a small child's step. These branches
+are not differentiated: their gradients are branches of their own.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from autox3d_tf.layers import ops
+from autox3d_tf.space import arch as arch_lib
+
+
+def run_if(
+    active: tf.Tensor, function: Callable, clip: tf.Tensor, *weights: tf.Tensor
+) -> tf.Tensor:
+    """`function(clip, *weights)` if `active`, else the clip as it is.
+
+    What is not active runs on an empty batch: that costs next to
+    nothing, its gradients are zero, and there is no branch around it.
+
+    Args:
+        active: Bool scalar.
+        function: Keeps the shape of the clip; uses no other tensors that need
+            a gradient.
+        clip: Clips or images, the batch first.
+        *weights: Further arguments.
+    """
+
+    @tf.custom_gradient
+    def run(clip, *weights):
+        kept = [tf.where(active, tf.shape(clip)[0], 0)]
+        start, size = [0] * clip.shape.rank, [-1] * (clip.shape.rank - 1)
+        size = tf.concat([kept, size], 0)
+        clips = tf.slice(clip, start, size)
+        clips.set_shape([None, *clip.shape[1:]])
+        with tf.GradientTape() as tape:
+            tape.watch([clips, *weights])
+            result = function(clips, *weights)
+
+        def gradient(upstream):
+            below, *gradients = tape.gradient(
+                result,
+                [clips, *weights],
+                tf.slice(upstream, start, size),
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+            return [_choose(active, below, upstream), *gradients]
+
+        out = _choose(active, result, clip)
+        out.set_shape(clip.shape)
+        return out, gradient
+
+    return run(clip, *weights)
+
+
+def _choose(condition, one, other):
+    return tf.cond(
+        condition, lambda: tf.identity(one), lambda: tf.identity(other)
+    )
+
+
+def kinds_table(block_types: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """Per type: steps in time from the centre, rows, columns, whether there
+    is a second kernel; for `skip`, whose kernels do not run, the least."""
+    kernels = [arch_lib.BLOCK_TYPES.get(name) for name in block_types]
+    rows = [
+        (k[0][0] // 2, k[0][1], k[0][2], len(k) - 1) if k else None
+        for k in kernels
+    ]
+    least = min(row for row in rows if row)
+    return [row or least for row in rows]
+
+
+def elastic_depthwise(
+    images, time, kind, kernel, temporal_kernel, *, block_types, strides,
+    causal,
+):  # fmt: skip
+    """The depthwise kernels of a child, those of `block_types[kind]`.
+
+    Every kind uses some of the same taps over time, in a part of the same
+    size in space: the taps a kind does without are branches not taken. That
+    keeps the graph several times smaller than a branch per kind.
+
+    Args:
+        images: `(B * T, H, W, C)`.
+        time: T.
+        kind: int32 scalar.
+        kernel: Shared kernel `(t, h, w, C)`, static in t; h, w of this kind.
+        temporal_kernel: `(t, 1, 1, C)` of the second kernels, or None.
+        block_types: Candidates.
+        strides, causal: Static, as in `ops.depthwise_conv3d`.
+    """
+    table = kinds_table(block_types)
+    reach, _, _, second = tf.unstack(tf.constant(table)[kind])
+    images, padding = ops.pad_if_strided(images, kernel, strides)
+    total = _taps(
+        images,
+        kernel,
+        time,
+        reach,
+        always=min(row[0] for row in table),
+        strides=(1, *strides[1:], 1),
+        padding=padding,
+        causal=causal,
+    )
+    if temporal_kernel is None:
+        return total
+    return run_if(
+        second > 0,
+        lambda images, kernel: _temporal(images, time, kernel, causal),
+        total,
+        temporal_kernel,
+    )
+
+
+def _taps(images, kernel, time, reach, *, always, strides, padding, causal):
+    """Taps up to `reach` steps from the centre; up to `always` no branch."""
+    taps = kernel.shape[0]
+    newest = taps - 1 if causal else taps // 2
+
+    def offsets(step):
+        """The two taps that a kernel longer by 2 has more."""
+        if step == 0:
+            return (0,)
+        return (1 - 2 * step, -2 * step) if causal else (-step, step)
+
+    def if_reached(step, add, keep):
+        if step <= always:
+            return add()
+        return tf.cond(reach >= step, add, keep)
+
+    @tf.custom_gradient
+    def run(images, kernel):
+        flat = tf.unstack(kernel[..., tf.newaxis], taps)  # per tap, for 2-D
+
+        def convolve(offset):
+            return tf.nn.depthwise_conv2d(
+                images, flat[newest + offset], strides, padding
+            )
+
+        middle = convolve(0)
+        shape = tf.shape(middle)
+        rows = tf.stack([-1, time, tf.reduce_prod(shape[1:])])
+        size = tf.stack([-1, time, -1])
+
+        def shift(images, offset):
+            """As `ops.shift_time`; all taps share the vectors of shapes."""
+            past, future = max(-offset, 0), max(offset, 0)
+            padded = tf.pad(
+                tf.reshape(images, rows), [[0, 0], [past, future], [0, 0]]
+            )
+            return tf.reshape(tf.slice(padded, [0, future, 0], size), shape)
+
+        def gradients_of(offset, upstream):
+            return (
+                tf.nn.depthwise_conv2d_backprop_input(
+                    tf.shape(images), flat[newest + offset], upstream, strides,
+                    padding,
+                ),
+                tf.nn.depthwise_conv2d_backprop_filter(
+                    images, tf.shape(flat[0]), upstream, strides, padding
+                ),
+            )  # fmt: skip
+
+        total = middle
+        for step in range(1, taps // 2 + 1):
+
+            def add(step=step, total=total):
+                more = [shift(convolve(o), o) for o in offsets(step)]
+                return tf.add_n([total, *more])
+
+            def keep(total=total):
+                return tf.identity(total)
+
+            total = if_reached(step, add, keep)
+
+        def gradient(upstream):
+            below, one = gradients_of(0, upstream)
+            gradients = {newest: one}
+            for step in range(1, taps // 2 + 1):
+
+                def add(step=step, below=below):
+                    more, kernels = zip(
+                        *(
+                            gradients_of(o, shift(upstream, -o))
+                            for o in offsets(step)
+                        ),
+                        strict=True,
+                    )
+                    return tf.add_n([below, *more]), *kernels
+
+                def keep(below=below):
+                    zeros = tf.zeros_like(flat[0])
+                    return tf.identity(below), zeros, zeros
+
+                below, *kernels = if_reached(step, add, keep)
+                for offset, one in zip(offsets(step), kernels, strict=True):
+                    gradients[newest + offset] = one
+            stacked = tf.stack([gradients[tap] for tap in range(taps)])
+            return below, stacked[..., 0]
+
+        return total, gradient
+
+    return run(images, kernel)
+
+
+def _temporal(images, time, kernel, causal):
+    """A depthwise kernel `(t, 1, 1, C)` over time; there may be no images.
+
+    Causal padding is explicit: the convolution's own leaves its gradient
+    unset where there are no images (TensorFlow 2.21).
+    """
+    shape, taps = tf.shape(images), kernel.shape[0]
+    positions = shape[1] * shape[2]
+    rows = tf.reshape(images, tf.stack([-1, time, positions, shape[3]]))
+    if causal:
+        rows = tf.pad(rows, [[0, 0], [taps - 1, 0], [0, 0], [0, 0]])
+    out = tf.nn.depthwise_conv2d(
+        rows,
+        tf.reshape(kernel, [taps, 1, -1, 1]),
+        (1, 1, 1, 1),
+        "VALID" if causal else "SAME",
+    )
+    return tf.reshape(out, shape)

@@ -28,7 +28,7 @@ _KEPT_TYPES = {
     "fp32": (*_INT8_TYPES, "FLOAT32"),
 }
 
-_STATE_TYPES = ("UINT8", "INT32", "FLOAT32")
+_STATE_TYPES = ("UINT8", "INT8", "INT32", "FLOAT32")
 DEFAULT_RUNTIME = "tflite-runtime 2.14"
 INT8_PRECISIONS = ("int8", "mixed", "qat")
 
@@ -259,7 +259,7 @@ def _state_findings(graph, states):
             yield Finding(
                 rule="state",
                 where=state.input,
-                message=f"is {wanted.dtype}, which browsers do not take",
+                message=f"is {wanted.dtype}, must be one of {_STATE_TYPES}",
             )
 
 

@@ -79,7 +79,7 @@ class StreamState:
     Attributes:
         input, output: Names of the tensors; the output is the next input. Both
             have the same shape, type, scale and zero point.
-        shape, dtype: Of both; "uint8", "int32" or "float32".
+        shape, dtype: Of both; "uint8", "int8", "int32" or "float32".
         initial: Value of every element before the first frame.
     """
 

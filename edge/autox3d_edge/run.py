@@ -37,7 +37,7 @@ class ExportOptions:
         precisions: "fp32", "fp16", "dynamic", "int8", "int16x8", and "qat",
             which is int8 after quantization-aware training; of a causal
             network also "fp32_stream", "int8_stream", ...: a file that takes
-            one frame at a time.
+            one frame at a time (see `stream_convert.PRECISIONS`).
         calibration_clips: Clips drawn from the training part, classes in
             turn, for the integer precisions; all if there are fewer.
         test_part: Part the files are tested on; None for no test.
@@ -225,14 +225,14 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
     timings = {t["name"]: t for t in result["timings"]}
     heads = [f"ms, {n} thread{'s' * (n > 1)}" for n in threads]
     lines = [
-        f"{'':<14}{'top-1':>16}{'as Keras':>12}{'size':>12}"
+        f"{'':<20}{'top-1':>16}{'as Keras':>12}{'size':>12}"
         + "".join(f"{head:>16}" for head in heads)
     ]
     if result["keras"]:
-        lines.append(f"{'Keras':<14}{_share(result['keras']):>16}")
+        lines.append(f"{'Keras':<20}{_share(result['keras']):>16}")
     for precision, report in result["files"].items():
         test = report.get("test")
-        row = f"{precision:<14}"
+        row = f"{precision:<20}"
         row += f"{_share(test) if test else '-':>16}"
         row += f"{_agreement(test) if test else '-':>12}"
         row += f"{report['bytes'] / 1024:>8.0f} KiB"

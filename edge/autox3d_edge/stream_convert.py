@@ -12,7 +12,8 @@ from autox3d_edge import compact, quantize, stream_means, streaming
 from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import stream_lowering as names
 
-PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
+NATIVE = "int8_native"
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8", NATIVE)
 
 
 def convert(
@@ -25,7 +26,10 @@ def convert(
 
     Args:
         model: From `stream_lowering.lower_stream`.
-        precision: One of `PRECISIONS`.
+        precision: One of `PRECISIONS`. The frames that an "int8" stream
+            carries over are uint8 at the border, since LiteRT.js takes no
+            int8 there; "int8_native" leaves them int8, which spares a copy of
+            each on every frame.
         calibration: uint8 clips `(T, H, W, 3)`, whose frames an int8 network
             is shown one after the other.
         memory: Frames after which means begin to forget.
@@ -40,6 +44,8 @@ def convert(
             f"Received: precision={precision!r}."
         )
     frozen, results, samples = _freeze(model), model.output_names, None
+    native = precision == NATIVE
+    precision = "int8" if native else precision
     if precision == "int8":
         frame = model.input_shape[names.FRAME]
         frames = 0 if calibration is None else len(calibration[0])
@@ -55,7 +61,7 @@ def convert(
         order = [tensor.op.name for tensor in frozen.inputs]
         samples = functools.partial(_samples, run, states, clips, order)
     content = compact.compact(quantize.convert_on(frozen, precision, samples))
-    return stream_means.close_means(content, results, memory)
+    return stream_means.close_means(content, results, memory, native=native)
 
 
 def _freeze(model: tf_keras.Model):

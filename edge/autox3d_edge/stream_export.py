@@ -72,7 +72,7 @@ def export_stream(
         content,
         path,
         arch=arch,
-        precision=precision,
+        precision="int8" if precision == stream_convert.NATIVE else precision,
         references=export.references(model, lowering.lower(arch, weights)),
         parity_clips=calibration if parity_clips is None else parity_clips,
         stream=manifest_lib.Stream(

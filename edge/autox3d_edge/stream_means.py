@@ -35,6 +35,7 @@ def close_means(
     results: Sequence[str],
     memory: int,
     keep_means: bool = False,
+    native: bool = False,
 ) -> tuple[bytes, tuple[manifest_lib.StreamState, ...]]:
     """Returns the flatbuffer with closed means, and its states.
 
@@ -43,9 +44,12 @@ def close_means(
         results: What its outputs are, in order.
         memory: Frames after which means begin to forget.
         keep_means: Make the means so far outputs too, for calibration.
+        native: Leave earlier frames int8 at the border, not uint8.
     """
     editor = _Editor(model, results)
     _Means(editor, memory).close(keep_means)
+    if native:
+        editor.drop_conversions()
     states = editor.name_states()
     return editor.finish(), states
 
@@ -199,6 +203,22 @@ class _Editor:
         self._content.operatorCodes.append(code)
         return len(self._content.operatorCodes) - 1
 
+    def drop_conversions(self) -> None:
+        """Makes the int8 tensors behind the uint8 frames the border."""
+        operators = self._graph.operators
+        for name, number in self.inputs.items():
+            if name.endswith(names.PAST):
+                (change,) = (o for o in operators if number in o.inputs)
+                self.inputs[name] = int(change.outputs[0])
+                operators.remove(change)
+        for name, number in self.outputs.items():
+            if self.type_of(number) == self._tables.TensorType.UINT8 and (
+                name != manifest_lib.SCORES
+            ):
+                (change,) = (o for o in operators if number in o.outputs)
+                self.outputs[name] = int(change.inputs[0])
+                operators.remove(change)
+
     def name_states(self) -> tuple[manifest_lib.StreamState, ...]:
         """Names the tensors at the border; returns those that come in pairs."""
         for number, name in [
@@ -217,7 +237,7 @@ class _Editor:
     def _state(self, source, result):
         tensor = self._graph.tensors[self.inputs[source]]
         types = self._tables.TensorType
-        quantized = tensor.type == types.UINT8
+        quantized = tensor.type in (types.UINT8, types.INT8)
         zero = tensor.quantization.zeroPoint[0] if quantized else 0
         return manifest_lib.StreamState(
             input=source,
@@ -225,6 +245,7 @@ class _Editor:
             shape=self.shape_of(self.inputs[source]),
             dtype={
                 types.UINT8: "uint8",
+                types.INT8: "int8",
                 types.INT32: "int32",
                 types.FLOAT32: "float32",
             }[tensor.type],

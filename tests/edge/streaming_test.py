@@ -56,7 +56,7 @@ def streams():
     clips = reference.random_clips(12, arch.clip_size)
     model = stream_lowering.lower_stream(arch, weights)
     made = types.SimpleNamespace(arch=arch, weights=weights, clips=clips[6:])
-    for precision in ("fp32", "int8"):
+    for precision in ("fp32", "int8", "int8_native"):
         content, states = stream_convert.convert(
             model, precision, clips[:6], memory=FRAMES
         )
@@ -87,6 +87,25 @@ def test_int8_says_the_same(streams):
         expected = exact(clip)
         np.testing.assert_allclose(run(clip), expected, atol=0.1)
         assert run(clip).argmax() == expected.argmax()
+
+
+def test_native_states_are_those_of_int8(streams):
+    content, stream = streams.int8_native
+    assert audit.audit_model(content, "int8", stream=stream).passed
+    assert {s.dtype for s in stream.states} == {"int8", "int32"}
+    run, native = (
+        streaming.StreamRunner(*files)
+        for files in (streams.int8, streams.int8_native)
+    )
+    for frame in streams.clips[0]:
+        np.testing.assert_array_equal(
+            native.push(frame[None]), run.push(frame[None])
+        )
+    for state in stream.states:
+        found, expected = native.state(state.input), run.state(state.input)
+        if state.dtype == "int8":  # the same values, 128 lower
+            expected = expected.astype(int) - 128
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_int8_is_integer_to_the_last_tensor(streams):
@@ -156,7 +175,9 @@ def test_sums_stay_within_the_memory(streams):
 
 
 def test_other_precisions_are_named():
-    with pytest.raises(ValueError, match="fp32, fp16, dynamic, int8.*'int4'"):
+    with pytest.raises(
+        ValueError, match="fp32, fp16, dynamic, int8, int8_native.*'int4'"
+    ):
         stream_convert.convert(None, "int4", None, FRAMES)
 
 

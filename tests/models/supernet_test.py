@@ -1,5 +1,6 @@
 """The supernet against the children it holds."""
 
+import collections
 import random
 
 import keras
@@ -114,6 +115,36 @@ def test_gradients_reach_the_window_of_the_child_only(supernet):
     expected = np.zeros(touched.shape, bool)
     expected[start : start + width] = True
     np.testing.assert_array_equal(touched, expected)
+
+
+def _norms_of_gradients(model, variables, *arguments):
+    """Norm of the gradient by all weights of a name, such as a gamma."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(*arguments, training=True) ** 2)
+    gradients = tape.gradient(
+        loss,
+        [variable.value for variable in variables],
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    squares = collections.Counter()
+    for variable, gradient in zip(variables, gradients, strict=True):
+        # One shared kernel stands for a child's first, another for its second.
+        name = variable.name.replace("_shared", "1").replace("_temporal", "2")
+        squares[name] += float(tf.reduce_sum(gradient**2))
+    return squares
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_are_those_of_the_child(supernet, seed):
+    indices = _random_indices(supernet.space, seed)
+    child = models.inherit(supernet, indices)
+    clip = _clip(2, 8, 16, 16, 3)
+    expected = _norms_of_gradients(child, child.trainable_variables, clip)
+    found = _norms_of_gradients(
+        supernet, supernet.shared_weights, clip, tf.constant(indices)
+    )
+    for name, square in found.items():
+        assert square == pytest.approx(expected[name], rel=1e-3, abs=1e-6), name
 
 
 def test_logits_follow_the_choices_and_are_apart(supernet):

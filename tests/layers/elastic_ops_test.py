@@ -1,0 +1,107 @@
+"""Parts of a child that may be left out, against what they stand for."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf.layers import elastic_ops, elastic_windows, ops
+from autox3d_tf.space import arch as arch_lib
+
+TYPES = ("3x3x3", "1x3x3", "5x3x3", "3x5x5", "separable")
+TIME = 4
+
+
+def _random(*shape, seed=0):
+    values = np.random.default_rng(seed).normal(size=shape)
+    return tf.constant(values, tf.float32)
+
+
+@tf.function(reduce_retracing=True)
+def _elastic(images, kind, kernel, temporal, causal):
+    kernel.set_shape([5, None, None, 3])
+    with tf.GradientTape() as tape:
+        tape.watch([images, kernel, temporal])
+        out = elastic_ops.elastic_depthwise(
+            images, TIME, kind, kernel, temporal,
+            block_types=TYPES, strides=(1, 2, 2), causal=causal,
+        )  # fmt: skip
+        loss = tf.reduce_sum(out**2)
+    return out, *tape.gradient(loss, [images, kernel, temporal])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_kind_is_its_own_kernels_gradients_too(causal):
+    images = _random(2 * TIME, 6, 7, 3)
+    shared, temporal = _random(5, 5, 5, 3, seed=1), _random(3, 1, 1, 3, seed=2)
+    clip = ops.unfold_time(images, TIME)
+    for kind, name in enumerate(TYPES):
+        sizes = arch_lib.BLOCK_TYPES[name]
+        with tf.GradientTape() as tape:
+            tape.watch([clip, shared, temporal])
+            kernel = elastic_windows.centre(shared, sizes[0], causal)
+            out = ops.depthwise_conv3d(clip, kernel, (1, 2, 2), causal)
+            if len(sizes) == 2:
+                out = ops.depthwise_conv3d(out, temporal, causal=causal)
+            loss = tf.reduce_sum(out**2)
+        d_clip, d_shared, d_temporal = tape.gradient(
+            loss, [clip, shared, temporal], unconnected_gradients="zero"
+        )
+        _, rows, columns = sizes[0]
+        row, column = (5 - rows) // 2, (5 - columns) // 2
+        space = np.s_[:, row : row + rows, column : column + columns]
+        found = _elastic(
+            images, tf.constant(kind), shared[space], temporal, causal
+        )
+        expected = (
+            ops.fold_time(out),
+            ops.fold_time(d_clip),
+            d_shared.numpy()[space],
+            d_temporal,
+        )
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("active", [False, True])
+def test_what_is_not_active_leaves_clip_and_gradient_alone(active):
+    clip, weight = _random(2, 3), _random(3, seed=1)
+    probe = _random(2, 3, seed=2)
+    with tf.GradientTape() as tape:
+        tape.watch([clip, weight])
+        out = elastic_ops.run_if(
+            tf.constant(active), lambda x, w: x * w, clip, weight
+        )
+        loss = tf.reduce_sum(out * probe)
+    d_clip, d_weight = tape.gradient(loss, [clip, weight])
+    if active:
+        expected = clip * weight, probe * weight, tf.reduce_sum(clip * probe, 0)
+    else:
+        expected = clip, probe, tf.zeros(3)
+    for one, other in zip((out, d_clip, d_weight), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_windows_of_weights_and_where_their_gradients_go():
+    shapes = {
+        "expand_kernel": (4, 6),
+        "expand_norm_gamma": (6,),
+        elastic_windows.SHARED_KERNEL: (3, 5, 5, 6),
+    }
+    # in, inner, out, se, rows, columns: start and width
+    windows = tf.constant([[1, 2], [2, 3], [0, 1], [0, 1], [1, 3], [0, 5]])
+    spans = elastic_windows.place_spans(shapes, windows)
+    cuts = {
+        "expand_kernel": np.s_[1:3, 2:5],
+        "expand_norm_gamma": np.s_[2:5],
+        elastic_windows.SHARED_KERNEL: np.s_[:, 1:4, :, 2:5],
+    }
+    for name, shape in shapes.items():
+        weight = _random(*shape)
+        with tf.GradientTape() as tape:
+            tape.watch(weight)
+            window = elastic_windows.take(name, weight, spans[name])
+            loss = tf.reduce_sum(window)
+        np.testing.assert_array_equal(window, weight.numpy()[cuts[name]])
+        expected = np.zeros(shape)
+        expected[cuts[name]] = 1.0
+        np.testing.assert_array_equal(tape.gradient(loss, weight), expected)

@@ -1,39 +1,41 @@
-r"""Times exported .tflite files on this device, in turns.
+r"""Times exported .tflite files on this device, in turns; makes latency tables.
 
   autox3d-benchmark model_fp32.tflite model_int8.tflite --threads_list=1,2
 
 Prints median milliseconds per clip, the middle half of the repeats, and the
 ratio to the first line. Needs no TensorFlow.
+
+A latency table holds what the parts of a search space take on a device, for
+a search with milliseconds as its budget. Here and now:
+
+  autox3d-benchmark --space=egogestar --table=table.json
+  autox3d-benchmark --table=table.json --check=20
+
+The second line predicts networks that the table has not seen and times them.
+For another device, make a bundle, carry it there and run it with Python,
+numpy and an interpreter:
+
+  autox3d-benchmark --space=egogestar --bundle=bundle
+  (on the device) cd bundle; python -m autox3d_edge.latency_table .
 """
 
 import json
 import pathlib
+import tempfile
 
 from absl import flags
 
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("threads_list", ["1", "2"], "Numbers of threads to try.")
-flags.DEFINE_integer("repeats", 30, "Timed runs of each.", lower_bound=1)
-flags.DEFINE_string("runtime", None, "Interpreter to use; the first found.")
-flags.DEFINE_string("json", None, "Also write the result to this file.")
 
 
-def _main(arguments):
+def _time_files(paths, threads):
     import dataclasses
 
     from autox3d_edge import benchmark
 
-    if not arguments:
-        raise gin_app.UsageError("Name at least one .tflite file.")
-    try:
-        threads = [int(number) for number in FLAGS.threads_list]
-    except ValueError:
-        raise gin_app.UsageError(
-            f"--threads_list must be numbers. Received: {FLAGS.threads_list}."
-        ) from None
-    names = {path: pathlib.Path(path) for path in arguments}
+    names = {path: pathlib.Path(path) for path in paths}
     timings = benchmark.benchmark_files(
         names, threads, FLAGS.repeats, runtime=FLAGS.runtime
     )
@@ -50,8 +52,81 @@ def _main(arguments):
         pathlib.Path(FLAGS.json).write_text(json.dumps(record, indent=1))
 
 
+def _make_table(threads):
+    """Makes and measures a bundle that is not kept."""
+    from autox3d_edge import latency_table
+    from autox3d_tf.space import arch as arch_lib
+
+    with tempfile.TemporaryDirectory() as folder:
+        _make_bundle(folder)
+        table = latency_table.measure_bundle(
+            folder, threads=threads, runtime=FLAGS.runtime
+        )
+    arch_lib.write_json(FLAGS.table, table)
+    print(latency_table.format_report(table))
+
+
+def _make_bundle(folder):
+    from autox3d_edge import latency_bundle
+    from autox3d_tf import space
+
+    latency_bundle.make_bundle(
+        space.get_space(FLAGS.space),
+        folder,
+        precisions=FLAGS.precisions,
+        samples=FLAGS.samples,
+        check=FLAGS.check,
+        progress=print,
+    )
+
+
+def _main(arguments):
+    try:
+        threads = [int(number) for number in FLAGS.threads_list]
+    except ValueError:
+        raise gin_app.UsageError(
+            f"--threads_list must be numbers. Received: {FLAGS.threads_list}."
+        ) from None
+    if FLAGS.bundle or (FLAGS.table and FLAGS.space):
+        if not FLAGS.space:
+            raise gin_app.UsageError("--bundle needs --space.")
+        if FLAGS.bundle:
+            _make_bundle(FLAGS.bundle)
+        else:
+            _make_table(threads)
+    elif FLAGS.table:
+        from autox3d_edge import latency_check
+
+        print(
+            latency_check.check_table(
+                FLAGS.table, FLAGS.check, threads, FLAGS.runtime
+            )
+        )
+    elif arguments:
+        _time_files(arguments, threads)
+    else:
+        raise gin_app.UsageError(
+            "Name at least one .tflite file, or --table, or --bundle."
+        )
+
+
+def _define_flags():
+    # Not on import: tests import several binaries into one process.
+    flags.DEFINE_list("threads_list", ["1"], "Numbers of threads to try.")
+    flags.DEFINE_integer("repeats", 30, "Timed runs of each.", lower_bound=1)
+    flags.DEFINE_string("runtime", None, "Interpreter; the first found.")
+    flags.DEFINE_string("json", None, "Also write the result to this file.")
+    flags.DEFINE_string("table", None, "Latency table to write, or check.")
+    flags.DEFINE_string("bundle", None, "Folder to write for a device.")
+    flags.DEFINE_string("space", None, "Search space whose parts are timed.")
+    flags.DEFINE_list("precisions", ["int8", "fp32"], "Of the table.")
+    flags.DEFINE_integer("samples", 16, "Networks cut into parts.", 1)
+    flags.DEFINE_integer("check", 20, "Networks predicted and timed.", 0)
+
+
 def main():
     """Console script."""
+    _define_flags()
     gin_app.run_plain(_main)
 
 

@@ -1,0 +1,144 @@
+"""Is milliseconds a better budget than multiply-adds? At equal latency.
+
+Per seed, a search under a budget of multiply-adds finds a network; a second
+search, alike but for its budget, may take as many milliseconds as that
+network is predicted to. Both are trained from scratch and tested on clips
+that no search has seen.
+"""
+
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import logging
+
+from autox3d_tf import cost
+from autox3d_tf import space as space_lib
+from autox3d_tf.data import pipeline
+from autox3d_tf.runs import claim, repeats
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import compare, trial
+from autox3d_tf.space import arch as arch_lib
+
+FORMAT, SCHEMA_VERSION = "autox3d_tf.latency_comparison", 1
+_KINDS = ("macs", "latency")
+
+
+def compare_latency(
+    *,
+    search_fn: Callable[..., dict[str, Any]],
+    train_fn: Callable[..., dict[str, Any]],
+    space: str,
+    data: pipeline.DataOptions,
+    latency_table: cost.LatencyTable,
+    target_macs: float,
+    run_dir: str,
+    results_dir: str,
+    seeds: Sequence[int] = (0, 1, 2),
+    folds: Sequence[int] = (),
+    trainings: int = 1,
+) -> str:
+    """Finishes what is left of the comparison.
+
+    Args:
+        search_fn: `run_search`, with what both searches share bound.
+        train_fn: `run_training`; its validation is the test.
+        space: A named space or a space.json.
+        data: Clips, those held out among them.
+        latency_table: Of the device.
+        target_macs: Budget of the first search.
+        run_dir: Gets a directory per search, with its trainings.
+        results_dir: Gets a small JSON file per seed and fold.
+        seeds: Of searches and trainings.
+        folds: Hold out each in turn; see `compare.data_of_fold`.
+        trainings: How often each network is trained.
+
+    Returns:
+        The table of all results.
+    """
+    pairs = []
+    for fold in folds or (None,):
+        for seed in seeds:
+            name = f"{target_macs / 1e6:g}M_seed{seed}"
+            name += "" if fold is None else f"_fold{fold}"
+            path = pathlib.Path(results_dir, f"latency_{name}.json")
+            if not path.exists():
+                found: dict[str, Any] = {}
+                for kind in _KINDS:
+                    budget = {"target_macs": target_macs}
+                    if kind == "latency":
+                        budget = {
+                            "target_latency_ms": found["macs"]["ms"],
+                            "latency_table": latency_table,
+                        }
+                    found[kind] = _search_and_train(
+                        search_fn, train_fn, latency_table,
+                        pathlib.Path(run_dir, f"{kind}_{name}"),
+                        space=space, seed=seed, trainings=trainings,
+                        data=compare.data_of_fold(data, fold), **budget,
+                    )  # fmt: skip
+                _write(path, found, latency_table, target_macs, seed, fold)
+            pairs.append(arch_lib.read_json(path, "a result"))
+    text = format_pairs(pairs)
+    logging.info("%s", text)
+    return text
+
+
+def format_pairs(pairs: Sequence[dict[str, Any]]) -> str:
+    """Returns a line per kind of budget, and the difference in accuracy."""
+    lines = [f"{'budget':10}{'accuracy':>10}{'ms':>8}{'M MACs':>8}"]
+    for kind in _KINDS:
+        means = [
+            statistics.fmean(pair[kind][name] for pair in pairs)
+            for name in ("accuracy", "ms", "macs")
+        ]
+        lines.append(
+            f"{kind:10}{means[0]:>10.1%}{means[1]:>8.3f}{means[2] / 1e6:>8.2f}"
+        )
+    gains = [p["latency"]["accuracy"] - p["macs"]["accuracy"] for p in pairs]
+    lines.append(
+        f"latency - macs: {100 * statistics.fmean(gains):+.1f} points, 95 % "
+        f"interval +-{100 * repeats.spread(gains)[1]:.1f}, {len(pairs)} pairs"
+    )
+    return "\n".join(lines)
+
+
+def _search_and_train(
+    search_fn, train_fn, table, folder, *, seed, data, trainings, **arguments
+) -> dict[str, Any]:
+    """Accuracy and costs of the network that one search finds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with claim.Stopwatch(folder / "search_seconds.json"):
+        if not (folder / "search.json").is_file():
+            trial.forget()
+            search_fn(data=data, run_dir=str(folder), seed=seed, **arguments)
+    arch = space_lib.load_arch(folder / "arch.json")
+    tests, record = trial.train_and_test(
+        train_fn, folder, data=data, seed=seed, trainings=trainings
+    )
+    classes = len(record["labels"])
+    return {
+        "accuracy": trial.accuracy(tests),
+        "tests": tests,
+        "ms": table.network_ms(arch, classes),
+        "macs": cost.cost_of(arch, num_classes=classes).macs,
+        "arch": arch.to_dict(),
+    }
+
+
+def _write(path, found, table, target_macs, seed, fold) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run_dir_lib.write_json(
+        path,
+        {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "target_macs": target_macs,
+            "seed": seed,
+            "fold": fold,
+            "table": str(table),
+            **found,
+            "provenance": run_dir_lib.provenance(),
+        },
+    )

@@ -1,0 +1,129 @@
+"""Cuts a piece out of a .tflite: a smaller file that runs alone.
+
+A piece is what computes one tensor from another, with the operators, scales
+and constants it has inside the whole file. So a block can be timed exactly as
+it will run, and without converting it by itself.
+"""
+
+import copy
+from collections.abc import Mapping
+
+import flatbuffers
+
+from autox3d_edge import compact, flatbuffer
+
+
+class Cutter:
+    """Cuts pieces out of one file.
+
+    Args:
+        model: The flatbuffer.
+
+    Attributes:
+        layers: Layer name -> number of the last tensor the layer makes.
+    """
+
+    def __init__(self, model: bytes):
+        self._content = flatbuffer.unpack(model)
+        (self._graph,) = self._content.subgraphs
+        self.layers = {}
+        for operator in self._graph.operators:
+            for output in operator.outputs:
+                name = compact.short_name(self._graph.tensors[output].name)
+                self.layers[name.decode().split("/")[0]] = int(output)
+
+    def cut(self, start: int | None, end: int | None) -> bytes:
+        """Returns the piece that computes tensor `end` from tensor `start`.
+
+        Args:
+            start: Number of the tensor that becomes the input; the model's
+                own input if None.
+            end: Number of the tensor that becomes the output; the model's own
+                output if None.
+
+        Raises:
+            ValueError: `end` depends on something before `start`, or not on
+                it.
+        """
+        whole = self._graph
+        start = int(whole.inputs[0]) if start is None else start
+        end = int(whole.outputs[0]) if end is None else end
+        operators = _operators_between(whole, start, end)
+        used = {start, end}
+        for operator in operators:
+            used.update(int(i) for i in operator.inputs if i >= 0)
+            used.update(int(i) for i in operator.outputs)
+        graph = copy.copy(whole)
+        graph.tensors = [copy.copy(whole.tensors[old]) for old in sorted(used)]
+        numbers = {old: new for new, old in enumerate(sorted(used))}
+        graph.operators = [_renumbered(o, numbers) for o in operators]
+        graph.inputs, graph.outputs = [numbers[start]], [numbers[end]]
+        content = copy.copy(self._content)
+        content.subgraphs = [graph]
+        content.buffers = _keep_buffers(content.buffers, graph.tensors)
+        content.signatureDefs = content.metadata = None
+        content.metadataBuffer = None
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
+        return bytes(builder.Output())
+
+    def parts(self, ends: Mapping[str, str | None]) -> dict[str, bytes]:
+        """Cuts a network into consecutive pieces.
+
+        Args:
+            ends: Name of a piece -> layer whose output ends it; None for the
+                network's output.
+        """
+        pieces, start = {}, None
+        for name, layer in ends.items():
+            end = None if layer is None else self.layers[layer]
+            pieces[name] = self.cut(start, end)
+            start = end
+        return pieces
+
+
+def _operators_between(graph, start, end):
+    """The operators that `end` needs, in order, back to `start`."""
+    made_by = {
+        int(output): operator
+        for operator in graph.operators
+        for output in operator.outputs
+    }
+    needed, pending, reached = set(), [end], False
+    while pending:
+        tensor = pending.pop()
+        if tensor == start:
+            reached = True
+        elif tensor in made_by:
+            operator = made_by[tensor]
+            if id(operator) not in needed:
+                needed.add(id(operator))
+                pending += [int(i) for i in operator.inputs if i >= 0]
+        elif tensor in graph.inputs:
+            raise ValueError(
+                "`end` must depend on `start` only. Received: "
+                f"start={start}, end={end}, which also needs the input."
+            )
+    if not reached:
+        raise ValueError(
+            "`end` must depend on `start`. Received: "
+            f"start={start}, end={end}, which does not."
+        )
+    return [o for o in graph.operators if id(o) in needed]
+
+
+def _renumbered(operator, numbers):
+    operator = copy.copy(operator)
+    for name in ("inputs", "outputs"):
+        ends = [numbers.get(int(i), -1) for i in getattr(operator, name)]
+        setattr(operator, name, ends)
+    return operator
+
+
+def _keep_buffers(buffers, tensors):
+    """The constants that tensors refer to; number 0 is always empty."""
+    used = sorted({0} | {tensor.buffer for tensor in tensors})
+    numbers = {old: new for new, old in enumerate(used)}
+    for tensor in tensors:
+        tensor.buffer = numbers[tensor.buffer]
+    return [buffers[old] for old in used]

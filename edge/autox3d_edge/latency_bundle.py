@@ -1,0 +1,218 @@
+"""What a device has to time for a latency table, as a folder it can run.
+
+Networks are drawn so that every candidate of every choice appears equally
+often (a Latin hypercube), converted and cut into their parts. A second,
+uniform draw of whole networks serves to check. The folder holds the .tflite
+files, an index and the few modules that time them; on the device numpy and an
+interpreter are enough:
+
+    cd bundle && python -m autox3d_edge.latency_table .
+"""
+
+import itertools
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tf_keras
+from absl import logging
+
+from autox3d_edge import cut, lowering, quantize
+from autox3d_edge import weights as weights_lib
+from autox3d_tf import cost, space
+from autox3d_tf.cost import latency
+from autox3d_tf.space import arch as arch_lib
+
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
+_MODULES = (
+    "autox3d_edge/__init__.py",
+    "autox3d_edge/benchmark.py",
+    "autox3d_edge/flatbuffer.py",
+    "autox3d_edge/interpreters.py",
+    "autox3d_edge/latency_fit.py",
+    "autox3d_edge/latency_table.py",
+    "autox3d_edge/manifest.py",
+)
+
+
+def make_bundle(
+    search_space: space.SearchSpace,
+    folder: str | os.PathLike,
+    *,
+    precisions: Sequence[str] = ("int8", "fp32"),
+    num_classes: int = 10,
+    samples: int = 16,
+    check: int = 20,
+    seed: int = 0,
+    progress: Callable[[str], Any] = logging.info,
+) -> pathlib.Path:
+    """Writes the folder; returns it.
+
+    Args:
+        search_space: Whose blocks are to be timed.
+        folder: Where to write; must be absent or empty.
+        precisions: Of `PRECISIONS`.
+        num_classes: Outputs of the networks.
+        samples: Networks that are cut into parts, and timed as wholes too.
+        check: Whole networks that the table has not seen.
+        seed: Of the draws and the weights.
+        progress: Is told about each network.
+
+    Raises:
+        ValueError: An unknown precision, or a folder that is not empty.
+    """
+    for precision in precisions:
+        arch_lib.check_choice("precisions", precision, PRECISIONS)
+    folder = pathlib.Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            "`folder` must be absent or empty. Received: "
+            f"folder={str(folder)!r}."
+        )
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    writer = _Writer(folder, precisions, num_classes, rng)
+    archs = [
+        *balanced_networks(search_space, samples, rng),
+        *uniform_networks(search_space, check, rng),
+    ]
+    for number, arch in enumerate(archs, 1):
+        fitted = number <= samples
+        writer.add(arch, "calibrate" if fitted else "check", parts=fitted)
+        progress(f"{number} of {len(archs)} networks converted")
+    arch_lib.write_json(
+        folder / "index.json",
+        {
+            "kind": "latency_bundle",
+            "schema_version": latency.SCHEMA_VERSION,
+            "space": {
+                "name": search_space.name,
+                "fingerprint": search_space.fingerprint,
+            },
+            "num_classes": num_classes,
+            "precisions": list(precisions),
+            "archs": writer.archs,
+            "models": writer.models,
+        },
+    )
+    _copy_modules(folder)
+    return folder
+
+
+def balanced_networks(
+    search_space: space.SearchSpace, count: int, rng: np.random.Generator
+) -> Iterator[arch_lib.ArchSpec]:
+    """Yields networks of full depth with each candidate equally often."""
+    columns = []
+    for choice in search_space.choices:
+        candidates = sum(c != space.SKIP for c in choice.candidates)
+        columns.append(rng.permutation(np.arange(count) % candidates))
+    for indices in zip(*columns, strict=True):
+        yield search_space.decode(indices)
+
+
+def uniform_networks(
+    search_space: space.SearchSpace, count: int, rng: np.random.Generator
+) -> Iterator[arch_lib.ArchSpec]:
+    """Yields networks drawn uniformly over all choices."""
+    for _ in range(count):
+        yield search_space.decode(
+            [rng.integers(len(choice)) for choice in search_space.choices]
+        )
+
+
+def random_weights(
+    arch: arch_lib.ArchSpec, num_classes: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Returns weights that keep activations in range; time needs no more."""
+    weights = {}
+    for name, shape in weights_lib.weight_shapes(arch, num_classes).items():
+        if name.endswith(("_gamma", "_variance")):
+            weights[name] = np.ones(shape, np.float32)
+        elif len(shape) == 1:
+            weights[name] = np.zeros(shape, np.float32)
+        else:
+            values = rng.standard_normal(shape, np.float32)
+            weights[name] = values / np.float32(np.sqrt(np.prod(shape[:-1])))
+    return weights
+
+
+class _Writer:
+    """Converts and lists what is to be timed."""
+
+    def __init__(self, folder, precisions, num_classes, rng):
+        self.folder, self.precisions = folder, precisions
+        self.num_classes, self.rng = num_classes, rng
+        self.archs, self.models = [], []
+        self._seen = set()
+
+    def add(self, arch, role, parts=False):
+        """Adds a whole network, and its parts where they are new."""
+        names = [None]
+        ends = {"stem": "stem_temporal_relu"}
+        for part in cost.parts_of(arch, arch.clip_size, self.num_classes):
+            ends.setdefault(part.name, f"{part.name}_relu")
+            if parts and self._is_new(part):
+                names.append(part.name)
+        ends["head"] = None
+        files: dict[str | None, dict[str, str]] = {name: {} for name in names}
+        for precision, model in self._convert(arch).items():
+            pieces = cut.Cutter(model).parts(ends) if parts else {}
+            pieces[None] = model
+            for number, name in enumerate(names, len(self.models)):
+                file = f"models/{number:04}_{precision}.tflite"
+                (self.folder / file).write_bytes(pieces[name])
+                files[name][precision] = file
+        for name in names:
+            self.models.append(
+                {
+                    "role": role if name is None else "part",
+                    "arch": len(self.archs),
+                    "part": name,
+                    "files": files[name],
+                }
+            )
+        self.archs.append(arch.to_dict())
+
+    def _convert(self, arch):
+        weights = random_weights(arch, self.num_classes, self.rng)
+        lowered = lowering.lower(arch, weights)
+        frozen = quantize.freeze(lowered)
+        clip = self.rng.integers(0, 256, lowered.input_shape, np.uint8)
+        (clip,) = quantize.check_calibration([clip], lowered.input_shape)
+        files = {
+            precision: quantize.convert_on(
+                frozen, precision, lambda: [[clip.astype(np.float32)]]
+            )
+            for precision in self.precisions
+        }
+        tf_keras.backend.clear_session()  # or each network makes all slower
+        return files
+
+    def _is_new(self, part) -> bool:
+        key = tuple(sorted(latency.terms(part).items()))
+        new = key not in self._seen
+        self._seen.add(key)
+        return new
+
+
+def _copy_modules(folder):
+    here = pathlib.Path(lowering.__file__).parent.parent
+    library = pathlib.Path(cost.__file__).parent.parent
+    sources = itertools.chain(
+        ((here / name, name) for name in _MODULES),
+        (
+            (path, f"autox3d_tf/{path.relative_to(library)}")
+            for path in (
+                library / "__init__.py",
+                *library.glob("cost/*.py"),
+                *library.glob("space/*.py"),
+            )
+        ),
+    )
+    for path, name in sources:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / name)

@@ -1,0 +1,59 @@
+"""Predicts networks that a latency table has not seen, and times them."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+from autox3d_edge import interpreters, latency_bundle, latency_table
+from autox3d_tf import cost, space
+from autox3d_tf.space import arch as arch_lib
+
+_SEED = 1  # other networks than those the table was made with
+
+
+def check_table(
+    path: str | os.PathLike,
+    count: int = 20,
+    threads: Sequence[int] = (1,),
+    runtime: str | None = None,
+) -> str:
+    """Returns a line per column of a table: how far predictions are off.
+
+    Args:
+        path: The table; it must be of this device and of a named space.
+        count: Networks, drawn uniformly from the space.
+        threads: The columns that are checked.
+        runtime: Interpreter; the one of the table must be the same.
+
+    Raises:
+        ValueError: The table is of another runtime, version or space.
+    """
+    data = arch_lib.read_json(path, "a latency table")
+    name = runtime or interpreters.available()[0]
+    here = f"{name} {interpreters.version(name)}"
+    columns = [c for c in data.get("columns", ()) if c["threads"] in threads]
+    tables = [
+        cost.load_latency_table(path, c["precision"], c["threads"], here)
+        for c in columns
+    ]
+    if not tables:
+        raise ValueError(f"{path} has no column at threads={list(threads)}.")
+    search_space = space.get_space(tables[0].space_name)
+    tables[0].check_space(search_space)
+    with tempfile.TemporaryDirectory() as folder:
+        latency_bundle.make_bundle(
+            search_space,
+            folder,
+            precisions=sorted({table.precision for table in tables}),
+            num_classes=data["num_classes"],
+            samples=0,
+            check=count,
+            seed=_SEED,
+            progress=print,
+        )
+        return "\n".join(_check(table, folder, runtime) for table in tables)
+
+
+def _check(table, folder, runtime) -> str:
+    pairs = latency_table.predicted_and_measured(table, folder, runtime)
+    return f"{table}: {latency_table.format_check(pairs)}"

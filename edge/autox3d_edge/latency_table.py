@@ -1,0 +1,228 @@
+"""Times a bundle of block models on this device and writes its latency table.
+
+    python -m autox3d_edge.latency_table BUNDLE --out=table.json
+
+Needs numpy and an interpreter only; the bundle carries this module. Each
+round visits every model once and runs it for a while, so that a machine that
+slows down slows all of them; the median over the rounds is the model's time.
+"""
+
+import argparse
+import datetime
+import os
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from autox3d_edge import benchmark, interpreters, latency_fit
+from autox3d_tf.cost import latency
+from autox3d_tf.cost import parts as parts_lib
+from autox3d_tf.space import arch as arch_lib
+
+ROUNDS = 5
+VISIT_MS = 15.0
+_FEWEST_RUNS = 2
+
+
+def measure_bundle(
+    folder: str | os.PathLike,
+    *,
+    threads: Sequence[int] = (1,),
+    runtime: str | None = None,
+    rounds: int = ROUNDS,
+    visit_ms: float = VISIT_MS,
+    progress: Callable[[str], Any] = print,
+) -> dict[str, Any]:
+    """Returns the latency table of a bundle, as JSON types.
+
+    Args:
+        folder: From `latency_bundle.make_bundle`.
+        threads: Numbers of threads to time; each is a column.
+        runtime: Interpreter; the first found by default.
+        rounds: How often each model is visited.
+        visit_ms: For how long, after a warm-up.
+        progress: Is told about each round.
+    """
+    folder = pathlib.Path(folder)
+    index = read_index(folder)
+    columns = []
+    for count in threads:
+        for precision in index["precisions"]:
+            timings = _measure(
+                [folder / m["files"][precision] for m in index["models"]],
+                count, runtime, rounds, visit_ms,
+                lambda text, p=precision, c=count: progress(
+                    f"{p}, {c} threads: {text}"
+                ),
+            )  # fmt: skip
+            columns.append(
+                {
+                    "precision": precision,
+                    "threads": count,
+                    **_fit(index, timings),
+                    "timings": timings,
+                }
+            )
+    return {
+        "kind": "latency_table",
+        "schema_version": latency.SCHEMA_VERSION,
+        "date": datetime.date.today().isoformat(),
+        "device": benchmark.device_description(runtime),
+        "space": index["space"],
+        "num_classes": index["num_classes"],
+        "rounds": rounds,
+        "archs": index["archs"],
+        "models": [
+            {key: model[key] for key in ("role", "arch", "part")}
+            for model in index["models"]
+        ],
+        "columns": columns,
+    }
+
+
+def predicted_and_measured(
+    table: latency.LatencyTable,
+    folder: str | os.PathLike,
+    runtime: str | None = None,
+) -> list[tuple[float, float]]:
+    """Returns (predicted, measured) milliseconds of a bundle's networks."""
+    folder = pathlib.Path(folder)
+    index = read_index(folder)
+    networks = [model for model in index["models"] if model["part"] is None]
+    timings = _measure(
+        [folder / model["files"][table.precision] for model in networks],
+        table.threads, runtime, ROUNDS, VISIT_MS, lambda text: None,
+    )  # fmt: skip
+    archs = [
+        arch_lib.ArchSpec.from_dict(index["archs"][model["arch"]])
+        for model in networks
+    ]
+    return [
+        (table.network_ms(arch, index["num_classes"]), timing["median"])
+        for arch, timing in zip(archs, timings, strict=True)
+    ]
+
+
+def read_index(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads index.json of a bundle. Raises ValueError if it is not one."""
+    index = arch_lib.read_json(folder / "index.json", "a latency bundle")
+    if not isinstance(index, dict) or index.get("kind") != "latency_bundle":
+        raise ValueError(
+            f"{folder} is not a latency bundle. Make one: autox3d-benchmark "
+            "--bundle."
+        )
+    return index
+
+
+def format_report(table: dict[str, Any]) -> str:
+    """Returns what a table holds, and how well it predicts, for people."""
+    device = table["device"]
+    lines = [
+        f"space {table['space']['name']} on {device['processor']}, "
+        f"{device['cores']} cores, {device['system']}, {device['runtime']}"
+    ]
+    for column in table["columns"]:
+        spread = np.median(
+            [(t["high"] - t["low"]) / t["median"] for t in column["timings"]]
+        )
+        lines.append(
+            f"{column['precision']}, threads {column['threads']}: "
+            f"{column['parts']} distinct parts timed (spread of the middle "
+            f"half {spread:.1%}), {len(column['coefficients'])} terms, tile "
+            f"{column['tile']}; error of a part left out: median "
+            f"{column['part_error']:.1%}"
+        )
+        if column["check"]:
+            lines.append("  " + format_check(column["check"]))
+    return "\n".join(lines)
+
+
+def format_check(pairs: Sequence[tuple[float, float]]) -> str:
+    """One line about (predicted, measured) milliseconds of networks."""
+    predicted, measured = np.array(pairs).T
+    errors = np.abs(predicted / measured - 1.0)
+    return (
+        f"{len(errors)} whole networks not used in the fit, "
+        f"{measured.min():.2f}-{measured.max():.2f} ms: absolute error median "
+        f"{np.median(errors):.1%}, largest {errors.max():.1%}; correlation "
+        f"{np.corrcoef(predicted, measured)[0, 1]:.3f}"
+    )
+
+
+def _measure(paths, threads, runtime, rounds, visit_ms, progress):
+    """Median, low and high milliseconds per file over the rounds."""
+    visits = np.zeros((rounds, len(paths)))
+    for number in range(rounds):
+        for place, path in enumerate(paths):
+            visits[number, place] = _visit(path, threads, runtime, visit_ms)
+        progress(
+            f"round {number + 1} of {rounds}, {visits[number].sum():.0f} ms"
+        )
+    low, median, high = np.percentile(visits, (25, 50, 75), axis=0)
+    return [
+        {"median": m, "low": a, "high": b}
+        for m, a, b in np.round(np.stack([median, low, high], 1), 5).tolist()
+    ]
+
+
+def _visit(path, threads, runtime, visit_ms) -> float:
+    """Loads a model, warms it up and runs it for a while; median ms."""
+    run = interpreters.prepare(path.read_bytes(), threads, runtime)
+    run()
+    times: list[float] = []
+    while len(times) < _FEWEST_RUNS or sum(times) < visit_ms:
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(times))
+
+
+def _fit(index, timings):
+    """Coefficients, and (predicted, measured) of the networks kept apart."""
+    archs = [
+        list(parts_lib.parts_of(arch, arch.clip_size, index["num_classes"]))
+        for arch in map(arch_lib.ArchSpec.from_dict, index["archs"])
+    ]
+    by_role = {"part": [], "calibrate": [], "check": []}
+    for model, timing in zip(index["models"], timings, strict=True):
+        parts = archs[model["arch"]]
+        if model["role"] == "part":
+            (parts,) = [p for p in parts if p.name == model["part"]]
+        by_role[model["role"]].append((parts, timing["median"]))
+    column = latency_fit.fit_column(by_role["part"], by_role["calibrate"])
+    column["check"] = [
+        (sum(latency_fit.predict(column, part) for part in parts), measured)
+        for parts, measured in by_role["check"]
+    ]
+    return column
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; argparse, since a device need not have absl."""
+    parser = argparse.ArgumentParser(
+        prog="python -m autox3d_edge.latency_table", description=__doc__
+    )
+    parser.add_argument("bundle", help="folder of autox3d-benchmark --bundle")
+    parser.add_argument("--out", default="latency_table.json")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--runtime", default=None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args(arguments)
+    try:
+        table = measure_bundle(
+            options.bundle,
+            threads=options.threads,
+            runtime=options.runtime,
+            rounds=options.rounds,
+        )
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
+    arch_lib.write_json(options.out, table)
+    print(format_report(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Pieces of a file, run one after the other, do what the whole file does."""
+
+import numpy as np
+import pytest
+
+from autox3d_edge import cut, interpreters, manifest
+
+
+def run(model, values):
+    interpreter = interpreters.load(model)
+    (given,) = interpreter.get_input_details()
+    interpreter.set_tensor(given["index"], values.astype(given["dtype"]))
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def test_the_pieces_make_the_whole(exported):
+    model, _ = manifest.read_model(exported.path)
+    ends = {
+        "stem": "stem_temporal_relu",
+        "stage1_block1": "stage1_block1_relu",
+        "rest": None,
+    }
+    pieces = cut.Cutter(model).parts(ends)
+    values = exported.clips[0]
+    for piece in pieces.values():
+        values = run(piece, values)
+    np.testing.assert_array_equal(values, run(model, exported.clips[0]))
+    assert len(pieces["stem"]) < len(model) / 4  # only its own constants
+
+
+def test_what_needs_more_than_the_start_is_refused(exported):
+    model, _ = manifest.read_model(exported.path)
+    cutter = cut.Cutter(model)
+    # The shortcut of a block runs around its first convolution.
+    start = cutter.layers["stage1_block1_expand_relu"]
+    with pytest.raises(ValueError, match="which also needs the input"):
+        cutter.cut(start, cutter.layers["stage1_block1_relu"])
+
+
+def test_what_comes_before_the_start_is_refused(exported):
+    model, _ = manifest.read_model(exported.path)
+    cutter = cut.Cutter(model)
+    end = cutter.layers["stem_temporal_relu"]
+    with pytest.raises(ValueError, match="which (does not|also needs)"):
+        cutter.cut(cutter.layers["stage1_block1_relu"], end)

@@ -1,0 +1,75 @@
+"""Two searches at equal latency, with fakes for search and training."""
+
+import dataclasses
+
+import pytest
+
+from autox3d_tf import cost
+from autox3d_tf.data import options as data_options
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import compare_latency, trial
+from tests.cost import latency_test
+
+SPACE = latency_test.SPACE
+TABLE = latency_test.TABLE
+# Choice indices of the two networks that the fake searches find.
+FOUND = {"macs": 1, "latency": 0}
+
+
+@pytest.fixture
+def compare_fakes(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "forget", lambda: None)
+    monkeypatch.setattr(run_dir_lib, "git_commit", lambda: None)
+    calls = []
+
+    def search(*, run_dir, **arguments):
+        calls.append(arguments)
+        kind = "macs" if "target_macs" in arguments else "latency"
+        indices = [FOUND[kind]] * len(SPACE.choices)
+        SPACE.decode(indices).save(f"{run_dir}/arch.json")
+
+    def train(*, arch, data, run_dir, seed):
+        better = 0.1 * ("/latency_" in arch)
+        return {
+            "labels": ["a", "b", "c"],
+            "validation": {"accuracy": 0.8 + better, "clips": 40},
+            "config": {"data": dataclasses.asdict(data)},
+        }
+
+    def compare_fakes():
+        return compare_latency.compare_latency(
+            search_fn=search,
+            train_fn=train,
+            space="tiny",
+            data=data_options.DataOptions(source="x", val_folds=(3,)),
+            latency_table=TABLE,
+            target_macs=2e6,
+            run_dir=str(tmp_path / "runs"),
+            results_dir=str(tmp_path / "results"),
+            seeds=(0, 1),
+        )
+
+    return compare_fakes, calls
+
+
+def test_the_second_search_may_take_what_the_first_network_takes(
+    compare_fakes,
+):
+    run, calls = compare_fakes
+    text = run()
+    first = SPACE.decode([1] * len(SPACE.choices))
+    ms = TABLE.network_ms(first, 3)
+    assert [call.get("target_macs") for call in calls] == [2e6, None] * 2
+    assert [call.get("target_latency_ms") for call in calls] == [None, ms] * 2
+    assert calls[1]["latency_table"] is TABLE
+    macs = cost.cost_of(first, num_classes=3).macs / 1e6
+    assert f"{'macs':10}{'80.0%':>10}{ms:>8.3f}{macs:>8.2f}" in text
+    assert "latency - macs: +10.0 points" in text and "2 pairs" in text
+
+
+def test_what_is_done_is_not_repeated(compare_fakes):
+    run, calls = compare_fakes
+    first = run()
+    assert len(calls) == 4
+    assert run() == first
+    assert len(calls) == 4

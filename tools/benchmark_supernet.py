@@ -5,7 +5,13 @@ autox3d-benchmark-supernet --space=x3d_s --clip_size=4x112x112 --batch_size=2
 
 Prints the time to the first step of the supernet (tracing included) and, for
 a small, a middle and a large child, the training step in the supernet and
-alone, in turn, with the ratio of the medians.
+alone, in turn, with the median of the ratios.
+
+A training step is forward and backward: here each sample of a search step is
+one. In the supernet that includes cutting the child's windows out of the
+shared weights and padding the gradients back to their size. The update of the
+weights is apart, timed once: it comes once per search step whatever the number
+of samples, over all shared weights. The step of the logits is forward only.
 """
 
 import statistics
@@ -55,6 +61,37 @@ def _train_step(model, variables):
     return step
 
 
+def _forward(model):
+    """What the step of the logits does with a sample: no gradient."""
+    import tensorflow as tf
+
+    @tf.function
+    def forward(clips, indices):
+        return tf.reduce_sum(model(clips, indices, training=False))
+
+    return forward
+
+
+def _update(supernet, batch_size):
+    """The update of a search step: decay, clipping and SGD with momentum."""
+    import tensorflow as tf
+
+    from autox3d_tf.search import optimizers as optimizers_lib
+    from autox3d_tf.search import options
+
+    shared = supernet.shared_weights
+    optimizers = optimizers_lib.Optimizers(
+        supernet,
+        options.WeightsOptions(name="sgd"),
+        [],
+        options.LogitsOptions(),
+        batch_size=batch_size,
+        steps=100,
+    )
+    gradients = [tf.ones_like(variable) for variable in shared]
+    return tf.function(lambda: optimizers.update_weights(shared, gradients))
+
+
 def _seconds(function, *arguments):
     start = time.perf_counter()
     function(*arguments).numpy()
@@ -85,6 +122,7 @@ def _main(_):
         f"space {space.name}, clips {FLAGS.batch_size}x"
         f"{'x'.join(map(str, clip_size))}, step = forward and backward"
     )
+    forward = _forward(supernet)
     for name, indices in _children(space):
         arguments = (clips, tf.constant(indices))
         seconds = _seconds(in_supernet, *arguments)
@@ -94,6 +132,8 @@ def _main(_):
         child = models.inherit(supernet, indices)
         alone = _train_step(child, child.trainable_variables)
         _seconds(alone, clips)
+        _seconds(forward, *arguments)
+        logits = [_seconds(forward, *arguments) for _ in range(FLAGS.repeats)]
         times = [
             (_seconds(in_supernet, *arguments), _seconds(alone, clips))
             for _ in range(FLAGS.repeats)
@@ -106,10 +146,18 @@ def _main(_):
         print(
             f"{name:<8}{macs / 1e6:8.1f} M MACs   in the supernet "
             f"{1e3 * inside:8.1f} ms   alone {1e3 * outside:8.1f} ms   "
-            f"ratio {ratio:.2f}"
+            f"ratio {ratio:.2f}   forward only "
+            f"{1e3 * statistics.median(logits):8.1f} ms"
         )
     traces = in_supernet.experimental_get_tracing_count()
     print(f"traces of the supernet: {traces}")
+    update = _update(supernet, FLAGS.batch_size)
+    _seconds(update)
+    updates = [_seconds(update) for _ in range(FLAGS.repeats)]
+    print(
+        "update of all shared weights, once per search step: "
+        f"{1e3 * statistics.median(updates):.1f} ms"
+    )
 
 
 def main():

@@ -8,7 +8,7 @@ trace serves every architecture and each runs at its own cost.
 
 import dataclasses
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
@@ -20,7 +20,6 @@ from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 from autox3d_tf.space import windows as windows_lib
 
-Weights = Mapping[str, tf.Tensor]
 Spans = Mapping[str, elastic_windows_lib.Span]
 
 
@@ -96,15 +95,15 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
 
 
 def run_block(
-    images, time, choice, weights, gate=None, *, block_types, attentions,
-    strides, activation, causal,
+    images, time, kind, attention, weights, gate=None, *, block_types,
+    attentions, strides, activation, causal,
 ):  # fmt: skip
     """Runs one child of an elastic block.
 
     Args:
         images: `(B * T, H, W, C)`, C the width of the input window.
         time: T.
-        choice: int32 `(2,)`: indices of block type and attention.
+        kind, attention: int32 scalars, indices of the candidates.
         weights: Name -> the child's window.
         gate: Scales the branch before the shortcut is added; None for 1.
         block_types, attentions: Candidates, static.
@@ -128,7 +127,7 @@ def run_block(
             return elastic_ops.elastic_depthwise(
                 x,
                 time,
-                choice[0],
+                kind,
                 given[elastic_windows_lib.SHARED_KERNEL],
                 given.get(elastic_windows_lib.TEMPORAL_KERNEL),
                 block_types=block_types,
@@ -136,7 +135,7 @@ def run_block(
                 causal=causal,
             )
 
-        def attention(x):
+        def attended(x):
             if "se" not in attentions:
                 return x
 
@@ -144,7 +143,7 @@ def run_block(
                 clip = ops.unfold_time(x, time)
                 return ops.fold_time(ops.squeeze_excite(clip, *weights, causal))
 
-            chosen = tf.equal(choice[1], attentions.index("se"))
+            chosen = tf.equal(attention, attentions.index("se"))
             return elastic_ops.run_if(
                 chosen,
                 attend,
@@ -160,7 +159,7 @@ def run_block(
             given.get,
             norm,
             depthwise,
-            attention=attention,
+            attention=attended,
             activation=ops.ACTIVATIONS[activation],
             strides=strides,
             causal=causal,
@@ -169,7 +168,7 @@ def run_block(
     if search_space.SKIP not in block_types:
         return whole(images, *inputs.values())
     skip = block_types.index(search_space.SKIP)
-    runs = tf.not_equal(choice[0], skip)
+    runs = tf.not_equal(kind, skip)
     return elastic_ops.run_if(runs, whole, images, *inputs.values())
 
 
@@ -243,7 +242,7 @@ class ElasticStage3D(keras.layers.Layer):
         ]
 
     def spans(self, previous, indices) -> list[Spans]:
-        """Where a child's windows are, per block; arguments as in `call`."""
+        """Where the child's windows are, per block; arguments as in `call`."""
         stage, filters = self.stage, indices[0]
         sizes = elastic_ops.kinds_table((*stage.block_types, search_space.SKIP))
         kernels = elastic_windows_lib.kernel_shapes(stage.block_types)
@@ -266,16 +265,18 @@ class ElasticStage3D(keras.layers.Layer):
                 for row in stage.inner_windows
             ]
         )
-        of_stage = tf.stack([inner[filters], attention[filters]], 1)
-        in_window, out_window = ins[previous], outs[filters]
+        of_stage = tf.gather(tf.stack([inner, attention], 2), filters)
+        in_window = tf.gather(ins, previous)
+        out_window = tf.gather(outs, filters)
         found = []
         for position, block in enumerate(self.blocks):
             block_type, expansion = tf.unstack(
-                indices[1 + 3 * position : 3 + 3 * position]
+                indices[1 + 3 * position : 3 + 3 * position], 2
             )
-            inner_window, se_window = tf.unstack(of_stage[expansion])
+            inner_window, se_window = tf.unstack(tf.gather(of_stage, expansion))
             shared = [in_window, inner_window, out_window, se_window]
-            windows = tf.concat([tf.stack(shared), space[block_type]], 0)
+            kernel = tf.gather(space, block_type)
+            windows = tf.concat([tf.stack(shared), kernel], 0)
             shapes = {n: v.shape for n, v in block.named_weights()}
             found.append(elastic_windows_lib.place_spans(shapes, windows))
             in_window = out_window
@@ -283,17 +284,11 @@ class ElasticStage3D(keras.layers.Layer):
 
     def call(self, clip, previous, indices, gates=None):
         spans = self.spans(previous, indices)
-        taken = [
-            block.take(own)
-            for block, own in zip(self.blocks, spans, strict=True)
-        ]
-        return self.run(clip, indices, taken, gates)
-
-    def run(self, clip, indices, weights: Sequence[Weights], gates=None):
-        """The blocks of a child on its weights, as `take` cuts them."""
         images, time = ops.fold_time(clip), tf.shape(clip)[1]
         for position, block in enumerate(self.blocks):
-            choice = indices[1 + 3 * position : 4 + 3 * position]
+            kind, _, attention = tf.unstack(
+                indices[1 + 3 * position : 4 + 3 * position], 3
+            )
             gate = None
             if gates is not None:
                 own = gates[1 + 3 * position : 4 + 3 * position]
@@ -301,13 +296,9 @@ class ElasticStage3D(keras.layers.Layer):
             images = run_block(
                 images,
                 time,
-                tf.stack([choice[0], choice[2]]),
-                {
-                    name: weight
-                    if "norm_" in name
-                    else tf.cast(weight, self.compute_dtype)
-                    for name, weight in weights[position].items()
-                },
+                kind,
+                attention,
+                block.take(spans[position]),
                 gate,
                 block_types=block.block_types,
                 attentions=self.stage.attentions,

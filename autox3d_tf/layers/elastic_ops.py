@@ -94,7 +94,7 @@ def elastic_depthwise(
         strides, causal: Static, as in `ops.depthwise_conv3d`.
     """
     table = kinds_table(block_types)
-    reach, _, _, second = tf.unstack(tf.constant(table)[kind])
+    reach, _, _, second = tf.unstack(tf.gather(table, kind))
     images, padding = ops.pad_if_strided(images, kernel, strides)
     total = _taps(
         images,

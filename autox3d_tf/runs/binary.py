@@ -73,10 +73,13 @@ def run(
     app.run(guarded, argv=argv, flags_parser=parse)
 
 
-def fail(message: str, code: int) -> None:
-    """Writes one line to stderr and exits."""
+def fail(message: str, code: int, at_once: bool = False) -> None:
+    """Writes one line to stderr and exits, `at_once` without cleaning up."""
     logging.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
+    if at_once:
+        sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -95,7 +98,7 @@ def _report(error: BaseException) -> None:
     if isinstance(error, UsageError):
         fail(str(error), 2)
     hint = "" if debugging() else " (--debug shows where)"
-    fail(one_line(error) + hint, 1)
+    fail(one_line(error) + hint, 1, getattr(error, "exits_at_once", False))
 
 
 def debugging() -> bool:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,6 +36,9 @@ _LOST = (
 
 class WorkerLost(RuntimeError):
     """Another worker is gone, so this one cannot go on."""
+
+    # A binary leaves without cleaning up, which would wait for that worker.
+    exits_at_once = True
 
 
 def make_strategy(name: str = "one") -> Strategy | None:
@@ -154,6 +158,8 @@ def worker_errors(strategy: Strategy | None) -> Iterator[None]:
     except _LOST as error:
         if num_workers(strategy) == 1:
             raise
+        # Iterators in these frames would block the end of the process.
+        traceback.clear_frames(error.__traceback__)
         number = strategy.cluster_resolver.task_id
         lost = set(map(int, _TASK.findall(error.message))) - {number}
         name = f"worker {min(lost)}" if lost else "another worker"

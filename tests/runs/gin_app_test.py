@@ -306,6 +306,14 @@ def test_interrupted_run_exits_as_the_shell_expects(tool):
     assert done.returncode == 143
 
 
+def test_lost_worker_is_not_waited_for_at_the_end(tool):
+    assert_line(
+        run_demo(tool, "--gin=gin_demo.run_demo.failure=lost"),
+        1,
+        "a worker is gone (--debug shows where)",
+    )
+
+
 def test_without_gin_file_overrides_work(tool):
     done = tool("--gin=run_bare.count=5", demo="run_bare")
     assert done.stdout == "counted 5\n", done.stderr

@@ -1,5 +1,6 @@
 """A run function as gin sees it, for gin_app_test."""
 
+import atexit
 import dataclasses
 from collections.abc import Callable
 from typing import Literal
@@ -34,16 +35,23 @@ def scale(factor: float = 1.0) -> float:
     return factor
 
 
+class Lost(ValueError):
+    exits_at_once = True
+
+
 class Stopped(SystemExit):
     message = "Stopped by SIGTERM after step 3 of 9."
 
 
 def fail(kind):
+    if kind == "lost":
+        atexit.register(print, "cleaned up")
     raise {
         "bad value": ValueError("`x` must be 1.\nReceived: x=2."),
         "no file": FileNotFoundError("there is no such file"),
         "bug": TypeError("a bug of ours"),
         "stopped": Stopped(143),
+        "lost": Lost("a worker is gone"),
     }[kind]
 
 

@@ -127,10 +127,14 @@ def uniform_networks(
 def random_weights(
     arch: arch_lib.ArchSpec, num_classes: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Returns weights that keep activations in range; time needs no more."""
+    """Returns weights that keep activations in range; time needs no more.
+
+    No squeeze-excite channel is dead: of one that is, int8 calibration makes
+    a scale of 1e-9, which XNNPACK refuses and LiteRT 2.3 does not survive.
+    """
     weights = {}
     for name, shape in weights_lib.weight_shapes(arch, num_classes).items():
-        if name.endswith(("_gamma", "_variance")):
+        if name.endswith(("_gamma", "_variance", "se_reduce_bias")):
             weights[name] = np.ones(shape, np.float32)
         elif len(shape) == 1:
             weights[name] = np.zeros(shape, np.float32)

@@ -85,7 +85,9 @@ def convert_on(
     if isinstance(model, tf_keras.Model):
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
     else:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([model])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [model], tf.Module()
+        )
     converter.representative_dataset = samples
     _SETTINGS[precision](converter)
     return run_quietly(converter.convert)

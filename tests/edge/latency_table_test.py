@@ -1,0 +1,138 @@
+"""A bundle is timed without TensorFlow; a table predicts what made it."""
+
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from autox3d_edge import latency_bundle, latency_fit, latency_table
+from autox3d_tf import cost, space
+from autox3d_tf.cost import latency
+
+SPACE = dataclasses.replace(
+    space.get_space("tiny"),
+    clip_size=(3, 16, 16),
+    head=space.HeadSpec(filters=16, features=8),
+)
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return latency_bundle.make_bundle(
+        SPACE,
+        tmp_path_factory.mktemp("latency") / "bundle",
+        num_classes=CLASSES,
+        precisions=("int8",),
+        samples=2,
+        check=1,
+    )
+
+
+def random_parts(count=60):
+    rng = random.Random(0)
+    for _ in range(count):
+        arch = SPACE.decode([rng.randrange(len(c)) for c in SPACE.choices])
+        yield list(cost.parts_of(arch, arch.clip_size, CLASSES))
+
+
+def test_a_device_needs_numpy_and_an_interpreter_only(bundle):
+    # In the bundle's folder, with nothing of the project installed.
+    code = (
+        "import sys; sys.modules.update({name: None for name in "
+        "('tensorflow', 'tf_keras', 'keras', 'absl', 'gin')}); "
+        "sys.path.insert(0, '.'); "
+        "from autox3d_edge import latency_table; "
+        "assert latency_table.__file__.startswith(sys.argv.pop()); "
+        "latency_table.main(['.', '--rounds=2'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bundle)],
+        cwd=bundle,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "distinct parts timed" in done.stdout
+    table = json.loads((bundle / "latency_table.json").read_text())
+    (column,) = table["columns"]
+    assert len(column["timings"]) == len(table["models"])
+    assert all(t["low"] <= t["median"] <= t["high"] for t in column["timings"])
+    assert set(table["device"]) >= {"processor", "cores", "system", "runtime"}
+    assert table["space"]["fingerprint"] == SPACE.fingerprint
+    ((predicted, measured),) = column["check"]
+    assert predicted > 0 and measured > 0
+    loaded = cost.load_latency_table(bundle / "latency_table.json", "int8")
+    arch = space.ArchSpec.from_dict(table["archs"][-1])
+    assert loaded.network_ms(arch, CLASSES) == pytest.approx(predicted)
+
+
+def test_every_candidate_is_drawn_equally_often():
+    rng = np.random.default_rng(0)
+    archs = list(latency_bundle.balanced_networks(SPACE, 6, rng))
+    # Three types, none of them skipped: twice each at every block.
+    for stage, block in ((0, 0), (1, 0), (1, 1)):
+        types = [arch.stages[stage][block].block_type for arch in archs]
+        assert sorted(types) == sorted(
+            2 * list(SPACE.stages[stage].block_types)
+        )
+
+
+def test_known_coefficients_are_found():
+    rng = random.Random(1)
+    networks = list(random_parts())
+    names = {
+        term
+        for parts in networks
+        for part in parts
+        for term in latency.terms(part, 8)
+    }
+    true = {name: rng.random() for name in sorted(names)}
+
+    def ms(part):
+        found = latency.terms(part, 8)
+        return sum(true[name] * amount for name, amount in found.items())
+
+    # A network takes 1.25 times its parts and half a millisecond.
+    column = latency_fit.fit_column(
+        [(part, ms(part)) for parts in networks for part in parts],
+        [(parts, 1.25 * sum(map(ms, parts)) + 0.5) for parts in networks],
+    )
+    assert column["tile"] == 8
+    assert column["part_error"] < 1e-3
+    assert column["scale"] == pytest.approx(1.25, rel=1e-2)
+    for parts in networks[:5]:
+        predicted = sum(latency_fit.predict(column, part) for part in parts)
+        assert predicted == pytest.approx(
+            1.25 * sum(map(ms, parts)) + 0.5, rel=1e-2
+        )
+
+
+def test_no_coefficient_is_negative():
+    # Without the limit the solution would be (4, -1).
+    solution = latency_fit.nonnegative_least_squares(
+        np.array([[1.0, 1.0], [1.0, 2.0]]), np.array([3.0, 2.0])
+    )
+    # Then x alone: (3 + 2) / 2.
+    assert solution == pytest.approx([2.5, 0.0])
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="must be absent or empty"):
+        latency_bundle.make_bundle(SPACE, tmp_path)
+
+
+def test_an_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`precisions` must be one of"):
+        latency_bundle.make_bundle(SPACE, tmp_path, precisions=["int16x8"])
+
+
+def test_another_folder_is_no_bundle(tmp_path):
+    (tmp_path / "index.json").write_text("{}")
+    with pytest.raises(ValueError, match="is not a latency bundle"):
+        latency_table.read_index(tmp_path)

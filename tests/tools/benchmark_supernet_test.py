@@ -1,0 +1,29 @@
+"""The benchmark of the supernet, run on the smallest space."""
+
+import pathlib
+import subprocess
+import sys
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_prints_each_child_the_trace_and_the_update():
+    done = subprocess.run(
+        [
+            sys.executable, REPO / "tools/benchmark_supernet.py",
+            "--space=tiny", "--clip_size=2x16x16", "--batch_size=1",
+            "--repeats=3",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    children = [line for line in lines if "ratio" in line]
+    assert [line.split()[0] for line in children] == [
+        "small", "middle", "large",
+    ]  # fmt: skip
+    assert all("forward only" in line for line in children)
+    assert "traces of the supernet: 1" in lines
+    assert lines[-1].startswith("update of all shared weights")

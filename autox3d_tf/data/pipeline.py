@@ -28,6 +28,7 @@ def make_train_dataset(
     total_steps: int | None = None,
     worker: int = 0,
     num_workers: int = 1,
+    sizes: tuple[int, ...] = (),
 ) -> tf.data.Dataset:
     """Returns batches of augmented clips, shuffled anew each epoch.
 
@@ -41,6 +42,8 @@ def make_train_dataset(
         total_steps: Steps of the whole run; None for no end.
         worker, num_workers: This worker's number, and how many share a step;
             each gets `batch_size / num_workers` clips of it.
+        sizes: Heights and widths that the clips of successive batches are
+            scaled to, in turn; none for `crop_size` always.
 
     Returns:
         Dataset of `(clips, labels)`: float32 `(B, T, H, W, 3)`, normalised, and
@@ -73,6 +76,9 @@ def make_train_dataset(
         mirror_image = mirror_images[label]
         mirrored = transforms.draw_mirror(seeds) & (mirror_image >= 0)
         clip = transforms.train_clip(frames, seeds, options, mirrored)
+        if sizes:
+            size = tf.constant(sizes)[sample // batch_size % len(sizes)]
+            clip = tf.image.resize(clip, (size, size), antialias=True)
         return clip, tf.where(mirrored, mirror_image, label)
 
     last = (

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autox3d_tf.training import protocol as protocol_lib
+
 
 def protocol_line(result: Mapping[str, Any]) -> str:
     """Returns what an accuracy was measured with, on one line.
@@ -10,15 +12,8 @@ def protocol_line(result: Mapping[str, Any]) -> str:
     Args:
         result: Of `run.run_evaluation`.
     """
-    protocol = result["protocol"]
-    frames, height, width = protocol["clip_size"]
-    return (
-        f"{protocol['temporal_views']} clips x {protocol['spatial_crops']} "
-        f"crops of {frames}x{height}x{width} ({protocol['sampling']} "
-        f"sampling), {protocol['macs_per_view'] / 1e6:,.1f} M MACs per view, "
-        f"{protocol['macs_all_views'] / 1e6:,.1f} M in all; "
-        f"{result['clips']} of {result['annotated_clips']} annotated clips, "
-        f"manifest {protocol['manifest'][:12]}"
+    return protocol_lib.protocol_line(
+        result["protocol"], result["clips"], result["annotated_clips"]
     )
 
 

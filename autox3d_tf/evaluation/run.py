@@ -10,7 +10,6 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from autox3d_tf import cost
 from autox3d_tf.data import pipeline
 from autox3d_tf.evaluation import (
     cache,
@@ -22,6 +21,7 @@ from autox3d_tf.evaluation import left_out as left_out_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs, predict
+from autox3d_tf.training import protocol as protocol_lib
 
 
 def run_evaluation(
@@ -124,8 +124,8 @@ def evaluate(
         cache_path: Where the logits are kept, None for nowhere.
     """
     targets = match_labels(source, labels)
-    protocol = _protocol(
-        model, source, data, temporal_views, spatial_crops, len(labels)
+    protocol = protocol_lib.protocol_of(
+        model.arch, source, data, len(labels), temporal_views, spatial_crops
     )
     key = _identity(identity, protocol)
     logits = None if cache_path is None else cache.read(cache_path, key)
@@ -199,25 +199,6 @@ def text_of(result: dict[str, Any], labels: list[str]) -> str:
     if len(result["curve"]) > 1:
         parts.insert(1, report.curve_table(result))
     return "\n\n".join(parts)
-
-
-def _protocol(model, source, data, temporal_views, spatial_crops, classes):
-    crop = data.eval_size[1]
-    size = (data.clip_frames, crop, crop)
-    macs = cost.cost_of(model.arch, size, classes).macs
-    return {
-        "temporal_views": temporal_views,
-        "spatial_crops": spatial_crops,
-        "clip_size": size,
-        "short_side": data.eval_size[0],
-        "squash": data.squash,
-        "standardize": data.standardize,
-        "sampling": data.sampling,
-        "stride": data.stride,
-        "macs_per_view": macs,
-        "macs_all_views": macs * temporal_views * spatial_crops,
-        "manifest": source.manifest.fingerprint,
-    }
 
 
 def _identity(weights: str, protocol: dict) -> str:

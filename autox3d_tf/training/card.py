@@ -5,6 +5,7 @@ from typing import Any
 
 from autox3d_tf import cost
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.training import protocol as protocol_lib
 
 NAME = "model_card.md"
 NOT_STATED = "not stated"
@@ -111,13 +112,13 @@ def _recipe(record) -> Iterator[str]:
 def _accuracy(record, accuracies) -> Iterator[str]:
     validation = record.get("validation")
     if validation:
-        yield (
-            f"- validation at the end of training: top-1 "
-            f"{100 * validation['accuracy']:.1f} % of {validation['clips']} "
-            f"clips, {validation['views']} view, crop "
-            f"{validation['crop_size']}, manifest "
-            f"{validation['manifest'][:12]}"
-        )
+        said = f"{validation['clips']} clips, protocol not kept"
+        if "protocol" in validation:  # not in records of earlier versions
+            said = protocol_lib.protocol_line(
+                validation["protocol"], validation["clips"]
+            )
+        share = 100 * validation["accuracy"]
+        yield f"- validation after training: top-1 {share:.1f} %: {said}"
     for entry in accuracies:
         for line in entry["lines"]:
             yield f"- part {entry['part']}: {line}"

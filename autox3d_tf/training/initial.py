@@ -14,16 +14,32 @@ from autox3d_tf.training import files
 
 # In a directory, the first of these that is there.
 WEIGHT_FILES = (files.WEIGHTS, "inherited.npz")
+CHECKPOINT_SUFFIXES = (".pyth", ".pth", ".pt")  # of SlowFast, PyTorchVideo
 _LAST_LAYER = ("head/logits_kernel", "head/logits_bias")
 
 
-def find_arch(arch: str | os.PathLike | arch_lib.ArchSpec) -> arch_lib.ArchSpec:
-    """Returns a named network, that of an arch.json, or of a run directory."""
+def find_arch(
+    arch: str | os.PathLike | arch_lib.ArchSpec,
+    clip_size: tuple[int, int, int] = (13, 160, 160),
+    frame_stride: int = 6,
+) -> arch_lib.ArchSpec:
+    """Returns a named network, or that of a file or run directory.
+
+    Args:
+        arch: A name, an arch.json, a directory with one, or the checkpoint of
+            an X3D of SlowFast or PyTorchVideo.
+        clip_size, frame_stride: Of the network of a checkpoint, which does
+            not tell them.
+    """
     if isinstance(arch, arch_lib.ArchSpec):
         return arch
     path = pathlib.Path(arch)
     if path.is_dir():
         return arch_lib.load_arch(path / files.ARCH)
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return models.architecture_of_checkpoint(
+            path, name=path.stem, clip_size=clip_size, frame_stride=frame_stride
+        )
     if path.suffix == ".json" or path.is_file():
         return arch_lib.load_arch(path)
     if str(arch) not in archive.ARCHIVE:
@@ -55,12 +71,16 @@ def assign_initial(
 
     Args:
         model: Gets them.
-        path: A file of `models.save_weights`.
+        path: A file of `models.save_weights`, or a checkpoint of SlowFast or
+            PyTorchVideo.
         replace_head: Whether a last layer for other classes is left out.
 
     Raises:
         ValueError: Naming the first weights that do not fit.
     """
+    if pathlib.Path(path).suffix in CHECKPOINT_SUFFIXES:
+        _assign_checkpoint(model, path, replace_head)
+        return
     given, own = models.load_weights(path), models.weight_values(model)
     classes = [
         len(values[_LAST_LAYER[1]])
@@ -69,10 +89,7 @@ def assign_initial(
     ]
     if len(classes) == 2 and classes[0] != classes[1]:
         if not replace_head:
-            raise ValueError(
-                f"{path} has {classes[0]} classes, the data {classes[1]}. "
-                "Start the last layer anew with replace_head=True."
-            )
+            raise ValueError(_other_classes(path, *classes))
         for name in _LAST_LAYER:
             given[name] = own[name]
         logging.info(
@@ -83,6 +100,24 @@ def assign_initial(
     _check_same_names(path, given, own)
     models.assign_weights(model, given)
     logging.info("Initial weights from %s.", path)
+
+
+def _assign_checkpoint(model, path, replace_head: bool) -> None:
+    classes = models.open_torch_checkpoint(path).num_classes
+    own = model.output_shape[-1]
+    if classes != own and not replace_head:
+        raise ValueError(_other_classes(path, classes, own))
+    report = models.load_torch_checkpoint(
+        model, path, replace_head=classes != own
+    )
+    logging.info("Initial weights from %s. %s", path, report)
+
+
+def _other_classes(path, given: int, own: int) -> str:
+    return (
+        f"{path} has {given} classes, the data {own}. "
+        "Start the last layer anew with replace_head=True."
+    )
 
 
 def _check_same_names(

@@ -27,8 +27,9 @@ def make_optimizer(
         warmup = training.steps(options.warmup_epochs, num_clips)
     if warmup >= total:
         raise ValueError(
-            "`warmup_epochs` must be fewer than all epochs. Received: "
-            f"warmup_epochs={options.warmup_epochs}, epochs={training.epochs}."
+            "`warmup_epochs` must be fewer steps than all epochs. Received: "
+            f"warmup_epochs={options.warmup_epochs} ({warmup} steps), epochs="
+            f"{training.epochs} ({total} steps)."
         )
     schedule = keras.optimizers.schedules.CosineDecay(
         rate * options.warmup_start if warmup else rate,

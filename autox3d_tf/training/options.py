@@ -79,6 +79,10 @@ class TrainingOptions:
             gets half of the batches.
         ema_decay: Decay of the moving average of the weights, which is what
             is validated and saved; 0 for none.
+        short_cycle: The clips of successive batches are as large as the crop,
+            1 / sqrt(2) as large, and half as large: the short cycle of
+            Multigrid (Wu et al., CVPR 2020), with as many clips in each. That
+            is 0.58 times the multiply-adds on average.
         precise_batch_norm: Batches over which the batch norms' statistics are
             taken anew at the end; 0 keeps the moving averages.
         zero_init: Each residual block starts as the identity.
@@ -104,6 +108,7 @@ class TrainingOptions:
     mixup: float = 0.0
     cutmix: float = 0.0
     ema_decay: float = 0.0
+    short_cycle: bool = False
     precise_batch_norm: int = 0
     zero_init: bool = False
     motion_init: float = 0.0
@@ -139,6 +144,17 @@ class TrainingOptions:
                 f"Received: precise_batch_norm={self.precise_batch_norm}, "
                 "freeze_batch_norm=True."
             )
+
+    def clip_sizes(self, crop_size: int) -> tuple[int, ...]:
+        """Returns the heights and widths of successive batches, if they vary.
+
+        >>> TrainingOptions(epochs=1, batch_size=8, short_cycle=True
+        ...     ).clip_sizes(160)
+        (160, 113, 80)
+        """
+        if not self.short_cycle:
+            return ()
+        return tuple(round(crop_size / 2 ** (n / 2)) for n in range(3))
 
     def steps(self, epochs: float, num_clips: int) -> int:
         """Returns the steps in so many epochs, at least 1.

@@ -9,6 +9,7 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
 _MAY_CHANGE = ("save_secs", "save_steps")  # when a run goes on
+_ADDED = ("short_cycle",)  # runs that began before it go on without
 
 
 def config_of(spec, data, training, optimizer, start, seed, source):
@@ -22,7 +23,7 @@ def config_of(spec, data, training, optimizer, start, seed, source):
         "training": {
             name: value
             for name, value in options.items()
-            if name not in _MAY_CHANGE
+            if name not in _MAY_CHANGE and (value or name not in _ADDED)
         },
         "optimizer": optimizer,
         "init_from": None

@@ -48,14 +48,15 @@ def run_training(
     with the same weights as if it had not stopped.
 
     Args:
-        arch: A named network, an arch.json or a run directory with one.
+        arch: A named network, an arch.json, a run directory with one, or a
+            checkpoint of SlowFast or PyTorchVideo.
         data: Clips, and which of them train. The clips of part `val` are
             validated on if there are any; nothing is chosen by them.
         training: Length and regularisation.
         optimizer: Optimizer and learning rate.
         run_dir: Where the run writes.
-        init_from: Weights to start from: a weights.npz, or the directory of a
-            training or of a search (inherited weights).
+        init_from: Weights to start from: a weights.npz, the directory of a
+            training or of a search (inherited weights), or such a checkpoint.
         seed: Of initialisation, order and augmentation of clips.
         licence: Of the weights, for the model card.
         strategy: Replicas, of this process, share each batch; None for one
@@ -71,7 +72,9 @@ def run_training(
             "mirrored on one machine."
         )
     determinism.set_seed(seed)
-    spec = initial.find_arch(arch)
+    size = (data.clip_frames, data.crop_size, data.crop_size)
+    stride = data.stride if data.sampling == "dense" else 1
+    spec = initial.find_arch(arch, size, stride)
     start = None if init_from is None else initial.weights_path(init_from)
     data = inputs.freeze(data, pathlib.Path(run_dir))
     source = pipeline.open_source(data, "train")
@@ -123,6 +126,7 @@ def run_training(
         seed=seed,
         first_step=first_step,
         total_steps=total_steps,
+        sizes=training.clip_sizes(data.crop_size),
     )
     with pipeline.video_errors():
         loop.run_steps(

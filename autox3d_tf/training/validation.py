@@ -8,6 +8,7 @@ from absl import logging
 
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import inputs, predict
+from autox3d_tf.training import protocol as protocol_lib
 
 
 def open_clips(data, training):
@@ -28,7 +29,11 @@ def open_clips(data, training):
 def make_validator(model, average, source, data, training) -> Callable:
     """Returns a function that validates the averaged weights, if averaged."""
     predictor = predict.Predictor(model, training.batch_size)
-    labels = source.labels
+    labels, clips = source.labels, len(source)
+    protocol = protocol_lib.protocol_of(
+        model.arch, source, data, model.output_shape[-1]
+    )
+    said = protocol_lib.protocol_line(protocol, clips)
 
     def accuracy():
         logits = predictor.predict(source, data)[:, 0]
@@ -40,14 +45,7 @@ def make_validator(model, average, source, data, training) -> Callable:
         else:
             with average.in_model():
                 value = accuracy()
-        clips = len(source)
-        logging.info("Validation: %.1f %% of %d clips.", 100 * value, clips)
-        return {
-            "accuracy": value,
-            "clips": clips,
-            "views": "1x1",
-            "crop_size": data.eval_size[1],
-            "manifest": source.manifest.fingerprint,
-        }
+        logging.info("Validation: top-1 %.1f %%: %s.", 100 * value, said)
+        return {"accuracy": value, "clips": clips, "protocol": protocol}
 
     return validate

@@ -51,6 +51,24 @@ def test_batches_have_the_promised_form(source):
     assert -2.001 <= clips.min() < clips.max() <= 2.445
 
 
+def test_successive_batches_of_other_sizes_show_the_same_clips(clips):
+    source = sources.VideoSource(clips)
+    plain = batches(source, total_steps=4)
+    sized = batches(source, total_steps=4, sizes=(16, 11, 8))
+    shapes = [clip.shape[2:4] for clip, _ in sized]
+    assert shapes == [(16, 16), (11, 11), (8, 8), (16, 16)]
+    for (clip, label), (small, same) in zip(plain, sized, strict=True):
+        np.testing.assert_array_equal(label, same)
+        expected = [
+            tf.image.resize(one, small.shape[2:4], antialias=True)
+            for one in clip
+        ]
+        np.testing.assert_allclose(small, expected, atol=1e-5)
+    np.testing.assert_allclose(sized[0][0], plain[0][0], atol=1e-5)
+    (rest,) = batches(source, first_step=2, total_steps=3, sizes=(16, 11, 8))
+    np.testing.assert_array_equal(rest[0], sized[2][0])
+
+
 def test_each_epoch_has_every_clip_once_in_another_order(source):
     labels = np.concatenate([y for _, y in batches(source, total_steps=12)])
     epochs = labels.reshape(3, 12)
@@ -179,7 +197,7 @@ def test_calibration_clips_are_balanced_bytes(source):
     assert len(clips) == 6
     for clip in clips:
         assert clip.shape == (4, 16, 16, 3) and clip.dtype == np.uint8
-    positions = pipeline._balanced_positions(source.labels, 6, seed=0)
+    positions = pipeline.balanced_positions(source.labels, 6, seed=0)
     assert sorted(source.labels[positions]) == [0, 0, 1, 1, 2, 2]
     with pytest.raises(ValueError, match=r"\[1, 12\].*count=13"):
         pipeline.calibration_clips(source, make_options(), 13)

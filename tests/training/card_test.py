@@ -31,9 +31,15 @@ RECORD = {
     "validation": {
         "accuracy": 2 / 3,
         "clips": 3,
-        "views": "1x1",
-        "crop_size": 16,
-        "manifest": "fedcba",
+        "protocol": {
+            "temporal_views": 1,
+            "spatial_crops": 1,
+            "clip_size": [4, 16, 16],
+            "sampling": "segment",
+            "macs_per_view": 2_000_000,
+            "macs_all_views": 2_000_000,
+            "manifest": "fedcba",
+        },
     },
 }
 
@@ -67,7 +73,8 @@ def test_card_says_what_made_the_network():
         "- training: epochs=2.",
         "- optimizer: name=sgd, weight_decay=5e-05.",
         "weights runs/before, sha256 0123456789ab.",
-        "top-1 66.7 % of 3 clips, 1x1 view, crop 16, manifest fedcba",
+        "top-1 66.7 %: 1 clips x 1 crops of 4x16x16 (segment sampling), 2.0 M "
+        "MACs per view, 2.0 M in all; 3 clips, manifest fedcba",
         "part test: top-1 50.0 %: 1 clips x 1 crops",
         "- date: 2026-11-24T07:00:00Z",
         "- seed: 5",
@@ -91,6 +98,12 @@ def test_what_is_unknown_is_said_to_be():
     assert "Clips: unknown" in text
     assert "Not evaluated." in text
     assert "Unknown." in text
+
+
+def test_validation_of_an_earlier_version_has_no_protocol():
+    record = {**RECORD, "validation": {"accuracy": 0.5, "clips": 8}}
+    text = card.model_card(tiny.arch(), record)
+    assert "top-1 50.0 %: 8 clips, protocol not kept" in text
 
 
 def test_imported_weights_say_where_they_are_from():

@@ -19,7 +19,7 @@ def test_find_arch_takes_names_files_directories_and_specs(tmp_path):
     assert initial.find_arch("x3d_ego") == space.get_arch("x3d_ego")
     for given in (arch, str(tmp_path), tmp_path / "arch.json"):
         assert initial.find_arch(given) == arch
-    with pytest.raises(ValueError, match="x3d_ego. Received: arch='x3d_eg'"):
+    with pytest.raises(ValueError, match="x3d_ego.* Received: arch='x3d_eg'"):
         initial.find_arch("x3d_eg")
     with pytest.raises(ValueError, match="Cannot read an architecture from"):
         initial.find_arch(tmp_path / "other.json")

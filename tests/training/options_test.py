@@ -56,3 +56,10 @@ def test_steps_cover_every_epoch():
     training = options.TrainingOptions(epochs=3, batch_size=16)
     assert training.steps(3, num_clips=100) == 19  # 300 / 16 = 18.75
     assert training.steps(0.001, num_clips=10) == 1
+
+
+def test_short_cycle_of_multigrid():
+    cycle = options.TrainingOptions(epochs=1, batch_size=8, short_cycle=True)
+    assert cycle.clip_sizes(224) == (224, 158, 112)
+    plain = options.TrainingOptions(epochs=1, batch_size=8)
+    assert plain.clip_sizes(224) == ()

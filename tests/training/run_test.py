@@ -54,10 +54,11 @@ def test_a_run_says_what_it_did(clips, tmp_path):
     assert record["macs"]["per_view"] == counted.macs
     assert record["train_clips"] == 9  # 3 classes x folds 0 to 2
     assert record["clips"] == {"train": 9, "val": 3}
+    share = 100 * record["validation"]["accuracy"]
     text = (tmp_path / card.NAME).read_text()
     for wanted in (
         "Clips: train 9, val 3.",
-        "top-1 {:.1f} % of 3".format(100 * record["validation"]["accuracy"]),
+        f"top-1 {share:.1f} %: 1 clips x 1 crops of 4x16x16 (segment",
         "- seed: 5",
         "Weights: CC0-1.0.",
     ):
@@ -145,6 +146,20 @@ def test_precise_batch_norm_changes_statistics_only(clips, finished, tmp_path):
             np.testing.assert_array_equal(value, plain[name])
 
 
+def test_clips_of_other_sizes_train_in_turn(clips, finished, tmp_path):
+    record = train(clips, tmp_path, training=tiny.training(short_cycle=True))
+    assert record["config"]["training"]["short_cycle"]
+    losses, plain = (
+        [point["loss"] for point in of["curve"]]
+        for of in (record, files.read_record(finished))
+    )
+    np.testing.assert_allclose(losses[0], plain[0], rtol=1e-4)  # full size
+    assert abs(losses[1] - plain[1]) > 1e-4
+    # Runs from before there was the option go on.
+    config = files.read_record(finished)["config"]
+    assert "short_cycle" not in config["training"]
+
+
 def test_one_class_is_refused_before_anything_is_trained(clips, tmp_path):
     data = tiny.data(clips, exclude_labels=("left", "up"))
     with pytest.raises(ValueError, match="clips of at least two classes"):
@@ -202,3 +217,6 @@ def test_two_replicas_train_as_one_device_does(clips, tmp_path):
     found = dict(line.split() for line in done.stdout.splitlines())
     assert float(found["moved"]) > 1e-5
     assert float(found["apart"]) < 1e-6
+    # Each replica normalises by its own clips; the moving statistics of all
+    # are the mean of what each would have.
+    assert float(found["statistics"]) < 1e-5

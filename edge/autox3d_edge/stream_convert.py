@@ -58,8 +58,7 @@ def convert(
         )
         stream = manifest_lib.Stream(states=states, memory=memory)
         run = streaming.StreamRunner(exact, stream)
-        order = [tensor.op.name for tensor in frozen.inputs]
-        samples = functools.partial(_samples, run, states, clips, order)
+        samples = functools.partial(_samples, run, states, clips)
     content = compact.compact(quantize.convert_on(frozen, precision, samples))
     return stream_means.close_means(content, results, memory, native=native)
 
@@ -81,8 +80,8 @@ def _freeze(model: tf_keras.Model):
     )
 
 
-def _samples(run, states, clips, order) -> Iterator[list[np.ndarray]]:
-    """All inputs of the open network in order, frame by frame, as float32."""
+def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:
+    """All inputs of the open network, frame by frame, as float32."""
     past = [s.input for s in states if s.input.endswith(names.PAST)]
     sums = [s.input for s in states if s.input.endswith(stream_means.SUM)]
     means = [s.removesuffix(stream_means.SUM) + names.SO_FAR for s in sums]
@@ -92,5 +91,4 @@ def _samples(run, states, clips, order) -> Iterator[list[np.ndarray]]:
             sample = {name: run.state(name) for name in past}
             run.push(frame[None])
             sample |= {name: run.output(name) for name in means}
-            sample[names.FRAME] = frame[None].astype(np.float32)
-            yield [sample[name] for name in order]
+            yield {names.FRAME: frame[None].astype(np.float32), **sample}

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from autox3d_edge import export, lowering, stream_convert, stream_lowering
+from autox3d_edge import (
+    export,
+    lowering,
+    stream_convert,
+    stream_lowering,
+    streaming,
+)
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import options as data_options
 from autox3d_tf.space import arch as arch_lib
@@ -104,3 +110,41 @@ def pace(rows, data: data_options.DataOptions) -> dict[str, Any]:
         "stride": max(1, round(float(np.median(strides)))),
         "fps": round(float(np.median(rates)), 3) if rates else 0.0,
     }
+
+
+def drifts(
+    paths: Mapping[str, str | os.PathLike], clips: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """How far streams leave the float one on one long video; see `drift`.
+
+    Args:
+        paths: Precision -> exported file; only streams are looked at.
+        clips: uint8 clips `(T, H, W, 3)`, shown one after the other.
+
+    Returns:
+        Precision -> what `streaming.drift` found; empty without a float one.
+    """
+    exact = f"fp32{SUFFIX}"
+    if exact not in paths or not clips:
+        return {}
+    found = {}
+    for name, path in paths.items():
+        if not name.endswith(SUFFIX) or name == exact:
+            continue
+        runs = []
+        for file in (paths[exact], path):
+            model, manifest = manifest_lib.read_model(file)
+            runs.append(streaming.StreamRunner(model, manifest.stream))
+        found[name] = streaming.drift(*runs, np.concatenate(clips))
+    return found
+
+
+def format_drifts(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Returns a line for each stream, for people."""
+    return "".join(
+        f"\n{name} against fp32{SUFFIX}, mean largest error of a score (same "
+        f"label): {drift['start_error']:.4f} ({drift['start_same']:.1%}) from "
+        f"frame 50, {drift['end_error']:.4f} ({drift['end_same']:.1%}) of the "
+        f"same frames up to frame {drift['frames']:,}"
+        for name, drift in found.items()
+    )

@@ -132,16 +132,16 @@ class _Editor:
         self._content = flatbuffer.unpack(model)
         self._graph = self._content.subgraphs[0]
         self._tables = flatbuffer.schema()
-        self.inputs = {self._name_of(i): int(i) for i in self._graph.inputs}
-        self.outputs = {}
-        for number in self._graph.outputs:
-            # The converter calls them Identity, Identity_1, Identity_2, ...
-            _, _, place = self._name_of(number).partition("_")
-            self.outputs[results[int(place or 0)]] = int(number)
+        (self._signature,) = self._content.signatureDefs
+        self.inputs, self.outputs = (
+            {end.name.decode(): end.tensorIndex for end in ends}
+            for ends in (self._signature.inputs, self._signature.outputs)
+        )
+        self.outputs = {  # The converter calls them output_0, output_1, ...
+            results[int(name.rsplit("_", 1)[1])]: number
+            for name, number in self.outputs.items()
+        }
         self.outputs[manifest_lib.SCORES] = self.outputs.pop(names.SCORES)
-
-    def _name_of(self, number) -> str:
-        return self._graph.tensors[number].name.decode()
 
     def type_of(self, number):
         return self._graph.tensors[number].type
@@ -254,9 +254,7 @@ class _Editor:
 
     def finish(self) -> bytes:
         """Returns the flatbuffer, its operators in an order that runs."""
-        graph, signature = self._graph, self._tables.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-        self._content.signatureDefs = [signature]
+        graph, signature = self._graph, self._signature
         for ends, side, first in (
             (self.inputs, "inputs", manifest_lib.FRAME),
             (self.outputs, "outputs", manifest_lib.SCORES),

@@ -111,3 +111,36 @@ def make_runner(
     if stream is None:
         return interpreters.ClipRunner(model, num_threads, runtime)
     return StreamRunner(model, stream, num_threads, runtime)
+
+
+def drift(
+    exact: StreamRunner, run: StreamRunner, video: np.ndarray, frames=2000
+) -> dict[str, float]:
+    """Compares two streams of a looping video, near its start and at the end.
+
+    Args:
+        exact: What is compared with.
+        run: What is compared.
+        video: uint8 `(n, height, width, 3)`, shown again and again.
+        frames: How many are shown, more than 52.
+
+    Returns:
+        `frames`; and over the same frames of the video, first from frame 50 on
+        and then at the very end, the mean largest error of a score and the
+        share of frames with the same label.
+    """
+    video = video[: (frames - 50) // 2]
+    errors, same = [], []
+    for number in range(frames):
+        frame = video[number % len(video)][None]
+        expected, found = exact.push(frame), run.push(frame)
+        errors.append(np.abs(expected - found).max())
+        same.append(expected.argmax() == found.argmax())
+    start, end = slice(50, 50 + len(video)), slice(-len(video), None)
+    return {
+        "frames": frames,
+        "start_error": float(np.mean(errors[start])),
+        "start_same": float(np.mean(same[start])),
+        "end_error": float(np.mean(errors[end])),
+        "end_same": float(np.mean(same[end])),
+    }

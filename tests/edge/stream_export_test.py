@@ -61,6 +61,21 @@ def test_a_stream_is_timed_by_the_frame(exported_stream):
     assert timing.name == "stream, 1 thread" and timing.median > 0
 
 
+def test_drift_is_said_of_each_stream_beside_a_float_one(exported_stream):
+    paths = {
+        "fp32_stream": exported_stream.path,
+        "fp16_stream": exported_stream.path,
+        "int8": exported_stream.path,
+    }
+    found = stream_export.drifts(paths, list(exported_stream.clips))
+    assert set(found) == {"fp16_stream"}  # here the same file again
+    assert found["fp16_stream"]["end_error"] == 0.0
+    text = stream_export.format_drifts(found)
+    assert "fp16_stream against fp32_stream" in text
+    assert "0.0000 (100.0%) of the same frames up to frame 2,000" in text
+    assert stream_export.drifts({"int8": "x"}, [1]) == {}
+
+
 def test_the_recognizer_takes_the_pace_of_the_file(exported_stream):
     recognizer = Recognizer(exported_stream.path)
     assert recognizer.hop == 3

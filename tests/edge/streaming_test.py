@@ -137,15 +137,11 @@ def test_nothing_drifts_in_two_thousand_frames(streams):
     exact, run = (
         streaming.StreamRunner(*files) for files in (streams.fp32, streams.int8)
     )
-    video = np.concatenate(streams.clips)
-    errors = []
-    for number in range(2000):
-        frame = video[number % len(video)][None]
-        errors.append(np.abs(run.push(frame) - exact.push(frame)).max())
-    # Both windows hold whole rounds of the video.
-    around = [np.mean(errors[n : n + len(video)]) for n in (50, 1950)]
-    assert around[1] < 1.1 * around[0] + 0.002
-    assert max(errors) < 0.1
+    found = streaming.drift(exact, run, np.concatenate(streams.clips))
+    assert found["frames"] == 2000
+    assert found["end_error"] < 1.1 * found["start_error"] + 0.002
+    assert found["end_error"] < 0.05
+    assert found["end_same"] >= found["start_same"] - 0.05
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -172,6 +168,26 @@ def test_sums_stay_within_the_memory(streams):
     assert run.state("frame_count").item() == FRAMES + 1
     total = run.state("head_sum")
     assert 0 < total.max() <= 255 * (FRAMES + 1)
+
+
+def test_sums_are_more_exact_than_a_mean_in_eight_bits(streams):
+    """Half a step is what rounding the mean itself costs."""
+    run = streaming.StreamRunner(*streams.int8)
+    exact, coarse = 0.0, 0.0
+    errors = {"sum": [], "coarse": []}
+    for number in range(400):
+        before = run.state("head_sum").astype(int)
+        clip = streams.clips[number // FRAMES % len(streams.clips)]
+        run.push(clip[number % FRAMES][None])
+        total, n = run.state("head_sum"), min(number + 1, FRAMES)
+        leak = (before + n // 2) // n if number >= FRAMES else 0
+        frame = total - before + leak  # the mean of this frame, in steps
+        exact = exact + (frame - exact) / n
+        coarse = np.rint(coarse + (frame - coarse) / n)
+        errors["sum"].append(np.abs(total / n - exact).max())
+        errors["coarse"].append(np.abs(coarse - exact).max())
+    assert max(errors["sum"]) <= 0.5
+    assert max(errors["coarse"]) > 1.0
 
 
 def test_other_precisions_are_named():

@@ -113,6 +113,9 @@ def _problems(content):
     """What would make an interpreter read outside the file."""
     if not content.subgraphs:
         yield "it holds no graph"
+    for code in content.operatorCodes or ():
+        if _number(code) not in _names("BuiltinOperator"):
+            yield f"operator kind {_number(code)} is not known"
     for graph in content.subgraphs:
         count = len(graph.tensors)
         for end in (*graph.inputs, *graph.outputs):
@@ -213,9 +216,7 @@ def _tensor(index, tensor, content) -> TensorInfo:
 
 def _operator(operator, content) -> OperatorInfo:
     code = content.operatorCodes[operator.opcodeIndex]
-    # Codes below 127 of old files stand in the deprecated field only.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    name = _names("BuiltinOperator")[number]
+    name = _names("BuiltinOperator")[_number(code)]
     custom = name == "CUSTOM"
     if custom and code.customCode:
         name = code.customCode.decode("utf-8", "replace")
@@ -228,6 +229,11 @@ def _operator(operator, content) -> OperatorInfo:
         relu=getattr(operator.builtinOptions, "fusedActivationFunction", 0)
         == schema().ActivationFunctionType.RELU,
     )
+
+
+def _number(code) -> int:
+    # Codes below 127 of old files stand in the deprecated field only.
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 @functools.cache

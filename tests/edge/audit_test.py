@@ -1,12 +1,12 @@
 """The audit refuses what facts say goes wrong, and names the tensor."""
 
+import flatbuffers
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from autox3d_edge import (
     audit,
-    compact,
     flatbuffer,
     interpreters,
     lowering,
@@ -199,8 +199,10 @@ def test_damage_is_named(exported):
     def refusal(change):
         content = flatbuffer.unpack(model)
         change(content.subgraphs[0], content)
+        builder = flatbuffers.Builder(0)
+        builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
         with pytest.raises(ValueError) as caught:
-            flatbuffer.read_graph(compact.pack(content))
+            flatbuffer.read_graph(bytes(builder.Output()))
         return str(caught.value)
 
     def foreign_tensor(graph, content):
@@ -220,11 +222,15 @@ def test_damage_is_named(exported):
         )
         content.buffers[kernel.buffer].data = np.zeros(3, np.uint8)
 
+    def foreign_kind(graph, content):
+        content.operatorCodes[0].builtinCode = 9999
+
     def no_buffer(graph, content):
         graph.tensors[5].buffer = 99999
 
     assert "operator 3 names tensor 9999" in refusal(foreign_tensor)
     assert "operator 2 is of no known kind" in refusal(foreign_code)
+    assert "operator kind 9999 is not known" in refusal(foreign_kind)
     assert "its border names tensor -7" in refusal(foreign_border)
     assert "has 3 bytes" in refusal(short_buffer)
     assert "tensor 5 has no buffer" in refusal(no_buffer)

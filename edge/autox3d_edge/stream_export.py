@@ -139,12 +139,12 @@ def drifts(
     return found
 
 
-def format_drifts(found: Mapping[str, Mapping[str, float]]) -> str:
+def format_drifts(found: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Returns a line for each stream, for people."""
-    return "".join(
-        f"\n{name} against fp32{SUFFIX}, mean largest error of a score (same "
+    return [
+        f"{name} against fp32{SUFFIX}, mean largest error of a score (same "
         f"label): {drift['start_error']:.4f} ({drift['start_same']:.1%}) from "
         f"frame 50, {drift['end_error']:.4f} ({drift['end_same']:.1%}) of the "
         f"same frames up to frame {drift['frames']:,}"
         for name, drift in found.items()
-    )
+    ]

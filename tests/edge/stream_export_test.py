@@ -70,7 +70,7 @@ def test_drift_is_said_of_each_stream_beside_a_float_one(exported_stream):
     found = stream_export.drifts(paths, list(exported_stream.clips))
     assert set(found) == {"fp16_stream"}  # here the same file again
     assert found["fp16_stream"]["end_error"] == 0.0
-    text = stream_export.format_drifts(found)
+    (text,) = stream_export.format_drifts(found)
     assert "fp16_stream against fp32_stream" in text
     assert "0.0000 (100.0%) of the same frames up to frame 2,000" in text
     assert stream_export.drifts({"int8": "x"}, [1]) == {}

@@ -6,6 +6,7 @@ from autox3d_tf.cost.budget import (
     SpaceCost,
     cheapest,
     check_feasible,
+    format_amount,
 )
 from autox3d_tf.cost.latency import METRIC as LATENCY
 from autox3d_tf.cost.latency import LatencyTable, load_latency_table
@@ -24,6 +25,7 @@ __all__ = [
     "cheapest",
     "check_feasible",
     "cost_of",
+    "format_amount",
     "format_cost",
     "load_latency_table",
     "parts_of",

@@ -82,11 +82,20 @@ class Budget:
 
     def format(self, cost: float) -> str:
         """Returns a cost with as many digits as its unit needs."""
-        return f"{cost:,.3f}" if self.table is not None else f"{cost:,.0f}"
+        return format_amount(self.metric, cost)
 
     def hinge(self, cost: float) -> float:
         """Relative excess max(0, cost / target - 1) (FP-NAS, section 3)."""
         return max(0.0, cost / self.target - 1.0)
+
+
+def format_amount(metric: str, amount: float) -> str:
+    """Returns a cost with as many digits as its unit needs.
+
+    >>> format_amount("macs", 40e6), format_amount("latency_ms", 0.75)
+    ('40,000,000', '0.750')
+    """
+    return f"{amount:,.{3 if metric == latency.METRIC else 0}f}"
 
 
 class SpaceCost:

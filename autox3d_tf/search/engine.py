@@ -289,7 +289,9 @@ class Engine:
 
     def _log_start(self, first_step: int) -> None:
         space, budgets = self.space, self.budgets
-        wanted = ", ".join(f"{b.metric} <= {b.target:,.0f}" for b in budgets)
+        wanted = ", ".join(
+            f"{b.metric} <= {b.format(b.target)}" for b in budgets
+        )
         logging.info(
             "Space %s: %.3g architectures, %d choices; %s; halves of %d and "
             "%d clips; steps %d to %d, the first %d with frozen logits.",

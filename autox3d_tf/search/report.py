@@ -236,7 +236,10 @@ def _found(record):
         ("space", record["space_fingerprint"][:12]),
     ]
     for metric, value in record["costs"].items():
-        text = f"{value['cost']:,.0f} of at most {value['target']:,.0f}"
+        text = " of at most ".join(
+            cost.format_amount(metric, value[name])
+            for name in ("cost", "target")
+        )
         rows.insert(0, (metric, text))
     return _table(("", ""), rows)
 
@@ -261,7 +264,7 @@ def _top_table(space, record):
                 widths,
                 depths,
                 f"{one['log_prob']:.2f}",
-                *(f"{value:,.0f}" for value in one["costs"]),
+                *map(cost.format_amount, record["metrics"], one["costs"]),
                 f"{100 * one['judged']['accuracy']:.1f}",
             )
         )

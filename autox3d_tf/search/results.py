@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from autox3d_tf import models
+from autox3d_tf import cost, models
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
 from autox3d_tf.search import options as options_lib
@@ -124,7 +124,8 @@ def _plain(value) -> dict[str, Any]:
 def _log_chosen(chosen, rank, costs, child, engine, seconds):
     counts = engine.counts()
     spent = ", ".join(
-        f"{metric} {v['cost']:,.0f} of at most {v['target']:,.0f}"
+        f"{metric} {cost.format_amount(metric, v['cost'])} of at most "
+        f"{cost.format_amount(metric, v['target'])}"
         for metric, v in costs.items()
     )
     logging.info(

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import gin
 import pytest
 
 from autox3d_tf import cost
 from autox3d_tf.data import options as data_options
+from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import compare_latency, trial
+from autox3d_tf.search import compare_latency, run, trial
 from tests.cost import latency_test
 
 SPACE = latency_test.SPACE
@@ -73,3 +75,28 @@ def test_what_is_done_is_not_repeated(compare_fakes):
     assert len(calls) == 4
     assert run() == first
     assert len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "run_fn", "overrides"),
+    [
+        ("egogestar_latency", run.run_search, []),
+        (
+            "compare_latency_egogestar",
+            compare_latency.compare_latency,
+            ["RESULTS=results"],
+        ),
+    ],
+)
+def test_gin_files_are_complete(name, run_fn, overrides, tmp_path):
+    path = latency_test.write(tmp_path)
+    with gin_app.configured(
+        run_fn,
+        [f"gin/search/{name}.gin"],
+        ["DATA=clips", f"LATENCY_TABLE={path}", *overrides],
+        str(tmp_path / "run"),
+    ):
+        assert gin.get_configurable(cost.load_latency_table)() == TABLE
+        if run_fn is run.run_search:
+            assert gin.query_parameter("%TARGET_MS") > 0
+            assert gin.query_parameter("%TARGET_MACS") is None

@@ -1,0 +1,45 @@
+"""Mistakes on the command line, and the check of a table."""
+
+import pytest
+
+from autox3d_edge import interpreters, latency_check
+from autox3d_tf.runs import gin_app
+from autox3d_tools import benchmark
+from tests.cost import latency_test
+
+
+class Flags:
+    """What the tool reads, at its defaults."""
+
+    def __init__(self, **changes):
+        self.threads_list = ["1"]
+        self.bundle = self.table = self.space = None
+        self.__dict__.update(changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "Name at least one .tflite file, or --table, or --bundle"),
+        ({"bundle": "folder"}, "--bundle needs --space"),
+        ({"threads_list": ["two"]}, "must be numbers. Received: .'two'"),
+    ],
+)
+def test_mistakes_are_named(monkeypatch, changes, message):
+    monkeypatch.setattr(benchmark, "FLAGS", Flags(**changes))
+    with pytest.raises(gin_app.UsageError, match=message):
+        benchmark._main([])
+
+
+def test_a_table_of_another_runtime_is_not_checked(tmp_path, monkeypatch):
+    path = latency_test.write(tmp_path)
+    monkeypatch.setattr(interpreters, "version", lambda name: "1.0")
+    name = interpreters.available()[0]
+    with pytest.raises(ValueError, match=f"with runtime '{name} 1.0'"):
+        latency_check.check_table(path)
+
+
+def test_a_table_without_the_threads_is_not_checked(tmp_path):
+    path = latency_test.write(tmp_path)
+    with pytest.raises(ValueError, match=r"no column at threads=.2."):
+        latency_check.check_table(path, threads=(2,))

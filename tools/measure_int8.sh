@@ -16,7 +16,7 @@ searched=$3
 results=${4:-docs/results/int8}
 mkdir -p "$run"
 
-[ -d "$run/records" ] || autox3d-make-records "$manifest" --out="$run/records"
+autox3d-make-records "$manifest" --out="$run/records"
 trained=()
 for fold in 0 1 2 3; do
   case $fold in

@@ -157,7 +157,7 @@ def format_fall_back(found: dict[str, dict[str, int]], operators: int) -> str:
         found: From `fall_back`.
         operators: How many operators the graph has.
     """
-    lines = ["On paper, operators that fall back to the CPU:"]
+    lines = ["on paper, operators that fall back to the CPU:"]
     for name, counts in found.items():
         which = ", ".join(f"{code} {n}" for code, n in sorted(counts.items()))
         total = sum(counts.values())

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tf_keras
@@ -13,8 +12,8 @@ from autox3d_edge import (
     audit,
     benchmark,
     export,
+    export_table,
     lowering,
-    op_support,
     sources,
     stream_export,
 )
@@ -130,7 +129,7 @@ def run_export(
         "device": benchmark.device_description(),
         "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
     }
-    _write(result, format_export(result, options.threads), loaded, folder)
+    _write(result, options.threads, loaded, folder)
     return result
 
 
@@ -207,53 +206,11 @@ def fine_tune(
         )
 
 
-def _write(result, text, loaded, folder):
-    report = next(iter(result["files"].values()))["audit"]
-    text += "\n" + op_support.format_fall_back(
-        report["fall_back_on_paper"], sum(report["operators"].values())
-    )
+def _write(result, threads, loaded, folder):
+    text = export_table.format_export(result, threads)
     run_dir_lib.write_json(folder / _RECORD, result)
     run_dir_lib.write_text(folder / _TABLE, text + "\n")
     card = files.read_card(loaded.trained, files=f"```\n{text}\n```")
     run_dir_lib.write_text(folder / card_lib.NAME, card)
     print(text)
     logging.info("Wrote %s.", folder / _RECORD)
-
-
-def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
-    """Returns the comparison as a table for people."""
-    timings = {t["name"]: t for t in result["timings"]}
-    heads = [f"ms, {n} thread{'s' * (n > 1)}" for n in threads]
-    lines = [
-        f"{'':<20}{'top-1':>16}{'as Keras':>12}{'size':>12}"
-        + "".join(f"{head:>16}" for head in heads)
-    ]
-    if result["keras"]:
-        lines.append(f"{'Keras':<20}{_share(result['keras']):>16}")
-    for precision, report in result["files"].items():
-        test = report.get("test")
-        row = f"{precision:<20}"
-        row += f"{_share(test) if test else '-':>16}"
-        row += f"{_agreement(test) if test else '-':>12}"
-        row += f"{report['bytes'] / 1024:>8.0f} KiB"
-        for count in threads:
-            plural = "thread" if count == 1 else "threads"
-            row += (
-                f"{timings[f'{precision}, {count} {plural}']['median']:>16.2f}"
-            )
-        lines.append(row)
-    device = result["device"]
-    lines.append(
-        f"top-1 on part {result['test_part']!r}, one view; ms per clip, of a "
-        f"stream per frame: median of runs in turns, {device['processor']}, "
-        f"{device['runtime']}"
-    )
-    return "\n".join(lines)
-
-
-def _share(test) -> str:
-    return f"{test['right']}/{test['clips']} = {test['top1']:.1%}"
-
-
-def _agreement(test) -> str:
-    return f"{test['agrees']}/{test['clips']}"

@@ -115,7 +115,8 @@ def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
     assert (tmp_path / "model_qat" / "checkpoints").is_dir()
     table = (tmp_path / "export.txt").read_text()
     assert "\nqat " in table
-    assert "On paper, operators that fall back to the CPU:" in table
+    assert "qat: on paper, operators that fall back to the CPU:" in table
+    assert "calibrated on 7 training clips, 2 to 3 of each class" in table
 
 
 def test_a_fold_is_assessed_once(trained, tmp_path, monkeypatch):

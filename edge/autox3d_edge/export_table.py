@@ -1,0 +1,62 @@
+"""The table that an export prints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autox3d_edge import op_support, stream_export
+
+
+def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
+    """Returns the comparison as a table for people."""
+    timings = {t["name"]: t for t in result["timings"]}
+    heads = [f"ms, {n} thread{'s' * (n > 1)}" for n in threads]
+    lines = [
+        f"{'':<20}{'top-1':>16}{'as Keras':>12}{'size':>12}{'activations':>13}"
+        + "".join(f"{head:>16}" for head in heads)
+    ]
+    if result["keras"]:
+        lines.append(f"{'Keras':<20}{_share(result['keras']):>16}")
+    for precision, report in result["files"].items():
+        test = report.get("test")
+        row = f"{precision:<20}"
+        row += f"{_share(test) if test else '-':>16}"
+        row += f"{_agreement(test) if test else '-':>12}"
+        row += f"{report['bytes'] / 1024:>8.0f} KiB"
+        row += f"{report['activation_bytes'] / 1024:>9.0f} KiB"
+        for count in threads:
+            plural = "thread" if count == 1 else "threads"
+            row += (
+                f"{timings[f'{precision}, {count} {plural}']['median']:>16.2f}"
+            )
+        lines.append(row)
+    device = result["device"]
+    lines.append(
+        f"top-1 on part {result['test_part']!r}, one view; ms per clip, of a "
+        f"stream per frame: median of runs in turns, {device['processor']}, "
+        f"{device['runtime']}; activations: most bytes at once, as planned"
+    )
+    lines += stream_export.format_drifts(result["drifts"])
+    lines.append(_format_calibration(result["calibration"]))
+    precision, report = list(result["files"].items())[-1]
+    paper = op_support.format_fall_back(
+        report["audit"]["fall_back_on_paper"],
+        sum(report["audit"]["operators"].values()),
+    )
+    return "\n".join([*lines, f"{precision}: {paper}"])
+
+
+def _share(test) -> str:
+    return f"{test['right']}/{test['clips']} = {test['top1']:.1%}"
+
+
+def _agreement(test) -> str:
+    return f"{test['agrees']}/{test['clips']}"
+
+
+def _format_calibration(drawn) -> str:
+    counts = drawn["per_class"].values()
+    return (
+        f"calibrated on {drawn['clips']} training clips, {min(counts)} to "
+        f"{max(counts)} of each class, seed {drawn['seed']}, "
+        f"sha256 {drawn['sha256'][:12]}"
+    )

@@ -125,6 +125,7 @@ def run_export(
         "test_part": options.test_part,
         "calibration": loaded.drawn,
         "files": reports,
+        "drifts": stream_export.drifts(paths, loaded.clips),
         "timings": [dataclasses.asdict(t) for t in timings],
         "device": benchmark.device_description(),
         "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),

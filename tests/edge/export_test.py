@@ -136,6 +136,7 @@ def test_labels_must_fit(tmp_path, exported):
             exported.weights,
             exported.arch,
             tmp_path / "model.tflite",
+            precision="fp32",
             labels=["a", "b"],
         )
 

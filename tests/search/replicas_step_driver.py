@@ -52,8 +52,8 @@ def on_own_clips(strategy):
         for i in range(2)
     )
 
-    def step_fn(step, indices, clips, labels):
-        del step
+    def step_fn(num, clips, labels):
+        indices = drawn[:num]
 
         def in_replica(clips, labels):
             return (
@@ -78,7 +78,7 @@ def on_own_clips(strategy):
     found = {}
     for num in (2, 4):
         (gradients, metrics), likelihoods = step_fn(
-            zero, drawn[:num], clips, labels
+            zero, tf.constant(num), clips, labels
         )
         expected = [float(one[1]) for one in each[:num]]
         m = estimator.importance_weights(tf.constant(expected), 0.2).numpy()

@@ -1,0 +1,22 @@
+import pytest
+
+from autox3d_tf.training import run
+from tests.runs import distribute_test
+from tests.training import tiny
+
+
+def test_several_workers_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError,
+        match="must have one worker in a training. Received: 2 workers. Use "
+        "--strategy=mirrored",
+    ):
+        run.run_training(
+            arch=tiny.arch(),
+            data=tiny.data("clips"),
+            training=tiny.training(),
+            optimizer=tiny.optimizer(),
+            run_dir=str(tmp_path / "run"),
+            strategy=distribute_test.workers(2, 0),
+        )
+    assert not (tmp_path / "run").exists()

@@ -76,7 +76,7 @@ def best_range(
     >>> counts[-1] = 1.0  # and a single one is at the end
     >>> low, high = best_range(counts, 0.0, 1.0)
     >>> round(high, 3)
-    0.55
+    0.5
     """
     width = (high - low) / len(counts)
     centres = low + width * (np.arange(len(counts)) + 0.5)

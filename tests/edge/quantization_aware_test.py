@@ -105,12 +105,12 @@ def test_training_lowers_the_loss(lowered, clips):
     model = quantization_aware.quantization_aware(lowered, clips)
     bias = model.get_layer("quant_head_logits").layer.bias
     bias.assign(bias + [3.0, 0.0, 0.0, -3.0, 0.0, 0.0, 0.0])  # to be undone
-    optimizer = tf_keras.optimizers.Adam(0.1)
+    optimizer = tf_keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
     step = loop.compile_step(fine_tuning.make_step(model, lowered, optimizer))
     same = parity.normalise(clips[:2])
     losses = [float(step(0, same)["loss"]) for _ in range(6)]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_a_finished_run_is_not_trained_again(trained, lowered, clips):

@@ -1,8 +1,8 @@
 """One scale for all temporal taps of a channel, instead of one per tap.
 
 A full 3-D depthwise kernel runs as one 2-D kernel per tap. Rounded with the
-scale of the widest, taps share their tables of scales; what the others lose
-is less than what that one loses anyway.
+scale of the widest, taps share their tables of scales; rounding then costs
+the others as much as it costs that one.
 """
 
 import collections

@@ -48,7 +48,8 @@ def convert(
     precision = "int8" if native else precision
     if precision == "int8":
         frame = model.input_shape[names.FRAME]
-        frames = 0 if calibration is None else len(calibration[0])
+        some = calibration is not None and len(calibration)
+        frames = len(calibration[0]) if some else 0
         clips = quantize.check_calibration(calibration, (frames, *frame[1:]))
         exact, states = stream_means.close_means(
             quantize.convert_on(frozen, "fp32"),

@@ -197,6 +197,20 @@ def test_other_precisions_are_named():
         stream_convert.convert(None, "int4", None, FRAMES)
 
 
+def test_int8_needs_clips(streams):
+    model = stream_lowering.lower_stream(streams.arch, streams.weights)
+    for calibration in (None, []):
+        with pytest.raises(ValueError, match="must hold uint8 clips"):
+            stream_convert.convert(model, "int8", calibration, FRAMES)
+    with pytest.raises(ValueError, match="clip 1 is uint8 .3, 16, 16, 3"):
+        stream_convert.convert(
+            model,
+            "int8",
+            [streams.clips[0], streams.clips[1][:3]],
+            FRAMES,
+        )
+
+
 def test_only_causal_networks_stream():
     arch = networks.small_arch()
     with pytest.raises(ValueError, match="`arch` must be causal"):

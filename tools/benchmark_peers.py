@@ -25,134 +25,6 @@ _TOLERANCE = 1e-3  # of the largest logit
 _SGEMM = 1024
 
 
-def build_onnx(arch, weights) -> bytes:
-    """Returns the network as an ONNX file, (1, 3, T, H, W) -> logits.
-
-    Args:
-        arch: The `ArchSpec`.
-        weights: As returned by `models.weight_values`.
-
-    The input is normalised already. Batch norms are nodes of their own, for
-    the runtimes to fold.
-    """
-    return _Onnx(arch, weights).build()
-
-
-class _Onnx:
-    """Writes nodes and constants one after the other."""
-
-    def __init__(self, arch, weights):
-        self.arch, self.weights = arch, weights
-        self.nodes, self.constants = [], []
-
-    def build(self):
-        from onnx import TensorProto, helper
-
-        arch = self.arch
-        clip = self._conv("clip", "stem/spatial", (1, 3, 3), arch.stem.strides)
-        kernel = (arch.stem.temporal_kernel, 1, 1)
-        clip = self._conv(clip, "stem/temporal", kernel, depthwise=True)
-        clip = self._op("Relu", self._norm(clip, "stem/norm"))
-        for block in arch.blocks():
-            clip = self._block(clip, block)
-        clip = self._norm(self._conv(clip, "head/conv"), "head/conv_norm")
-        clip = self._op("Relu", clip)
-        flat = self._op("Flatten", self._op("GlobalAveragePool", clip))
-        hidden = self._constant("head/hidden_kernel")
-        hidden = self._op("Relu", self._op("MatMul", flat, hidden))
-        logits = self._op(
-            "MatMul", hidden, self._constant("head/logits_kernel")
-        )
-        logits = self._op("Add", logits, self._constant("head/logits_bias"))
-        size = [1, 3, *arch.clip_size]
-        classes = len(self.weights["head/logits_bias"])
-        tensor = helper.make_tensor_value_info
-        graph = helper.make_graph(
-            self.nodes,
-            "x3d",
-            [tensor("clip", TensorProto.FLOAT, size)],
-            [tensor(logits, TensorProto.FLOAT, [1, classes])],
-            self.constants,
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
-        )
-        return model.SerializeToString()
-
-    def _block(self, clip, block):
-        name, spec, shortcut = block.name, block.spec, clip
-        clip = self._conv(clip, f"{name}/expand")
-        clip = self._op("Relu", self._norm(clip, f"{name}/expand_norm"))
-        for index, kernel in enumerate(spec.kernels, 1):
-            strides = spec.strides if index == 1 else (1, 1, 1)
-            prefix = f"{name}/depthwise{index}"
-            clip = self._conv(clip, prefix, kernel, strides, depthwise=True)
-        clip = self._norm(clip, f"{name}/depthwise_norm")
-        if spec.se_filters:
-            gate = self._op("GlobalAveragePool", clip)
-            gate = self._conv(gate, f"{name}/se_reduce", bias=True)
-            gate = self._conv(
-                self._op("Relu", gate), f"{name}/se_expand", bias=True
-            )
-            clip = self._op("Mul", clip, self._op("Sigmoid", gate))
-        clip = self._op("Mul", clip, self._op("Sigmoid", clip))
-        clip = self._conv(clip, f"{name}/project")
-        clip = self._norm(clip, f"{name}/project_norm")
-        if block.projects:
-            prefix = f"{name}/shortcut"
-            shortcut = self._conv(shortcut, prefix, strides=spec.strides)
-            shortcut = self._norm(shortcut, f"{prefix}_norm")
-        return self._op("Relu", self._op("Add", clip, shortcut))
-
-    def _conv(
-        self, clip, prefix, kernel=(1, 1, 1), strides=(1, 1, 1),
-        depthwise=False, bias=False,
-    ):  # fmt: skip
-        """Our kernels are (time, height, width, in, out)."""
-        values = self.weights[f"{prefix}_kernel"]
-        filters = values.shape[-1]
-        if depthwise:
-            values = values.reshape(*kernel, 1, filters)
-        else:
-            values = values.reshape(*kernel, -1, filters)
-        values = values.transpose(4, 3, 0, 1, 2)
-        inputs = [clip, self._constant(f"{prefix}_kernel", values)]
-        if bias:
-            inputs.append(self._constant(f"{prefix}_bias"))
-        padding = [size // 2 for size in kernel]
-        return self._op(
-            "Conv",
-            *inputs,
-            kernel_shape=kernel,
-            strides=strides,
-            pads=padding + padding,
-            group=filters if depthwise else 1,
-        )
-
-    def _norm(self, clip, prefix):
-        parts = ("gamma", "beta", "mean", "variance")
-        constants = [self._constant(f"{prefix}_{part}") for part in parts]
-        return self._op("BatchNormalization", clip, *constants, epsilon=1e-5)
-
-    def _constant(self, name, values=None):
-        import numpy as np
-        from onnx import numpy_helper
-
-        values = self.weights[name] if values is None else values
-        values = np.ascontiguousarray(values, np.float32)
-        self.constants.append(numpy_helper.from_array(values, name))
-        return name
-
-    def _op(self, kind, *inputs, **attributes):
-        from onnx import helper
-
-        output = f"{kind}_{len(self.nodes)}"
-        self.nodes.append(
-            helper.make_node(kind, inputs, [output], **attributes)
-        )
-        return output
-
-
 def openvino_run(model: bytes, clip):
     """Returns a function that gives the logits with OpenVINO, one thread."""
     import openvino
@@ -188,7 +60,7 @@ def torch_runs(model, arch, num_classes, clip):
     import torch
 
     from autox3d_tf import models
-    from autox3d_tools import benchmark_torch
+    from autox3d_tf.models import torch_x3d
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -196,8 +68,8 @@ def torch_runs(model, arch, num_classes, clip):
         models.save_torch_checkpoint(model, path)
         state = torch.load(path, weights_only=True)["model_state"]
     runs = {}
-    for name in benchmark_torch.FORMATS:
-        module = benchmark_torch.build_torch(arch, num_classes).eval()
+    for name in torch_x3d.FORMATS:
+        module = torch_x3d.build_torch(arch, num_classes).eval()
         module.load_state_dict(state)
         memory = {"memory_format": getattr(torch, name)}
         module = module.to(**memory)
@@ -238,16 +110,17 @@ def peers(arch, model, weights, num_classes, clip):
 
     from autox3d_edge import lowering
 
+    def onnx():
+        from autox3d_tf.models import onnx_x3d
+
+        return onnx_x3d.build_onnx(arch, weights)
+
     mean, deviation = lowering.PIXEL_MEAN, lowering.PIXEL_DEVIATION
     planes = ((clip / 255.0 - mean) / deviation).transpose(3, 0, 1, 2)[None]
     planes = np.ascontiguousarray(planes, np.float32)
     makers = {
-        "OpenVINO fp32": lambda: openvino_run(
-            build_onnx(arch, weights), planes
-        ),
-        "onnxruntime fp32": lambda: onnxruntime_run(
-            build_onnx(arch, weights), planes
-        ),
+        "OpenVINO fp32": lambda: openvino_run(onnx(), planes),
+        "onnxruntime fp32": lambda: onnxruntime_run(onnx(), planes),
         "PyTorch eager": lambda: torch_runs(model, arch, num_classes, planes),
     }
     runs, missing = {}, {}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from autox3d_tf import models, space
+from autox3d_tf.models import torch_x3d
 from autox3d_tools import benchmark_torch
 
 
@@ -21,7 +22,7 @@ def test_the_peer_computes_the_same(tmp_path):
     )
     model = models.build_model(arch, 5, seed=1)
     models.save_torch_checkpoint(model, tmp_path / "tiny.pyth")
-    peer = benchmark_torch.build_torch(arch, 5)
+    peer = torch_x3d.build_torch(arch, 5)
     state = torch.load(tmp_path / "tiny.pyth", weights_only=True)
     peer.load_state_dict(state["model_state"])
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autox3d_edge import op_support, stream_export
+from autox3d_tf.training import protocol as protocol_lib
 
 
 def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
@@ -31,7 +32,8 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
         lines.append(row)
     device = result["device"]
     lines.append(
-        f"top-1 on part {result['test_part']!r}, one view; ms per clip, of a "
+        f"top-1 on part {result['test_part']!r}: {_protocol(result)}; ms per "
+        "clip, of a "
         f"stream per frame: median of runs in turns, {device['processor']}, "
         f"{device['runtime']}; activations: most bytes at once, as planned"
     )
@@ -51,6 +53,14 @@ def _share(test) -> str:
 
 def _agreement(test) -> str:
     return f"{test['agrees']}/{test['clips']}"
+
+
+def _protocol(result) -> str:
+    if result["protocol"] is None:
+        return "not tested"
+    return protocol_lib.protocol_line(
+        result["protocol"], result["keras"]["clips"]
+    )
 
 
 def _format_calibration(drawn) -> str:

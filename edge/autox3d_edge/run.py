@@ -123,6 +123,7 @@ def run_export(
         if loaded.clips
         else None,
         "test_part": options.test_part,
+        "protocol": loaded.protocol,
         "calibration": loaded.drawn,
         "files": reports,
         "drifts": stream_export.drifts(paths, loaded.clips),

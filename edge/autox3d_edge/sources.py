@@ -13,6 +13,7 @@ from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import parity, streaming
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
+from autox3d_tf.training import protocol as protocol_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Sources:
         calibration: uint8 clips `(T, H, W, 3)` from them.
         drawn: How these were drawn: their number, by class, seed and hash.
         clips, targets: uint8 clips to test on and their classes; may be empty.
+        protocol: What an accuracy on them is measured with, None if empty.
         seed: Of all that is drawn.
     """
 
@@ -40,6 +42,7 @@ class Sources:
     drawn: dict[str, Any]
     clips: list[np.ndarray]
     targets: np.ndarray
+    protocol: dict[str, Any] | None
     seed: int
 
     @property
@@ -103,7 +106,9 @@ def load(
     train = pipeline.open_source(data, "train")
     count = min(calibration_clips, len(train))
     calibration = pipeline.calibration_clips(train, data, count, seed)
-    clips, targets = _test_clips(data, test_part, record["labels"])
+    clips, targets, protocol = _test_clips(
+        data, test_part, record["labels"], model.arch
+    )
     return Sources(
         trained=trained,
         model=model,
@@ -114,6 +119,7 @@ def load(
         drawn=_drawn(train, calibration, seed),
         clips=clips,
         targets=targets,
+        protocol=protocol,
         seed=seed,
     )
 
@@ -156,9 +162,9 @@ def _drawn(train, calibration, seed) -> dict[str, Any]:
     }
 
 
-def _test_clips(data, part, labels):
+def _test_clips(data, part, labels, arch):
     if part is None or not inputs.has_part(data, part):
-        return [], np.array([], int)
+        return [], np.array([], int), None
     source = pipeline.open_source(data, part)
     unknown = sorted(set(source.classes) - set(labels))
     if unknown:
@@ -171,4 +177,5 @@ def _test_clips(data, part, labels):
         pipeline.device_clip(source, data, position)
         for position in range(len(source))
     ]
-    return clips, places[np.asarray(source.labels)]
+    protocol = protocol_lib.protocol_of(arch, source, data, len(labels))
+    return clips, places[np.asarray(source.labels)], protocol

@@ -135,14 +135,7 @@ def result_path(folder: str | os.PathLike, run: Run) -> pathlib.Path:
 def read_result(path: str | os.PathLike) -> dict[str, Any]:
     """Reads a result. Raises ValueError naming what is wrong."""
     record = arch_lib.read_json(pathlib.Path(path), "a result")
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"{path} was not written by a comparison.")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} must have schema_version={SCHEMA_VERSION}. Received: "
-            f"schema_version={record.get('schema_version')!r}. See 'Schema "
-            "changes' in CHANGELOG.md."
-        )
+    arch_lib.check_record(record, path, "a comparison", FORMAT, SCHEMA_VERSION)
     return record
 
 

@@ -106,14 +106,7 @@ def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
     """Reads search.json. Raises ValueError naming what is wrong."""
     path = pathlib.Path(run_dir, "search.json")
     record = arch_lib.read_json(path, "the record of a search")
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"{path} was not written by a search.")
-    version = record.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} must have schema_version={SCHEMA_VERSION}. Received: "
-            f"schema_version={version!r}. See 'Schema changes' in CHANGELOG.md."
-        )
+    arch_lib.check_record(record, path, "a search", FORMAT, SCHEMA_VERSION)
     return record
 
 

@@ -44,16 +44,17 @@ def logits_at_budget(
         costs = [table(indices) / table.budget.target for table in tables]
         return np.max(costs, axis=0)
 
-    uniform = _pick(draws, [np.zeros(size) for size in sizes])
+    flat = [np.zeros(size, np.float32) for size in sizes]
+    uniform = _pick(draws, flat)
     costs = relative_costs(uniform)
+    if costs.mean() <= 1.0:
+        return flat
     slopes = []
     for position, size in enumerate(sizes):
         means = np.array(
             [costs[uniform[:, position] == i].mean() for i in range(size)]
         )
         slopes.append(means - means.mean())
-    if costs.mean() <= 1.0:
-        return [np.zeros(size, np.float32) for size in sizes]
     low, high = 0.0, 1.0
     steepest = max(float(np.ptp(slope)) for slope in slopes)
     while high * steepest < 20.0:

@@ -353,6 +353,28 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
         ) from error
 
 
+def check_record(
+    record: Any, path: str | os.PathLike, maker: str, format: str, version: int
+) -> None:
+    """Raises ValueError unless JSON of `path` says what wrote it, and how.
+
+    Args:
+        record: What was read, expected to have `format`, `schema_version`.
+        path: Where, for the message.
+        maker: What should have written it, such as "a training".
+        format: The expected format.
+        version: The expected schema version.
+    """
+    if not isinstance(record, dict) or record.get("format") != format:
+        raise ValueError(f"{path} was not written by {maker}.")
+    if record.get("schema_version") != version:
+        raise ValueError(
+            f"{path} must have schema_version={version}. Received: "
+            f"schema_version={record.get('schema_version')!r}. See 'Schema "
+            "changes' in CHANGELOG.md."
+        )
+
+
 def write_json(path: str | os.PathLike, data: Any) -> None:
     """Writes JSON through a temporary file, so that it is whole or absent."""
     path = pathlib.Path(path)

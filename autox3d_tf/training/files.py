@@ -41,14 +41,7 @@ def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}.") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"{path} was not written by a training.")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} must have schema_version={SCHEMA_VERSION}. Received: "
-            f"schema_version={record.get('schema_version')!r}. See 'Schema "
-            "changes' in CHANGELOG.md."
-        )
+    arch_lib.check_record(record, path, "a training", FORMAT, SCHEMA_VERSION)
     return record
 
 

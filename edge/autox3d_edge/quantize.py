@@ -8,7 +8,7 @@ that a frame as decoded is the tensor the network wants.
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -58,14 +58,23 @@ def freeze(model: tf_keras.Model):
     """Returns the model as a function of constants, for `convert_on`.
 
     Converting it takes a twentieth of the time, since no layer is traced and
-    saved by itself; the names of the ends are not the model's.
+    saved by itself. Several inputs, in a dict, keep their names; a single one
+    is called "clip", and the names of the results are not the model's.
     """
-    inputs = tf.TensorSpec(model.input_shape, tf.float32, name="clip")
+    shapes = model.input_shape
+    several = isinstance(shapes, Mapping)
+    specs = {
+        name: tf.TensorSpec(shape, tf.float32, name=name)
+        for name, shape in (shapes if several else {"clip": shapes}).items()
+    }
     traced = tf.function(
-        lambda clip: model(clip, training=False), autograph=False
+        lambda **inputs: model(
+            inputs if several else inputs["clip"], training=False
+        ),
+        autograph=False,
     )
     return convert_to_constants.convert_variables_to_constants_v2(
-        traced.get_concrete_function(inputs)
+        traced.get_concrete_function(**specs)
     )
 
 

@@ -4,9 +4,7 @@ import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 import tf_keras
-from tensorflow.python.framework import convert_to_constants
 
 from autox3d_edge import compact, quantize, stream_means, streaming
 from autox3d_edge import manifest as manifest_lib
@@ -43,7 +41,8 @@ def convert(
             f"`precision` of a stream must be one of {', '.join(PRECISIONS)}. "
             f"Received: precision={precision!r}."
         )
-    frozen, results, samples = _freeze(model), model.output_names, None
+    frozen, results = quantize.freeze(model), model.output_names
+    samples = None
     native = precision == NATIVE
     precision = "int8" if native else precision
     if precision == "int8":
@@ -62,23 +61,6 @@ def convert(
         samples = functools.partial(_samples, run, states, clips)
     content = compact.compact(quantize.convert_on(frozen, precision, samples))
     return stream_means.close_means(content, results, memory, native=native)
-
-
-def _freeze(model: tf_keras.Model):
-    """The network as a function of constants, inputs by their names.
-
-    It converts many times faster than the layers of a model, one by one.
-    """
-    specs = {
-        name: tf.TensorSpec(shape, tf.float32, name=name)
-        for name, shape in model.input_shape.items()
-    }
-    traced = tf.function(
-        lambda **inputs: model(inputs, training=False), autograph=False
-    )
-    return convert_to_constants.convert_variables_to_constants_v2(
-        traced.get_concrete_function(**specs)
-    )
 
 
 def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:

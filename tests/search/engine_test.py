@@ -2,18 +2,8 @@ import pytest
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
-from autox3d_tf.data import synthetic
 from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    synthetic.write_synthetic(
-        folder, num_classes=2, clips_per_class=6, frames=6, size=32
-    )
-    return folder
 
 
 @pytest.mark.large

@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 
 from autox3d_tf import space as space_lib
-from autox3d_tf.data import synthetic
 from autox3d_tf.search import history
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    synthetic.write_synthetic(
-        folder, num_classes=2, clips_per_class=6, frames=6, size=32
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -18,16 +18,6 @@ from tests.search import search_driver
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    """Two classes of six clips."""
-    folder = tmp_path_factory.mktemp("clips")
-    synthetic.write_synthetic(
-        folder, num_classes=2, clips_per_class=6, frames=6, size=32
-    )
-    return folder
-
-
 def run_driver(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "tests.search.search_driver", *arguments],

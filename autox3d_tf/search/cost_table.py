@@ -95,13 +95,38 @@ class CostTable:
         )
 
 
-def excess(tables: Sequence[CostTable], indices: tf.Tensor) -> tf.Tensor:
-    """Hinge over all budgets, `sum max(0, cost / target - 1)`; `(K,)`."""
-    total = 0.0
-    for table in tables:
-        relative = table.in_graph(indices) / table.budget.target
-        total += tf.cast(tf.nn.relu(relative - 1.0), tf.float32)
-    return total
+def excess(
+    tables: Sequence[CostTable], indices: tf.Tensor, *, two_sided: bool = False
+) -> tf.Tensor:
+    """What the cost term counts against index vectors; float32 `(K,)`.
+
+    Args:
+        tables: One per budget.
+        indices: Int32 `(K, choices)`.
+        two_sided: Return the distance `|cost / target - 1|` from the budget
+            that is exceeded most, or least far away, instead of the hinge
+            over all budgets, `sum max(0, cost / target - 1)`.
+    """
+    over = _relative_costs(tables, indices) - 1.0
+    if two_sided:
+        return tf.abs(tf.reduce_max(over, axis=0))
+    return tf.reduce_sum(tf.nn.relu(over), axis=0)
+
+
+def within(tables: Sequence[CostTable], indices: tf.Tensor) -> tf.Tensor:
+    """Share of index vectors within all budgets, a float32 scalar."""
+    fits = tf.reduce_all(_relative_costs(tables, indices) <= 1.0, axis=0)
+    return tf.reduce_mean(tf.cast(fits, tf.float32))
+
+
+def _relative_costs(tables, indices):
+    """Costs in units of their targets; float32 `(budgets, K)`."""
+    return tf.stack(
+        [
+            tf.cast(table.in_graph(indices) / table.budget.target, tf.float32)
+            for table in tables
+        ]
+    )
 
 
 def _block_table(counted, stage_index, block, before):

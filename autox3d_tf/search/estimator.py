@@ -3,7 +3,7 @@
 For K architectures drawn from P(A|a), with log likelihoods l_k and costs:
 
     m_k = softmax_k(l_k / temperature)               importance weights
-    c_k = C_k / sum_j C_j  (0 where the sum is 0)    C: excess over the budget
+    c_k = C_k / sum_j C_j  (0 where the sum is 0)    C: `cost_table.excess`
     grad_w L = - sum_k m_k grad_w l_k
     grad_a L = sum_k (beta c_k - m_k) grad_a log P(A_k|a)
 
@@ -74,7 +74,7 @@ def logits_surrogate(
     Args:
         log_probs: `(K,)` log P(A_k|a), differentiable by the logits.
         log_likelihoods: `(K,)` mean log likelihood per clip.
-        excess: `(K,)` max(0, cost / target - 1).
+        excess: `(K,)`, from `cost_table.excess`.
         options: Temperature, beta, control variate.
     """
     weights = coefficients(log_likelihoods, excess, options)

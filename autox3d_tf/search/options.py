@@ -19,6 +19,10 @@ class EstimatorOptions:
         temperature: Of the importance weights, for the mean log likelihood
             per clip. 1 / batch is the equation with the sum over the batch.
         beta: Weight of the cost term.
+        two_sided: Let the cost term hold the cost at the budget, as in TuNAS,
+            instead of pushing at what is above it only. The hinge lets the
+            distribution drift to cheap architectures while a supernet that is
+            young does not yet tell large from small.
         control_variate: Subtract 1/K from the weights: same mean, less noise.
     """
 
@@ -27,6 +31,7 @@ class EstimatorOptions:
     max_samples: int = 64
     temperature: float = 0.1
     beta: float = 0.5
+    two_sided: bool = False
     control_variate: bool = True
 
     def __post_init__(self):

@@ -34,7 +34,9 @@ class RelaxedStep(search_step.SearchStep):
             self.supernet, distribution, num, clips, labels, key
         )
         indices = distribution.sample(_COST_DRAWS, key)
-        excess = cost_table_lib.excess(self.cost_tables, indices)
+        excess = cost_table_lib.excess(
+            self.cost_tables, indices, two_sided=self.estimation.two_sided
+        )
         costly = cost_gradient(distribution, indices, excess)
         gradients, norm = optimizers.clip(
             [
@@ -59,7 +61,7 @@ class RelaxedStep(search_step.SearchStep):
             "sample_accuracy": right,
             "best_sample_accuracy": right,
             "effective_samples": tf.cast(num, tf.float32),
-            "within_budget": tf.reduce_mean(tf.cast(excess <= 0, tf.float32)),
+            "within_budget": cost_table_lib.within(self.cost_tables, indices),
         }
 
 

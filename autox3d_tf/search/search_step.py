@@ -119,7 +119,9 @@ class SearchStep:
             clips,
             labels,
         )
-        excess = cost_table_lib.excess(self.cost_tables, indices)
+        excess = cost_table_lib.excess(
+            self.cost_tables, indices, two_sided=self.estimation.two_sided
+        )
 
         def update(distribution, optimizer):
             return self._update_logits(
@@ -135,7 +137,7 @@ class SearchStep:
             "sample_accuracy": tf.reduce_mean(accuracies),
             "best_sample_accuracy": tf.reduce_max(accuracies),
             "effective_samples": estimator.effective_sample_size(weights),
-            "within_budget": tf.reduce_mean(tf.cast(excess <= 0, tf.float32)),
+            "within_budget": cost_table_lib.within(self.cost_tables, indices),
             **{
                 _cost_name(table): tf.cast(
                     tf.reduce_mean(table.in_graph(indices)), tf.float32

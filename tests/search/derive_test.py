@@ -108,6 +108,21 @@ def test_excess_is_the_hinge_summed_over_budgets():
     assert 0 in expected and max(expected) > 0
 
 
+def test_two_sided_excess_is_the_distance_from_the_tightest_budget():
+    budgets = [make_budget("macs"), make_budget("params")]
+    tables = [cost_table_lib.CostTable(SPACE, budget) for budget in budgets]
+    vectors = VECTORS[::3000]
+    over = [
+        max(b.cost(SPACE.decode(v)) / b.target - 1 for b in budgets)
+        for v in vectors
+    ]
+    excess = cost_table_lib.excess(tables, vectors, two_sided=True)
+    np.testing.assert_allclose(excess, np.abs(over), rtol=1e-5, atol=1e-6)
+    assert min(over) < 0 < max(over)
+    share = np.mean([value <= 0 for value in over])
+    assert cost_table_lib.within(tables, vectors) == np.float32(share)
+
+
 @KINDS
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("share", [0.003, 0.1, 0.6])

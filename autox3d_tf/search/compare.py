@@ -164,7 +164,7 @@ class _Worker:
         folder.mkdir(parents=True, exist_ok=True)
         watch = claim_lib.Stopwatch(folder / "search_seconds.json")
         found = None
-        if run.method == plan_lib.HAND:
+        if run.method in plan_lib.BY_HAND:
             self._scale(run, data).save(folder / "arch.json")
         else:
             with watch:
@@ -205,7 +205,9 @@ class _Worker:
         classes = len(pipeline.open_source(data, "train").classes)
         budget = cost.Budget(target=run.target_macs, num_classes=classes)
         space = space_lib.get_space(self.space)
-        return space_lib.scaled_x3d(space, budget.allows)
+        return space_lib.scaled_x3d(
+            space, budget.allows, depth=plan_lib.BY_HAND[run.method]
+        )
 
     def _search(self, run, folder, data) -> dict[str, Any]:
         if (folder / "search.json").is_file():

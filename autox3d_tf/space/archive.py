@@ -5,6 +5,7 @@ other block, counted from the first of each stage.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from autox3d_tf.space import arch as arch_lib
@@ -66,19 +67,21 @@ def scaled_x3d(
     space: search_space.SearchSpace,
     fits: Callable[[arch_lib.ArchSpec], bool],
     name: str = "x3d_scaled",
+    depth: float = 1.0,
 ) -> arch_lib.ArchSpec:
     """Returns the widest X3D that fits, inside the skeleton of a space.
 
-    X3D scaled by hand, which a search has to beat: stem, head, clip size and
-    depths (all blocks) are the space's; blocks are 3x3x3 with expansion 2.25
-    and squeeze-excite on every other one; widths double from stage to stage,
-    all times one multiplier.
+    X3D scaled by hand, which a search has to beat: stem, head and clip size
+    are the space's; blocks are 3x3x3 with expansion 2.25 and squeeze-excite on
+    every other one; widths double from stage to stage, all times one
+    multiplier.
 
     Args:
         space: Gives the skeleton.
         fits: Whether a network is within budget. Must be true of narrower
             ones where it is of wider.
         name: For people.
+        depth: Share of the space's blocks in every stage, rounded up.
 
     Raises:
         ValueError: If not even stages of a single channel fit.
@@ -89,7 +92,7 @@ def scaled_x3d(
             max(1, round(multiplier * space.stem.filters * 2**place))
             for place in range(len(space.stages))
         )
-        depths = tuple(stage.depth for stage in space.stages)
+        depths = tuple(math.ceil(depth * s.depth) for s in space.stages)
         arch = x3d(
             name=name,
             clip_size=space.clip_size,
@@ -108,7 +111,11 @@ def scaled_x3d(
             stages=stages,
             activation=space.activation,
             causal=space.causal,
-            provenance={"scaled_by": multiplier, "skeleton": space.name},
+            provenance={
+                "scaled_by": multiplier,
+                "depth": depth,
+                "skeleton": space.name,
+            },
         )
 
     low, high = 0.0, 1.0

@@ -30,7 +30,7 @@ SEARCH = options_lib.SearchOptions(
     steps=100, warmup_steps=20, batch_size=10, warmup_samples=2
 )
 ESTIMATOR = options_lib.EstimatorOptions()
-SEARCHED = [method for method in plan.METHODS if method != plan.HAND]
+SEARCHED = [method for method in plan.METHODS if method not in plan.BY_HAND]
 
 
 class FakeSearch:
@@ -138,7 +138,7 @@ def test_all_methods_get_the_same_number_of_clips(compare_fakes):
     # 20 steps of 2 x 10 clips, then 80 steps of 5 x 10, twice
     clips = 20 * 20 + 80 * 100
     for record in found:
-        if record["method"] == plan.HAND:
+        if record["method"] in plan.BY_HAND:
             assert record["search"] is None
         elif record["method"] != "parsec_equal_steps":
             assert record["search"]["clips"] == pytest.approx(clips, rel=0.03)
@@ -358,3 +358,21 @@ def test_gin_files_are_complete_and_hold_clips_out(name, tmp_path):
         assert held_out.val_folds == (fold,)
         assert len(held_out.train_folds) == 3
     assert (data.clip_frames, data.crop_size) == space.clip_size[:2]
+
+
+def test_scaling_by_hand_in_depth_gives_fewer_and_wider_blocks(compare_fakes):
+    found = {
+        record["method"]: record
+        for record in compare_fakes(
+            methods=tuple(plan.BY_HAND), seeds=(0,), budgets=(100_000.0,)
+        )
+    }
+    blocks = {
+        method: [len(stage) for stage in record["arch"]["stages"]]
+        for method, record in found.items()
+    }
+    depths = [stage.depth for stage in SPACE.stages]
+    assert blocks["hand_scaled"] == depths
+    assert blocks["hand_scaled_half"] == [-(-d // 2) for d in depths]
+    assert max(depths) > 1
+    assert found["hand_scaled_half"]["macs"] <= 100_000

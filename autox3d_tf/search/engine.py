@@ -34,6 +34,9 @@ class Engine:
     """The parts of a search, put together.
 
     Args: as `run_search`, resolved.
+
+    Attributes:
+        first_samples: K at the start.
     """
 
     def __init__(
@@ -71,6 +74,10 @@ class Engine:
                 self.supernet.logits, logits_start, strict=True
             ):
                 own.assign(values)
+        entropy = self.distributions[0].entropy()
+        self.first_samples = int(
+            estimator_lib.num_samples(entropy, self.estimator)
+        )
         if self.search.joint_step:
             self.distributions.append(distribution_lib.joint(self.space))
         self.optimizers = optimizers.Optimizers(
@@ -99,11 +106,6 @@ class Engine:
         found["architectures"] += self._candidates
         found["clips_judged"] += self._candidate_clips
         return found
-
-    def first_samples(self) -> int:
-        """K at the start, of the uniform distribution."""
-        uniform = distribution_lib.factorized(self.space).entropy()
-        return int(estimator_lib.num_samples(uniform, self.estimator))
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -305,11 +307,11 @@ class Engine:
             self.search.warmup_steps,
         )
         replicas = distribute.num_replicas(self.strategy)
-        if replicas > self.first_samples():
+        if replicas > self.first_samples:
             logging.warning(
                 "K is %d at the start, fewer than the %d replicas: some have "
                 "nothing to do. Raise samples_per_nat or max_samples.",
-                self.first_samples(),
+                self.first_samples,
                 replicas,
             )
         for line in space.unfairness():

@@ -84,7 +84,7 @@ def save(
             ],
             "children": [_plain(child) for child in judged],
             "counts": engine.counts(),
-            "first_samples": engine.first_samples(),
+            "first_samples": engine.first_samples,
             "seconds_since_start_or_resume": round(seconds, 1),
         },
     )

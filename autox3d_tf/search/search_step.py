@@ -69,7 +69,12 @@ class SearchStep:
                 searching, weights_num, self.search.warmup_samples
             )
         logits_num = tf.where(searching, num, 0)
-        metrics = self._weights_step(step, weights_num, clips, labels)
+        indices = self._draw(step, weights_num, purpose=0)
+        if self.search.largest_every:
+            largest = ~searching & (step % self.search.largest_every == 0)
+            indices = tf.cond(largest, self._largest, lambda: indices)
+            weights_num = tf.where(largest, 1, weights_num)
+        metrics = self._weights_step(indices, clips, labels)
         metrics |= tf.cond(
             searching,
             lambda: self._logits_step(step, num, logits_clips, logits_labels),
@@ -88,9 +93,7 @@ class SearchStep:
             "weights_samples": tf.cast(weights_num, tf.float32),
         }
 
-    def _weights_step(self, step, num, clips, labels):
-        indices = self._draw(step, num, purpose=0)
-
+    def _weights_step(self, indices, clips, labels):
         def on_replica(clips, labels):
             return steps.weights_gradient(
                 self.supernet,
@@ -170,6 +173,9 @@ class SearchStep:
             zip(gradients, distribution.logits, strict=True)
         )
         return norm
+
+    def _largest(self):
+        return tf.constant([self.supernet.space.largest], tf.int32)
 
     def _draw(self, step, num, purpose):
         key = tf.stack([tf.cast(2 * self.seed + purpose, tf.int32),

@@ -173,6 +173,26 @@ class SearchSpace:
         """Choice name -> position in an index vector."""
         return {choice.name: i for i, choice in enumerate(self.choices)}
 
+    @functools.cached_property
+    def largest(self) -> tuple[int, ...]:
+        """Indices of the architecture that uses the most shared weights.
+
+        Of block types, the one with the largest kernels.
+        """
+
+        def extent(candidate):
+            if isinstance(candidate, (int, float)):
+                return candidate
+            if candidate in arch_lib.ATTENTIONS:
+                return arch_lib.ATTENTIONS.index(candidate)
+            kernels = arch_lib.BLOCK_TYPES.get(candidate, ())  # none of `skip`
+            return sum(map(math.prod, kernels))
+
+        return tuple(
+            max(range(len(choice)), key=lambda i: extent(choice.candidates[i]))
+            for choice in self.choices
+        )
+
     @property
     def size(self) -> int:
         """Number of index vectors."""

@@ -15,6 +15,7 @@ from autox3d_edge import (
     interpreters,
     mixed,
     op_support,
+    step_sizes,
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
@@ -136,6 +137,7 @@ def audit_model(
         *_operator_findings(graph),
         *_version_findings(graph, runtime),
         *_dimension_findings(graph),
+        *_scale_findings(graph),
     ]
     states = stream.states if stream else ()
     findings += _state_findings(graph, states)
@@ -210,6 +212,11 @@ def _dimension_findings(graph):
                 where=tensor.name,
                 message=f"has shape {tensor.shape}",
             )
+
+
+def _scale_findings(graph):
+    for name, message in step_sizes.problems(graph):
+        yield Finding(rule="scale", where=name, message=message)
 
 
 def _type_findings(graph, kept):

@@ -16,7 +16,7 @@ import tf_keras
 from tensorflow.lite.python import convert as convert_lib
 from tensorflow.python.framework import convert_to_constants
 
-from autox3d_edge import compact, flatbuffer, tap_scales
+from autox3d_edge import compact, flatbuffer, step_sizes, tap_scales
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
 _INTEGER = ("int8", "int16x8")
@@ -119,6 +119,7 @@ def quantize_calibrated(calibrated: bytes) -> bytes:
 
     Weights have a scale per channel, those of the head's matrices one in all.
     """
+    calibrated = step_sizes.widen(calibrated)
     quantized = run_quietly(
         lambda: convert_lib.mlir_quantize(
             calibrated,

@@ -25,7 +25,7 @@ def share(content, calibrated) -> None:
     kernels = {
         compact.short_name(tensor.name): calibrated.buffers[tensor.buffer].data
         for tensor in floats.tensors
-        if _base(tensor.name)
+        if kernel_name(tensor.name)
         and len(tensor.shape) == 4
         and _holds(calibrated, tensor)
     }
@@ -35,7 +35,7 @@ def share(content, calibrated) -> None:
             kernel = graph.tensors[operator.inputs[1]]
             name = compact.short_name(kernel.name)
             if name in kernels and _holds(content, kernel):
-                taps[_base(name)].append((operator, kernel, kernels[name]))
+                taps[kernel_name(name)].append((operator, kernel, kernels[name]))
     for group in taps.values():
         scales = [kernel.quantization.scale for _, kernel, _ in group]
         scale = np.max(scales, 0)
@@ -63,7 +63,7 @@ def _holds(content, tensor) -> bool:
     return data is not None and len(data) > 0
 
 
-def _base(name: bytes) -> bytes | None:
+def kernel_name(name: bytes) -> bytes | None:
     """Name of the kernel that a tap belongs to, None for other layers."""
     layer, found, number = compact.short_name(name).rpartition(b"_tap")
     return layer if found and number.isdigit() else None

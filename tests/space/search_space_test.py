@@ -150,3 +150,18 @@ def test_a_damaged_space_file_is_refused(tmp_path):
         space.get_space(str(path))
     with pytest.raises(ValueError, match="egogestar.*name='none'"):
         space.get_space("none")
+
+
+@pytest.mark.parametrize("name", ["tiny", "egogestar"])
+def test_the_largest_has_all_blocks_at_their_widest(name):
+    searched = space.get_space(name)
+    arch = searched.decode(searched.largest)
+    for blocks, stage in zip(arch.stages, searched.stages, strict=True):
+        assert len(blocks) == stage.depth
+        inner = stage.inner_filters(max(stage.filters), max(stage.expansions))
+        for block in blocks:
+            assert block.filters == max(stage.filters)
+            assert block.inner_filters == inner
+            assert block.attention == "se"
+    kernel = {"tiny": "3x3x3", "egogestar": "3x5x5"}[name]
+    assert {b.block_type for blocks in arch.stages for b in blocks} == {kernel}

@@ -1,0 +1,137 @@
+"""Scales of int8 tensors that a runtime can compute with.
+
+An operator multiplies what it summed up by (scale of the input * scale of the
+weights / scale of the output). Beyond what the runtime can represent LiteRT
+2.3 does not refuse the file: it ends the process. It happens where a tensor
+has no range on the calibration clips, such as the inner layer of a
+squeeze-and-excite block whose relu lets nothing through.
+"""
+
+import collections
+from collections.abc import Iterator
+
+import numpy as np
+
+from autox3d_edge import compact, flatbuffer, tap_scales
+
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_SAME_SCALE = ("RESHAPE", "PAD", "PADV2", "STRIDED_SLICE")
+# XNNPACK takes no multiplier of a convolution from here on.
+_WEIGHTED_LIMIT = 256.0
+# An addition shifts its inputs by so many bits; twice the larger scale, over
+# the scale of the output, must be below. From TFLite's add.cc.
+_ADD_LIMITS = {"INT8": 2.0**20, "UINT8": 2.0**20, "INT16": 2.0**15}
+# No output is rounded more finely than to this share of the step in which its
+# operator adds up: nothing is lost, and it is far from the limits.
+_FINEST = 1 / 16
+_LEVELS = 127  # steps on either side of a weight's 0
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_WAY_OUT = (
+    "calibrate on more or more varied clips, or keep this part in fp32 "
+    "(the doctor's float blocks)"
+)
+
+
+def widen(calibrated: bytes) -> bytes:
+    """Returns a calibrated graph without ranges too narrow for a runtime.
+
+    Args:
+        calibrated: From `quantize.calibrate`; it is returned as it is if its
+            ranges are wide enough.
+    """
+    content = flatbuffer.unpack(calibrated)
+    graph = content.subgraphs[0]
+    codes = [code.code for code in flatbuffer.read_graph(calibrated).operators]
+    weight_steps, widened = _weight_steps(content, codes), set()
+    for operator, code in zip(graph.operators, codes, strict=True):
+        made = int(operator.outputs[0])
+        widths = [_width(graph.tensors[i]) for i in operator.inputs if i >= 0]
+        wanted = 0.0
+        if code in _WEIGHTED:
+            kernel = int(operator.inputs[1])
+            wanted = widths[0] * weight_steps[kernel] * _FINEST
+        elif code == "ADD":
+            wanted = max(widths) * _FINEST
+        elif code in _SAME_SCALE and operator.inputs[0] in widened:
+            wanted = widths[0]
+        if 0 <= _width(graph.tensors[made]) < wanted:
+            # The quantizer would make a scale of 8e-9 out of no range at all.
+            _set_width(graph.tensors[made], wanted)
+            widened.add(made)
+    return compact.pack(content) if widened else calibrated
+
+
+def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:
+    """Yields tensors whose scale no runtime can use, and what is wrong."""
+    for tensor in graph.tensors:
+        bad = [s for s in tensor.scale if not _SMALLEST <= s < np.inf]
+        if bad:
+            yield (
+                tensor.name,
+                f"has scale {bad[0]:g}, must be finite and above 0: {_WAY_OUT}",
+            )
+    for operator in graph.operators:
+        ends = [graph.tensors[i] for i in operator.inputs]
+        made = graph.tensors[operator.outputs[0]]
+        multiplier, limit = _multiplier(operator.code, ends, made)
+        if multiplier >= limit:
+            yield (
+                made.name,
+                f"has scale {made.scale[0]:.3g}, so that {operator.code} would "
+                f"multiply by {multiplier:.3g}, must be below {limit:g}: "
+                f"{_WAY_OUT}",
+            )
+
+
+def _multiplier(code, ends, made) -> tuple[float, float]:
+    """What an operator multiplies by, and from where on that fails."""
+    activations = ends[:2] if code == "ADD" else ends[:1]
+    if code not in (*_WEIGHTED, "ADD") or not all(
+        tensor.scale and min(tensor.scale) > 0
+        for tensor in (*ends[:2], *activations, made)
+    ):
+        return 0.0, np.inf  # Float, or reported already.
+    scale = max(tensor.scale[0] for tensor in activations)
+    if code == "ADD":
+        return 2 * scale / made.scale[0], _ADD_LIMITS.get(made.dtype, np.inf)
+    limit = np.inf if made.dtype == "INT16" else _WEIGHTED_LIMIT
+    return scale * max(ends[1].scale) / made.scale[0], limit
+
+
+def _weight_steps(content, codes) -> dict[int, float]:
+    """Tensor of a kernel -> its coarsest step; taps share theirs."""
+    graph = content.subgraphs[0]
+    steps, groups = {}, collections.defaultdict(float)
+    for operator, code in zip(graph.operators, codes, strict=True):
+        if code in _WEIGHTED:
+            number = int(operator.inputs[1])
+            tensor = graph.tensors[number]
+            data = content.buffers[tensor.buffer].data.view(np.float32)
+            steps[number] = float(np.abs(data).max()) / _LEVELS
+            group = tap_scales.kernel_name(tensor.name) or number
+            groups[group] = max(groups[group], steps[number])
+    return {
+        number: groups[
+            tap_scales.kernel_name(graph.tensors[number].name) or number
+        ]
+        for number in steps
+    }
+
+
+def _ends(tensor) -> tuple[float, float] | None:
+    found = tensor.quantization
+    if found is None or found.max is None or not len(found.max):
+        return None
+    return min(float(found.min[0]), 0.0), max(float(found.max[0]), 0.0)
+
+
+def _width(tensor) -> float:
+    """Width of a tensor's range; negative if it has none."""
+    ends = _ends(tensor)
+    return -1.0 if ends is None else ends[1] - ends[0]
+
+
+def _set_width(tensor, width: float) -> None:
+    low, _ = _ends(tensor)
+    tensor.quantization.min = np.array([low], np.float32)
+    tensor.quantization.max = np.array([low + width], np.float32)

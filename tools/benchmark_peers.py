@@ -7,7 +7,8 @@ One clip, one thread, all in turn within one run: LiteRT with our float32 and
 int8 files; OpenVINO and onnxruntime with an ONNX file made here from the same
 weights; PyTorch eager. All that are float32 must give the same logits before
 anything is timed. The last column is the share of the rate at which this
-machine multiplies large float32 matrices on one thread (numpy's BLAS). A peer
+machine multiplies large float32 matrices on one thread (numpy's BLAS). The
+sizes of our two files are printed before. A peer
 that is not installed is left out, with the reason: pip install
 'autox3d-tf[peers]'.
 """
@@ -20,7 +21,7 @@ from absl import flags
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
-OURS = "LiteRT fp32, ours"
+OURS, OURS_INT8 = "LiteRT fp32, ours", "LiteRT int8, ours"
 _TOLERANCE = 1e-3  # of the largest logit
 _SGEMM = 1024
 
@@ -84,15 +85,17 @@ def torch_runs(model, arch, num_classes, clip):
 
 
 def our_runs(arch, weights, clip):
-    """LiteRT with our files; the float one is first."""
-    from autox3d_edge import interpreters, lowering, quantize
+    """LiteRT with our files, the float one first, and the bytes of each."""
+    from autox3d_edge import compact, interpreters, lowering, quantize
 
     options = lowering.LoweringOptions(softmax=False)
     frozen = quantize.freeze(lowering.lower(arch, weights, options))
     samples = [[clip.astype("float32")]]
-    runs = {}
-    for name, precision in ((OURS, "fp32"), ("LiteRT int8, ours", "int8")):
-        content = quantize.convert_on(frozen, precision, lambda: samples)
+    runs, sizes = {}, {}
+    for name, precision in ((OURS, "fp32"), (OURS_INT8, "int8")):
+        content = compact.compact(
+            quantize.convert_on(frozen, precision, lambda: samples)
+        )
         runner = interpreters.ClipRunner(content)
         runner.set_clip(clip)
 
@@ -100,8 +103,8 @@ def our_runs(arch, weights, clip):
             runner.invoke()
             return runner.scores()
 
-        runs[name] = run
-    return runs
+        runs[name], sizes[name] = run, len(content)
+    return runs, sizes
 
 
 def peers(arch, model, weights, num_classes, clip):
@@ -182,7 +185,7 @@ def _run(_):
     clip = np.random.default_rng(0).integers(
         0, 256, (*arch.clip_size, 3), np.uint8
     )
-    runs = our_runs(arch, weights, clip)
+    runs, sizes = our_runs(arch, weights, clip)
     others, missing = peers(arch, model, weights, FLAGS.num_classes, clip)
     runs |= others
     for name, reason in missing.items():
@@ -198,6 +201,10 @@ def _run(_):
         f"1 thread, {device['processor']}, {device['runtime']}; "
         f"sgemm {rate / 1e9:.1f} G multiply-adds/s; logits differ by at most "
         f"{error:.1e} of the largest"
+    )
+    print(
+        f"bytes: fp32 {sizes[OURS]:,}, int8 {sizes[OURS_INT8]:,}, "
+        f"{sizes[OURS_INT8] / sizes[OURS]:.4f} of it"
     )
     ours = timings[0].median
     print(f"{'':38}ms median   middle half  ours/it  share of sgemm")

@@ -64,7 +64,7 @@ def widen(calibrated: bytes) -> bytes:
 def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:
     """Yields tensors whose scale no runtime can use, and what is wrong."""
     for tensor in graph.tensors:
-        bad = [s for s in tensor.scale if not _SMALLEST <= s < np.inf]
+        bad = _unusable(tensor)
         if bad:
             yield (
                 tensor.name,
@@ -83,12 +83,15 @@ def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:
             )
 
 
+def _unusable(tensor) -> list[float]:
+    return [s for s in tensor.scale if not _SMALLEST <= s < np.inf]
+
+
 def _multiplier(code, ends, made) -> tuple[float, float]:
     """What an operator multiplies by, and from where on that fails."""
     activations = ends[:2] if code == "ADD" else ends[:1]
     if code not in (*_WEIGHTED, "ADD") or not all(
-        tensor.scale and min(tensor.scale) > 0
-        for tensor in (*ends[:2], *activations, made)
+        tensor.scale and not _unusable(tensor) for tensor in (*ends[:2], made)
     ):
         return 0.0, np.inf  # Float, or reported already.
     scale = max(tensor.scale[0] for tensor in activations)

@@ -35,7 +35,9 @@ def share(content, calibrated) -> None:
             kernel = graph.tensors[operator.inputs[1]]
             name = compact.short_name(kernel.name)
             if name in kernels and _holds(content, kernel):
-                taps[kernel_name(name)].append((operator, kernel, kernels[name]))
+                taps[kernel_name(name)].append(
+                    (operator, kernel, kernels[name])
+                )
     for group in taps.values():
         scales = [kernel.quantization.scale for _, kernel, _ in group]
         scale = np.max(scales, 0)

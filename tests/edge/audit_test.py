@@ -7,14 +7,19 @@ import tensorflow as tf
 
 from autox3d_edge import (
     audit,
+    compact,
     flatbuffer,
     interpreters,
     lowering,
     mixed,
     op_support,
     quantize,
+    step_sizes,
 )
 from autox3d_edge import manifest as manifest_lib
+from tests.edge import networks, reference
+
+SQUEEZE = "stage1_block1_se_reduce_relu"
 
 
 def convert(function, shape, configure=None):
@@ -234,3 +239,74 @@ def test_damage_is_named(exported):
     assert "its border names tensor -7" in refusal(foreign_border)
     assert "has 3 bytes" in refusal(short_buffer)
     assert "tensor 5 has no buffer" in refusal(no_buffer)
+
+
+def silent_squeeze(weights):
+    """The relu inside the first squeeze-and-excite lets nothing through."""
+    weights["stage1_block1/se_reduce_bias"] -= 100.0
+
+
+def silent_taps(weights):
+    """All taps but one are next to 0, as in a kernel grown from pictures."""
+    for tap in (0, 2):
+        weights["stage1_block1/depthwise1_kernel"][tap] *= 1e-7
+
+
+def silent_expansion(weights):
+    """Neither the first expansion nor what follows it sees anything."""
+    weights["stage1_block1/expand_norm_beta"] -= 100.0
+
+
+@pytest.mark.parametrize(
+    "silence", [silent_squeeze, silent_taps, silent_expansion]
+)
+def test_what_is_silent_on_the_calibration_clips_can_be_run(silence):
+    arch = networks.small_arch(clip_size=(4, 16, 16))
+    weights = {k: v.copy() for k, v in networks.random_weights(arch).items()}
+    silence(weights)
+    clips = reference.random_clips(4, arch.clip_size)
+    lowered = lowering.lower(arch, weights)
+    calibrated = quantize.calibrate(lowered, clips)
+    assert step_sizes.widen(calibrated) != calibrated
+    model = quantize.convert(lowered, "int8", clips)
+    # An interpreter sees it only if the audit finds nothing.
+    audit.audit_model(model, "int8").check()
+    scores = interpreters.ClipRunner(model)(clips[0])
+    expected = lowered(clips[0].astype(np.float32))[0]
+    np.testing.assert_allclose(scores, expected, atol=0.1)
+
+
+def with_scale(model, name, scale):
+    """A file with another scale for the tensor that an operator makes."""
+    content, graph = flatbuffer.unpack(model), flatbuffer.read_graph(model)
+    made = [i for operator in graph.operators for i in operator.outputs]
+    number = next(i for i in made if graph.tensors[i].name == name)
+    tensor = content.subgraphs[0].tensors[number]
+    tensor.quantization.scale = np.array([scale], np.float32)
+    return compact.pack(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "message"),
+    [
+        (SQUEEZE, 7.8e-9, "has scale 7.8e-09, so that CONV_2D would multiply"),
+        (SQUEEZE, 0.0, "has scale 0, must be finite and above 0"),
+        (SQUEEZE, np.nan, "has scale nan, must be finite and above 0"),
+        (SQUEEZE, np.inf, "has scale inf, must be finite and above 0"),
+        # What takes it as its input would multiply too much.
+        (SQUEEZE, 1e10, "so that CONV_2D would multiply by"),
+        ("stage1_block1_depthwise_tap0_add", 1e-8, "so that ADD would"),
+    ],
+)
+def test_a_scale_that_ends_the_process_is_refused(
+    exported, name, scale, message
+):
+    model, _ = manifest_lib.read_model(exported.path)
+    report = audit.audit_model(with_scale(model, name, scale), "int8")
+    assert rules(report) == {"scale"}
+    assert not report.loaded_in
+    (finding,) = report.findings
+    taker = "stage1_block1_se_expand" if scale == 1e10 else name
+    assert finding.where == taker
+    assert message in finding.message
+    assert "calibrate on more or more varied clips" in finding.message

@@ -31,7 +31,8 @@ def network():
 
 def test_all_that_are_installed_give_the_same_logits(network):
     model, weights, clip = network
-    runs = benchmark_peers.our_runs(ARCH, weights, clip)
+    runs, sizes = benchmark_peers.our_runs(ARCH, weights, clip)
+    assert sizes[benchmark_peers.OURS_INT8] < sizes[benchmark_peers.OURS]
     others, missing = benchmark_peers.peers(ARCH, model, weights, CLASSES, clip)
     if not others:
         pytest.skip(f"no peer is installed: {missing}")

@@ -7,6 +7,10 @@ For K architectures drawn from P(A|a), with log likelihoods l_k and costs:
     grad_w L = - sum_k m_k grad_w l_k
     grad_a L = sum_k (beta c_k - m_k) grad_a log P(A_k|a)
 
+The normalised c_k fade where all samples are far above the budget: they are
+1/K then, whatever the costs. With `two_sided` the cost term is therefore the
+gradient of beta E|cost/target - 1| as it is, c_k = C_k / K.
+
 `l_k` is the mean log likelihood per clip, so that the temperature does not
 depend on the batch: temperature 1 / batch is the equation with the sum over
 the batch, which saturates to one sample; 1 is nearly uniform.
@@ -53,16 +57,15 @@ def effective_sample_size(weights) -> tf.Tensor:
 def coefficients(log_likelihoods, excess, options: EstimatorOptions):
     """Factors of grad_a log P(A_k|a) in the gradient of the loss, `(K,)`.
 
-    Leading axes are independent draws. The control variate is left out of an
-    absent cost term, which would otherwise become pure noise.
+    Leading axes are independent draws. The control variate of the cost term is
+    its mean: 1/K where it is normalised, 0 where it is absent.
     """
     likely = importance_weights(log_likelihoods, options.temperature)
-    costly = cost_weights(excess)
+    even = 1.0 / tf.cast(tf.shape(likely)[-1], likely.dtype)
+    costly = excess * even if options.two_sided else cost_weights(excess)
     if options.control_variate:
-        even = 1.0 / tf.cast(tf.shape(likely)[-1], likely.dtype)
         likely = likely - even
-        present = tf.reduce_any(excess > 0, axis=-1, keepdims=True)
-        costly = costly - even * tf.cast(present, costly.dtype)
+        costly = costly - tf.reduce_mean(costly, axis=-1, keepdims=True)
     return options.beta * costly - likely
 
 

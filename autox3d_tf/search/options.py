@@ -20,9 +20,10 @@ class EstimatorOptions:
             per clip. 1 / batch is the equation with the sum over the batch.
         beta: Weight of the cost term.
         two_sided: Let the cost term hold the cost at the budget, as in TuNAS,
-            instead of pushing at what is above it only. The hinge lets the
-            distribution drift to cheap architectures while a supernet that is
-            young does not yet tell large from small.
+            instead of pushing at what is above it only; `beta` is then of the
+            order of 5. The hinge lets the distribution drift to cheap
+            architectures while the supernet cannot tell large from small, and
+            to costly ones once it can.
         control_variate: Subtract 1/K from the weights: same mean, less noise.
     """
 
@@ -117,15 +118,15 @@ class SearchOptions:
     Attributes:
         steps: Steps in all; each is one step of the weights and, after the
             warm-up, one of the logits.
-        warmup_steps: The first so many leave the logits as they are: samples
+        warmup_steps: The first so many leave the logits as they are; samples
             are uniform.
         method: `probabilistic`; or a baseline by relaxation, `gumbel`; or one
             that picks by accuracy with the weights of a supernet trained on
             uniform paths, `random` or `evolution`. Those have `warmup_steps`
             equal to `steps`.
         candidates: How many architectures they judge.
-        start_at_budget: Samples cost the target on average from the first
-            step on, instead of being uniform; see `start`.
+        start_at_budget: After the warm-up, samples cost the target on average
+            at first, instead of being uniform; see `start`.
         joint_step: After so many steps the choices of a block are decided
             jointly; 0 for never.
         batch_size: Clips of the weights' half in a step.

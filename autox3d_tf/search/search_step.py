@@ -58,6 +58,10 @@ class SearchStep:
         self.cost_tables, self.optimizers = cost_tables, optimizers
         self.search, self.estimation = search, estimation
         self.counters, self.seed, self.strategy = counters, seed, strategy
+        factors = distribution_lib.factorized_factors(supernet.space)
+        self._uniform = distribution_lib.ArchitectureDistribution(
+            factors, [tf.zeros(len(factor)) for factor in factors]
+        )
 
     def __call__(self, step, clips, labels, logits_clips, logits_labels):
         entropy = self._current(step, lambda d, _: d.entropy())
@@ -69,7 +73,11 @@ class SearchStep:
                 searching, weights_num, self.search.warmup_samples
             )
         logits_num = tf.where(searching, num, 0)
-        indices = self._draw(step, weights_num, purpose=0)
+        indices = tf.cond(
+            searching,
+            lambda: self._draw(step, weights_num, purpose=0),
+            lambda: self._uniform.sample(weights_num, self._key(step, 0)),
+        )
         if self.search.largest_every:
             largest = ~searching & (step % self.search.largest_every == 0)
             indices = tf.cond(largest, self._largest, lambda: indices)
@@ -178,9 +186,12 @@ class SearchStep:
         return tf.constant([self.supernet.space.largest], tf.int32)
 
     def _draw(self, step, num, purpose):
-        key = tf.stack([tf.cast(2 * self.seed + purpose, tf.int32),
-                        tf.cast(step, tf.int32)])  # fmt: skip
+        key = self._key(step, purpose)
         return self._current(step, lambda d, _: d.sample(num, key))
+
+    def _key(self, step, purpose):
+        return tf.stack([tf.cast(2 * self.seed + purpose, tf.int32),
+                         tf.cast(step, tf.int32)])  # fmt: skip
 
     def _current(self, step, function):
         """`function` of the distribution in force and its optimizer."""

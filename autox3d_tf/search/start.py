@@ -1,10 +1,12 @@
 """Where the distribution starts: uniform, or already at the budget.
 
-Under a tight budget most uniform samples are far above it. The supernet then
-warms up on networks that will never be chosen, and the cost term has to push
-so hard at first that it overshoots. Tilting the uniform distribution until its
-mean cost is the target (the least informative distribution that does so, were
-the choices' costs additive) avoids both. This project's own addition.
+Under a tight budget most uniform samples are far above it, and the cost term
+has to push so hard at first that it overshoots. Tilting the uniform
+distribution until its mean cost is the target (the least informative
+distribution that does so, were the choices' costs additive) avoids that. The
+warm-up stays uniform: were it tilted too, cheap candidates, sampled more often,
+would learn more, and the search would prefer them for that. This project's own
+addition.
 """
 
 from collections.abc import Sequence

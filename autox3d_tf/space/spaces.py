@@ -46,6 +46,31 @@ _TINY = search_space.SearchSpace(
     head=arch_lib.HeadSpec(filters=48, features=64),
 )
 
+# For comparisons of searches: depth, widths and kernels matter, and a network
+# is trained within a minute.
+_MOTION = search_space.SearchSpace(
+    name="motion",
+    version=1,
+    clip_size=(8, 24, 24),
+    frame_stride=1,
+    stem=arch_lib.StemSpec(filters=8),
+    stages=tuple(
+        search_space.StageSpace(
+            filters=filters,
+            depth=depth,
+            block_types=("3x3x3", "1x3x3", "3x5x5", "separable"),
+            expansions=(1.0, 2.0, 3.0),
+            channel_multiple=4,
+        )
+        for filters, depth in (
+            ((4, 8, 12), 1),
+            ((8, 16, 24), 2),
+            ((16, 32, 48), 3),
+        )
+    ),
+    head=arch_lib.HeadSpec(filters=96, features=96),
+)
+
 _EGOGESTAR = search_space.SearchSpace(
     name="egogestar",
     version=1,
@@ -86,7 +111,7 @@ _X3D_M = dataclasses.replace(
 
 SPACES: dict[str, search_space.SearchSpace] = {
     space.name: space
-    for space in (_TINY, _EGOGESTAR, _EGOGESTAR_STREAM, _X3D_S, _X3D_M)
+    for space in (_TINY, _MOTION, _EGOGESTAR, _EGOGESTAR_STREAM, _X3D_S, _X3D_M)
 }
 
 

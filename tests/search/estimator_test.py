@@ -187,6 +187,25 @@ def test_all_over_budget_still_points_to_the_cheaper():
         assert cosine(mean.mean(0), cost) > 0.99
 
 
+@pytest.mark.parametrize("control_variate", [False, True])
+def test_two_sided_cost_is_the_gradient_of_the_expected_distance(
+    control_variate,
+):
+    log_likelihoods = make_log_likelihoods(scale=0.0)  # no gradient of its own
+    distance = make_excess(share_over=0.5) + 1.0  # all far above the budget
+    distribution = make_distribution()
+    probs = np.exp(distribution.log_prob(VECTORS).numpy().astype("float64"))
+    expected = 2.0 * (probs * distance) @ score_matrix(distribution)
+    chosen = options(beta=2.0, two_sided=True, control_variate=control_variate)
+    num = 14
+    estimates = draw_estimates(num, 20_000, chosen, log_likelihoods, distance)
+    if control_variate:  # the mean of the samples takes its share
+        expected *= 1 - 1 / num
+    noise = estimates.std(0) / np.sqrt(len(estimates))
+    assert (np.abs(estimates.mean(0) - expected) < 5 * noise).all()
+    assert np.linalg.norm(expected) > 20 * noise.max()
+
+
 def test_temperature_sets_the_effective_sample_size():
     # trap 4: 192 clips, a difference of 0.1 nats per clip between two children
     per_clip = tf.constant([-2.0, -2.1, -2.2])
@@ -218,7 +237,7 @@ def test_number_of_samples_follows_the_entropy_in_nats():
 
 @pytest.mark.parametrize(
     ("space", "low", "high"),
-    [("tiny", 2, 6), ("egogestar", 8, 14), ("x3d_s", 20, 40)],
+    [("tiny", 2, 6), ("motion", 4, 8), ("egogestar", 8, 14), ("x3d_s", 20, 40)],
 )
 def test_default_lambda_gives_a_sensible_k_on_each_space(space, low, high):
     # trap 5

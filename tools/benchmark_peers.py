@@ -86,16 +86,13 @@ def torch_runs(model, arch, num_classes, clip):
 
 def our_runs(arch, weights, clip):
     """LiteRT with our files, the float one first, and the bytes of each."""
-    from autox3d_edge import compact, interpreters, lowering, quantize
+    from autox3d_edge import interpreters, lowering, quantize
 
     options = lowering.LoweringOptions(softmax=False)
-    frozen = quantize.freeze(lowering.lower(arch, weights, options))
-    samples = [[clip.astype("float32")]]
+    lowered = lowering.lower(arch, weights, options)
     runs, sizes = {}, {}
     for name, precision in ((OURS, "fp32"), (OURS_INT8, "int8")):
-        content = compact.compact(
-            quantize.convert_on(frozen, precision, lambda: samples)
-        )
+        content = quantize.convert(lowered, precision, [clip])
         runner = interpreters.ClipRunner(content)
         runner.set_clip(clip)
 

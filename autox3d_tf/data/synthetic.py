@@ -69,6 +69,7 @@ def write_synthetic(
     num_folds: int = 4,
     noise: float = 3.0,
     distractors: int = 0,
+    vary_noise: bool = False,
 ) -> manifest_lib.Manifest:
     """Writes class folders of mp4 clips and `manifest.csv`; returns the latter.
 
@@ -84,6 +85,8 @@ def write_synthetic(
         num_folds: Number of folds.
         noise: Standard deviation of what is added to each pixel, of 255.
         distractors: Blobs that stand still, beside the one that moves.
+        vary_noise: Each clip has its own noise, uniform between 0 and `noise`:
+            easy clips to learn from, and hard ones that tell networks apart.
     """
     if not 2 <= num_classes <= len(MOTIONS):
         raise ValueError(
@@ -119,7 +122,7 @@ def write_synthetic(
                 rng,
                 frames=frames,
                 size=size,
-                noise=noise,
+                noise=rng.uniform(0, noise) if vary_noise else noise,
                 distractors=distractors,
             )
             write_video(out_dir / path, clip, fps)

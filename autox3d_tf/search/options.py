@@ -132,9 +132,10 @@ class SearchOptions:
         batch_size: Clips of the weights' half in a step.
         logits_batch_size: Clips of the logits' half; 0 for `batch_size`.
         warmup_samples: K during the warm-up; 0 to follow the entropy.
-        largest_every: During the warm-up, each so many-th step trains the
+        largest_steps: Of the first so many steps, every other trains the
             largest architecture of the space, which uses all weights, instead
-            of samples; 0 for never. Shared weights learn faster for it.
+            of samples: the supernet leaves its first plateau sooner. Few
+            enough that the rest of the warm-up makes all candidates equal.
         weights_samples: Architectures in a step of the weights after the
             warm-up; 0 for K, the same as in a step of the logits.
         label_smoothing: Of the loss that the weights learn from.
@@ -156,7 +157,7 @@ class SearchOptions:
     batch_size: int = 16
     logits_batch_size: int = 0
     warmup_samples: int = 2
-    largest_every: int = 0
+    largest_steps: int = 0
     weights_samples: int = 0
     label_smoothing: float = 0.0
     top_k: int = 10
@@ -170,7 +171,7 @@ class SearchOptions:
         for name in ("steps", "batch_size", "top_k", "log_steps"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
-                     "children", "joint_step", "largest_every"):  # fmt: skip
+                     "children", "joint_step", "largest_steps"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 0, "at least 0")
         _check(self, "norm_batches", self.norm_batches >= 1, "at least 1")
         valid = 0 <= self.warmup_steps <= self.steps

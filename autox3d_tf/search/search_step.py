@@ -78,8 +78,8 @@ class SearchStep:
             lambda: self._draw(step, weights_num, purpose=0),
             lambda: self._uniform.sample(weights_num, self._key(step, 0)),
         )
-        if self.search.largest_every:
-            largest = ~searching & (step % self.search.largest_every == 0)
+        if self.search.largest_steps:
+            largest = (step < self.search.largest_steps) & (step % 2 == 0)
             indices = tf.cond(largest, self._largest, lambda: indices)
             weights_num = tf.where(largest, 1, weights_num)
         metrics = self._weights_step(indices, clips, labels)

@@ -107,3 +107,23 @@ def test_manifest_says_what_the_files_hold(clips):
 def test_impossible_requests_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         synthetic.write_synthetic(tmp_path, **options)
+
+
+def test_varied_noise_differs_from_clip_to_clip(tmp_path):
+    arguments = dict(num_classes=2, clips_per_class=4, frames=4, size=16)
+
+    def roughness(name, **noise):
+        manifest = synthetic.write_synthetic(
+            tmp_path / name, **arguments, **noise
+        )
+        clips = [
+            decoding.decode_frames(tmp_path / name / row.path)
+            for row in manifest.rows
+        ]
+        return [float(np.abs(np.diff(c.astype(int), axis=0)).mean())
+                for c in clips]  # fmt: skip
+
+    even = roughness("even", noise=60)
+    varied = roughness("varied", noise=60, vary_noise=True)
+    assert np.ptp(varied) > 3 * np.ptp(even)
+    assert max(varied) < 1.1 * max(even)

@@ -168,8 +168,8 @@ def test_warm_up_leaves_the_logits_and_moves_the_weights():
     assert parts.counters.numpy().tolist() == [15, 54, 36]
 
 
-def test_the_largest_trains_alone_in_some_steps_of_the_warm_up():
-    parts = Parts(warmup_steps=3, warmup_samples=3, largest_every=2)
+def test_the_largest_trains_alone_in_every_other_of_the_first_steps():
+    parts = Parts(warmup_steps=3, warmup_samples=3, largest_steps=2)
     clips, labels = make_batch(0)
     largest = tf.constant(SPACE.largest)
     logits = parts.supernet(clips, largest, training=True)
@@ -179,8 +179,8 @@ def test_the_largest_trains_alone_in_some_steps_of_the_warm_up():
     assert parts.counters.numpy().tolist() == [1, 6, 0]
     parts.step(tf.constant(1), clips, labels, *make_batch(1))
     assert parts.counters.numpy().tolist() == [4, 24, 0]
-    parts.step(tf.constant(4), clips, labels, *make_batch(1))  # searching
-    assert parts.counters.numpy().tolist() == [16, 60, 36]
+    parts.step(tf.constant(2), clips, labels, *make_batch(1))
+    assert parts.counters.numpy().tolist() == [7, 42, 0]
 
 
 def test_each_half_moves_only_its_own_variables():

@@ -167,6 +167,7 @@ def equal_steps(
         each = trained * search.batch_size + samples * logits_batch
         warmup = search.warmup_steps
         spent = warmup * (search.warmup_samples or samples) * search.batch_size
+        spent += search.rerank * half if search.rerank > 1 else 0
         steps = warmup + max(1, round((clips - spent) / each))
         if method == "gumbel":
             search = dataclasses.replace(search, method=method, joint_step=0)
@@ -184,6 +185,7 @@ def equal_steps(
         warmup_steps=steps,
         warmup_samples=1,
         joint_step=0,
+        rerank=1,
         start_at_budget=False,  # uniform paths serve all budgets
         candidates=max(2, round(judged_share * clips / half)),
     )

@@ -56,7 +56,7 @@ class Engine:
         )
         self.logits_batch = search.logits_batch_size or search.batch_size
         self._judge = None
-        self._candidates = self._candidate_clips = 0  # judged by a baseline
+        self._candidates = self._candidate_clips = 0  # judged to choose
 
     def _build(self, weights, logits):
         self.supernet = models.Supernet(
@@ -214,12 +214,27 @@ class Engine:
         """The chosen architecture, within budget, and the runners-up."""
         if self.search.method in baselines.METHODS:
             return self._choose_by_accuracy()
-        distribution = self.distribution()
+        distribution, rerank = self.distribution(), self.search.rerank
         chosen = derive.most_probable(self.space, distribution, self.budgets)
         top = derive.top_k(
-            self.space, distribution, self.budgets, self.search.top_k
+            self.space,
+            distribution,
+            self.budgets,
+            max(rerank, self.search.top_k),
         )
-        return chosen, top
+        if rerank > 1:
+            top = self._best_first(top[:rerank])
+            chosen = top[0]
+        return chosen, top[: self.search.top_k]
+
+    def _best_first(self, found):
+        """By likelihood with inherited weights, on the logits' half."""
+        scores = {
+            one.indices: self.judge_one(one.indices).log_likelihood
+            for one in found
+        }
+        self._candidate_clips = self.judge_one.clips
+        return sorted(found, key=lambda one: -scores[one.indices])
 
     def _choose_by_accuracy(self):
         """A baseline: architectures judged with inherited weights."""

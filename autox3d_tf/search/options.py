@@ -139,6 +139,9 @@ class SearchOptions:
         weights_samples: Architectures in a step of the weights after the
             warm-up; 0 for K, the same as in a step of the logits.
         label_smoothing: Of the loss that the weights learn from.
+        rerank: Of so many most probable architectures within the budget, the
+            one with the highest likelihood with inherited weights is chosen;
+            1 for the most probable one.
         top_k: How many runners-up to list.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
@@ -160,6 +163,7 @@ class SearchOptions:
     largest_steps: int = 0
     weights_samples: int = 0
     label_smoothing: float = 0.0
+    rerank: int = 1
     top_k: int = 10
     children: int = 24
     norm_batches: int = 20
@@ -168,7 +172,7 @@ class SearchOptions:
     log_steps: int = 10
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "top_k", "log_steps"):
+        for name in ("steps", "batch_size", "rerank", "top_k", "log_steps"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
                      "children", "joint_step", "largest_steps"):  # fmt: skip

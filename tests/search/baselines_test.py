@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,15 @@ def test_equal_steps_processes_as_many_clips():
     )
     # 200 steps of 2 x 16, then 6 x 16 forward and back and 6 x 16 forward
     used = 200 * 32 + (parsec.steps - 200) * (96 + 96)
+    assert used == pytest.approx(clips, rel=0.01)
+    reranked = baselines.equal_steps(
+        "parsec",
+        dataclasses.replace(search, rerank=100),
+        clips=clips,
+        half=68,
+        samples=6,
+    )
+    used += (reranked.steps - parsec.steps) * (96 + 96) + 100 * 68
     assert used == pytest.approx(clips, rel=0.01)
     gumbel = baselines.equal_steps(
         "gumbel", search, clips=clips, half=68, samples=2

@@ -42,3 +42,32 @@ def test_baseline_in_the_same_harness_ends_within_budget(
     likelihoods = [one["judged"]["log_likelihood"] for one in record["top"]]
     assert likelihoods == sorted(likelihoods, reverse=True)
     assert record["indices"] == record["top"][0]["indices"]
+
+
+@pytest.mark.large
+def test_reranking_takes_the_likeliest_of_the_most_probable(clips, tmp_path):
+    search = options_lib.SearchOptions(
+        steps=3,
+        warmup_steps=2,
+        warmup_samples=1,
+        weights_samples=1,
+        batch_size=4,
+        rerank=4,
+        children=0,
+        top_k=3,
+        norm_batches=1,
+        save_steps=3,
+    )
+    record = search_driver.search(
+        clips, tmp_path / "run", search=search, deterministic=False
+    )
+    likelihoods = [one["judged"]["log_likelihood"] for one in record["top"]]
+    assert likelihoods == sorted(likelihoods, reverse=True)
+    assert len(likelihoods) == 3
+    assert record["indices"] == record["top"][0]["indices"]
+    # 4 architectures on 6 clips, filled up to two batches of 4, and one step
+    samples = record["first_samples"]
+    assert record["counts"]["clips_judged"] == 4 * 8 + 4 * samples
+    arch = space_lib.load_arch(tmp_path / "run" / "arch.json")
+    budget = cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)
+    assert budget.allows(arch)

@@ -101,8 +101,11 @@ class MemorySource(ClipSource):
         if frames is None and self._kept.full:
             return self._source.fetch(position, indices)
         if frames is None:
-            frames = self._source.fetch(position, range(row.frames))
-            self._kept.add(row.path, frames)
+            with self._kept.reading(row.path):  # others wait for this one
+                frames = self._kept.get(row.path)
+                if frames is None:
+                    frames = self._source.fetch(position, range(row.frames))
+                    self._kept.add(row.path, frames)
         return frames[np.asarray(indices)]
 
 
@@ -111,12 +114,17 @@ class _Kept:
 
     def __init__(self, limit: int):
         self._frames, self._left = {}, limit
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), {}
         self.get = self._frames.get
 
     @property
     def full(self) -> bool:
         return self._left <= 0
+
+    def reading(self, path: str) -> threading.Lock:
+        """Held by the one thread that reads a clip."""
+        with self._lock:
+            return self._reading.setdefault(path, threading.Lock())
 
     def add(self, path: str, frames: np.ndarray) -> None:
         size = frames.nbytes

@@ -1,6 +1,8 @@
 import collections
+import concurrent.futures
 import dataclasses
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -122,6 +124,23 @@ def test_memory_changes_nothing_but_reads_once(clips, monkeypatch):
     for ours, theirs in zip(batches(kept, total_steps=8), fresh, strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
     assert sorted(reads) == list(range(len(clips)))
+
+
+def test_threads_that_want_one_clip_read_it_once(clips, monkeypatch):
+    reads, fetch = [], sources.VideoSource.fetch
+
+    def slow(self, position, indices):
+        reads.append(position)
+        time.sleep(0.05)  # all others have come by then
+        return fetch(self, position, indices)
+
+    monkeypatch.setattr(sources.VideoSource, "fetch", slow)
+    kept = sources.MemorySource(sources.VideoSource(clips), limit=1 << 26)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: kept.fetch(1, [0, 3]), range(8)))
+    assert reads == [1]
+    for frames in found:
+        np.testing.assert_array_equal(frames, found[0])
 
 
 def test_full_memory_reads_again(source):

@@ -17,7 +17,12 @@ flags.DEFINE_integer("clips_per_class", 40, "Videos of each.", lower_bound=1)
 flags.DEFINE_integer("frames", 24, "Frames of a video.", lower_bound=2)
 flags.DEFINE_integer("size", 64, "Height and width.", lower_bound=16)
 flags.DEFINE_float("noise", 3.0, "Deviation of each pixel, of 255.", 0.0)
-flags.DEFINE_bool("vary_noise", False, "Each clip: from 0 to --noise.")
+flags.DEFINE_float(
+    "noise_power",
+    0.0,
+    "Each clip's noise is --noise times a uniform number to this power.",
+    0.0,
+)
 flags.DEFINE_integer("distractors", 0, "Blobs that stand still.", 0)
 flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 
@@ -36,7 +41,7 @@ def _main(arguments):
         size=FLAGS.size,
         noise=FLAGS.noise,
         distractors=FLAGS.distractors,
-        vary_noise=FLAGS.vary_noise,
+        noise_power=FLAGS.noise_power,
     )
     print(f"{len(manifest.rows)} videos in {arguments[0]}.")
 

@@ -69,7 +69,7 @@ def write_synthetic(
     num_folds: int = 4,
     noise: float = 3.0,
     distractors: int = 0,
-    vary_noise: bool = False,
+    noise_power: float = 0.0,
 ) -> manifest_lib.Manifest:
     """Writes class folders of mp4 clips and `manifest.csv`; returns the latter.
 
@@ -85,8 +85,10 @@ def write_synthetic(
         num_folds: Number of folds.
         noise: Standard deviation of what is added to each pixel, of 255.
         distractors: Blobs that stand still, beside the one that moves.
-        vary_noise: Each clip has its own noise, uniform between 0 and `noise`:
-            easy clips to learn from, and hard ones that tell networks apart.
+        noise_power: Each clip's noise is `noise * u ** noise_power`, u uniform
+            in [0, 1): the same for all clips at 0, uniform at 1. Above that
+            most clips are easy ones, from which networks learn what to look
+            for, and the rest hard ones, which tell networks apart.
     """
     if not 2 <= num_classes <= len(MOTIONS):
         raise ValueError(
@@ -104,10 +106,11 @@ def write_synthetic(
             f"clips_per_class={clips_per_class}, fps={fps}, "
             f"num_folds={num_folds}."
         )
-    if noise < 0 or distractors < 0:
+    if min(noise, noise_power, distractors) < 0:
         raise ValueError(
-            "`noise` and `distractors` must be at least 0. Received: "
-            f"noise={noise}, distractors={distractors}."
+            "`noise`, `noise_power` and `distractors` must be at least 0. "
+            f"Received: noise={noise}, noise_power={noise_power}, "
+            f"distractors={distractors}."
         )
     out_dir = pathlib.Path(out_dir)
     names = tuple(MOTIONS)[:num_classes]
@@ -117,12 +120,15 @@ def write_synthetic(
         for number in range(clips_per_class):
             path = f"{name}/{name}_{number:04d}.mp4"
             rng = np.random.default_rng([seed, class_number, number])
+            level = noise
+            if noise_power:
+                level *= rng.random() ** noise_power
             clip = draw_clip(
                 name,
                 rng,
                 frames=frames,
                 size=size,
-                noise=rng.uniform(0, noise) if vary_noise else noise,
+                noise=level,
                 distractors=distractors,
             )
             write_video(out_dir / path, clip, fps)

@@ -46,11 +46,12 @@ _TINY = search_space.SearchSpace(
     head=arch_lib.HeadSpec(filters=48, features=64),
 )
 
-# For comparisons of searches: depth, widths and kernels matter, and a network
-# is trained within a minute.
+# For comparisons of searches: depth, widths and kernels matter, budgets of 0.8
+# and 1 M multiply-adds lie in the middle of the space, and a network is trained
+# in a minute or two.
 _MOTION = search_space.SearchSpace(
     name="motion",
-    version=1,
+    version=2,
     clip_size=(8, 24, 24),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=8),
@@ -59,13 +60,13 @@ _MOTION = search_space.SearchSpace(
             filters=filters,
             depth=depth,
             block_types=("3x3x3", "1x3x3", "3x5x5", "separable"),
-            expansions=(1.0, 2.0, 3.0),
-            channel_multiple=4,
+            expansions=(1.5, 2.25, 3.0),
+            channel_multiple=2,
         )
         for filters, depth in (
-            ((4, 8, 12), 1),
-            ((8, 16, 24), 2),
-            ((16, 32, 48), 3),
+            ((4, 6, 8), 1),
+            ((6, 10, 14), 2),
+            ((12, 18, 24), 3),
         )
     ),
     head=arch_lib.HeadSpec(filters=96, features=96),

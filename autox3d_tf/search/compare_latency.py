@@ -69,6 +69,7 @@ def compare_latency(
                     budget = {"target_macs": target_macs}
                     if kind == "latency":
                         budget = {
+                            "target_macs": None,
                             "target_latency_ms": found["macs"]["ms"],
                             "latency_table": latency_table,
                         }

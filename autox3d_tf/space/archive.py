@@ -167,6 +167,16 @@ ARCHIVE: dict[str, arch_lib.ArchSpec] = {
         ),
         _SMALL_16,
         dataclasses.replace(_SMALL_16, name="x3d_ego_stream", causal=True),
+        x3d(
+            name="x3d_motion",
+            clip_size=(8, 24, 24),
+            frame_stride=2,
+            stage_filters=(5, 9, 19),
+            depths=(1, 2, 3),
+            stem_filters=8,
+            head_filters=96,
+            head_features=96,
+        ),
     )
 }
 

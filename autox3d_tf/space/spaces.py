@@ -53,7 +53,7 @@ _MOTION = search_space.SearchSpace(
     name="motion",
     version=2,
     clip_size=(8, 24, 24),
-    frame_stride=1,
+    frame_stride=2,
     stem=arch_lib.StemSpec(filters=8),
     stages=tuple(
         search_space.StageSpace(
@@ -64,9 +64,9 @@ _MOTION = search_space.SearchSpace(
             channel_multiple=2,
         )
         for filters, depth in (
-            ((4, 6, 8), 1),
-            ((6, 10, 14), 2),
-            ((12, 18, 24), 3),
+            ((4, 6, 10), 1),
+            ((6, 10, 16), 2),
+            ((12, 18, 30), 3),
         )
     ),
     head=arch_lib.HeadSpec(filters=96, features=96),

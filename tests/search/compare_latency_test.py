@@ -81,10 +81,13 @@ def test_what_is_done_is_not_repeated(compare_fakes):
     ("name", "run_fn", "overrides"),
     [
         ("egogestar_latency", run.run_search, []),
-        (
-            "compare_latency_egogestar",
-            compare_latency.compare_latency,
-            ["RESULTS=results"],
+        *(
+            (
+                f"compare_latency_{clips}",
+                compare_latency.compare_latency,
+                ["RESULTS=results"],
+            )
+            for clips in ("egogestar", "synthetic")
         ),
     ],
 )

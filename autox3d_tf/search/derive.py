@@ -391,18 +391,7 @@ def most_probable(
     Raises:
         ValueError: If there is none, with the space's minimum.
     """
-    found = top_k(space, distribution, budgets, 1, accept)
-    if not found:
-        for budget in budgets:
-            budget_lib.check_feasible(space, budget)
-        wanted = ", ".join(
-            f"{b.metric} <= {b.format(b.target)}" for b in budgets
-        )
-        raise ValueError(
-            f"No architecture of space {space.name!r} is within all budgets "
-            f"together: {wanted}."
-        )
-    return found[0]
+    return top_k(space, distribution, budgets, 1, accept)[0]
 
 
 def top_k(
@@ -412,7 +401,13 @@ def top_k(
     k: int,
     accept: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> list[Derived]:
-    """Returns the `k` most probable different networks within all budgets."""
+    """Returns the `k` most probable different networks within all budgets.
+
+    Fewer if there are no more.
+
+    Raises:
+        ValueError: If there is none, with the space's minimum.
+    """
     tables = [cost_table_lib.CostTable(space, budget) for budget in budgets]
     chain = Chain.of(space, distribution, tables)
     found, seen = [], set()
@@ -423,6 +418,16 @@ def top_k(
             found.append(derived)
         if len(found) == k:
             break
+    if not found:
+        for budget in budgets:
+            budget_lib.check_feasible(space, budget)
+        wanted = ", ".join(
+            f"{b.metric} <= {b.format(b.target)}" for b in budgets
+        )
+        raise ValueError(
+            f"No architecture of space {space.name!r} is within all budgets "
+            f"together: {wanted}."
+        )
     return found
 
 

@@ -214,18 +214,16 @@ class Engine:
         """The chosen architecture, within budget, and the runners-up."""
         if self.search.method in baselines.METHODS:
             return self._choose_by_accuracy()
-        distribution, rerank = self.distribution(), self.search.rerank
-        chosen = derive.most_probable(self.space, distribution, self.budgets)
+        rerank = self.search.rerank
         top = derive.top_k(
             self.space,
-            distribution,
+            self.distribution(),
             self.budgets,
             max(rerank, self.search.top_k),
         )
         if rerank > 1:
             top = self._best_first(top[:rerank])
-            chosen = top[0]
-        return chosen, top[: self.search.top_k]
+        return top[0], top[: self.search.top_k]
 
     def _best_first(self, found):
         """By likelihood with inherited weights, on the logits' half."""

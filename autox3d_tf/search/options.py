@@ -132,10 +132,11 @@ class SearchOptions:
         batch_size: Clips of the weights' half in a step.
         logits_batch_size: Clips of the logits' half; 0 for `batch_size`.
         warmup_samples: K during the warm-up; 0 to follow the entropy.
-        largest_steps: Of the first so many steps, every other trains the
-            largest architecture of the space, which uses all weights, instead
-            of samples: the supernet leaves its first plateau sooner. Few
-            enough that the rest of the warm-up makes all candidates equal.
+        largest_steps: The first so many steps train the largest architecture
+            of the space instead of samples. It leaves the first plateau much
+            sooner than narrow ones do, and what it has learned by then carries
+            them. Few enough that the rest of the warm-up makes all candidates
+            equal.
         weights_samples: Architectures in a step of the weights after the
             warm-up; 0 for K, the same as in a step of the logits.
         label_smoothing: Of the loss that the weights learn from.

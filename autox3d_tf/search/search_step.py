@@ -79,7 +79,7 @@ class SearchStep:
             lambda: self._uniform.sample(weights_num, self._key(step, 0)),
         )
         if self.search.largest_steps:
-            largest = (step < self.search.largest_steps) & (step % 2 == 0)
+            largest = step < self.search.largest_steps
             indices = tf.cond(largest, self._largest, lambda: indices)
             weights_num = tf.where(largest, 1, weights_num)
         metrics = self._weights_step(indices, clips, labels)

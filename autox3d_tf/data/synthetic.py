@@ -121,7 +121,7 @@ def write_synthetic(
             path = f"{name}/{name}_{number:04d}.mp4"
             rng = np.random.default_rng([seed, class_number, number])
             level = noise
-            if noise_power:
+            if noise_power:  # no draw without: clips stay what they were
                 level *= rng.random() ** noise_power
             clip = draw_clip(
                 name,

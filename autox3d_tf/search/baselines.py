@@ -141,7 +141,7 @@ def equal_steps(
     search: options_lib.SearchOptions,
     *,
     clips: int,
-    half: int,
+    judged_on: int,
     samples: int = 0,
     judged_share: float = 0.2,
 ) -> options_lib.SearchOptions:
@@ -155,7 +155,7 @@ def equal_steps(
             so, on purpose, more clips.
         search: Options of the search it is compared with.
         clips: What that search processed, `clips_trained + clips_judged`.
-        half: Clips of the half that architectures are judged on.
+        judged_on: Clips that one architecture is judged on.
         samples: K of `parsec`.
         judged_share: Of `clips`, spent on judging instead of training.
     """
@@ -167,7 +167,7 @@ def equal_steps(
         each = trained * search.batch_size + samples * logits_batch
         warmup = search.warmup_steps
         spent = warmup * (search.warmup_samples or samples) * search.batch_size
-        spent += search.rerank * half if search.rerank > 1 else 0
+        spent += search.rerank * judged_on if search.rerank > 1 else 0
         steps = warmup + max(1, round((clips - spent) / each))
         if method == "gumbel":
             search = dataclasses.replace(search, method=method, joint_step=0)
@@ -187,5 +187,5 @@ def equal_steps(
         joint_step=0,
         rerank=1,
         start_at_budget=False,  # uniform paths serve all budgets
-        candidates=max(2, round(judged_share * clips / half)),
+        candidates=max(2, round(judged_share * clips / judged_on)),
     )

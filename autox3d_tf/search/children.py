@@ -43,6 +43,7 @@ class Judge:
         max_clips: At most about so many clips are used, the same ones always.
 
     Attributes:
+        clips_each: Clips that one architecture is judged on.
         clips: Clips judged so far.
     """
 
@@ -59,9 +60,10 @@ class Judge:
         # Mixed batches of one size, as batch norms use the batch's statistics;
         # the last one is filled up from the beginning.
         count = -(-min(len(source), max_clips) // batch_size)
+        self.clips_each = count * batch_size
         order = np.random.default_rng(0).permutation(len(source))
         rows = [source.manifest.rows[i]
-                for i in np.resize(order, count * batch_size)]  # fmt: skip
+                for i in np.resize(order, self.clips_each)]  # fmt: skip
         manifest = manifest_lib.Manifest(
             source.manifest.root, tuple(rows), source.manifest.classes
         )

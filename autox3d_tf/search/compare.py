@@ -223,7 +223,7 @@ class _Worker:
                 run.method,
                 search,
                 clips=_clips(record),
-                half=record["judged_on"]["clips"],
+                judged_on=record["judged_on"]["clips"],
                 samples=samples,
             )
             estimator = dataclasses.replace(estimator, fixed_samples=samples)

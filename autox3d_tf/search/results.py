@@ -75,7 +75,7 @@ def save(
             "metrics": [budget.metric for budget in engine.budgets],
             "inherited_accuracy": child.accuracy,
             "judged_on": {
-                "clips": len(engine.halves[1]),
+                "clips": engine.judge_one.clips_each,
                 "of": "the half the architecture was learned on",
             },
             "top": [

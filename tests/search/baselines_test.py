@@ -85,12 +85,14 @@ def test_equal_steps_processes_as_many_clips():
         steps=500, warmup_steps=200, batch_size=16, warmup_samples=2
     )
     clips = 60_000
-    evolution = baselines.equal_steps("evolution", search, clips=clips, half=68)
+    evolution = baselines.equal_steps(
+        "evolution", search, clips=clips, judged_on=68
+    )
     assert evolution.warmup_steps == evolution.steps
     used = evolution.steps * 16 + evolution.candidates * 68
     assert used == pytest.approx(clips, rel=0.01)
     parsec = baselines.equal_steps(
-        "parsec", search, clips=clips, half=68, samples=6
+        "parsec", search, clips=clips, judged_on=68, samples=6
     )
     # 200 steps of 2 x 16, then 6 x 16 forward and back and 6 x 16 forward
     used = 200 * 32 + (parsec.steps - 200) * (96 + 96)
@@ -99,13 +101,13 @@ def test_equal_steps_processes_as_many_clips():
         "parsec",
         dataclasses.replace(search, rerank=100),
         clips=clips,
-        half=68,
+        judged_on=68,
         samples=6,
     )
     used += (reranked.steps - parsec.steps) * (96 + 96) + 100 * 68
     assert used == pytest.approx(clips, rel=0.01)
     gumbel = baselines.equal_steps(
-        "gumbel", search, clips=clips, half=68, samples=2
+        "gumbel", search, clips=clips, judged_on=68, samples=2
     )
     used = 200 * 32 + (gumbel.steps - 200) * (32 + 32)
     assert used == pytest.approx(clips, rel=0.01)
@@ -113,11 +115,11 @@ def test_equal_steps_processes_as_many_clips():
     assert baselines.fixed_samples("gumbel", 9) == 2
     assert baselines.fixed_samples("random", 9) == 0
     same = baselines.equal_steps(
-        "parsec_equal_steps", search, clips=1, half=68, samples=6
+        "parsec_equal_steps", search, clips=1, judged_on=68, samples=6
     )
     assert same == search
     with pytest.raises(ValueError, match="`method` must be one of parsec"):
-        baselines.equal_steps("darts", search, clips=clips, half=68)
+        baselines.equal_steps("darts", search, clips=clips, judged_on=68)
 
 
 def test_a_baseline_has_no_steps_of_the_logits():

@@ -39,6 +39,7 @@ def test_baseline_in_the_same_harness_ends_within_budget(
         "clips_trained": 12,
         "clips_judged": 40,
     }
+    assert record["judged_on"]["clips"] == 8
     likelihoods = [one["judged"]["log_likelihood"] for one in record["top"]]
     assert likelihoods == sorted(likelihoods, reverse=True)
     assert record["indices"] == record["top"][0]["indices"]

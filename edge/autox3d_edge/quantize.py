@@ -91,13 +91,7 @@ def convert_on(
         precision: One of `PRECISIONS`.
         samples: Yields the inputs, float32, for the integer precisions.
     """
-    if isinstance(model, tf_keras.Model):
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    else:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [model], tf.Module()
-        )
-    converter.representative_dataset = samples
+    converter = _converter(model, samples)
     _SETTINGS[precision](converter)
     return run_quietly(converter.convert)
 
@@ -107,8 +101,12 @@ def calibrate(
 ) -> bytes:
     """Returns the float flatbuffer with the ranges seen on clips."""
     clips = check_calibration(calibration, model.input_shape)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.representative_dataset = _representative(clips)
+    return calibrate_on(model, _representative(clips))
+
+
+def calibrate_on(model, samples: Callable[[], Iterable]) -> bytes:
+    """The same for inputs of any kind; arguments as of `convert_on`."""
+    converter = _converter(model, samples)
     _set_int8(converter)
     converter._experimental_calibrate_only = True
     return run_quietly(converter.convert)
@@ -167,6 +165,17 @@ def check_calibration(
     clips[0] = clips[0].copy()
     clips[0][0, 0, 0], clips[0][0, -1, -1] = 0, 255
     return clips
+
+
+def _converter(model, samples):
+    if isinstance(model, tf_keras.Model):
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    else:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [model], tf.Module()
+        )
+    converter.representative_dataset = samples
+    return converter
 
 
 def _representative(clips: Iterable[np.ndarray]) -> Callable:

@@ -42,10 +42,9 @@ def convert(
             f"Received: precision={precision!r}."
         )
     frozen, results = quantize.freeze(model), model.output_names
-    samples = None
-    native = precision == NATIVE
-    precision = "int8" if native else precision
-    if precision == "int8":
+    if precision not in ("int8", NATIVE):
+        content = compact.compact(quantize.convert_on(frozen, precision))
+    else:
         frame = model.input_shape[names.FRAME]
         some = calibration is not None and len(calibration)
         frames = len(calibration[0]) if some else 0
@@ -59,8 +58,12 @@ def convert(
         stream = manifest_lib.Stream(states=states, memory=memory)
         run = streaming.StreamRunner(exact, stream)
         samples = functools.partial(_samples, run, states, clips)
-    content = compact.compact(quantize.convert_on(frozen, precision, samples))
-    return stream_means.close_means(content, results, memory, native=native)
+        content = quantize.quantize_calibrated(
+            quantize.calibrate_on(frozen, samples)
+        )
+    return stream_means.close_means(
+        content, results, memory, native=precision == NATIVE
+    )
 
 
 def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:

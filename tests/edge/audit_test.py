@@ -241,24 +241,13 @@ def test_damage_is_named(exported):
     assert "tensor 5 has no buffer" in refusal(no_buffer)
 
 
-def silent_squeeze(weights):
-    """The relu inside the first squeeze-and-excite lets nothing through."""
-    weights["stage1_block1/se_reduce_bias"] -= 100.0
-
-
-def silent_taps(weights):
-    """All taps but one are next to 0, as in a kernel grown from pictures."""
-    for tap in (0, 2):
-        weights["stage1_block1/depthwise1_kernel"][tap] *= 1e-7
-
-
-def silent_expansion(weights):
-    """Neither the first expansion nor what follows it sees anything."""
-    weights["stage1_block1/expand_norm_beta"] -= 100.0
-
-
 @pytest.mark.parametrize(
-    "silence", [silent_squeeze, silent_taps, silent_expansion]
+    "silence",
+    [
+        networks.silent_squeeze,
+        networks.silent_taps,
+        networks.silent_expansion,
+    ],
 )
 def test_what_is_silent_on_the_calibration_clips_can_be_run(silence):
     arch = networks.small_arch(clip_size=(4, 16, 16))

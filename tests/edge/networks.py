@@ -44,3 +44,19 @@ def random_weights(arch, seed=0):
     """Weights of a plausible trained network of this architecture."""
     shapes = weights.weight_shapes(arch, CLASSES)
     return reference.random_weights(shapes, seed)
+
+
+def silent_squeeze(weights):
+    """The relu inside the first squeeze-and-excite lets nothing through."""
+    weights["stage1_block1/se_reduce_bias"] -= 100.0
+
+
+def silent_taps(weights):
+    """All taps but one are next to 0, as in a kernel grown from pictures."""
+    for tap in (0, 2):
+        weights["stage1_block1/depthwise1_kernel"][tap] *= 1e-7
+
+
+def silent_expansion(weights):
+    """Neither the first expansion nor what follows it sees anything."""
+    weights["stage1_block1/expand_norm_beta"] -= 100.0

@@ -122,6 +122,24 @@ def test_int8_is_integer_to_the_last_tensor(streams):
     assert max(len(state.shape) for state in stream.states) == 4
 
 
+@pytest.mark.parametrize(
+    "silence", [networks.silent_squeeze, networks.silent_expansion]
+)
+def test_what_is_silent_on_the_calibration_clips_can_be_run(silence):
+    arch = stream_arch()
+    weights = {k: v.copy() for k, v in networks.random_weights(arch).items()}
+    silence(weights)
+    clips = reference.random_clips(6, arch.clip_size)
+    model = stream_lowering.lower_stream(arch, weights)
+    content, states = stream_convert.convert(model, "int8", clips, FRAMES)
+    stream = manifest_lib.Stream(states=states, memory=FRAMES)
+    # An interpreter sees it only if the audit finds nothing.
+    audit.audit_model(content, "int8", stream=stream).check()
+    scores = streaming.StreamRunner(content, stream)(clips[0])
+    expected = reference.probabilities(arch, weights, clips[0])
+    np.testing.assert_allclose(scores, expected, atol=0.1)
+
+
 def test_streams_begin_with_what_clips_are_padded_with(streams):
     content, stream = streams.int8
     tensors = {t.name: t for t in flatbuffer.read_graph(content).tensors}

@@ -14,12 +14,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow.lite.python import convert as convert_lib
+from tensorflow.lite.python.optimize import calibrator
 from tensorflow.python.framework import convert_to_constants
 
 from autox3d_edge import compact, flatbuffer, step_sizes, tap_scales
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
-_INTEGER = ("int8", "int16x8")
 
 
 def convert(
@@ -47,11 +47,9 @@ def convert(
         )
     if precision == "int8":
         return quantize_calibrated(calibrate(model, calibration))
-    samples = None
-    if precision in _INTEGER:
-        clips = check_calibration(calibration, model.input_shape)
-        samples = _representative(clips)
-    return compact.compact(convert_on(model, precision, samples))
+    if precision == "int16x8":
+        return _quantize_16x8(calibrate(model, calibration))
+    return compact.compact(convert_on(model, precision))
 
 
 def freeze(model: tf_keras.Model):
@@ -88,8 +86,8 @@ def convert_on(
     Args:
         model: Any tf_keras model that TFLite can run, or what `freeze` makes
             of it.
-        precision: One of `PRECISIONS`.
-        samples: Yields the inputs, float32, for the integer precisions.
+        precision: One of `PRECISIONS` but int16x8.
+        samples: Yields the inputs, float32, for int8.
     """
     converter = _converter(model, samples)
     _SETTINGS[precision](converter)
@@ -129,6 +127,20 @@ def quantize_calibrated(calibrated: bytes) -> bytes:
     content = flatbuffer.unpack(quantized)
     tap_scales.share(content, flatbuffer.unpack(calibrated))
     return compact.compact(compact.pack(content))
+
+
+def _quantize_16x8(calibrated: bytes) -> bytes:
+    """The same with int16 activations, by the only quantizer that has them."""
+    quantizer = calibrator.Calibrator(step_sizes.widen(calibrated))
+    border, activations, biases = (
+        np.dtype(name).num for name in ("float32", "int16", "int64")
+    )
+    quantized = run_quietly(
+        lambda: quantizer._calibrator.QuantizeModel(
+            border, border, False, activations, biases, False, False
+        )
+    )
+    return compact.compact(quantized)
 
 
 def check_calibration(
@@ -205,19 +217,11 @@ def _set_int8(converter):
     converter.inference_output_type = tf.uint8
 
 
-def _set_int16x8(converter):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [
-        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    ]
-
-
 _SETTINGS = {
     "fp32": lambda converter: None,
     "fp16": _set_float16,
     "dynamic": _set_dynamic,
     "int8": _set_int8,
-    "int16x8": _set_int16x8,
 }
 
 

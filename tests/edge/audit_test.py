@@ -241,6 +241,7 @@ def test_damage_is_named(exported):
     assert "tensor 5 has no buffer" in refusal(no_buffer)
 
 
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
 @pytest.mark.parametrize(
     "silence",
     [
@@ -249,17 +250,18 @@ def test_damage_is_named(exported):
         networks.silent_expansion,
     ],
 )
-def test_what_is_silent_on_the_calibration_clips_can_be_run(silence):
+def test_what_is_silent_on_the_calibration_clips_can_be_run(silence, precision):
     arch = networks.small_arch(clip_size=(4, 16, 16))
     weights = {k: v.copy() for k, v in networks.random_weights(arch).items()}
     silence(weights)
     clips = reference.random_clips(4, arch.clip_size)
-    lowered = lowering.lower(arch, weights)
+    options = lowering.LoweringOptions(centre_input=precision == "int16x8")
+    lowered = lowering.lower(arch, weights, options)
     calibrated = quantize.calibrate(lowered, clips)
     assert step_sizes.widen(calibrated) != calibrated
-    model = quantize.convert(lowered, "int8", clips)
+    model = quantize.convert(lowered, precision, clips)
     # An interpreter sees it only if the audit finds nothing.
-    audit.audit_model(model, "int8").check()
+    audit.audit_model(model, precision).check()
     scores = interpreters.ClipRunner(model)(clips[0])
     expected = lowered(clips[0].astype(np.float32))[0]
     np.testing.assert_allclose(scores, expected, atol=0.1)

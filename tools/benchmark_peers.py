@@ -11,6 +11,11 @@ machine multiplies large float32 matrices on one thread (numpy's BLAS). The
 sizes of our two files are printed before. A peer
 that is not installed is left out, with the reason: pip install
 'autox3d-tf[peers]'.
+
+  autox3d-benchmark-peers --arch=x3d_s --also=searched/arch.json
+
+also times other networks lowered here, such as a searched one, in the same
+turns; their share of the sgemm rate is of their own multiply-adds.
 """
 
 import os
@@ -84,14 +89,14 @@ def torch_runs(model, arch, num_classes, clip):
     return runs
 
 
-def our_runs(arch, weights, clip):
+def our_runs(arch, weights, clip, names=(OURS, OURS_INT8)):
     """LiteRT with our files, the float one first, and the bytes of each."""
     from autox3d_edge import interpreters, lowering, quantize
 
     options = lowering.LoweringOptions(softmax=False)
     lowered = lowering.lower(arch, weights, options)
     runs, sizes = {}, {}
-    for name, precision in ((OURS, "fp32"), (OURS_INT8, "int8")):
+    for name, precision in zip(names, ("fp32", "int8"), strict=True):
         content = quantize.convert(lowered, precision, [clip])
         runner = interpreters.ClipRunner(content)
         runner.set_clip(clip)
@@ -132,6 +137,22 @@ def peers(arch, model, weights, num_classes, clip):
             continue
         runs.update(made if isinstance(made, dict) else {name: made})
     return runs, missing
+
+
+def also_runs(paths, num_classes, clip):
+    """Name -> run of other networks lowered here, and their multiply-adds."""
+    from autox3d_tf import cost, models, space
+
+    runs, macs = {}, {}
+    for path in paths:
+        arch = space.load_arch(path)
+        model = models.build_model(arch, num_classes, seed=0)
+        names = [f"{path}, {precision}" for precision in ("fp32", "int8")]
+        found, _ = our_runs(arch, models.weight_values(model), clip, names)
+        runs |= found
+        total = cost.cost_of(arch, num_classes=num_classes).macs
+        macs |= dict.fromkeys(names, total)
+    return runs, macs
 
 
 def sgemm_rate(repeats: int = 10) -> float:
@@ -188,6 +209,8 @@ def _run(_):
     for name, reason in missing.items():
         print(f"left out: {name} ({reason})")
     error = check_same_logits(runs)
+    others, other_macs = also_runs(FLAGS.also, FLAGS.num_classes, clip)
+    runs |= others
     rate = sgemm_rate()
     timings = benchmark.time_in_turns(runs, FLAGS.repeats)
     macs = cost.cost_of(arch, num_classes=FLAGS.num_classes).macs
@@ -206,7 +229,8 @@ def _run(_):
     ours = timings[0].median
     print(f"{'':38}ms median   middle half  ours/it  share of sgemm")
     for timing in timings:
-        share = macs / (1e-3 * timing.median) / rate
+        amount = other_macs.get(timing.name, macs)
+        share = amount / (1e-3 * timing.median) / rate
         spread = f"{timing.low:.1f}-{timing.high:.1f}"
         print(
             f"{timing.name:38}{timing.median:9.1f} {spread:>13}"
@@ -217,6 +241,7 @@ def _run(_):
 def _define_flags():
     # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
+    flags.DEFINE_list("also", [], "arch.json files of the same clip size.")
     flags.DEFINE_string(
         "clip_size", None, "FRAMESxHEIGHTxWIDTH; the X3D's own."
     )

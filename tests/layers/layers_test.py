@@ -224,6 +224,35 @@ def test_motion_channels_ignore_what_stands_still():
     np.testing.assert_allclose(*sizes, rtol=1e-5)
 
 
+def test_kernels_follow_one_direction_each():
+    block = layers.BottleneckBlock3D("3x5x5", 4, 8, seed=1)
+    block.build((None, None, None, None, 4))
+    before = block.weight_values()["depthwise1_kernel"]
+    block.follow_motion(0.5)
+    kernel = block.weight_values()["depthwise1_kernel"]
+    np.testing.assert_array_equal(kernel[..., 4:], before[..., 4:])
+    sizes = [np.sqrt((k**2).sum((0, 1, 2))) for k in (kernel, before)]
+    np.testing.assert_allclose(*sizes, rtol=1e-5)
+    # A dot that moves a pixel per frame, seen where it is at the middle one.
+    for channel, (down, right) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0))):
+        clip = np.zeros((3, 5, 5), np.float32)
+        for frame in (-1, 0, 1):
+            clip[1 + frame, 2 + frame * down, 2 + frame * right] = 1.0
+        answers = np.tensordot(clip, kernel[..., :4] / sizes[0][:4], 3)
+        assert answers.argmax() == channel
+        np.testing.assert_allclose(kernel[..., channel].sum(), 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("block_type", ["1x3x3", "separable"])
+def test_kernels_over_space_or_time_follow_nothing(block_type):
+    block = layers.BottleneckBlock3D(block_type, 4, 8)
+    block.build((None, None, None, None, 4))
+    before = block.weight_values()
+    block.follow_motion(1.0)
+    for name, value in block.weight_values().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 @pytest.mark.parametrize("block_type", sorted(space.BLOCK_TYPES))
 def test_causal_blocks_do_not_see_the_future(block_type):
     block = layers.BottleneckBlock3D(

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from autox3d_tf import models, space
+from autox3d_tf import cost, models, space
 from autox3d_tools import benchmark_peers
 
 # Odd sizes show the padding of strides.
@@ -60,3 +60,14 @@ def test_other_networks_are_refused():
     }
     with pytest.raises(ValueError, match="other gives other logits"):
         benchmark_peers.check_same_logits(runs)
+
+
+def test_other_networks_of_ours_are_timed_beside(network, tmp_path):
+    _, _, clip = network
+    path = str(tmp_path / "arch.json")
+    ARCH.save(path)
+    runs, macs = benchmark_peers.also_runs([path], CLASSES, clip)
+    assert list(runs) == list(macs) == [f"{path}, fp32", f"{path}, int8"]
+    total = cost.cost_of(ARCH, num_classes=CLASSES).macs
+    for name, run in runs.items():
+        assert run().shape == (CLASSES,) and macs[name] == total

@@ -8,6 +8,8 @@ from autox3d_tf.layers import ops
 from autox3d_tf.layers import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 
+_DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # down, right
+
 MOMENTUM = 0.9  # of the moving statistics
 # In training, inner channels are filled up with zeros to a multiple of this:
 # with 54 or 108, as X3D has, batch norm on a CPU takes 2 to 4 times as long.
@@ -246,6 +248,31 @@ class BottleneckBlock3D(NormedLayer):
             strides = (1, 1, 1)
         return x
 
+    def follow_motion(self, share):
+        """Makes kernels start by following what moves, where they can.
+
+        To the first channels of each random kernel over time and space one is
+        added that answers most to what moves by a pixel per frame, to the
+        right, left, down and up in turn: a path of ones through its middle
+        three frames, less their mean. Both parts are equally large, and the
+        sum has the size that the random kernel had. A network of few channels
+        may stay long where no random kernel tells a direction from its
+        opposite.
+
+        Args:
+            share: Of the channels, in [0, 1].
+        """
+        for name in self.kernel_names:
+            kernel = self.weight_values()[name]  # (t, h, w, inner_filters)
+            if 1 in kernel.shape[:2]:  # over time only, or over space only
+                continue
+            for channel in range(round(share * kernel.shape[-1])):
+                size = np.linalg.norm(kernel[..., channel])
+                mixed = kernel[..., channel] / size
+                mixed += _path(mixed.shape, *_DIRECTIONS[channel % 4])
+                kernel[..., channel] = mixed * size / np.linalg.norm(mixed)
+            getattr(self, name).assign(kernel)
+
     def _attention(self, x, get):
         if not self.spec.se_filters:
             return x
@@ -273,6 +300,16 @@ class BottleneckBlock3D(NormedLayer):
             "causal": self.causal,
             "zero_init": self.zero_init,
         }
+
+
+def _path(size, down, right) -> np.ndarray:
+    """A kernel of norm 1, mean 0, that follows a step `(down, right)`."""
+    kernel = np.zeros(size)
+    centre = np.array(size) // 2
+    for frame in (-1, 0, 1):
+        kernel[tuple(centre + frame * np.array([1, down, right]))] = 1.0
+    kernel -= kernel.mean()
+    return kernel / np.linalg.norm(kernel)
 
 
 @keras.saving.register_keras_serializable("autox3d_tf")

@@ -88,6 +88,10 @@ class TrainingOptions:
         zero_init: Each residual block starts as the identity.
         motion_init: Share of the stem's channels that start as differences
             over time, so that what does not move cancels out in them.
+        follow_motion: Share of the channels of kernels over time and space
+            that start by following a motion. With `motion_init`, small
+            networks get over the plateau at the start of training where
+            classes differ in motion only.
         freeze_batch_norm: Batch norms use, and keep, the statistics that the
             weights came with. For fine-tuning.
         layer_decay: Each block, from the head down to the stem, learns at this
@@ -112,6 +116,7 @@ class TrainingOptions:
     precise_batch_norm: int = 0
     zero_init: bool = False
     motion_init: float = 0.0
+    follow_motion: float = 0.0
     freeze_batch_norm: bool = False
     layer_decay: float = 1.0
     replace_head: bool = False
@@ -128,7 +133,8 @@ class TrainingOptions:
         for name in ("label_smoothing", "dropout", "ema_decay"):
             _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         _check(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
-        _check(self, "motion_init", 0 <= self.motion_init <= 1, "in [0, 1]")
+        for name in ("motion_init", "follow_motion"):
+            _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         for name in (
             "mixup",
             "cutmix",

@@ -165,7 +165,10 @@ def _build(spec, source, training, start, seed) -> keras.Model:
             seed=seed,
         )
     if start is None:
-        model.get_layer("stem").start_with_motion(training.motion_init)
+        stem, *blocks, _ = models.parts(model)
+        stem.start_with_motion(training.motion_init)
+        for block in blocks:
+            block.follow_motion(training.follow_motion)
     else:
         initial.assign_initial(model, start, training.replace_head)
     if training.freeze_batch_norm:

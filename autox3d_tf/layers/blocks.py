@@ -254,9 +254,9 @@ class BottleneckBlock3D(NormedLayer):
         To the first channels of each random kernel over time and space one is
         added that answers most to what moves by a pixel per frame, to the
         right, left, down and up in turn: a path of ones through its middle
-        three frames, less their mean. Both parts are equally large, and the
-        sum has the size that the random kernel had. A network of few channels
-        may stay long where no random kernel tells a direction from its
+        three frames, less their mean. It is twice as large as the random
+        kernel, whose size the sum gets: with equal parts a network of few
+        channels may still stay where no kernel tells a direction from its
         opposite.
 
         Args:
@@ -269,7 +269,7 @@ class BottleneckBlock3D(NormedLayer):
             for channel in range(round(share * kernel.shape[-1])):
                 size = np.linalg.norm(kernel[..., channel])
                 mixed = kernel[..., channel] / size
-                mixed += _path(mixed.shape, *_DIRECTIONS[channel % 4])
+                mixed += 2 * _path(mixed.shape, *_DIRECTIONS[channel % 4])
                 kernel[..., channel] = mixed * size / np.linalg.norm(mixed)
             getattr(self, name).assign(kernel)
 

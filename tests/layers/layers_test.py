@@ -238,7 +238,7 @@ def test_kernels_follow_one_direction_each():
         clip = np.zeros((3, 5, 5), np.float32)
         for frame in (-1, 0, 1):
             clip[1 + frame, 2 + frame * down, 2 + frame * right] = 1.0
-        added = kernel / sizes[0] - before / sizes[1] / np.sqrt(2)
+        added = kernel / sizes[0] - before / sizes[1] / np.sqrt(5)
         answers = np.tensordot(clip, added[..., :4], 3)
         assert answers.argmax() == channel
 

@@ -5,7 +5,7 @@ import dataclasses
 import gin
 import pytest
 
-from autox3d_tf import cost
+from autox3d_tf import cost, space
 from autox3d_tf.data import options as data_options
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -81,6 +81,7 @@ def test_what_is_done_is_not_repeated(compare_fakes):
     ("name", "run_fn", "overrides"),
     [
         ("egogestar_latency", run.run_search, []),
+        ("x3d_s_latency", run.run_search, []),
         *(
             (
                 f"compare_latency_{clips}",
@@ -102,4 +103,8 @@ def test_gin_files_are_complete(name, run_fn, overrides, tmp_path):
         assert gin.get_configurable(cost.load_latency_table)() == TABLE
         if run_fn is run.run_search:
             assert gin.query_parameter("%TARGET_MS") > 0
-            assert gin.query_parameter("%TARGET_MACS") is None
+            macs = gin.query_parameter("%TARGET_MACS")
+            assert macs == {
+                "egogestar_latency": None,
+                "x3d_s_latency": cost.cost_of(space.get_arch("x3d_s")).macs,
+            }[name]

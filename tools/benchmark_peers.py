@@ -231,9 +231,9 @@ def _run(_):
     for timing in timings:
         amount = other_macs.get(timing.name, macs)
         share = amount / (1e-3 * timing.median) / rate
-        spread = f"{timing.low:.1f}-{timing.high:.1f}"
+        spread = f"{timing.low:.3g}-{timing.high:.3g}"
         print(
-            f"{timing.name:38}{timing.median:9.1f} {spread:>13}"
+            f"{timing.name:38}{timing.median:9.3g} {spread:>13}"
             f"{ours / timing.median:9.2f} {share:15.2f}"
         )
 

@@ -3,10 +3,10 @@
 - `random`: the best of random architectures within budget,
 - `evolution`: regularised evolution (Real et al., 2019),
 
-both judged with weights inherited from a supernet that was trained on uniform
-paths, one architecture per step. PARSEC is the probabilistic search with
-`fixed_samples`; `gumbel` is in relaxation.py. `equal_steps` gives each the same
-number of clips processed.
+both judged with weights inherited from the supernet after the warm-up, which
+all methods share. PARSEC is the probabilistic search with `fixed_samples`;
+`gumbel` is in relaxation.py. `equal_steps` gives each the same number of clips
+processed.
 """
 
 import collections
@@ -136,6 +136,19 @@ def fixed_samples(method: str, first_samples: int) -> int:
     return first_samples if method in FIXED else 0
 
 
+def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
+    """Returns options that end after the warm-up, for `supernet_from`."""
+    return dataclasses.replace(
+        search,
+        method="random",
+        steps=search.warmup_steps,
+        joint_step=0,
+        rerank=1,
+        start_at_budget=False,
+        candidates=1,
+    )
+
+
 def equal_steps(
     method: str,
     search: options_lib.SearchOptions,
@@ -143,21 +156,20 @@ def equal_steps(
     clips: int,
     judged_on: int,
     samples: int = 0,
-    judged_share: float = 0.2,
 ) -> options_lib.SearchOptions:
     """Returns options under which a method processes about `clips` clips.
 
-    A clip counts once whether it goes forward and back or forward only.
+    A clip counts once whether it goes forward and back or forward only. The
+    warm-up, the same for all methods, is not counted.
 
     Args:
         method: `random`, `evolution`, or one with fixed samples: `parsec`,
             `gumbel`, or `parsec_equal_steps`, which takes the same steps and
             so, on purpose, more clips.
         search: Options of the search it is compared with.
-        clips: What that search processed, `clips_trained + clips_judged`.
+        clips: What that search processed after the warm-up.
         judged_on: Clips that one architecture is judged on.
         samples: K of `parsec`.
-        judged_share: Of `clips`, spent on judging instead of training.
     """
     if method == "parsec_equal_steps":
         return search
@@ -165,10 +177,8 @@ def equal_steps(
         logits_batch = search.logits_batch_size or search.batch_size
         trained = search.weights_samples or samples
         each = trained * search.batch_size + samples * logits_batch
-        warmup = search.warmup_steps
-        spent = warmup * (search.warmup_samples or samples) * search.batch_size
-        spent += search.rerank * judged_on if search.rerank > 1 else 0
-        steps = warmup + max(1, round((clips - spent) / each))
+        spent = search.rerank * judged_on if search.rerank > 1 else 0
+        steps = search.warmup_steps + max(1, round((clips - spent) / each))
         if method == "gumbel":
             search = dataclasses.replace(search, method=method, joint_step=0)
         return dataclasses.replace(search, steps=steps)
@@ -177,15 +187,8 @@ def equal_steps(
             f"`method` must be one of {', '.join((*FIXED, *METHODS))}. "
             f"Received: method={method!r}."
         )
-    steps = max(1, round((1 - judged_share) * clips / search.batch_size))
     return dataclasses.replace(
-        search,
+        warm_up(search),
         method=method,
-        steps=steps,
-        warmup_steps=steps,
-        warmup_samples=1,
-        joint_step=0,
-        rerank=1,
-        start_at_budget=False,  # uniform paths serve all budgets
-        candidates=max(2, round(judged_share * clips / judged_on)),
+        candidates=max(2, round(clips / judged_on)),
     )

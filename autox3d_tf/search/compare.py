@@ -26,6 +26,7 @@ from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
 
 _POLL_SECONDS = 5.0
+_SECONDS = "search_seconds.json"
 
 
 def compare_searches(
@@ -47,8 +48,9 @@ def compare_searches(
 ) -> list[dict[str, Any]]:
     """Finishes all runs that are left, one after the other.
 
-    The probabilistic search goes first; each other search with the same seed
-    and fold then processes as many clips as it did.
+    Per seed and fold one supernet is warmed up, which all methods take. The
+    probabilistic search goes first; each other search with the same budget,
+    seed and fold then processes as many clips as it did.
 
     Args:
         search_fn: `run_search`, with what all methods share bound.
@@ -140,20 +142,38 @@ class _Worker:
         if not self._is_ready(run):
             return False
         with claim_lib.claim(self.run_dir / f"{run.name}.lock") as ours:
-            if not ours or self.path(run).exists():
+            if not ours or self.path(run).exists() or not self._warm_up(run):
                 return False
             logging.info("Run %s.", run.name)
             self._finish(run)
         return True
 
     def _is_ready(self, run: plan_lib.Run) -> bool:
-        measured_by = self.plan.measured_by(run)
-        supernet = self.plan.supernet_of(run)
-        return all(
-            other is None
-            or (self.run_dir / other.name / "search.json").exists()
-            for other in (measured_by, supernet)
-        )
+        other = self.plan.measured_by(run)
+        return other is None or _is_found(self.run_dir / other.name)
+
+    def _warm_up(self, run: plan_lib.Run) -> bool:
+        """Trains the supernet of a run, unless another process is at it."""
+        if run.supernet is None:
+            return True
+        folder = self.run_dir / run.supernet
+        with claim_lib.claim(self.run_dir / f"{run.supernet}.lock") as ours:
+            if not ours or _is_found(folder):
+                return _is_found(folder)
+            logging.info("Supernet %s.", run.supernet)
+            folder.mkdir(parents=True, exist_ok=True)
+            trial.forget()
+            with claim_lib.Stopwatch(folder / _SECONDS):
+                self.search_fn(
+                    space=self.space,
+                    data=data_of_fold(self.data, run.fold),
+                    search=baselines.warm_up(self.search),
+                    estimator=self.estimator,
+                    target_macs=max(self.plan.budgets),
+                    run_dir=str(folder),
+                    seed=run.seed,
+                )
+        return True
 
     def _finish(self, run: plan_lib.Run) -> None:
         """Searches, trains, tests and writes the result."""
@@ -162,7 +182,7 @@ class _Worker:
             data_of_fold(self.data, run.fold),
         )
         folder.mkdir(parents=True, exist_ok=True)
-        watch = claim_lib.Stopwatch(folder / "search_seconds.json")
+        watch = claim_lib.Stopwatch(folder / _SECONDS)
         found = None
         if run.method in plan_lib.BY_HAND:
             self._scale(run, data).save(folder / "arch.json")
@@ -210,7 +230,7 @@ class _Worker:
         )
 
     def _search(self, run, folder, data) -> dict[str, Any]:
-        if (folder / "search.json").is_file():
+        if _is_found(folder):
             return results.read_record(folder)
         search, estimator = self.search, self.estimator
         measured_by = self.plan.measured_by(run)
@@ -222,12 +242,11 @@ class _Worker:
             search = baselines.equal_steps(
                 run.method,
                 search,
-                clips=_clips(record),
+                clips=_clips(record) - self._warm_up_clips(run),
                 judged_on=record["judged_on"]["clips"],
                 samples=samples,
             )
             estimator = dataclasses.replace(estimator, fixed_samples=samples)
-        supernet = self.plan.supernet_of(run)
         trial.forget()
         return self.search_fn(
             space=self.space,
@@ -236,19 +255,23 @@ class _Worker:
             estimator=estimator,
             target_macs=run.target_macs,
             run_dir=str(folder),
-            supernet_from=supernet and str(self.run_dir / supernet.name),
+            supernet_from=str(self.run_dir / run.supernet),
             seed=run.seed,
         )
 
+    def _warm_up_clips(self, run) -> int:
+        record = results.read_record(self.run_dir / run.supernet)
+        return record["counts"]["clips_trained"]
+
     def _cost(self, run, record, watch) -> dict[str, Any]:
-        """What finding the network took."""
+        """What finding the network took, the whole warm-up included."""
         counts, options = record["counts"], record["config"]["search"]
         steps = options["steps"] - options["warmup_steps"]
         samples = None  # of the logits' steps, if there were any
         if steps:
             batch = options["logits_batch_size"] or options["batch_size"]
             samples = counts["clips_judged"] / (steps * batch)
-        supernet = self.plan.supernet_of(run)
+        warm_up = claim_lib.Stopwatch(self.run_dir / run.supernet / _SECONDS)
         return {
             "inherited_accuracy": record["inherited_accuracy"],
             "inherited_clips": record["judged_on"]["clips"],
@@ -259,9 +282,10 @@ class _Worker:
             "steps": options["steps"],
             "first_samples": record["first_samples"],
             "mean_samples": samples,
-            "supernet_from": supernet and supernet.name,
-            "cpu_seconds": round(watch.cpu, 3),
-            "wall_seconds": round(watch.wall, 3),
+            "warm_up_clips": self._warm_up_clips(run),
+            "warm_up_cpu_seconds": round(warm_up.cpu, 3),
+            "cpu_seconds": round(warm_up.cpu + watch.cpu, 3),
+            "wall_seconds": round(warm_up.wall + watch.wall, 3),
             "options": options,
             "estimator": record["config"]["estimator"],
         }
@@ -286,6 +310,10 @@ def data_of_fold(
         val_folds=(fold,),
         test_folds=(),
     )
+
+
+def _is_found(folder: pathlib.Path) -> bool:
+    return (folder / "search.json").is_file()
 
 
 def _clips(record) -> int:

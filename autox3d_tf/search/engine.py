@@ -27,6 +27,8 @@ from autox3d_tf.search import (
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import estimator as estimator_lib
 
+# What a checkpoint of a warm-up holds; a joint distribution comes later.
+_WARMED_UP = ("supernet", "weights_optimizer", "counters", "logits_optimizer0")
 _LAST_SEED = 0x5EA6C  # of what is drawn after the last step
 
 
@@ -124,8 +126,15 @@ class Engine:
                 objects[f"joint{i}_{name}"] = variable
         return objects
 
-    def train(self, run: run_dir_lib.RunDir) -> None:
-        """Takes all steps, from where an earlier process stopped."""
+    def train(
+        self, run: run_dir_lib.RunDir, supernet_from: str | None = None
+    ) -> None:
+        """Takes all steps, from where an earlier process stopped.
+
+        Args:
+            run: Where checkpoints and the history are.
+            supernet_from: Directory of a search that has done the warm-up.
+        """
         saver = checkpoints.Checkpoints(
             run.checkpoints,
             self.saved(),
@@ -133,6 +142,8 @@ class Engine:
             writes=distribute.is_chief(self.strategy),
         )
         first_step = saver.restore_latest()
+        if not first_step and supernet_from is not None:
+            first_step = self.adopt(supernet_from)
         self._log_start(first_step)
         step_fn = self._step_class()(
             self.supernet,
@@ -192,16 +203,27 @@ class Engine:
             return relaxation.RelaxedStep
         return search_step.SearchStep
 
-    def restore(self, run_dir: str) -> None:
-        """Takes the state of another search of the space, when it ended."""
+    def adopt(self, run_dir: str) -> int:
+        """Takes the supernet of another search of the space; returns its steps.
+
+        The distribution stays as it is.
+        """
         run = run_dir_lib.fingerprint_of(run_dir_lib.read_config(run_dir))
+        kept = [logits.numpy() for logits in self.supernet.logits]
+        objects = self.saved()
+        if self.search.method not in baselines.METHODS:
+            objects = {name: objects[name] for name in _WARMED_UP}
         saver = checkpoints.Checkpoints(
             pathlib.Path(run_dir, "checkpoints"),
-            self.saved(),
+            objects,
             identity={"run": run, "space": self.space.fingerprint},
         )
-        if not saver.restore_latest():
+        steps = saver.restore_latest()
+        if not steps:
             raise ValueError(f"{run_dir} holds no checkpoint of a search.")
+        for logits, values in zip(self.supernet.logits, kept, strict=True):
+            logits.assign(values)
+        return steps
 
     def _convert(self, step: int, metrics) -> None:
         """At `joint_step`, goes on with the joint distribution."""

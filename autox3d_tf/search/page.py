@@ -71,7 +71,7 @@ def _about(records) -> str:
         f"- `{method}`: {plan.METHODS[method]}"
         for method in tables.by_method(records)
     )
-    shared = any(r["search"] and r["search"]["supernet_from"] for r in records)
+    searched = any(r["search"] for r in records)
     lines = [
         f"{len(records)} runs, {dates[0]} to {dates[-1]}, made by "
         f"`{' '.join(_command(records[0]))}`; this page by `autox3d-results`. "
@@ -86,12 +86,11 @@ def _about(records) -> str:
         "by.",
         known,
     ]
-    if shared:
+    if searched:
         lines.append(
-            "(shared): evolution and random search pick from one uniform-path "
-            "supernet per seed, also for all budgets, as it knows none. Clips "
-            "are counted as if each had trained its own; their CPU seconds "
-            "count it once."
+            "All methods and budgets take one supernet per seed and fold, "
+            "warmed up on uniform paths. Clips, architectures and CPU seconds "
+            "are counted as if each had warmed up its own."
         )
     return "\n\n".join(lines)
 

@@ -24,8 +24,8 @@ METHODS = {
     "parsec": "fixed K, as many clips as the search",
     "parsec_equal_steps": "fixed K, as many steps as the search",
     "gumbel": "relaxation: single paths of a Gumbel-softmax",
-    "evolution": "regularised evolution on a uniform-path supernet",
-    "random": "random search on the same supernet",
+    "evolution": "regularised evolution by inherited accuracy",
+    "random": "the best of random networks by inherited accuracy",
     "hand_scaled": "X3D scaled by hand to the budget in width, no search",
     "hand_scaled_half": "the same with half the depth, and wider",
 }
@@ -50,10 +50,17 @@ class Run:
     @property
     def name(self) -> str:
         """Of its file and directory."""
+        return f"{self.method}_{self.target_macs / 1e6:g}M_{self._clips}"
+
+    @property
+    def supernet(self) -> str | None:
+        """Directory of the warm-up it shares; None if it needs none."""
+        return None if self.method in BY_HAND else f"supernet_{self._clips}"
+
+    @property
+    def _clips(self) -> str:
         fold = "" if self.fold is None else f"_fold{self.fold}"
-        return (
-            f"{self.method}_{self.target_macs / 1e6:g}M_seed{self.seed}{fold}"
-        )
+        return f"seed{self.seed}{fold}"
 
 
 class Plan:
@@ -91,7 +98,7 @@ class Plan:
                 f"`methods` must have {REFERENCE!r}, whose cost the others "
                 f"get. Received: methods={tuple(methods)}."
             )
-        self._methods, self._budgets = tuple(methods), tuple(budgets)
+        self.budgets = tuple(budgets)
         self.runs = [
             Run(method=method, target_macs=target, seed=seed, fold=fold)
             for fold in (folds or (None,))
@@ -101,32 +108,12 @@ class Plan:
             for target in budgets
         ]
 
-    def measured_by(self, run: Run) -> Run | None:
-        """The run whose number of clips `run` gets; None if it is free.
-
-        Methods that share a supernet, which knows no budget, all get that of
-        the first budget.
-        """
+    @staticmethod
+    def measured_by(run: Run) -> Run | None:
+        """The run whose number of clips `run` gets; None if it is free."""
         if run.method == REFERENCE or run.method in BY_HAND:
             return None
-        target = run.target_macs
-        if run.method in baselines.METHODS:
-            target = self._budgets[0]
-        return dataclasses.replace(run, method=REFERENCE, target_macs=target)
-
-    def supernet_of(self, run: Run) -> Run | None:
-        """The run whose supernet `run` takes; None if it trains its own."""
-        judged = [
-            method
-            for method in METHODS
-            if method in self._methods and method in baselines.METHODS
-        ]
-        if run.method not in judged:
-            return None
-        first = dataclasses.replace(
-            run, method=judged[0], target_macs=self._budgets[0]
-        )
-        return None if first == run else first
+        return dataclasses.replace(run, method=REFERENCE)
 
 
 def result_path(folder: str | os.PathLike, run: Run) -> pathlib.Path:

@@ -16,6 +16,9 @@ from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import results
 from autox3d_tf.space import search_space, spaces
 
+# What a warm-up depends on, beside clips, weights and seed.
+_WARMUP = ("warmup_steps", "warmup_samples", "largest_steps", "batch_size",
+           "label_smoothing")  # fmt: skip
 _MAY_CHANGE = ("save_secs", "save_steps", "top_k", "children", "norm_batches")
 
 
@@ -61,7 +64,10 @@ def run_search(
         estimator: Of the gradients.
         weights, logits: Their optimizers.
         supernet_from: Directory of a finished search with the same space,
-            clips and seed, whose supernet is taken instead of training one.
+            clips and seed, whose supernet is taken instead of training one,
+            such as searches within several budgets may share. A search with
+            steps of the logits goes on where that one ended, which must be
+            just after the same warm-up.
         seed: Of initialisation, halves, clips and samples.
         deterministic: Let TensorFlow use deterministic kernels only.
         strategy: Of tf.distribute, such as `distribute.make_strategy` makes:
@@ -128,10 +134,10 @@ def run_search(
             run.write_provenance(**config)
             space.save(run.file("space.json"))
         began = time.monotonic()
-        if supernet_from is None:
-            engine.train(run)
+        if supernet_from is None or search.method not in options_lib.JUDGED:
+            engine.train(run, supernet_from)
         else:
-            engine.restore(supernet_from)
+            engine.adopt(supernet_from)
         if chief:
             _finish(run, engine, began)
         distribute.wait_for_all(strategy)
@@ -200,7 +206,8 @@ def _plain_budget(budget: cost.Budget) -> dict[str, Any]:
 def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
     """Returns the fingerprint of a search whose supernet serves another.
 
-    The clips must be the same and halved in the same way.
+    The clips must be the same and halved in the same way; where steps of the
+    logits are to follow, all that is behind it must be their warm-up.
     """
     there = run_dir_lib.read_config(run_dir)
     shared = ("kind", "space", "manifest", "data", "weights", "seed")
@@ -213,6 +220,18 @@ def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
             "`supernet_from` must be a search of the same space, clips and "
             f"seed. Received: {run_dir} ({'; '.join(changes)})."
         )
+    wanted = config["search"]
+    if wanted["method"] not in options_lib.JUDGED:
+        wanted = {name: wanted[name] for name in _WARMUP}
+        changes = run_dir_lib.differences(
+            {name: there["search"].get(name) for name in ("steps", *wanted)},
+            {"steps": wanted["warmup_steps"], **wanted},
+        )
+        if changes:
+            raise ValueError(
+                "`supernet_from` must be a search that ended after the same "
+                f"warm-up. Received: {run_dir} ({'; '.join(changes)})."
+            )
     return run_dir_lib.fingerprint_of(there)
 
 

@@ -69,7 +69,6 @@ def _cost_cells(found):
         for name in ("inherited_accuracy", "architectures", "clips",
                      "cpu_seconds")
     }  # fmt: skip
-    shared = any(r["search"]["supernet_from"] for r in found)
     samples = "-"
     if found[0]["search"]["mean_samples"] is not None:
         samples = f"{_mean(found, lambda r: r['search']['mean_samples']):.2f}"
@@ -77,7 +76,7 @@ def _cost_cells(found):
         f"{100 * mean['inherited_accuracy']:.2f}",
         samples,
         f"{mean['architectures']:,.0f}",
-        f"{mean['clips']:,.0f}" + (" (shared)" if shared else ""),
+        f"{mean['clips']:,.0f}",
         f"{mean['cpu_seconds']:,.0f}",
     ]
 

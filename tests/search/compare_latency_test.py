@@ -104,7 +104,10 @@ def test_gin_files_are_complete(name, run_fn, overrides, tmp_path):
         if run_fn is run.run_search:
             assert gin.query_parameter("%TARGET_MS") > 0
             macs = gin.query_parameter("%TARGET_MACS")
-            assert macs == {
-                "egogestar_latency": None,
-                "x3d_s_latency": cost.cost_of(space.get_arch("x3d_s")).macs,
-            }[name]
+            assert (
+                macs
+                == {
+                    "egogestar_latency": None,
+                    "x3d_s_latency": cost.cost_of(space.get_arch("x3d_s")).macs,
+                }[name]
+            )

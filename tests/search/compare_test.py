@@ -48,7 +48,7 @@ class FakeSearch:
         )
         trained = 10 * (search.warmup_steps * search.warmup_samples + later * k)
         judged = 10 * later * k
-        if search.method != "probabilistic":
+        if search.method in options_lib.JUDGED:
             judged = search.candidates * 40
         sum(range(200_000))  # takes some time, which is a divisor
         SPACE.decode([0] * len(SPACE.choices)).save(f"{run_dir}/arch.json")
@@ -134,7 +134,7 @@ def test_all_methods_get_the_same_number_of_clips(compare_fakes):
     fake = FakeSearch()
     found = compare_fakes(search_fn=fake)
     assert len(found) == len(plan.METHODS) * 2 * 2
-    assert len(fake.calls) == len(SEARCHED) * 2 * 2
+    assert len(fake.calls) == len(SEARCHED) * 2 * 2 + 2  # with the warm-ups
     # 20 steps of 2 x 10 clips, then 80 steps of 5 x 10, twice
     clips = 20 * 20 + 80 * 100
     for record in found:
@@ -150,22 +150,20 @@ def test_all_methods_get_the_same_number_of_clips(compare_fakes):
     assert found[0]["search"]["mean_samples"] == 5
 
 
-def test_judged_methods_share_one_supernet_per_seed(compare_fakes):
+def test_all_methods_share_one_warm_up_per_seed(compare_fakes):
     fake = FakeSearch()
-    compare_fakes(search_fn=fake)
-    shared = {
-        name: call["supernet_from"] and call["supernet_from"].rsplit("/", 1)[1]
-        for name, call in fake.calls.items()
-        if name.startswith(("random", "evolution"))
-    }
-    first = "evolution_0.06M_seed{}_fold3"
-    assert [name for name, other in shared.items() if other is None] == [
-        first.format(0),
-        first.format(1),
-    ]
-    for name, other in shared.items():
-        if other is not None:
-            assert other == first.format(name[name.index("seed") + 4])
+    found = compare_fakes(search_fn=fake)
+    for name, call in fake.calls.items():
+        supernet = f"supernet_{name[name.index('seed') :]}"
+        if name == supernet:
+            assert "supernet_from" not in call
+            assert call["search"].steps == SEARCH.warmup_steps
+        else:
+            assert call["supernet_from"].endswith(f"/{supernet}")
+    searched = [r["search"] for r in found if r["search"]]
+    assert {s["warm_up_clips"] for s in searched} == {20 * 20}
+    for record in searched:
+        assert record["cpu_seconds"] >= record["warm_up_cpu_seconds"] > 0
 
 
 def test_the_held_out_fold_is_never_seen_by_a_search(compare_fakes):
@@ -194,10 +192,12 @@ def test_a_run_that_was_interrupted_goes_on_after_its_search(compare_fakes):
     search = FakeSearch()
     with pytest.raises(SystemExit):
         compare_fakes(search_fn=search, train_fn=broken)
-    assert list(search.calls) == ["probabilistic_0.06M_seed0_fold3"]
+    assert list(search.calls) == [
+        "supernet_seed0_fold3", "probabilistic_0.06M_seed0_fold3",
+    ]  # fmt: skip
     again = FakeSearch()
     compare_fakes(search_fn=again)
-    assert "probabilistic_0.06M_seed0_fold3" not in again.calls
+    assert not search.calls.keys() & again.calls.keys()
 
 
 def test_a_process_starts_anew_after_some_runs(compare_fakes, monkeypatch):
@@ -209,7 +209,7 @@ def test_a_process_starts_anew_after_some_runs(compare_fakes, monkeypatch):
     monkeypatch.setattr(compare.os, "execv", execv)
     with pytest.raises(SystemExit):
         compare_fakes(search_fn=search, restart_after=3)
-    assert len(search.calls) == 3
+    assert len(search.calls) == 4  # one of them is the warm-up
     command = [sys.executable, *sys.orig_argv[1:]]
     assert commands == [(sys.executable, command)]
 
@@ -318,14 +318,16 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
     for record in found:
         assert record["macs"] <= search_driver.TARGET_MACS
         assert record["tests"][0]["clips"] == 4  # two of each class
-    # The weights of the shared supernet were trained once, and count twice.
-    one, two = (found[i]["search"] for i in (1, 2))
+    # The weights of the shared supernet were trained once, and count each time.
+    first, one, two = (found[i]["search"] for i in (0, 1, 2))
     assert one["clips_trained"] == two["clips_trained"] > 0
-    assert two["supernet_from"] == "evolution_0.06M_seed0_fold3"
+    assert one["clips_trained"] == first["warm_up_clips"]
+    # after it two steps of the probabilistic search
+    assert first["clips_trained"] > first["warm_up_clips"]
     assert "hand_scaled" in page.write_page(tmp_path / "results")
     # The same supernet judges others, for a ranking.
     summary = rank.rank_correlation(
-        tmp_path / "runs" / two["supernet_from"],
+        tmp_path / "runs" / "supernet_seed0_fold3",
         train_fn=FakeTrain(),
         run_dir=tmp_path / "rank",
         results_dir=tmp_path / "ranks",

@@ -128,7 +128,8 @@ def test_too_few_architectures_are_refused(search_dir, tmp_path):
 
 def test_a_supernet_of_other_clips_or_seed_is_refused(tmp_path):
     config = {"kind": "search", "space": {}, "manifest": "a", "data": {},
-              "weights": {}, "seed": 1}  # fmt: skip
+              "weights": {}, "seed": 1,
+              "search": {"method": "random"}}  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps({**config, "budgets": []}))
     assert len(run.check_supernet(str(tmp_path), config)) == 64
     with pytest.raises(ValueError, match="`supernet_from` must be .*seed=1 th"):

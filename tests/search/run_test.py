@@ -1,5 +1,6 @@
 """A whole search on real files, also killed and resumed."""
 
+import dataclasses
 import json
 import pathlib
 import signal
@@ -12,7 +13,8 @@ import pytest
 from autox3d_tf import cost, models
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import synthetic
-from autox3d_tf.search import history
+from autox3d_tf.search import baselines, history
+from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -114,6 +116,37 @@ def test_killed_search_ends_with_the_same_arch_json(
         assert (tmp_path / "killed" / name).read_bytes() == (
             finished / name
         ).read_bytes(), name
+
+
+@pytest.mark.large
+def test_a_search_goes_on_from_the_warm_up_of_another(clips, tmp_path):
+    search = options_lib.SearchOptions(
+        steps=6, warmup_steps=3, batch_size=4, joint_step=5, children=0,
+        norm_batches=1, save_steps=3, start_at_budget=True,
+    )  # fmt: skip
+    warm, seen = str(tmp_path / "warm"), []
+    search_driver.search(clips, warm, search=baselines.warm_up(search))
+    for target in (60_000.0, 100_000.0):
+        folder = tmp_path / f"{target:g}"
+        record = search_driver.search(
+            clips, folder, search=search, target_macs=target, supernet_from=warm
+        )
+        assert record["costs"]["macs"]["cost"] <= target
+        assert record["config"]["supernet_from"]
+        entries = history.read_history(folder / "search_history.jsonl")
+        assert [entry["step"] for entry in entries] == [6]
+        # 3 steps of two architectures in the warm-up, then 3 of K
+        trained = record["counts"]["clips_trained"]
+        assert trained == 3 * 2 * 4 + record["counts"]["clips_judged"]
+        seen.append(entries[0]["probabilities"])
+    assert seen[0] != seen[1]  # each started at its own budget
+    with pytest.raises(ValueError, match="that ended after the same warm-up"):
+        search_driver.search(
+            clips,
+            tmp_path / "other",
+            search=dataclasses.replace(search, warmup_steps=2),
+            supernet_from=warm,
+        )
 
 
 def test_impossible_budget_is_refused_with_the_minimum(clips, tmp_path):

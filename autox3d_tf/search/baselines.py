@@ -44,14 +44,18 @@ def random_search(
     *,
     count: int,
     seed: int,
+    canonical: Callable[[Vector], Vector] = tuple,
 ) -> list[tuple[float, Vector]]:
-    """Scores `count` different random vectors; returns them, best first."""
+    """Scores `count` different random vectors; returns them, best first.
+
+    Arguments are those of `evolve`.
+    """
     rng = np.random.default_rng([seed, 0x12A4D])
     scored: dict[Vector, float] = {}
     for _ in range(10 * count):  # a small space has no more than so many
         if len(scored) == count:
             break
-        vector = random_within(sizes, fits, rng)
+        vector = canonical(random_within(sizes, fits, rng))
         if vector not in scored:
             scored[vector] = score(vector)
     return _best_first(scored)
@@ -64,6 +68,8 @@ def evolve(
     *,
     count: int,
     seed: int,
+    first: Sequence[Vector] = (),
+    canonical: Callable[[Vector], Vector] = tuple,
     population: int = 20,
     tournament: int = 5,
 ) -> list[tuple[float, Vector]]:
@@ -75,6 +81,10 @@ def evolve(
         score: Higher is better; called once per vector.
         count: How many vectors are scored in all.
         seed: Of everything random.
+        first: Vectors within budget that the population starts with; it is
+            filled up at random.
+        canonical: Makes vectors equal that mean the same, so that none is
+            scored twice.
         population: Vectors alive at once.
         tournament: Of these, how many compete to be the parent.
 
@@ -84,10 +94,13 @@ def evolve(
     rng = np.random.default_rng([seed, 0xE7017E])
     scored: dict[Vector, float] = {}
     alive: collections.deque[Vector] = collections.deque()
+    waiting = list(first)[::-1]
     for _ in range(20 * count):
         if len(scored) == count:
             break
-        if len(alive) < min(population, count):
+        if waiting:
+            vector = waiting.pop()
+        elif len(alive) < min(population, count):
             vector = random_within(sizes, fits, rng)
         else:
             places = rng.integers(len(alive), size=tournament)
@@ -96,6 +109,7 @@ def evolve(
             if not fits(vector):
                 continue
             alive.popleft()
+        vector = canonical(vector)
         if vector not in scored:
             scored[vector] = score(vector)
         alive.append(vector)
@@ -144,6 +158,7 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         steps=search.warmup_steps,
         joint_step=0,
         rerank=1,
+        refine=0,
         start_at_budget=False,
         candidates=1,
     )
@@ -177,7 +192,8 @@ def equal_steps(
         logits_batch = search.logits_batch_size or search.batch_size
         trained = search.weights_samples or samples
         each = trained * search.batch_size + samples * logits_batch
-        spent = search.rerank * judged_on if search.rerank > 1 else 0
+        chosen_of = max(search.rerank, search.refine)
+        spent = chosen_of * judged_on if chosen_of > 1 else 0
         steps = search.warmup_steps + max(1, round((clips - spent) / each))
         if method == "gumbel":
             search = dataclasses.replace(search, method=method, joint_step=0)

@@ -243,40 +243,63 @@ class Engine:
             self.budgets,
             max(rerank, self.search.top_k),
         )
-        if rerank > 1:
+        if max(rerank, self.search.refine) > 1:
             top = self._best_first(top[:rerank])
         return top[0], top[: self.search.top_k]
 
     def _best_first(self, found):
-        """By likelihood with inherited weights, on the logits' half."""
-        scores = {
-            one.indices: self.judge_one(one.indices).log_likelihood
-            for one in found
-        }
+        """By likelihood with inherited weights, on the logits' half.
+
+        Others may join them; see `SearchOptions.refine`.
+        """
+        known = {self.space.canonical(one.indices): one for one in found}
+        scored = baselines.evolve(
+            [len(choice) for choice in self.space.choices],
+            self._fits,
+            self._score,
+            count=max(self.search.refine, len(known)),
+            seed=self.seed,
+            first=list(known),
+            canonical=self.space.canonical,
+        )
+        self._candidates = len(scored)
         self._candidate_clips = self.judge_one.clips
-        return sorted(found, key=lambda one: -scores[one.indices])
+        distribution = self.distribution()
+        best = [vector for _, vector in scored[: self.search.top_k]]
+        log_probs = distribution.log_prob(tf.constant(best, tf.int32)).numpy()
+        return [
+            known.get(vector) or self._derived(vector, float(log_prob))
+            for vector, log_prob in zip(best, log_probs, strict=True)
+        ]
 
     def _choose_by_accuracy(self):
         """A baseline: architectures judged with inherited weights."""
         scored = baselines.METHODS[self.search.method](
             [len(choice) for choice in self.space.choices],
             self._fits,
-            lambda vector: self.judge_one(vector).log_likelihood,
+            self._score,
             count=self.search.candidates,
             seed=self.seed,
+            canonical=self.space.canonical,
         )
         self._candidates = len(scored)
         self._candidate_clips = self.judge_one.clips
         uniform = -float(np.log(float(self.space.size)))
         best = [
-            derive.Derived(
-                indices=vector,
-                log_prob=uniform,
-                costs=tuple(float(t([vector])[0]) for t in self.tables),
-            )
+            self._derived(vector, uniform)
             for _, vector in scored[: self.search.top_k]
         ]
         return best[0], best
+
+    def _derived(self, vector, log_prob) -> derive.Derived:
+        return derive.Derived(
+            indices=vector,
+            log_prob=log_prob,
+            costs=tuple(float(t([vector])[0]) for t in self.tables),
+        )
+
+    def _score(self, vector) -> float:
+        return self.judge_one(vector).log_likelihood
 
     def _fits(self, vector) -> bool:
         return all(

@@ -143,6 +143,10 @@ class SearchOptions:
         rerank: Of so many most probable architectures within the budget, the
             one with the highest likelihood with inherited weights is chosen;
             1 for the most probable one.
+        refine: Judge so many architectures, these among them, by regularised
+            evolution that starts from these, and choose the best. Choices of
+            a factorized distribution do not know of each other, and it may
+            end where only a change of two of them helps.
         top_k: How many runners-up to list.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
@@ -165,6 +169,7 @@ class SearchOptions:
     weights_samples: int = 0
     label_smoothing: float = 0.0
     rerank: int = 1
+    refine: int = 0
     top_k: int = 10
     children: int = 24
     norm_batches: int = 20
@@ -176,9 +181,12 @@ class SearchOptions:
         for name in ("steps", "batch_size", "rerank", "top_k", "log_steps"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
-                     "children", "joint_step", "largest_steps"):  # fmt: skip
+                     "children", "joint_step", "largest_steps", "refine"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 0, "at least 0")
         _check(self, "norm_batches", self.norm_batches >= 1, "at least 1")
+        valid = self.refine == 0 or self.refine >= self.rerank
+        wanted = f"0 or at least rerank={self.rerank}"
+        _check(self, "refine", valid, wanted)
         valid = 0 <= self.warmup_steps <= self.steps
         _check(self, "warmup_steps", valid, f"in [0, {self.steps}], the steps")
         _check(self, "method", self.method in METHODS, f"one of {METHODS}")

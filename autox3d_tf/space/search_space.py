@@ -214,6 +214,14 @@ class SearchSpace:
                 )
         return indices
 
+    def canonical(self, indices: Sequence[int]) -> tuple[int, ...]:
+        """Returns indices with 0 for what a skipped block does not have."""
+        indices = list(indices)
+        for place, choice in enumerate(self.choices):
+            if choice.candidates[indices[place]] == SKIP:
+                indices[place + 1 : place + 3] = 0, 0  # expansion, attention
+        return tuple(indices)
+
     def decode(
         self, indices: Sequence[int], name: str = ""
     ) -> "arch_lib.ArchSpec":

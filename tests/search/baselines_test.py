@@ -70,6 +70,40 @@ def test_mutation_changes_one_open_choice():
     assert len(seen) == 4 + 2 + 6 + 3  # the third choice has one candidate
 
 
+def test_evolution_starts_from_given_vectors():
+    calls = []
+
+    def counted(vector):
+        calls.append(vector)
+        return score(vector)
+
+    first = [(4, 0, 0, 6, 1), (4, 0, 0, 5, 2), (0, 0, 0, 0, 0)]
+    found = baselines.evolve(SIZES, fits, counted, count=3, seed=0, first=first)
+    assert calls == first and [v for _, v in found] == first
+    found = baselines.evolve(
+        SIZES, fits, score, count=40, seed=0, first=first, population=3
+    )
+    assert found[0] == (0, BEST)  # a step away, of 420
+
+
+@pytest.mark.parametrize("method", sorted(baselines.METHODS))
+def test_what_means_the_same_is_scored_once(method):
+    calls = []
+
+    def counted(vector):
+        calls.append(vector)
+        return score(vector)
+
+    def canonical(vector):  # the last choice makes no difference
+        return (*vector[:-1], 0)
+
+    baselines.METHODS[method](
+        SIZES, fits, counted, count=30, seed=0, canonical=canonical
+    )
+    assert len(set(calls)) == len(calls) == 30
+    assert {vector[-1] for vector in calls} == {0}
+
+
 def test_a_small_space_ends_the_search():
     found = baselines.evolve((2, 2), lambda v: True, sum, count=50, seed=0)
     assert sorted(v for _, v in found) == [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -46,7 +46,10 @@ def test_baseline_in_the_same_harness_ends_within_budget(
 
 
 @pytest.mark.large
-def test_reranking_takes_the_likeliest_of_the_most_probable(clips, tmp_path):
+@pytest.mark.parametrize("refine", [0, 7])
+def test_reranking_takes_the_likeliest_of_the_most_probable(
+    clips, tmp_path, refine
+):
     search = options_lib.SearchOptions(
         steps=3,
         warmup_steps=2,
@@ -54,6 +57,7 @@ def test_reranking_takes_the_likeliest_of_the_most_probable(clips, tmp_path):
         weights_samples=1,
         batch_size=4,
         rerank=4,
+        refine=refine,
         children=0,
         top_k=3,
         norm_batches=1,
@@ -66,9 +70,10 @@ def test_reranking_takes_the_likeliest_of_the_most_probable(clips, tmp_path):
     assert likelihoods == sorted(likelihoods, reverse=True)
     assert len(likelihoods) == 3
     assert record["indices"] == record["top"][0]["indices"]
-    # 4 architectures on 6 clips, filled up to two batches of 4, and one step
-    samples = record["first_samples"]
-    assert record["counts"]["clips_judged"] == 4 * 8 + 4 * samples
+    # architectures on 6 clips, filled up to two batches of 4, and one step
+    samples, judged = record["first_samples"], refine or 4
+    assert record["counts"]["clips_judged"] == judged * 8 + 4 * samples
+    assert record["counts"]["architectures"] == judged + samples + 3
     arch = space_lib.load_arch(tmp_path / "run" / "arch.json")
     budget = cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)
     assert budget.allows(arch)

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 
+import numpy as np
 import pytest
 
 from autox3d_tf import space
@@ -165,3 +166,20 @@ def test_the_largest_has_all_blocks_at_their_widest(name):
             assert block.attention == "se"
     kernel = {"tiny": "3x3x3", "egogestar": "3x5x5"}[name]
     assert {b.block_type for blocks in arch.stages for b in blocks} == {kernel}
+
+
+def test_canonical_indices_mean_the_same_network():
+    tiny = space.get_space("tiny")
+    skip = tiny.positions["stage2/block2/block_type"]
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(200):
+        indices = [int(rng.integers(len(choice))) for choice in tiny.choices]
+        canonical = tiny.canonical(indices)
+        assert tiny.decode(canonical).stages == tiny.decode(indices).stages
+        skipped = tiny.choices[skip].candidates[indices[skip]] == space.SKIP
+        seen.add(skipped)
+        assert canonical == (
+            (*indices[: skip + 1], 0, 0) if skipped else tuple(indices)
+        )
+    assert seen == {True, False}

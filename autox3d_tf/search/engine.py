@@ -1,5 +1,6 @@
 """The parts of a search, put together: the harness of all methods."""
 
+import itertools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -237,6 +238,7 @@ class Engine:
         if self.search.method in baselines.METHODS:
             return self._choose_by_accuracy()
         rerank = self.search.rerank
+        logging.info("Looking for the most probable architectures in budget.")
         top = derive.top_k(
             self.space,
             self.distribution(),
@@ -253,17 +255,11 @@ class Engine:
         Others may join them; see `SearchOptions.refine`.
         """
         known = {self.space.canonical(one.indices): one for one in found}
-        scored = baselines.evolve(
-            [len(choice) for choice in self.space.choices],
-            self._fits,
-            self._score,
-            count=max(self.search.refine, len(known)),
-            seed=self.seed,
+        scored = self._score_many(
+            baselines.evolve,
+            max(self.search.refine, len(known)),
             first=list(known),
-            canonical=self.space.canonical,
         )
-        self._candidates = len(scored)
-        self._candidate_clips = self.judge_one.clips
         distribution = self.distribution()
         best = [vector for _, vector in scored[: self.search.top_k]]
         log_probs = distribution.log_prob(tf.constant(best, tf.int32)).numpy()
@@ -274,16 +270,9 @@ class Engine:
 
     def _choose_by_accuracy(self):
         """A baseline: architectures judged with inherited weights."""
-        scored = baselines.METHODS[self.search.method](
-            [len(choice) for choice in self.space.choices],
-            self._fits,
-            self._score,
-            count=self.search.candidates,
-            seed=self.seed,
-            canonical=self.space.canonical,
+        scored = self._score_many(
+            baselines.METHODS[self.search.method], self.search.candidates
         )
-        self._candidates = len(scored)
-        self._candidate_clips = self.judge_one.clips
         uniform = -float(np.log(float(self.space.size)))
         best = [
             self._derived(vector, uniform)
@@ -298,8 +287,29 @@ class Engine:
             costs=tuple(float(t([vector])[0]) for t in self.tables),
         )
 
-    def _score(self, vector) -> float:
-        return self.judge_one(vector).log_likelihood
+    def _score_many(self, method, count: int, **arguments):
+        """Lets a method score vectors by likelihood with inherited weights."""
+        progress, done = triggers.Progress(unit="candidate"), itertools.count(1)
+        progress.begin(0, count)
+
+        def score(vector):
+            likelihood = self.judge_one(vector).log_likelihood
+            progress(next(done), {"log_likelihood": likelihood})
+            return likelihood
+
+        scored = method(
+            [len(choice) for choice in self.space.choices],
+            self._fits,
+            score,
+            count=count,
+            seed=self.seed,
+            canonical=self.space.canonical,
+            **arguments,
+        )
+        progress.close()
+        self._candidates = len(scored)
+        self._candidate_clips = self.judge_one.clips
+        return scored
 
     def _fits(self, vector) -> bool:
         return all(

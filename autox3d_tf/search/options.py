@@ -181,7 +181,8 @@ class SearchOptions:
         for name in ("steps", "batch_size", "rerank", "top_k", "log_steps"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
-                     "children", "joint_step", "largest_steps", "refine"):  # fmt: skip
+                     "children", "joint_step", "largest_steps",
+                     "refine"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 0, "at least 0")
         _check(self, "norm_batches", self.norm_batches >= 1, "at least 1")
         valid = self.refine == 0 or self.refine >= self.rerank

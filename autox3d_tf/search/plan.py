@@ -11,7 +11,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from autox3d_tf.search import baselines
 from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.comparison", 1

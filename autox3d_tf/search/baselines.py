@@ -164,6 +164,17 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
     )
 
 
+def clips_to_choose(search: options_lib.SearchOptions, judged_on: int) -> int:
+    """Returns the clips that a search judges after its last step.
+
+    Args:
+        search: Of a method with steps of the logits.
+        judged_on: Clips that one architecture is judged on.
+    """
+    candidates = max(search.rerank, search.refine)
+    return candidates * judged_on if candidates > 1 else 0
+
+
 def equal_steps(
     method: str,
     search: options_lib.SearchOptions,
@@ -192,9 +203,8 @@ def equal_steps(
         logits_batch = search.logits_batch_size or search.batch_size
         trained = search.weights_samples or samples
         each = trained * search.batch_size + samples * logits_batch
-        chosen_of = max(search.rerank, search.refine)
-        spent = chosen_of * judged_on if chosen_of > 1 else 0
-        steps = search.warmup_steps + max(1, round((clips - spent) / each))
+        left = clips - clips_to_choose(search, judged_on)
+        steps = search.warmup_steps + max(1, round(left / each))
         if method == "gumbel":
             search = dataclasses.replace(search, method=method, joint_step=0)
         return dataclasses.replace(search, steps=steps)

@@ -270,7 +270,11 @@ class _Worker:
         samples = None  # of the logits' steps, if there were any
         if steps:
             batch = options["logits_batch_size"] or options["batch_size"]
-            samples = counts["clips_judged"] / (steps * batch)
+            judged = counts["clips_judged"] - baselines.clips_to_choose(
+                options_lib.SearchOptions(**options),
+                record["judged_on"]["clips"],
+            )
+            samples = judged / (steps * batch)
         warm_up = claim_lib.Stopwatch(self.run_dir / run.supernet / _SECONDS)
         return {
             "inherited_accuracy": record["inherited_accuracy"],

@@ -12,6 +12,7 @@ from autox3d_tf.data import synthetic
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
+    baselines,
     compare,
     page,
     plan,
@@ -27,7 +28,7 @@ from tests.training import tiny
 
 SPACE = search_driver.SPACE
 SEARCH = options_lib.SearchOptions(
-    steps=100, warmup_steps=20, batch_size=10, warmup_samples=2
+    steps=100, warmup_steps=20, batch_size=10, warmup_samples=2, rerank=3
 )
 ESTIMATOR = options_lib.EstimatorOptions()
 SEARCHED = [method for method in plan.METHODS if method not in plan.BY_HAND]
@@ -47,7 +48,7 @@ class FakeSearch:
             search.steps - search.warmup_steps,
         )
         trained = 10 * (search.warmup_steps * search.warmup_samples + later * k)
-        judged = 10 * later * k
+        judged = 10 * later * k + baselines.clips_to_choose(search, 40)
         if search.method in options_lib.JUDGED:
             judged = search.candidates * 40
         sum(range(200_000))  # takes some time, which is a divisor
@@ -135,8 +136,8 @@ def test_all_methods_get_the_same_number_of_clips(compare_fakes):
     found = compare_fakes(search_fn=fake)
     assert len(found) == len(plan.METHODS) * 2 * 2
     assert len(fake.calls) == len(SEARCHED) * 2 * 2 + 2  # with the warm-ups
-    # 20 steps of 2 x 10 clips, then 80 steps of 5 x 10, twice
-    clips = 20 * 20 + 80 * 100
+    # 20 steps of 2 x 10 clips, 80 steps of 5 x 10, twice, and 3 times 40
+    clips = 20 * 20 + 80 * 100 + 3 * 40
     for record in found:
         if record["method"] in plan.BY_HAND:
             assert record["search"] is None
@@ -146,7 +147,7 @@ def test_all_methods_get_the_same_number_of_clips(compare_fakes):
     assert fixed["estimator"].fixed_samples == 9
     same = fake.calls["parsec_equal_steps_0.06M_seed0_fold3"]
     assert same["search"] == SEARCH and same["estimator"].fixed_samples == 9
-    # clips_judged / (80 steps x 10 clips)
+    # without those that choose, of 80 steps of 10 clips
     assert found[0]["search"]["mean_samples"] == 5
 
 

@@ -152,6 +152,11 @@ def fixed_samples(method: str, first_samples: int) -> int:
 
 def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
     """Returns options that end after the warm-up, for `supernet_from`."""
+    if not search.warmup_steps:
+        raise ValueError(
+            "`warmup_steps` must be at least 1 for methods to share the "
+            "warm-up. Received: warmup_steps=0."
+        )
     return dataclasses.replace(
         search,
         method="random",

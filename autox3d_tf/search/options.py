@@ -143,10 +143,11 @@ class SearchOptions:
         rerank: Of so many most probable architectures within the budget, the
             one with the highest likelihood with inherited weights is chosen;
             1 for the most probable one.
-        refine: Judge so many architectures, these among them, by regularised
-            evolution that starts from these, and choose the best. Choices of
-            a factorized distribution do not know of each other, and it may
-            end where only a change of two of them helps.
+        refine: Judge so many architectures in all, the `rerank` most probable
+            ones and what regularised evolution makes of them, and choose the
+            likeliest; 0 for none but those. Choices of a factorized
+            distribution do not know of each other, and it may end where only
+            a change of two of them helps.
         top_k: How many runners-up to list.
         children: How many samples of the final distribution to evaluate with
             inherited weights.

@@ -155,6 +155,12 @@ def test_equal_steps_processes_as_many_clips():
         baselines.equal_steps("darts", search, clips=clips, judged_on=68)
 
 
+def test_there_is_a_warm_up_to_share():
+    search = options_lib.SearchOptions(steps=5, warmup_steps=0, rerank=3)
+    with pytest.raises(ValueError, match="`warmup_steps` must be at least 1"):
+        baselines.warm_up(search)
+
+
 def test_a_baseline_has_no_steps_of_the_logits():
     with pytest.raises(ValueError, match="equal to steps=5 for 'evolution'"):
         options_lib.SearchOptions(steps=5, warmup_steps=2, method="evolution")

@@ -161,6 +161,11 @@ def test_there_is_a_warm_up_to_share():
         baselines.warm_up(search)
 
 
+def test_refining_takes_all_that_are_reranked():
+    with pytest.raises(ValueError, match="`refine` must be 0 or at least rer"):
+        options_lib.SearchOptions(steps=5, warmup_steps=2, rerank=10, refine=9)
+
+
 def test_a_baseline_has_no_steps_of_the_logits():
     with pytest.raises(ValueError, match="equal to steps=5 for 'evolution'"):
         options_lib.SearchOptions(steps=5, warmup_steps=2, method="evolution")

@@ -18,8 +18,10 @@ def run_if(
 ) -> tf.Tensor:
     """`function(clip, *weights)` if `active`, else the clip as it is.
 
-    What is not active runs on an empty batch: that costs next to
-    nothing, its gradients are zero, and there is no branch around it.
+    What is not active runs on an empty batch: that costs next to nothing, and
+    there is no branch around it. Its gradients are set to zero here, because
+    those of TensorFlow's depthwise convolution are whatever memory held
+    (2.21): from nothing to not-a-number, by machine and by what ran before.
 
     Args:
         active: Bool scalar.
@@ -47,6 +49,9 @@ def run_if(
                 tf.slice(upstream, start, size),
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
+            gradients = [
+                tf.where(active, one, tf.zeros_like(one)) for one in gradients
+            ]
             return [_choose(active, below, upstream), *gradients]
 
         out = _choose(active, result, clip)
@@ -208,11 +213,7 @@ def _taps(images, kernel, time, reach, *, always, strides, padding, causal):
 
 
 def _temporal(images, time, kernel, causal):
-    """A depthwise kernel `(t, 1, 1, C)` over time; there may be no images.
-
-    Causal padding is explicit: the convolution's own leaves its gradient
-    unset where there are no images (TensorFlow 2.21).
-    """
+    """A depthwise kernel `(t, 1, 1, C)` over time; there may be no images."""
     shape, taps = tf.shape(images), kernel.shape[0]
     positions = shape[1] * shape[2]
     rows = tf.reshape(images, tf.stack([-1, time, positions, shape[3]]))

@@ -81,6 +81,25 @@ def test_what_is_not_active_leaves_clip_and_gradient_alone(active):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+def test_gradients_of_a_convolution_that_does_not_run_are_zero():
+    # Memory just freed holds what was in it; TensorFlow gives it out as the
+    # gradient of a depthwise kernel that saw no images.
+    images, kernel = _random(2, 6, 6, 4), _random(3, 3, 4, 1, seed=1)
+    for _ in range(20):
+        junk = [tf.fill([size], np.nan) for size in range(16, 1024, 16)]
+        del junk
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            out = elastic_ops.run_if(
+                tf.constant(False),
+                lambda x, k: tf.nn.depthwise_conv2d(x, k, (1,) * 4, "SAME"),
+                images,
+                kernel,
+            )
+        gradient = tape.gradient(out, kernel)
+        np.testing.assert_array_equal(gradient, tf.zeros_like(kernel))
+
+
 def test_windows_of_weights_and_where_their_gradients_go():
     shapes = {
         "expand_kernel": (4, 6),

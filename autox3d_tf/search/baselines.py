@@ -166,6 +166,7 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         refine=0,
         start_at_budget=False,
         candidates=1,
+        children=0,
     )
 
 

@@ -1,5 +1,6 @@
 """Tables of a comparison, from its result files alone."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -105,20 +106,21 @@ def differences_table(records: Records) -> Table:
 
 
 def equal_table(records: Records) -> Table:
-    """What the search saves at the accuracy that it has at each budget."""
-    points = {
-        method: [
-            point([r for r in found if r["target_macs"] == target])
-            for target in targets(found)
-        ]
-        for method, found in by_method(records).items()
-    }
+    """What the search saves at the accuracy that it has at each budget.
+
+    Once between the means of all runs, and once for each seed and fold by
+    itself, for the interval: Student's, of the ratio's logarithm.
+    """
+    methods = by_method(records)
+    ours = methods.get(plan.REFERENCE, ())
     rows = []
-    for macs, accuracy in points.get(plan.REFERENCE, ()):
-        for method, others in points.items():
+    for target in targets(ours):
+        chosen = [r for r in ours if r["target_macs"] == target]
+        macs, accuracy = point(chosen)
+        for method, found in methods.items():
             if method == plan.REFERENCE:
                 continue
-            there = statistics.cost_at(accuracy, others)
+            there = statistics.cost_at(accuracy, _means(found))
             ratio = "beyond what was measured"
             if there is not None:
                 ratio = f"{there / macs:.2f}"
@@ -129,13 +131,33 @@ def equal_table(records: Records) -> Table:
                     f"{macs / 1e6:.3f}",
                     "-" if there is None else f"{there / 1e6:.3f}",
                     ratio,
+                    *_ratios_by_run(chosen, found),
                 ]
             )
     header = (
         "method", "accuracy of the search, %", "its MACs, M",
-        "MACs of the method, M", "ratio",
+        "MACs of the method, M", "ratio", "runs in range",
+        "mean ratio (95 % interval)",
     )  # fmt: skip
     return header, rows
+
+
+def _ratios_by_run(ours, others) -> tuple[str, str]:
+    """Of each run of ours, beside the others of its seed and fold."""
+    logs = []
+    for run in ours:
+        key = run["seed"], run["fold"]
+        same = [r for r in others if (r["seed"], r["fold"]) == key]
+        there = statistics.cost_at(run["accuracy"], _means(same))
+        if there is not None:
+            logs.append(math.log(there / run["macs"]))
+    mean = "-"
+    if logs:
+        short = statistics.summarize(logs)
+        mean = f"{math.exp(short.mean):.2f}"
+    if len(logs) > 1:
+        mean += f" ({math.exp(short.low):.2f} to {math.exp(short.high):.2f})"
+    return f"{len(logs)} of {len(ours)}", mean
 
 
 def adaptive_table(records: Records) -> Table:
@@ -215,6 +237,14 @@ def _ratio(one, other, name) -> float:
 
 def _mean(records, value: Callable) -> float:
     return sum(map(value, records)) / len(records)
+
+
+def _means(records) -> list[tuple[float, float]]:
+    """A point per budget."""
+    return [
+        point([r for r in records if r["target_macs"] == target])
+        for target in targets(records)
+    ]
 
 
 def point(records: Records) -> tuple[float, float]:

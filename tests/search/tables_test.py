@@ -1,0 +1,48 @@
+import math
+
+import pytest
+
+from autox3d_tf.search import statistics, tables
+
+
+def _record(method, seed, macs, accuracy):
+    return {
+        "method": method,
+        "seed": seed,
+        "fold": None,
+        "target_macs": macs,
+        "macs": macs,
+        "accuracy": accuracy,
+    }
+
+
+def test_multiply_adds_at_equal_accuracy_by_hand():
+    by_hand = [
+        _record("hand_scaled", seed, macs, accuracy)
+        for seed, accuracies in ((0, (0.6, 0.8)), (1, (0.7, 0.9)))
+        for macs, accuracy in zip((1e6, 4e6), accuracies, strict=True)
+    ]
+    # Half way and at the end of what a seed has by hand: 2 M and 4 M.
+    found = [
+        _record("probabilistic", 0, 1e6, 0.7),
+        _record("probabilistic", 1, 1e6, 0.9),
+    ]
+    header, (row,) = tables.equal_table(found + by_hand)
+    row = dict(zip(header, row, strict=True))
+    assert row["ratio"] == "2.83"  # 0.8 is three quarters of the way
+    assert row["runs in range"] == "2 of 2"
+    short = statistics.summarize([math.log(2), math.log(4)])
+    low, high = math.exp(short.low), math.exp(short.high)
+    expected = f"2.83 ({low:.2f} to {high:.2f})"
+    assert row["mean ratio (95 % interval)"] == expected
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.95])
+def test_what_lies_outside_of_what_was_measured_has_no_ratio(accuracy):
+    by_hand = [
+        _record("hand_scaled", 0, macs, accuracy_by_hand)
+        for macs, accuracy_by_hand in ((1e6, 0.6), (4e6, 0.8))
+    ]
+    found = [_record("probabilistic", 0, 1e6, accuracy)]
+    _, (row,) = tables.equal_table(found + by_hand)
+    assert row[-3:] == ["beyond what was measured", "0 of 1", "-"]

@@ -105,22 +105,10 @@ def run_search(
                 latency_ms=target_latency_ms,
                 table=latency_table,
             )
-            config = {
-                "kind": "search",
-                "space": {"name": space.name, "fingerprint": space.fingerprint},
-                "data": dataclasses.replace(data, cache_dir=None),
-                "manifest": source.manifest.fingerprint,
-                "budgets": [_plain_budget(budget) for budget in budgets],
-                "search": {
-                    name: value
-                    for name, value in run_dir_lib.to_json(search).items()
-                    if name not in _MAY_CHANGE
-                },
-                "estimator": estimator,
-                "weights": weights,
-                "logits": logits,
-                "seed": seed,
-            }
+            config = _config_of(
+                space, source, data, budgets, search, estimator, weights,
+                logits, seed,
+            )  # fmt: skip
             if supernet_from is not None:
                 config["supernet_from"] = check_supernet(supernet_from, config)
             if own_clips:  # then the result depends on the replicas
@@ -142,6 +130,28 @@ def run_search(
             _finish(run, engine, began)
         distribute.wait_for_all(strategy)
     return results.read_record(run_dir)
+
+
+def _config_of(
+    space, source, data, budgets, search, estimator, weights, logits, seed
+) -> dict[str, Any]:
+    """What the search's result depends on."""
+    return {
+        "kind": "search",
+        "space": {"name": space.name, "fingerprint": space.fingerprint},
+        "data": dataclasses.replace(data, cache_dir=None),
+        "manifest": source.manifest.fingerprint,
+        "budgets": [_plain_budget(budget) for budget in budgets],
+        "search": {
+            name: value
+            for name, value in run_dir_lib.to_json(search).items()
+            if name not in _MAY_CHANGE
+        },
+        "estimator": estimator,
+        "weights": weights,
+        "logits": logits,
+        "seed": seed,
+    }
 
 
 def _finish(run, engine, began) -> None:

@@ -26,7 +26,6 @@ from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
 
 _POLL_SECONDS = 5.0
-_SECONDS = "search_seconds.json"
 
 
 def compare_searches(
@@ -150,7 +149,7 @@ class _Worker:
 
     def _is_ready(self, run: plan_lib.Run) -> bool:
         other = self.plan.measured_by(run)
-        return other is None or _is_found(self.run_dir / other.name)
+        return other is None or trial.is_found(self.run_dir / other.name)
 
     def _warm_up(self, run: plan_lib.Run) -> bool:
         """Trains the supernet of a run, unless another process is at it."""
@@ -158,21 +157,19 @@ class _Worker:
             return True
         folder = self.run_dir / run.supernet
         with claim_lib.claim(self.run_dir / f"{run.supernet}.lock") as ours:
-            if not ours or _is_found(folder):
-                return _is_found(folder)
+            if not ours or trial.is_found(folder):
+                return trial.is_found(folder)
             logging.info("Supernet %s.", run.supernet)
-            folder.mkdir(parents=True, exist_ok=True)
-            trial.forget()
-            with claim_lib.Stopwatch(folder / _SECONDS):
-                self.search_fn(
-                    space=self.space,
-                    data=data_of_fold(self.data, run.fold),
-                    search=baselines.warm_up(self.search),
-                    estimator=self.estimator,
-                    target_macs=max(self.plan.budgets),
-                    run_dir=str(folder),
-                    seed=run.seed,
-                )
+            trial.train_supernet(
+                self.search_fn,
+                folder,
+                search=self.search,
+                estimator=self.estimator,
+                space=self.space,
+                data=data_of_fold(self.data, run.fold),
+                target_macs=max(self.plan.budgets),
+                seed=run.seed,
+            )
         return True
 
     def _finish(self, run: plan_lib.Run) -> None:
@@ -182,7 +179,7 @@ class _Worker:
             data_of_fold(self.data, run.fold),
         )
         folder.mkdir(parents=True, exist_ok=True)
-        watch = claim_lib.Stopwatch(folder / _SECONDS)
+        watch = claim_lib.Stopwatch(folder / trial.SECONDS)
         found = None
         if run.method in plan_lib.BY_HAND:
             self._scale(run, data).save(folder / "arch.json")
@@ -230,7 +227,7 @@ class _Worker:
         )
 
     def _search(self, run, folder, data) -> dict[str, Any]:
-        if _is_found(folder):
+        if trial.is_found(folder):
             return results.read_record(folder)
         search, estimator = self.search, self.estimator
         measured_by = self.plan.measured_by(run)
@@ -275,7 +272,9 @@ class _Worker:
                 record["judged_on"]["clips"],
             )
             samples = judged / (steps * batch)
-        warm_up = claim_lib.Stopwatch(self.run_dir / run.supernet / _SECONDS)
+        warm_up = claim_lib.Stopwatch(
+            self.run_dir / run.supernet / trial.SECONDS
+        )
         return {
             "inherited_accuracy": record["inherited_accuracy"],
             "inherited_clips": record["judged_on"]["clips"],
@@ -314,10 +313,6 @@ def data_of_fold(
         val_folds=(fold,),
         test_folds=(),
     )
-
-
-def _is_found(folder: pathlib.Path) -> bool:
-    return (folder / "search.json").is_file()
 
 
 def _clips(record) -> int:

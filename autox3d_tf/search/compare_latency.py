@@ -1,9 +1,9 @@
 """Is milliseconds a better budget than multiply-adds? At equal latency.
 
 Per seed, a search under a budget of multiply-adds finds a network; a second
-search, alike but for its budget, may take as many milliseconds as that
-network is predicted to. Both are trained from scratch and tested on clips
-that no search has seen.
+search with the same warm-up, alike but for its budget, may take as many
+milliseconds as that network is predicted to. Both are trained from scratch and
+tested on clips that no search has seen.
 """
 
 import pathlib
@@ -19,6 +19,7 @@ from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim, repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import compare, trial
+from autox3d_tf.search import options as options_lib
 from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.latency_comparison", 1
@@ -31,6 +32,7 @@ def compare_latency(
     train_fn: Callable[..., dict[str, Any]],
     space: str,
     data: pipeline.DataOptions,
+    search: options_lib.SearchOptions,
     latency_table: cost.LatencyTable,
     target_macs: float,
     run_dir: str,
@@ -46,9 +48,11 @@ def compare_latency(
         train_fn: `run_training`; its validation is the test.
         space: A named space or a space.json.
         data: Clips, those held out among them.
+        search: Of both searches.
         latency_table: Of the device.
         target_macs: Budget of the first search.
-        run_dir: Gets a directory per search, with its trainings.
+        run_dir: Gets a directory per search, with its trainings, and per
+            warm-up.
         results_dir: Gets a small JSON file per seed and fold.
         seeds: Of searches and trainings.
         folds: Hold out each in turn; see `compare.data_of_fold`.
@@ -60,10 +64,20 @@ def compare_latency(
     pairs = []
     for fold in folds or (None,):
         for seed in seeds:
-            name = f"{target_macs / 1e6:g}M_seed{seed}"
-            name += "" if fold is None else f"_fold{fold}"
+            clips = f"seed{seed}" + ("" if fold is None else f"_fold{fold}")
+            name = f"{target_macs / 1e6:g}M_{clips}"
             path = pathlib.Path(results_dir, f"latency_{name}.json")
             if not path.exists():
+                shared = {
+                    "space": space,
+                    "data": compare.data_of_fold(data, fold),
+                    "seed": seed,
+                }
+                supernet = pathlib.Path(run_dir, f"supernet_{clips}")
+                trial.train_supernet(
+                    search_fn, supernet, search=search,
+                    target_macs=target_macs, **shared,
+                )  # fmt: skip
                 found: dict[str, Any] = {}
                 for kind in _KINDS:
                     budget = {"target_macs": target_macs}
@@ -76,8 +90,8 @@ def compare_latency(
                     found[kind] = _search_and_train(
                         search_fn, train_fn, latency_table,
                         pathlib.Path(run_dir, f"{kind}_{name}"),
-                        space=space, seed=seed, trainings=trainings,
-                        data=compare.data_of_fold(data, fold), **budget,
+                        trainings=trainings, search=search,
+                        supernet_from=str(supernet), **shared, **budget,
                     )  # fmt: skip
                 _write(path, found, latency_table, target_macs, seed, fold)
             pairs.append(arch_lib.read_json(path, "a result"))
@@ -110,8 +124,8 @@ def _search_and_train(
 ) -> dict[str, Any]:
     """Accuracy and costs of the network that one search finds."""
     folder.mkdir(parents=True, exist_ok=True)
-    with claim.Stopwatch(folder / "search_seconds.json"):
-        if not (folder / "search.json").is_file():
+    with claim.Stopwatch(folder / trial.SECONDS):
+        if not trial.is_found(folder):
             trial.forget()
             search_fn(data=data, run_dir=str(folder), seed=seed, **arguments)
     arch = space_lib.load_arch(folder / "arch.json")

@@ -1,6 +1,7 @@
 """Two searches at equal latency, with fakes for search and training."""
 
 import dataclasses
+import pathlib
 
 import gin
 import pytest
@@ -9,11 +10,12 @@ from autox3d_tf import cost, space
 from autox3d_tf.data import options as data_options
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import compare_latency, run, trial
+from autox3d_tf.search import compare_latency, options, run, trial
 from tests.cost import latency_test
 
 SPACE = latency_test.SPACE
 TABLE = latency_test.TABLE
+SEARCH = options.SearchOptions(steps=9, warmup_steps=6, batch_size=8)
 # Choice indices of the two networks that the fake searches find.
 FOUND = {"macs": 1, "latency": 0}
 
@@ -26,7 +28,10 @@ def compare_fakes(tmp_path, monkeypatch):
 
     def search(*, run_dir, **arguments):
         calls.append(arguments)
-        kind = "macs" if "target_macs" in arguments else "latency"
+        pathlib.Path(run_dir, "search.json").touch()
+        if "supernet_from" not in arguments:
+            return
+        kind = "macs" if arguments["target_macs"] else "latency"
         indices = [FOUND[kind]] * len(SPACE.choices)
         SPACE.decode(indices).save(f"{run_dir}/arch.json")
 
@@ -44,6 +49,7 @@ def compare_fakes(tmp_path, monkeypatch):
             train_fn=train,
             space="tiny",
             data=data_options.DataOptions(source="x", val_folds=(3,)),
+            search=SEARCH,
             latency_table=TABLE,
             target_macs=2e6,
             run_dir=str(tmp_path / "runs"),
@@ -61,20 +67,33 @@ def test_the_second_search_may_take_what_the_first_network_takes(
     text = run()
     first = SPACE.decode([1] * len(SPACE.choices))
     ms = TABLE.network_ms(first, 3)
-    assert [call.get("target_macs") for call in calls] == [2e6, None] * 2
-    assert [call.get("target_latency_ms") for call in calls] == [None, ms] * 2
-    assert calls[1]["latency_table"] is TABLE
+    searches = [call for call in calls if "supernet_from" in call]
+    assert [call["target_macs"] for call in searches] == [2e6, None] * 2
+    assert [c.get("target_latency_ms") for c in searches] == [None, ms] * 2
+    assert searches[1]["latency_table"] is TABLE
     macs = cost.cost_of(first, num_classes=3).macs / 1e6
     assert f"{'macs':10}{'80.0%':>10}{ms:>8.3f}{macs:>8.2f}" in text
     assert "latency - macs: +10.0 points" in text and "2 pairs" in text
 
 
+def test_both_searches_take_one_warm_up_per_seed(compare_fakes, tmp_path):
+    run, calls = compare_fakes
+    run()
+    warm_ups = [call for call in calls if "supernet_from" not in call]
+    assert [call["search"].steps for call in warm_ups] == [6, 6]
+    assert [call["seed"] for call in warm_ups] == [0, 1]
+    assert [call.get("supernet_from") for call in calls[:3]] == [
+        None,
+        *[str(tmp_path / "runs/supernet_seed0")] * 2,
+    ]
+
+
 def test_what_is_done_is_not_repeated(compare_fakes):
     run, calls = compare_fakes
     first = run()
-    assert len(calls) == 4
+    assert len(calls) == 6
     assert run() == first
-    assert len(calls) == 4
+    assert len(calls) == 6
 
 
 @pytest.mark.parametrize(

@@ -121,8 +121,9 @@ def equal_table(records: Records) -> Table:
             if method == plan.REFERENCE:
                 continue
             there = statistics.cost_at(accuracy, _means(found))
-            ratio = "beyond what was measured"
-            if there is not None:
+            if there is None:
+                ratio = _bound(accuracy, macs, _means(found))
+            else:
                 ratio = f"{there / macs:.2f}"
             rows.append(
                 [
@@ -140,6 +141,16 @@ def equal_table(records: Records) -> Table:
         "mean ratio (95 % interval)",
     )  # fmt: skip
     return header, rows
+
+
+def _bound(accuracy, macs, points) -> str:
+    """The ratio where a method never reaches an accuracy, or always does."""
+    costs, accuracies = zip(*points, strict=True)
+    if accuracy > max(accuracies):
+        return f"more than {max(costs) / macs:.2f}"
+    if accuracy < min(accuracies):
+        return f"less than {min(costs) / macs:.2f}"
+    return "-"  # it is reached, but not by more multiply-adds
 
 
 def _ratios_by_run(ours, others) -> tuple[str, str]:

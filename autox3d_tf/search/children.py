@@ -1,6 +1,7 @@
 """Architectures judged with the weights they inherit from the supernet."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from autox3d_tf.models import supernet as supernet_lib
 from autox3d_tf.runs import loop
 from autox3d_tf.search import cost_table as cost_table_lib
 from autox3d_tf.search import steps
+
+_CACHE_BYTES = 2**28  # clips that need no more are read and cut once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,9 @@ class Judge:
         self._batches = pipeline.make_eval_dataset(
             source.subset(manifest), data, batch_size=batch_size
         )
+        clip = math.prod(self._batches.element_spec[0].shape[1:])
+        if self.clips_each * clip * tf.float32.size <= _CACHE_BYTES:
+            self._batches = self._batches.cache()
         self.clips = 0
 
         def judge(step, clips, labels, indices):

@@ -1,0 +1,53 @@
+"""How often the clips of a judge are read."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.data import options as data_options
+from autox3d_tf.data import sources
+from autox3d_tf.search import children, steps
+
+
+class _Counting(sources.ClipSource):
+    """Clips of one grey level each; counts how many are read."""
+
+    def __init__(self, manifest, read=None):
+        super().__init__(manifest)
+        self.read = [] if read is None else read
+
+    def subset(self, manifest):
+        return _Counting(manifest, self.read)
+
+    def fetch(self, position, indices):
+        self.read.append(position)
+        level = 10 * int(self.manifest.rows[position].path)
+        return np.full((len(indices), 16, 16, 3), level, np.uint8)
+
+
+@pytest.mark.parametrize(("cache_bytes", "reads"), [(2**28, 1), (0, 2)])
+def test_clips_that_fit_are_read_once(monkeypatch, cache_bytes, reads):
+    monkeypatch.setattr(children, "_CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr(
+        steps,
+        "log_likelihoods",
+        lambda net, vectors, clips, labels: (
+            tf.reduce_mean(clips)[None],
+            tf.reduce_mean(tf.cast(labels, tf.float32))[None],
+        ),
+    )
+    rows = [
+        manifest_lib.ClipRow(
+            path=str(i), label="ab"[i % 2], frames=4, status="ok"
+        )
+        for i in range(6)
+    ]
+    source = _Counting(manifest_lib.Manifest("", tuple(rows), ("a", "b")))
+    data = data_options.DataOptions(source="x", clip_frames=4, crop_size=16)
+    judge = children.Judge(None, source, data, (), 4)
+    first, second = judge((0,)), judge((0,))
+    assert first == second
+    # Six clips in two batches of four, the first two of them twice.
+    assert judge.clips_each == 8 and judge.clips == 16
+    assert len(source.read) == 8 * reads

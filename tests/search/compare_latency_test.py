@@ -1,6 +1,7 @@
 """Two searches at equal latency, with fakes for search and training."""
 
 import dataclasses
+import json
 import pathlib
 
 import gin
@@ -12,6 +13,7 @@ from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import compare_latency, options, run, trial
 from tests.cost import latency_test
+from tests.search import search_driver
 
 SPACE = latency_test.SPACE
 TABLE = latency_test.TABLE
@@ -94,6 +96,46 @@ def test_what_is_done_is_not_repeated(compare_fakes):
     assert len(calls) == 6
     assert run() == first
     assert len(calls) == 6
+
+
+@pytest.mark.large
+def test_real_searches_within_both_budgets_from_one_supernet(clips, tmp_path):
+    toy = search_driver.SPACE
+    toy.save(tmp_path / "space.json")
+    table = latency_test.make_table(toy)
+    compare_latency.compare_latency(
+        search_fn=run.run_search,
+        train_fn=lambda *, data, **_: {
+            "labels": ["left", "right"],
+            "validation": {"accuracy": 0.5, "clips": 4},
+        },
+        space=str(tmp_path / "space.json"),
+        data=dataclasses.replace(
+            search_driver.data_of(clips / "manifest.csv"),
+            train_folds=(0, 1, 2, 3),
+        ),
+        search=options.SearchOptions(
+            steps=4, warmup_steps=2, batch_size=4, children=0, top_k=1,
+            norm_batches=1,
+        ),
+        latency_table=table,
+        target_macs=search_driver.TARGET_MACS,
+        run_dir=str(tmp_path / "runs"),
+        results_dir=str(tmp_path / "results"),
+        seeds=(0,),
+        folds=(3,),
+    )  # fmt: skip
+    (path,) = (tmp_path / "results").glob("*.json")
+    found = json.loads(path.read_text())
+    assert found["macs"]["macs"] <= search_driver.TARGET_MACS
+    assert found["latency"]["ms"] <= found["macs"]["ms"]
+    # The warm-up ran once: no search trained for its first two steps.
+    names = sorted(p.name for p in (tmp_path / "runs").glob("*/search.json"))
+    assert len(names) == 3
+    for kind in ("macs", "latency"):
+        (folder,) = (tmp_path / "runs").glob(f"{kind}_*")
+        history = (folder / "search_history.jsonl").read_text().splitlines()
+        assert min(json.loads(line)["step"] for line in history) > 2
 
 
 @pytest.mark.parametrize(

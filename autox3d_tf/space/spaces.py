@@ -46,8 +46,8 @@ _TINY = search_space.SearchSpace(
     head=arch_lib.HeadSpec(filters=48, features=64),
 )
 
-# For comparisons of searches: small networks, trained in minutes; budgets of 0.3
-# to 0.45 M multiply-adds lie in its lower half.
+# For comparisons of searches: small networks, trained in minutes; budgets of
+# 0.3 to 0.45 M multiply-adds lie in its lower half.
 _MOTION = search_space.SearchSpace(
     name="motion",
     version=3,

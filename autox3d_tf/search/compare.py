@@ -160,10 +160,10 @@ class _Worker:
             if not ours or trial.is_found(folder):
                 return trial.is_found(folder)
             logging.info("Supernet %s.", run.supernet)
-            trial.train_supernet(
+            trial.search_once(
                 self.search_fn,
                 folder,
-                search=self.search,
+                search=baselines.warm_up(self.search),
                 estimator=self.estimator,
                 space=self.space,
                 data=data_of_fold(self.data, run.fold),

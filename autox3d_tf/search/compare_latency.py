@@ -16,10 +16,11 @@ from absl import logging
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import claim, repeats
+from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import compare, trial
+from autox3d_tf.search import baselines, compare, trial
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import plan as plan_lib
 from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.latency_comparison", 1
@@ -64,32 +65,36 @@ def compare_latency(
     pairs = []
     for fold in folds or (None,):
         for seed in seeds:
-            clips = f"seed{seed}" + ("" if fold is None else f"_fold{fold}")
-            name = f"{target_macs / 1e6:g}M_{clips}"
-            path = pathlib.Path(results_dir, f"latency_{name}.json")
+            runs = [
+                plan_lib.Run(
+                    method=kind, target_macs=target_macs, seed=seed, fold=fold
+                )
+                for kind in _KINDS
+            ]
+            path = plan_lib.result_path(results_dir, runs[-1])
             if not path.exists():
                 shared = {
                     "space": space,
                     "data": compare.data_of_fold(data, fold),
                     "seed": seed,
                 }
-                supernet = pathlib.Path(run_dir, f"supernet_{clips}")
-                trial.train_supernet(
-                    search_fn, supernet, search=search,
+                supernet = pathlib.Path(run_dir, runs[-1].supernet)
+                trial.search_once(
+                    search_fn, supernet, search=baselines.warm_up(search),
                     target_macs=target_macs, **shared,
                 )  # fmt: skip
                 found: dict[str, Any] = {}
-                for kind in _KINDS:
+                for run in runs:
                     budget = {"target_macs": target_macs}
-                    if kind == "latency":
+                    if run.method == "latency":
                         budget = {
                             "target_macs": None,
                             "target_latency_ms": found["macs"]["ms"],
                             "latency_table": latency_table,
                         }
-                    found[kind] = _search_and_train(
+                    found[run.method] = _search_and_train(
                         search_fn, train_fn, latency_table,
-                        pathlib.Path(run_dir, f"{kind}_{name}"),
+                        pathlib.Path(run_dir, run.name),
                         trainings=trainings, search=search,
                         supernet_from=str(supernet), **shared, **budget,
                     )  # fmt: skip
@@ -123,11 +128,7 @@ def _search_and_train(
     search_fn, train_fn, table, folder, *, seed, data, trainings, **arguments
 ) -> dict[str, Any]:
     """Accuracy and costs of the network that one search finds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with claim.Stopwatch(folder / trial.SECONDS):
-        if not trial.is_found(folder):
-            trial.forget()
-            search_fn(data=data, run_dir=str(folder), seed=seed, **arguments)
+    trial.search_once(search_fn, folder, data=data, seed=seed, **arguments)
     arch = space_lib.load_arch(folder / "arch.json")
     tests, record = trial.train_and_test(
         train_fn, folder, data=data, seed=seed, trainings=trainings

@@ -35,7 +35,7 @@ class Run:
     """One network to find, train and test.
 
     Attributes:
-        method: A key of `METHODS`.
+        method: A key of `METHODS`; or what names a run of another comparison.
         target_macs: Budget, multiply-adds of a clip.
         seed: Of the search and the training.
         fold: Held out; None where the clips themselves say what is.

@@ -120,9 +120,10 @@ def equal_table(records: Records) -> Table:
         for method, found in methods.items():
             if method == plan.REFERENCE:
                 continue
-            there = statistics.cost_at(accuracy, _means(found))
+            points = _means(found)
+            there = statistics.cost_at(accuracy, points)
             if there is None:
-                ratio = _bound(accuracy, macs, _means(found))
+                ratio = _bound(accuracy, macs, points)
             else:
                 ratio = f"{there / macs:.2f}"
             rows.append(

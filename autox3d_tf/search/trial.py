@@ -1,4 +1,4 @@
-"""The parts of comparisons: a supernet to share, a training from scratch."""
+"""The parts of comparisons: one search, one training from scratch."""
 
 import gc
 import os
@@ -11,26 +11,21 @@ import keras
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines
-from autox3d_tf.search import options as options_lib
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
 
 
-def train_supernet(
+def search_once(
     search_fn: Callable[..., dict[str, Any]],
     folder: pathlib.Path,
-    *,
-    search: options_lib.SearchOptions,
     **arguments: Any,
 ) -> None:
-    """Warms up a supernet that several searches take, unless it is there.
+    """Searches in a folder, or warms up in it, unless that has been done.
 
     Args:
-        search_fn: `run_search`, with what all of them share bound.
-        folder: For their `supernet_from`.
-        search: Theirs.
+        search_fn: `run_search`, with what all searches share bound.
+        folder: Its `run_dir`; gets a file of the seconds that it took, too.
         **arguments: Of `search_fn`, such as its data and its seed.
     """
     if is_found(folder):
@@ -38,9 +33,7 @@ def train_supernet(
     folder.mkdir(parents=True, exist_ok=True)
     forget()
     with claim.Stopwatch(folder / SECONDS):
-        search_fn(
-            search=baselines.warm_up(search), run_dir=str(folder), **arguments
-        )
+        search_fn(run_dir=str(folder), **arguments)
 
 
 def is_found(folder: pathlib.Path) -> bool:

@@ -85,6 +85,21 @@ _EGOGESTAR = search_space.SearchSpace(
     ),
     head=arch_lib.HeadSpec(filters=144, features=128),
 )
+# Gestures at a quarter of its multiply-adds: the smallest network takes 5.6 M.
+_EGOGESTAR_SMALL = search_space.SearchSpace(
+    name="egogestar_small",
+    version=1,
+    clip_size=(16, 64, 64),
+    frame_stride=1,
+    stem=arch_lib.StemSpec(filters=8),
+    stages=_open(
+        ((2, 4, 8, 10, 12), 1),
+        ((4, 8, 16, 20, 24), 2),
+        ((8, 16, 32, 40, 48), 4),
+        ((16, 32, 64, 80, 96), 2),
+    ),
+    head=arch_lib.HeadSpec(filters=96, features=96),
+)
 # For streams: a frame sees itself and the past.
 _EGOGESTAR_STREAM = dataclasses.replace(
     _EGOGESTAR, name="egogestar_stream", causal=True
@@ -111,7 +126,15 @@ _X3D_M = dataclasses.replace(
 
 SPACES: dict[str, search_space.SearchSpace] = {
     space.name: space
-    for space in (_TINY, _MOTION, _EGOGESTAR, _EGOGESTAR_STREAM, _X3D_S, _X3D_M)
+    for space in (
+        _TINY,
+        _MOTION,
+        _EGOGESTAR,
+        _EGOGESTAR_SMALL,
+        _EGOGESTAR_STREAM,
+        _X3D_S,
+        _X3D_M,
+    )
 }
 
 

@@ -338,7 +338,10 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
     assert summary["architectures"] == 4
 
 
-@pytest.mark.parametrize("name", ["compare_egogestar", "compare_synthetic"])
+@pytest.mark.parametrize(
+    "name",
+    ["compare_egogestar", "compare_egogestar_small", "compare_synthetic"],
+)
 def test_gin_files_are_complete_and_hold_clips_out(name, tmp_path):
     overrides = ["DATA=clips", f"RESULTS={tmp_path}"]
     with gin_app.configured(

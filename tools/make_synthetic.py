@@ -12,7 +12,16 @@ from absl import flags
 from autox3d_tf.runs import gin_app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("num_classes", 4, "Motions, at most 8.", 2, 8)
+flags.DEFINE_enum(
+    "kind",
+    "single",
+    ["single", "pairs"],
+    "One disc and its motion, or a disc and a cross that both move: the class "
+    "is which of them goes which way.",
+)
+flags.DEFINE_integer(
+    "num_classes", 4, "Classes, at most 8, of pairs at most 16.", 2, 16
+)
 flags.DEFINE_integer("clips_per_class", 40, "Videos of each.", lower_bound=1)
 flags.DEFINE_integer("frames", 24, "Frames of a video.", lower_bound=2)
 flags.DEFINE_integer("size", 64, "Height and width.", lower_bound=16)
@@ -34,6 +43,7 @@ def _main(arguments):
         raise gin_app.UsageError("Name the folder to write. Try --help.")
     manifest = synthetic.write_synthetic(
         arguments[0],
+        kind=FLAGS.kind,
         num_classes=FLAGS.num_classes,
         clips_per_class=FLAGS.clips_per_class,
         seed=FLAGS.seed,

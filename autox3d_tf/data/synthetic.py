@@ -1,18 +1,21 @@
 """Synthetic clips whose class is only in the motion.
 
-A soft textured blob wanders over a noisy background. Its position is uniform
-over the picture at every single frame, whatever the class (it leaves on one
-side and enters on the other), so no frame alone tells anything about the class.
+Soft textured shapes wander over a noisy background. Their positions are uniform
+over the picture at every single frame, whatever the class (what leaves on one
+side enters on the other), so no frame alone tells anything about the class.
 """
 
 import dataclasses
 import fractions
+import itertools
 import pathlib
+from collections.abc import Sequence
 
 import av
 import numpy as np
 
 from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.space import arch as arch_lib
 
 MANIFEST_NAME = "manifest.csv"
 
@@ -57,6 +60,36 @@ MOTIONS = {
 }
 
 
+def _disc(dx, dy, radius):
+    return np.sqrt(dy**2 + dx**2) - radius
+
+
+def _cross(dx, dy, radius):
+    along, across = np.abs(dx), np.abs(dy)
+    arm, half_width = 1.25 * radius, 0.2 * radius
+    return np.minimum(
+        np.maximum(along - arm, across - half_width),
+        np.maximum(along - half_width, across - arm),
+    )
+
+
+# Distance from the edge, negative inside.
+SHAPES = {"disc": _disc, "cross": _cross}
+
+# What moves in a clip of a class, and how. In a pair a disc and a cross both
+# move, whatever the class: a network has to tell which of them goes which way,
+# and needs features for shape and motion together.
+KINDS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
+    "single": {name: (("disc", name),) for name in MOTIONS},
+    "pairs": {
+        f"disc_{first}_cross_{second}": (("disc", first), ("cross", second))
+        for first, second in itertools.product(
+            ("left", "right", "up", "down"), repeat=2
+        )
+    },
+}
+
+
 def write_synthetic(
     out_dir,
     *,
@@ -70,6 +103,7 @@ def write_synthetic(
     noise: float = 3.0,
     distractors: int = 0,
     noise_power: float = 0.0,
+    kind: str = "single",
 ) -> manifest_lib.Manifest:
     """Writes class folders of mp4 clips and `manifest.csv`; returns the latter.
 
@@ -78,21 +112,25 @@ def write_synthetic(
 
     Args:
         out_dir: Folder to write to.
-        num_classes: How many of `MOTIONS` to use, in order.
+        num_classes: How many classes of the kind to use, in order.
         clips_per_class: Clips of each class.
         seed: Seed of everything random.
         frames, size, fps: Length, width and height, and rate of each clip.
         num_folds: Number of folds.
         noise: Standard deviation of what is added to each pixel, of 255.
-        distractors: Blobs that stand still, beside the one that moves.
+        distractors: Discs that stand still, beside what moves.
         noise_power: Each clip's noise is `noise * u ** noise_power`, u uniform
             in [0, 1): the same for all clips at 0, uniform at 1. Above that
             most clips are easy ones, from which networks learn what to look
             for, and the rest hard ones, which tell networks apart.
+        kind: A key of `KINDS`: `single`, one disc and up to 8 motions, or
+            `pairs`, a disc and a cross and the 16 pairs of their directions.
     """
-    if not 2 <= num_classes <= len(MOTIONS):
+    arch_lib.check_choice("kind", kind, KINDS)
+    classes = KINDS[kind]
+    if not 2 <= num_classes <= len(classes):
         raise ValueError(
-            f"`num_classes` must be in [2, {len(MOTIONS)}]. "
+            f"`num_classes` must be in [2, {len(classes)}] for kind {kind!r}. "
             f"Received: num_classes={num_classes}."
         )
     if size < 16 or size % 2:
@@ -113,7 +151,7 @@ def write_synthetic(
             f"distractors={distractors}."
         )
     out_dir = pathlib.Path(out_dir)
-    names = tuple(MOTIONS)[:num_classes]
+    names = tuple(classes)[:num_classes]
     rows = []
     for class_number, name in enumerate(names):
         (out_dir / name).mkdir(parents=True, exist_ok=True)
@@ -124,7 +162,7 @@ def write_synthetic(
             if noise_power:  # no draw without: clips stay what they were
                 level *= rng.random() ** noise_power
             clip = draw_clip(
-                name,
+                classes[name],
                 rng,
                 frames=frames,
                 size=size,
@@ -152,7 +190,7 @@ def write_synthetic(
 
 
 def draw_clip(
-    motion: str,
+    moving: Sequence[tuple[str, str]],
     rng: np.random.Generator,
     *,
     frames: int,
@@ -160,51 +198,66 @@ def draw_clip(
     noise: float = 3.0,
     distractors: int = 0,
 ) -> np.ndarray:
-    """Returns one clip, uint8 `(frames, size, size, 3)`."""
+    """Returns one clip, uint8 `(frames, size, size, 3)`.
+
+    Args:
+        moving: Shape, of `SHAPES`, and motion, of `MOTIONS`, of all that moves.
+        rng: Everything random.
+        frames, size, noise, distractors: As `write_synthetic`.
+    """
     clip = _smooth_noise(rng, size, cells=4) * 100 + 15
-    blob, speed = _Blob.draw(rng, size), rng.uniform(0.7, 1.3) / frames
-    phase = rng.random()
-    if motion in ("clockwise", "counterclockwise"):
-        phase *= 2 * np.pi
+    movers = []
+    for shape, motion in moving:
+        blob = _Blob.draw(rng, size, shape)
+        speed, phase = rng.uniform(0.7, 1.3) / frames, rng.random()
+        if motion in ("clockwise", "counterclockwise"):
+            phase *= 2 * np.pi
+        path = MOTIONS[motion](np.arange(frames), speed, phase)
+        movers.append((blob, path))
+    if len(movers) > 1 and rng.random() < 0.5:  # any may be in front
+        movers.reverse()
     still = np.zeros(1)
     for _ in range(distractors):
         clip = _Blob.draw(rng, size).over(clip, still, still)
-    clip = blob.over(clip, *MOTIONS[motion](np.arange(frames), speed, phase))
+    for blob, path in movers:
+        clip = blob.over(clip, *path)
     clip = clip + rng.normal(scale=noise, size=clip.shape)
     return clip.clip(0, 255).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Blob:
-    """A round piece of a texture, in pictures' units."""
+    """A piece of a texture, in pictures' units."""
 
     colour: np.ndarray
     texture: np.ndarray
     radius: float
     start: np.ndarray
+    shape: str
 
     @classmethod
-    def draw(cls, rng, size):
+    def draw(cls, rng, size, shape="disc"):
         return cls(
             rng.uniform(130, 255, size=3),
             _smooth_noise(rng, size, cells=8) * 0.6 + 0.4,
             rng.uniform(0.1, 0.16),
             rng.random(2),
+            shape,
         )
 
     def over(self, clip, x, y):
         """Draws it over a clip, `(T, H, W, 3)`, moved by x and y, `(T,)`."""
         size = len(self.texture)
         grid = (np.arange(size) + 0.5) / size
-        # Distance to the blob around the edges: left continues at right.
+        # Distance to its middle around the edges: left continues at right.
         dx, dy = (
             np.mod(grid[None, :] - (start + moved)[:, None] + 0.5, 1) - 0.5
             for start, moved in zip(self.start, (x, y), strict=True)
         )
-        squares = dy[:, :, None] ** 2 + dx[:, None, :] ** 2  # (T, H, W)
-        mask = (
-            1 / (1 + np.exp((np.sqrt(squares) - self.radius) * 80))[..., None]
-        )
+        distance = SHAPES[self.shape](
+            dx[:, None, :], dy[:, :, None], self.radius
+        )  # (T, H, W)
+        mask = 1 / (1 + np.exp(distance * 80))[..., None]
         columns = np.floor((dx + 0.5) * size).astype(int) % size
         rows = np.floor((dy + 0.5) * size).astype(int) % size
         moved = self.texture[rows[:, :, None], columns[:, None, :]]

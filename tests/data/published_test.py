@@ -16,7 +16,10 @@ def video(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     for number in range(9):
         clip = synthetic.draw_clip(
-            "left", np.random.default_rng(number), frames=8, size=32
+            [("disc", "left")],
+            np.random.default_rng(number),
+            frames=8,
+            size=32,
         )
         synthetic.write_video(folder / f"{number}.mp4", clip, 10)
 

@@ -4,17 +4,17 @@ import pytest
 from autox3d_tf.data import decoding, synthetic
 
 
-def draw_many(per_class, num_classes, seed=0, frames=8, size=32):
-    names = tuple(synthetic.MOTIONS)[:num_classes]
+def draw_many(kind, per_class, seed=0, frames=8, size=32):
+    classes = synthetic.KINDS[kind].values()
     return [
         synthetic.draw_clip(
-            name,
+            moving,
             np.random.default_rng([seed, number, index]),
             frames=frames,
             size=size,
         )
         for index in range(per_class)
-        for number, name in enumerate(names)
+        for number, moving in enumerate(classes)
     ]
 
 
@@ -29,18 +29,21 @@ def ridge_accuracy(features, labels, num_classes, num_train):
     return (guesses == labels[num_train:]).mean()
 
 
-def test_single_frames_tell_nothing():
-    num_classes, per_class = 8, 150
-    clips = draw_many(per_class, num_classes)
-    labels = np.tile(np.arange(num_classes), per_class)
+@pytest.mark.parametrize("kind", synthetic.KINDS)
+def test_single_frames_tell_nothing(kind):
+    clips = draw_many(kind, per_class=1200 // len(synthetic.KINDS[kind]))
+    num_classes = len(synthetic.KINDS[kind])
+    labels = np.tile(np.arange(num_classes), len(clips) // num_classes)
     middle = np.array([clip[4, ::2, ::2].ravel() for clip in clips], float)
     accuracy = ridge_accuracy(middle, labels, num_classes, num_train=800)
-    # Chance is 1/8; 400 test clips have a standard deviation of 0.017 there.
-    assert accuracy <= 1.3 / 8, accuracy
+    # 400 test clips have a standard deviation of 0.017 at chance 1/8, 0.012 at
+    # 1/16.
+    assert accuracy <= 1 / num_classes + 0.0375, accuracy
     # The same test does find a class that a frame gives away, faintly.
     hinted = middle.copy()
     hinted[np.arange(len(labels)), labels] += 60
-    assert ridge_accuracy(hinted, labels, num_classes, num_train=800) > 0.25
+    found = ridge_accuracy(hinted, labels, num_classes, num_train=800)
+    assert found > 2 / num_classes
 
 
 def test_two_frames_tell_the_motion():
@@ -53,7 +56,9 @@ def test_two_frames_tell_the_motion():
     ]:
         for index in range(5):
             rng = np.random.default_rng([7, index])
-            clip = synthetic.draw_clip(name, rng, frames=24, size=64)
+            clip = synthetic.draw_clip(
+                [("disc", name)], rng, frames=24, size=64
+            )
             still = np.median(clip, axis=0)
             moving = np.abs(clip - still).sum(axis=-1) ** 2  # (T, H, W)
             # Phase of the first Fourier component: position on a circle,
@@ -67,6 +72,35 @@ def test_two_frames_tell_the_motion():
             assert np.dot((dx, dy), expected) > 0.1, (name, index)
             other = dy if expected[0] else dx
             assert abs(other) < 0.1, (name, index)
+
+
+def test_the_shapes_of_a_pair_go_their_own_ways():
+    """Drawn without a background, each shape's middle moves as it is said."""
+    radius, grid = 0.15, (np.arange(64) + 0.5) / 64 - 0.5
+    dx, dy = np.meshgrid(grid, grid)
+    disc = synthetic.SHAPES["disc"](dx, dy, radius) < 0
+    cross = synthetic.SHAPES["cross"](dx, dy, radius) < 0
+    assert disc[32, 32] and cross[32, 32]
+    corner = 32 + round(0.1 * 64)  # 0.14 from the middle, along the diagonal
+    assert disc[corner, corner] and not cross[corner, corner]
+    arm = 32 + round(0.17 * 64)  # outside the disc, on the arm of the cross
+    assert not disc[32, arm] and cross[32, arm]
+    assert not disc[arm, 32] and cross[arm, 32]
+    pairs = synthetic.KINDS["pairs"]
+    assert len(pairs) == 16
+    assert pairs["disc_left_cross_up"] == (("disc", "left"), ("cross", "up"))
+
+    # The same clip but for the way that the cross goes: only its trace differs.
+    def draw(way):
+        moving = [("disc", "left"), ("cross", way)]
+        return synthetic.draw_clip(
+            moving, np.random.default_rng(3), frames=8, size=32, noise=0
+        ).astype(int)
+
+    up, down = draw("up"), draw("down")
+    np.testing.assert_array_equal(up[0], down[0])
+    # What goes up by d and what goes down by 1 - d is at the same place.
+    assert (np.abs(up[4] - down[4]).max(axis=-1) > 20).sum() > 20
 
 
 def test_seed_decides_every_byte(tmp_path):
@@ -100,6 +134,8 @@ def test_manifest_says_what_the_files_hold(clips):
     "options, message",
     [
         ({"num_classes": 9}, "num_classes=9"),
+        ({"num_classes": 17, "kind": "pairs"}, "num_classes=17"),
+        ({"kind": "triples"}, "kind='triples'"),
         ({"size": 33}, "size=33"),
         ({"frames": 1}, "frames=1"),
     ],

@@ -9,7 +9,7 @@ import dataclasses
 import fractions
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import av
 import numpy as np
@@ -32,7 +32,7 @@ def _circle(turn):
     def path(time, speed, phase):
         # The same distance per frame as on a straight line of this speed.
         radius = 0.2
-        angle = phase + turn * speed * time / radius
+        angle = 2 * np.pi * phase + turn * speed * time / radius
         return radius * np.cos(angle), radius * np.sin(angle)
 
     return path
@@ -47,12 +47,25 @@ def _shake(dx, dy):
     return path
 
 
+def _one_then_other(one, other):
+    def path(time, speed, phase):
+        # A fifth of the clip each way, two fifths of rest between them, what is
+        # left before and after.
+        length = len(time) - 1
+        begin, move, rest = 0.2 * phase * length, 0.2 * length, 0.4 * length
+        first = speed * np.clip(time - begin, 0, move)
+        second = speed * np.clip(time - begin - move - rest, 0, move)
+        return tuple(
+            first * a + second * b for a, b in zip(one, other, strict=True)
+        )
+
+    return path
+
+
 # In pixel coordinates y points down, so a growing angle turns clockwise.
+WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 MOTIONS = {
-    "left": _straight(-1, 0),
-    "right": _straight(1, 0),
-    "up": _straight(0, -1),
-    "down": _straight(0, 1),
+    **{name: _straight(*way) for name, way in WAYS.items()},
     "clockwise": _circle(1),
     "counterclockwise": _circle(-1),
     "horizontal_shake": _shake(1, 0),
@@ -76,17 +89,26 @@ def _cross(dx, dy, radius):
 # Distance from the edge, negative inside.
 SHAPES = {"disc": _disc, "cross": _cross}
 
+_TWO_WAYS = tuple(itertools.product(WAYS, repeat=2))
+_SEQUENCES = {
+    f"{one}_then_{other}": _one_then_other(WAYS[one], WAYS[other])
+    for one, other in _TWO_WAYS
+}
+
 # What moves in a clip of a class, and how. In a pair a disc and a cross both
 # move, whatever the class: a network has to tell which of them goes which way,
-# and needs features for shape and motion together.
-KINDS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
-    "single": {name: (("disc", name),) for name in MOTIONS},
+# and needs features for shape and motion together. In a sequence a disc goes
+# one way, rests, and goes another: a network has to remember the first.
+KINDS: dict[str, dict[str, tuple[tuple[str, Callable], ...]]] = {
+    "single": {name: (("disc", path),) for name, path in MOTIONS.items()},
     "pairs": {
-        f"disc_{first}_cross_{second}": (("disc", first), ("cross", second))
-        for first, second in itertools.product(
-            ("left", "right", "up", "down"), repeat=2
+        f"disc_{one}_cross_{other}": (
+            ("disc", MOTIONS[one]),
+            ("cross", MOTIONS[other]),
         )
+        for one, other in _TWO_WAYS
     },
+    "sequences": {name: (("disc", path),) for name, path in _SEQUENCES.items()},
 }
 
 
@@ -104,6 +126,7 @@ def write_synthetic(
     distractors: int = 0,
     noise_power: float = 0.0,
     kind: str = "single",
+    speed: float = 1.0,
 ) -> manifest_lib.Manifest:
     """Writes class folders of mp4 clips and `manifest.csv`; returns the latter.
 
@@ -123,8 +146,12 @@ def write_synthetic(
             in [0, 1): the same for all clips at 0, uniform at 1. Above that
             most clips are easy ones, from which networks learn what to look
             for, and the rest hard ones, which tell networks apart.
-        kind: A key of `KINDS`: `single`, one disc and up to 8 motions, or
-            `pairs`, a disc and a cross and the 16 pairs of their directions.
+        kind: A key of `KINDS`: `single`, one disc and up to 8 motions;
+            `pairs`, a disc and a cross and the 16 pairs of their directions;
+            `sequences`, one disc and 16 times two directions, one after the
+            other.
+        speed: Widths of the picture that what moves covers in a clip, on
+            average, if it never rests; each goes at 0.7 to 1.3 of it.
     """
     arch_lib.check_choice("kind", kind, KINDS)
     classes = KINDS[kind]
@@ -150,6 +177,8 @@ def write_synthetic(
             f"Received: noise={noise}, noise_power={noise_power}, "
             f"distractors={distractors}."
         )
+    if speed <= 0:
+        raise ValueError(f"`speed` must be positive. Received: speed={speed}.")
     out_dir = pathlib.Path(out_dir)
     names = tuple(classes)[:num_classes]
     rows = []
@@ -168,6 +197,7 @@ def write_synthetic(
                 size=size,
                 noise=level,
                 distractors=distractors,
+                speed=speed,
             )
             write_video(out_dir / path, clip, fps)
             rows.append(
@@ -190,37 +220,36 @@ def write_synthetic(
 
 
 def draw_clip(
-    moving: Sequence[tuple[str, str]],
+    moving: Sequence[tuple[str, Callable]],
     rng: np.random.Generator,
     *,
     frames: int,
     size: int,
     noise: float = 3.0,
     distractors: int = 0,
+    speed: float = 1.0,
 ) -> np.ndarray:
     """Returns one clip, uint8 `(frames, size, size, 3)`.
 
     Args:
-        moving: Shape, of `SHAPES`, and motion, of `MOTIONS`, of all that moves.
+        moving: Shape, of `SHAPES`, and path, of `MOTIONS`, of all that moves;
+            see `KINDS`.
         rng: Everything random.
-        frames, size, noise, distractors: As `write_synthetic`.
+        frames, size, noise, distractors, speed: As `write_synthetic`.
     """
     clip = _smooth_noise(rng, size, cells=4) * 100 + 15
     movers = []
-    for shape, motion in moving:
+    for shape, path in moving:
         blob = _Blob.draw(rng, size, shape)
-        speed, phase = rng.uniform(0.7, 1.3) / frames, rng.random()
-        if motion in ("clockwise", "counterclockwise"):
-            phase *= 2 * np.pi
-        path = MOTIONS[motion](np.arange(frames), speed, phase)
-        movers.append((blob, path))
+        own, phase = speed * rng.uniform(0.7, 1.3) / frames, rng.random()
+        movers.append((blob, path(np.arange(frames), own, phase)))
     if len(movers) > 1 and rng.random() < 0.5:  # any may be in front
         movers.reverse()
     still = np.zeros(1)
     for _ in range(distractors):
         clip = _Blob.draw(rng, size).over(clip, still, still)
-    for blob, path in movers:
-        clip = blob.over(clip, *path)
+    for blob, places in movers:
+        clip = blob.over(clip, *places)
     clip = clip + rng.normal(scale=noise, size=clip.shape)
     return clip.clip(0, 255).astype(np.uint8)
 

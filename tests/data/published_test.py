@@ -16,7 +16,7 @@ def video(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     for number in range(9):
         clip = synthetic.draw_clip(
-            [("disc", "left")],
+            synthetic.KINDS["single"]["left"],
             np.random.default_rng(number),
             frames=8,
             size=32,

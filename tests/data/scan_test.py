@@ -10,7 +10,10 @@ from autox3d_tf.data import manifest as manifest_lib
 def write_clip(path, frames=10, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     clip = synthetic.draw_clip(
-        [("disc", "left")], np.random.default_rng(seed), frames=frames, size=32
+        synthetic.KINDS["single"]["left"],
+        np.random.default_rng(seed),
+        frames=frames,
+        size=32,
     )
     synthetic.write_video(path, clip, 10)
 

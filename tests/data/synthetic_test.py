@@ -57,7 +57,7 @@ def test_two_frames_tell_the_motion():
         for index in range(5):
             rng = np.random.default_rng([7, index])
             clip = synthetic.draw_clip(
-                [("disc", name)], rng, frames=24, size=64
+                synthetic.KINDS["single"][name], rng, frames=24, size=64
             )
             still = np.median(clip, axis=0)
             moving = np.abs(clip - still).sum(axis=-1) ** 2  # (T, H, W)
@@ -88,19 +88,39 @@ def test_the_shapes_of_a_pair_go_their_own_ways():
     assert not disc[arm, 32] and cross[arm, 32]
     pairs = synthetic.KINDS["pairs"]
     assert len(pairs) == 16
-    assert pairs["disc_left_cross_up"] == (("disc", "left"), ("cross", "up"))
+    assert pairs["disc_left_cross_up"] == (
+        ("disc", synthetic.MOTIONS["left"]),
+        ("cross", synthetic.MOTIONS["up"]),
+    )
 
     # The same clip but for the way that the cross goes: only its trace differs.
     def draw(way):
-        moving = [("disc", "left"), ("cross", way)]
         return synthetic.draw_clip(
-            moving, np.random.default_rng(3), frames=8, size=32, noise=0
+            pairs[f"disc_left_cross_{way}"],
+            np.random.default_rng(3),
+            frames=8,
+            size=32,
+            noise=0,
         ).astype(int)
 
     up, down = draw("up"), draw("down")
     np.testing.assert_array_equal(up[0], down[0])
     # What goes up by d and what goes down by 1 - d is at the same place.
     assert (np.abs(up[4] - down[4]).max(axis=-1) > 20).sum() > 20
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.5, 0.99])
+def test_sequences_go_one_way_rest_and_go_the_other(phase):
+    ((shape, path),) = synthetic.KINDS["sequences"]["left_then_up"]
+    assert shape == "disc"
+    x, y = path(np.arange(21), 0.1, phase)
+    # 4 of 20 steps each way, 8 of rest: 0.4 left, then as much up.
+    assert (x[0], y[0]) == (0, 0)
+    assert (x[-1], y[-1]) == pytest.approx((-0.4, -0.4))
+    moves_left, moves_up = (np.flatnonzero(np.diff(p)) for p in (x, y))
+    assert 4 <= len(moves_left) <= 5 and 4 <= len(moves_up) <= 5
+    assert moves_up[0] - moves_left[-1] in (8, 9)
+    assert moves_left[0] == int(4 * phase)
 
 
 def test_seed_decides_every_byte(tmp_path):
@@ -135,6 +155,7 @@ def test_manifest_says_what_the_files_hold(clips):
     [
         ({"num_classes": 9}, "num_classes=9"),
         ({"num_classes": 17, "kind": "pairs"}, "num_classes=17"),
+        ({"speed": 0.0}, "speed=0.0"),
         ({"kind": "triples"}, "kind='triples'"),
         ({"size": 33}, "size=33"),
         ({"frames": 1}, "frames=1"),

@@ -15,7 +15,6 @@ import av
 import numpy as np
 
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.space import arch as arch_lib
 
 MANIFEST_NAME = "manifest.csv"
 
@@ -153,7 +152,10 @@ def write_synthetic(
         speed: Widths of the picture that what moves covers in a clip, on
             average, if it never rests; each goes at 0.7 to 1.3 of it.
     """
-    arch_lib.check_choice("kind", kind, KINDS)
+    if kind not in KINDS:
+        raise ValueError(
+            f"`kind` must be one of {', '.join(KINDS)}. Received: kind={kind!r}."
+        )
     classes = KINDS[kind]
     if not 2 <= num_classes <= len(classes):
         raise ValueError(

@@ -154,7 +154,7 @@ def write_synthetic(
     """
     if kind not in KINDS:
         raise ValueError(
-            f"`kind` must be one of {', '.join(KINDS)}. Received: kind={kind!r}."
+            f"`kind` must be one of {tuple(KINDS)}. Received: kind={kind!r}."
         )
     classes = KINDS[kind]
     if not 2 <= num_classes <= len(classes):

@@ -15,12 +15,12 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "kind",
     "single",
-    ["single", "pairs", "sequences"],
-    "The class is the motion of one disc; or which way a disc and which way a "
-    "cross goes; or which way a disc goes first and which way after a rest.",
+    ["single", "pairs"],
+    "The class is the motion of one disc, or which way a disc and which way a "
+    "cross goes.",
 )
 flags.DEFINE_integer(
-    "num_classes", 4, "Classes, at most 8, of pairs and sequences 16.", 2, 16
+    "num_classes", 4, "Classes, at most 8, of pairs at most 16.", 2, 16
 )
 flags.DEFINE_integer("clips_per_class", 40, "Videos of each.", lower_bound=1)
 flags.DEFINE_integer("frames", 24, "Frames of a video.", lower_bound=2)
@@ -32,7 +32,7 @@ flags.DEFINE_float(
     "Each clip's noise is --noise times a uniform number to this power.",
     0.0,
 )
-flags.DEFINE_integer("distractors", 0, "Blobs that stand still.", 0)
+flags.DEFINE_integer("distractors", 0, "Discs that stand still.", 0)
 flags.DEFINE_float(
     "speed", 1.0, "Widths of the picture covered in a clip, on average.", 0.0
 )

@@ -46,21 +46,6 @@ def _shake(dx, dy):
     return path
 
 
-def _one_then_other(one, other):
-    def path(time, speed, phase):
-        # A fifth of the clip each way, two fifths of rest between them, what is
-        # left before and after.
-        length = len(time) - 1
-        begin, move, rest = 0.2 * phase * length, 0.2 * length, 0.4 * length
-        first = speed * np.clip(time - begin, 0, move)
-        second = speed * np.clip(time - begin - move - rest, 0, move)
-        return tuple(
-            first * a + second * b for a, b in zip(one, other, strict=True)
-        )
-
-    return path
-
-
 # In pixel coordinates y points down, so a growing angle turns clockwise.
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 MOTIONS = {
@@ -88,16 +73,9 @@ def _cross(dx, dy, radius):
 # Distance from the edge, negative inside.
 SHAPES = {"disc": _disc, "cross": _cross}
 
-_TWO_WAYS = tuple(itertools.product(WAYS, repeat=2))
-_SEQUENCES = {
-    f"{one}_then_{other}": _one_then_other(WAYS[one], WAYS[other])
-    for one, other in _TWO_WAYS
-}
-
 # What moves in a clip of a class, and how. In a pair a disc and a cross both
 # move, whatever the class: a network has to tell which of them goes which way,
-# and needs features for shape and motion together. In a sequence a disc goes
-# one way, rests, and goes another: a network has to remember the first.
+# and needs features for shape and motion together.
 KINDS: dict[str, dict[str, tuple[tuple[str, Callable], ...]]] = {
     "single": {name: (("disc", path),) for name, path in MOTIONS.items()},
     "pairs": {
@@ -105,9 +83,8 @@ KINDS: dict[str, dict[str, tuple[tuple[str, Callable], ...]]] = {
             ("disc", MOTIONS[one]),
             ("cross", MOTIONS[other]),
         )
-        for one, other in _TWO_WAYS
+        for one, other in itertools.product(WAYS, repeat=2)
     },
-    "sequences": {name: (("disc", path),) for name, path in _SEQUENCES.items()},
 }
 
 
@@ -145,12 +122,10 @@ def write_synthetic(
             in [0, 1): the same for all clips at 0, uniform at 1. Above that
             most clips are easy ones, from which networks learn what to look
             for, and the rest hard ones, which tell networks apart.
-        kind: A key of `KINDS`: `single`, one disc and up to 8 motions;
-            `pairs`, a disc and a cross and the 16 pairs of their directions;
-            `sequences`, one disc and 16 times two directions, one after the
-            other.
+        kind: A key of `KINDS`: `single`, one disc and up to 8 motions, or
+            `pairs`, a disc and a cross and the 16 pairs of their directions.
         speed: Widths of the picture that what moves covers in a clip, on
-            average, if it never rests; each goes at 0.7 to 1.3 of it.
+            average; each goes at 0.7 to 1.3 of it.
     """
     if kind not in KINDS:
         raise ValueError(

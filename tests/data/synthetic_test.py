@@ -109,20 +109,6 @@ def test_the_shapes_of_a_pair_go_their_own_ways():
     assert (np.abs(up[4] - down[4]).max(axis=-1) > 20).sum() > 20
 
 
-@pytest.mark.parametrize("phase", [0.0, 0.5, 0.99])
-def test_sequences_go_one_way_rest_and_go_the_other(phase):
-    ((shape, path),) = synthetic.KINDS["sequences"]["left_then_up"]
-    assert shape == "disc"
-    x, y = path(np.arange(21), 0.1, phase)
-    # 4 of 20 steps each way, 8 of rest: 0.4 left, then as much up.
-    assert (x[0], y[0]) == (0, 0)
-    assert (x[-1], y[-1]) == pytest.approx((-0.4, -0.4))
-    moves_left, moves_up = (np.flatnonzero(np.diff(p)) for p in (x, y))
-    assert 4 <= len(moves_left) <= 5 and 4 <= len(moves_up) <= 5
-    assert moves_up[0] - moves_left[-1] in (8, 9)
-    assert moves_left[0] == int(4 * phase)
-
-
 def test_seed_decides_every_byte(tmp_path):
     options = dict(num_classes=2, clips_per_class=2, frames=6, size=32)
     first = synthetic.write_synthetic(tmp_path / "a", seed=1, **options)

@@ -127,39 +127,17 @@ def write_synthetic(
         speed: Widths of the picture that what moves covers in a clip, on
             average; each goes at 0.7 to 1.3 of it.
     """
-    if kind not in KINDS:
+    classes = _classes_of(kind, num_classes)
+    _check_clips(frames, size, speed, noise, noise_power, distractors)
+    if clips_per_class < 1 or fps < 1 or num_folds < 1:
         raise ValueError(
-            f"`kind` must be one of {tuple(KINDS)}. Received: kind={kind!r}."
-        )
-    classes = KINDS[kind]
-    if not 2 <= num_classes <= len(classes):
-        raise ValueError(
-            f"`num_classes` must be in [2, {len(classes)}] for kind {kind!r}. "
-            f"Received: num_classes={num_classes}."
-        )
-    if size < 16 or size % 2:
-        raise ValueError(
-            f"`size` must be even and at least 16. Received: size={size}."
-        )
-    if frames < 2 or clips_per_class < 1 or fps < 1 or num_folds < 1:
-        raise ValueError(
-            "`frames` must be at least 2 and `clips_per_class`, `fps` and "
-            f"`num_folds` at least 1. Received: frames={frames}, "
-            f"clips_per_class={clips_per_class}, fps={fps}, "
+            "`clips_per_class`, `fps` and `num_folds` must be at least 1. "
+            f"Received: clips_per_class={clips_per_class}, fps={fps}, "
             f"num_folds={num_folds}."
         )
-    if min(noise, noise_power, distractors) < 0:
-        raise ValueError(
-            "`noise`, `noise_power` and `distractors` must be at least 0. "
-            f"Received: noise={noise}, noise_power={noise_power}, "
-            f"distractors={distractors}."
-        )
-    if speed <= 0:
-        raise ValueError(f"`speed` must be positive. Received: speed={speed}.")
     out_dir = pathlib.Path(out_dir)
-    names = tuple(classes)[:num_classes]
     rows = []
-    for class_number, name in enumerate(names):
+    for class_number, (name, moving) in enumerate(classes.items()):
         (out_dir / name).mkdir(parents=True, exist_ok=True)
         for number in range(clips_per_class):
             path = f"{name}/{name}_{number:04d}.mp4"
@@ -168,7 +146,7 @@ def write_synthetic(
             if noise_power:  # no draw without: clips stay what they were
                 level *= rng.random() ** noise_power
             clip = draw_clip(
-                classes[name],
+                moving,
                 rng,
                 frames=frames,
                 size=size,
@@ -190,10 +168,44 @@ def write_synthetic(
                 )
             )
     manifest = manifest_lib.Manifest(
-        str(out_dir), tuple(rows), tuple(sorted(names))
+        str(out_dir), tuple(rows), tuple(sorted(classes))
     )
     manifest.save(out_dir / MANIFEST_NAME)
     return manifest
+
+
+def _classes_of(kind, num_classes):
+    """The first classes of a kind. Raises ValueError if it has fewer."""
+    if kind not in KINDS:
+        raise ValueError(
+            f"`kind` must be one of {tuple(KINDS)}. Received: kind={kind!r}."
+        )
+    classes = KINDS[kind]
+    if not 2 <= num_classes <= len(classes):
+        raise ValueError(
+            f"`num_classes` must be in [2, {len(classes)}] for kind {kind!r}. "
+            f"Received: num_classes={num_classes}."
+        )
+    return dict(itertools.islice(classes.items(), num_classes))
+
+
+def _check_clips(frames, size, speed, noise, noise_power, distractors):
+    if size < 16 or size % 2:
+        raise ValueError(
+            f"`size` must be even and at least 16. Received: size={size}."
+        )
+    if frames < 2:
+        raise ValueError(
+            f"`frames` must be at least 2. Received: frames={frames}."
+        )
+    if speed <= 0:
+        raise ValueError(f"`speed` must be positive. Received: speed={speed}.")
+    if min(noise, noise_power, distractors) < 0:
+        raise ValueError(
+            "`noise`, `noise_power` and `distractors` must be at least 0. "
+            f"Received: noise={noise}, noise_power={noise_power}, "
+            f"distractors={distractors}."
+        )
 
 
 def draw_clip(

@@ -15,9 +15,9 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "kind",
     "single",
-    ["single", "pairs"],
-    "The class is the motion of one disc, or which way a disc and which way a "
-    "cross goes.",
+    ["single", "pairs", "movers"],
+    "The class is the motion of one disc, which way a disc and which way a "
+    "cross goes, or which of eight shapes moves.",
 )
 flags.DEFINE_integer(
     "num_classes", 4, "Classes, at most 8, of pairs at most 16.", 2, 16

@@ -27,6 +27,16 @@ def _straight(dx, dy):
     return path
 
 
+def _any_way(time, speed, phase):
+    angle = 2 * np.pi * phase
+    return speed * time * np.cos(angle), speed * time * np.sin(angle)
+
+
+def _nowhere(time, speed, phase):
+    del speed, phase
+    return np.zeros_like(time, float), np.zeros_like(time, float)
+
+
 def _circle(turn):
     def path(time, speed, phase):
         # The same distance per frame as on a straight line of this speed.
@@ -61,21 +71,52 @@ def _disc(dx, dy, radius):
     return np.sqrt(dy**2 + dx**2) - radius
 
 
+def _ring(dx, dy, radius):
+    return np.abs(_disc(dx, dy, 0.85 * radius)) - 0.25 * radius
+
+
+def _bar(half_width, half_height):
+    """A rectangle, in radii."""
+
+    def bar(dx, dy, radius):
+        return np.maximum(
+            np.abs(dx) - half_width * radius, np.abs(dy) - half_height * radius
+        )
+
+    return bar
+
+
 def _cross(dx, dy, radius):
-    along, across = np.abs(dx), np.abs(dy)
-    arm, half_width = 1.25 * radius, 0.2 * radius
     return np.minimum(
-        np.maximum(along - arm, across - half_width),
-        np.maximum(along - half_width, across - arm),
+        _bar(0.2, 1.25)(dx, dy, radius), _bar(1.25, 0.2)(dx, dy, radius)
     )
 
 
-# Distance from the edge, negative inside.
-SHAPES = {"disc": _disc, "cross": _cross}
+def _saltire(dx, dy, radius):
+    return _cross((dx + dy) / np.sqrt(2), (dx - dy) / np.sqrt(2), radius)
 
-# What moves in a clip of a class, and how. In a pair a disc and a cross both
-# move, whatever the class: a network has to tell which of them goes which way,
-# and needs features for shape and motion together.
+
+def _triangle(dx, dy, radius):
+    sides = 0.9 * np.abs(dx) - 0.45 * dy - 0.35 * radius
+    return np.maximum(dy - 0.7 * radius, sides)
+
+
+# Distance from the edge, negative inside.
+SHAPES = {
+    "disc": _disc,
+    "cross": _cross,
+    "square": _bar(0.8, 0.8),
+    "ring": _ring,
+    "saltire": _saltire,
+    "triangle": _triangle,
+    "lying_bar": _bar(1.3, 0.35),
+    "standing_bar": _bar(0.35, 1.3),
+}
+
+# What is in a clip of a class, and how it moves. In a pair a disc and a cross
+# both move, whatever the class: a network has to tell which of them goes which
+# way. Of the movers' shapes all are in every clip and one moves, any way: a
+# network has to find it and to tell what it is.
 KINDS: dict[str, dict[str, tuple[tuple[str, Callable], ...]]] = {
     "single": {name: (("disc", path),) for name, path in MOTIONS.items()},
     "pairs": {
@@ -84,6 +125,13 @@ KINDS: dict[str, dict[str, tuple[tuple[str, Callable], ...]]] = {
             ("cross", MOTIONS[other]),
         )
         for one, other in itertools.product(WAYS, repeat=2)
+    },
+    "movers": {
+        f"{mover}_moves": tuple(
+            (shape, _any_way if shape == mover else _nowhere)
+            for shape in SHAPES
+        )
+        for mover in SHAPES
     },
 }
 
@@ -122,8 +170,9 @@ def write_synthetic(
             in [0, 1): the same for all clips at 0, uniform at 1. Above that
             most clips are easy ones, from which networks learn what to look
             for, and the rest hard ones, which tell networks apart.
-        kind: A key of `KINDS`: `single`, one disc and up to 8 motions, or
-            `pairs`, a disc and a cross and the 16 pairs of their directions.
+        kind: A key of `KINDS`: `single`, one disc and up to 8 motions;
+            `pairs`, a disc and a cross and the 16 pairs of their directions;
+            `movers`, 8 shapes of which one moves.
         speed: Widths of the picture that what moves covers in a clip, on
             average; each goes at 0.7 to 1.3 of it.
     """
@@ -221,8 +270,8 @@ def draw_clip(
     """Returns one clip, uint8 `(frames, size, size, 3)`.
 
     Args:
-        moving: Shape, of `SHAPES`, and path, of `MOTIONS`, of all that moves;
-            see `KINDS`.
+        moving: Shape, of `SHAPES`, and path, as those of `MOTIONS`, of all
+            that the class is about; see `KINDS`.
         rng: Everything random.
         frames, size, noise, distractors, speed: As `write_synthetic`.
     """
@@ -232,8 +281,8 @@ def draw_clip(
         blob = _Blob.draw(rng, size, shape)
         own, phase = speed * rng.uniform(0.7, 1.3) / frames, rng.random()
         movers.append((blob, path(np.arange(frames), own, phase)))
-    if len(movers) > 1 and rng.random() < 0.5:  # any may be in front
-        movers.reverse()
+    if len(movers) > 1:  # any may be in front
+        movers = [movers[index] for index in rng.permutation(len(movers))]
     still = np.zeros(1)
     for _ in range(distractors):
         clip = _Blob.draw(rng, size).over(clip, still, still)

@@ -169,9 +169,9 @@ ARCHIVE: dict[str, arch_lib.ArchSpec] = {
         dataclasses.replace(_SMALL_16, name="x3d_ego_stream", causal=True),
         x3d(
             name="x3d_motion",
-            clip_size=(8, 24, 24),
-            frame_stride=2,
-            stage_filters=(3, 7, 14),
+            clip_size=(8, 32, 32),
+            frame_stride=1,
+            stage_filters=(5, 10, 19),
             depths=(1, 1, 2),
             stem_filters=4,
             head_filters=96,

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,39 @@ def test_the_shapes_of_a_pair_go_their_own_ways():
     np.testing.assert_array_equal(up[0], down[0])
     # What goes up by d and what goes down by 1 - d is at the same place.
     assert (np.abs(up[4] - down[4]).max(axis=-1) > 20).sum() > 20
+
+
+def test_of_eight_shapes_one_moves():
+    movers = synthetic.KINDS["movers"]
+    assert list(movers) == [f"{shape}_moves" for shape in synthetic.SHAPES]
+
+    def draw(name, index):
+        return synthetic.draw_clip(
+            movers[name],
+            np.random.default_rng([11, index]),
+            frames=8,
+            size=36,
+            noise=0,
+        ).astype(int)
+
+    for index, name in enumerate(movers):
+        clip, other = draw(name, index), draw("disc_moves", index)
+        np.testing.assert_array_equal(clip[0], other[0])
+        # What moves covers an eighth of the picture at most; where it has
+        # been are all changes.
+        changed = np.abs(clip[1] - clip[0]).max(axis=-1) > 20
+        assert 8 < changed.sum() < 36 * 36 / 4, name
+        if name != "disc_moves":
+            assert np.abs(clip[1:] - other[1:]).max() > 40, name
+
+
+def test_no_two_shapes_look_alike():
+    dx, dy = np.meshgrid(*[(np.arange(64) + 0.5) / 64 - 0.5] * 2)
+    masks = [draw(dx, dy, 0.2) < 0 for draw in synthetic.SHAPES.values()]
+    for one, other in itertools.combinations(masks, 2):
+        assert (one & other).sum() < 0.8 * (one | other).sum()
+    for mask in masks:  # clips may be mirrored left to right
+        np.testing.assert_array_equal(mask, mask[:, ::-1])
 
 
 def test_seed_decides_every_byte(tmp_path):

@@ -50,7 +50,7 @@ _TINY = search_space.SearchSpace(
 # 0.8 to 1.6 M multiply-adds lie in its lower half.
 _MOTION = search_space.SearchSpace(
     name="motion",
-    version=5,
+    version=6,
     clip_size=(8, 32, 32),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=4),
@@ -58,7 +58,7 @@ _MOTION = search_space.SearchSpace(
         search_space.StageSpace(
             filters=filters,
             depth=depth,
-            block_types=ALL_BLOCK_TYPES,
+            block_types=("3x3x3", "1x3x3", "3x5x5", "1x5x5"),
             expansions=(1.0, 2.0, 3.0),
             channel_multiple=2,
         )

@@ -32,11 +32,6 @@ def _any_way(time, speed, phase):
     return speed * time * np.cos(angle), speed * time * np.sin(angle)
 
 
-def _nowhere(time, speed, phase):
-    del speed, phase
-    return np.zeros_like(time, float), np.zeros_like(time, float)
-
-
 def _circle(turn):
     def path(time, speed, phase):
         # The same distance per frame as on a straight line of this speed.
@@ -128,7 +123,7 @@ KINDS: dict[str, dict[str, tuple[tuple[str, Callable], ...]]] = {
     },
     "movers": {
         f"{mover}_moves": tuple(
-            (shape, _any_way if shape == mover else _nowhere)
+            (shape, _any_way if shape == mover else _straight(0, 0))
             for shape in SHAPES
         )
         for mover in SHAPES

@@ -127,8 +127,7 @@ def test_of_eight_shapes_one_moves():
     for index, name in enumerate(movers):
         clip, other = draw(name, index), draw("disc_moves", index)
         np.testing.assert_array_equal(clip[0], other[0])
-        # What moves covers an eighth of the picture at most; where it has
-        # been are all changes.
+        # What changes is where the mover has been and where it is now.
         changed = np.abs(clip[1] - clip[0]).max(axis=-1) > 20
         assert 8 < changed.sum() < 36 * 36 / 4, name
         if name != "disc_moves":

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 
+import numpy as np
 import pytest
 
 from autox3d_tf import cost, space
@@ -131,7 +132,7 @@ def test_the_pick_keeps_to_milliseconds_and_multiply_adds_together():
         def log_tables():
             rng = random.Random(3)
             return [
-                derive.np.log([rng.random() for _ in choice.candidates])
+                np.log([rng.random() for _ in choice.candidates])
                 for choice in SPACE.choices
             ]
 

@@ -7,6 +7,7 @@ import pytest
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.search import chain as chain_lib
 from autox3d_tf.search import cost_table as cost_table_lib
 from autox3d_tf.search import derive
 from autox3d_tf.search import distribution as distribution_lib
@@ -267,6 +268,6 @@ def test_budgets_that_exclude_each_other_are_refused():
 
 
 def test_enumeration_says_when_it_gives_up():
-    chain = derive.Chain.of(SPACE, make_distribution(scale=0.0))
+    chain = chain_lib.Chain.of(SPACE, make_distribution(scale=0.0))
     with pytest.raises(derive.LimitReached, match="among 50 partial ones"):
         list(derive.enumerate_paths(chain, accept=lambda _: False, limit=50))

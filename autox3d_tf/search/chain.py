@@ -1,0 +1,162 @@
+"""A search space as a chain of blocks, with probabilities and costs.
+
+What a block costs, and how probable it is, depends on its own choices and on
+the filters of its stage and of the one before: those are the states.
+
+Index vectors that decode to the same blocks are one entry: the expansion and
+attention of a skipped block make no difference, nor do two expansions that
+round to the same inner channels. Such an entry stands for its most probable
+vector and has that vector's probability. (The sum over its vectors is not
+used for ranking: skipping a block gathers the probability of all its
+expansions and attentions, so that while a distribution is still flat the sum
+would favour skipping everything.)
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from autox3d_tf.search import cost_table as cost_table_lib
+from autox3d_tf.space import search_space
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The ways from one state of the chain to the next.
+
+    Attributes:
+        costs: `(n, budgets)`.
+        log_probs: `(n,)`.
+        indices: `(n, 3)`: type, expansion and attention.
+        arrive: `(n,)` state after it: the filters' index.
+    """
+
+    costs: np.ndarray
+    log_probs: np.ndarray
+    indices: np.ndarray
+    arrive: np.ndarray
+
+
+class Chain:
+    """A space with probabilities and costs, as a chain of blocks.
+
+    Args:
+        space: The search space.
+        tables: Log probabilities by the positions they are over, such as
+            `dict(zip((f.positions for f in d.factors), d.log_tables()))`.
+        cost_tables: One per budget; may be empty.
+    """
+
+    def __init__(
+        self,
+        space: search_space.SearchSpace,
+        tables: dict[tuple[int, ...], np.ndarray],
+        cost_tables: Sequence[cost_table_lib.CostTable] = (),
+    ):
+        self.space, self.cost_tables = space, tuple(cost_tables)
+        self.targets = np.array([t.budget.target for t in self.cost_tables])
+        self.sums = np.array([t.sums for t in self.cost_tables], bool)
+        self.layers: list[list[Options]] = []
+        self.starts: list[bool] = []  # whether a layer starts a stage
+        states = 1  # the stem's filters
+        for index, stage in enumerate(space.stages):
+            for block in range(stage.depth):
+                self.layers.append(
+                    self._block_layer(tables, index, block, states)
+                )
+                self.starts.append(block == 0)
+                states = len(stage.filters)
+        heads = [t.head for t in self.cost_tables]
+        self.head = np.stack(heads, -1) if heads else np.zeros((states, 0))
+
+    @classmethod
+    def of(cls, space, distribution, cost_tables=()) -> "Chain":
+        """From an `ArchitectureDistribution`."""
+        positions = (factor.positions for factor in distribution.factors)
+        tables = dict(zip(positions, distribution.log_tables(), strict=True))
+        return cls(space, tables, cost_tables)
+
+    def _block_layer(self, tables, stage_index, block, states):
+        """Options of one block, by the state before it."""
+        stage = self.space.stages[stage_index]
+        position = self.space.positions
+        name = f"stage{stage_index + 1}"
+        filters_log_probs = tables[(position[f"{name}/filters"],)]
+        first = position[f"{name}/block{block + 1}/block_type"]
+        joint = _joint_table(tables, (first, first + 1, first + 2))
+        layer = []
+        for state in range(states):
+            arrive = range(len(stage.filters)) if block == 0 else [state]
+            parts = []
+            for filters in arrive:
+                costs = [
+                    t.blocks[stage_index][block][
+                        state if block == 0 else 0, filters
+                    ]
+                    for t in self.cost_tables
+                ]
+                extra = filters_log_probs[filters] if block == 0 else 0.0
+                parts.append(
+                    _merge_equal(stage, block, filters, joint + extra, costs)
+                )
+            columns = zip(*parts, strict=True)
+            layer.append(Options(*map(np.concatenate, columns)))
+        return layer
+
+    def start_costs(self) -> np.ndarray:
+        """Costs of the stem."""
+        return np.array([t.stem for t in self.cost_tables], float)
+
+    def add(self, costs, more) -> np.ndarray:
+        """Combines costs: sums, or maxima where the budget says so."""
+        return np.where(self.sums, costs + more, np.maximum(costs, more))
+
+    def vector(self, path: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Index vector of a path of (state before, option) per block."""
+        indices = []
+        for layer, starts, (state, option) in zip(
+            self.layers, self.starts, path, strict=True
+        ):
+            options = layer[state]
+            if starts:
+                indices.append(int(options.arrive[option]))
+            indices += [int(i) for i in options.indices[option]]
+        return tuple(indices)
+
+
+def _joint_table(tables, positions):
+    """Log probabilities over three positions, of one table or of three."""
+    if positions in tables:
+        return tables[positions]
+    first, second, third = (tables[(position,)] for position in positions)
+    return first[:, None, None] + second[:, None] + third
+
+
+def _merge_equal(stage, block, filters, log_probs, costs):
+    """Options of a block at given filters; equal ones by their best."""
+    types = stage.types_of_block(block + 1)
+    groups: dict[tuple, list[tuple[int, int, int]]] = {}
+    for place in itertools.product(*map(range, log_probs.shape)):
+        kind = types[place[0]]
+        inner = stage.inner_filters(
+            stage.filters[filters], stage.expansions[place[1]]
+        )
+        skipped = kind == search_space.SKIP
+        key = (kind,) if skipped else (kind, inner, place[2])
+        groups.setdefault(key, []).append(place)
+    merged_costs, merged_log_probs, indices = [], [], []
+    for members in groups.values():
+        values = np.array([log_probs[place] for place in members])
+        best = members[int(values.argmax())]
+        merged_log_probs.append(values.max())
+        merged_costs.append([table[best] for table in costs])
+        indices.append(best)
+    shape = (len(indices), len(costs))
+    return (
+        np.array(merged_costs, float).reshape(shape),
+        np.array(merged_log_probs),
+        np.array(indices),
+        np.full(len(indices), filters),
+    )

@@ -15,9 +15,11 @@ epochs=25
 if [ -n "$videos" ]; then
   shape=(--gin=CLIP_FRAMES=16 --gin=CROP_SIZE=64 --gin='SHORT_SIDES=(64, 72)')
   search=(--gin=SPACE=egogestar --gin=TARGET_MACS=40e6)
+  motion=(--gin=MOTION=0.5)  # what things look like may matter, too
   epochs=100
 else
   search=()
+  motion=()
 fi
 mkdir -p "$run"
 
@@ -31,9 +33,10 @@ step autox3d-scan "$videos" --out="$run/manifest.csv"
 data=(--gin="DATA=$run/records")
 step autox3d-make-records "$run/manifest.csv" --out="$run/records"
 step autox3d-search --gin_file=gin/demo/search.gin "${data[@]}" \
-  "${shape[@]}" "${search[@]}" --run_dir="$run/search"
+  "${shape[@]}" "${search[@]}" "${motion[@]}" --run_dir="$run/search"
 step autox3d-train --gin_file=gin/demo/train.gin "${data[@]}" "${shape[@]}" \
-  --gin=ARCH="$run/search" --gin=EPOCHS=$epochs --run_dir="$run/train"
+  "${motion[@]}" --gin=ARCH="$run/search" --gin=EPOCHS=$epochs \
+  --run_dir="$run/train"
 step autox3d-evaluate --gin_file=gin/demo/evaluate.gin "${data[@]}" \
   "${shape[@]}" --gin=TRAINED="$run/train" --run_dir="$run/evaluate"
 step autox3d-export --gin_file=gin/demo/export.gin "${data[@]}" "${shape[@]}" \

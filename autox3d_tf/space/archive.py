@@ -141,6 +141,16 @@ _SMALL_16 = x3d(
     depths=(1, 2, 4, 2),
     head_features=128,
 )
+_SMALL_8 = x3d(
+    name="x3d_motion",
+    clip_size=(8, 32, 32),
+    frame_stride=1,
+    stage_filters=(5, 10, 19),
+    depths=(1, 1, 2),
+    stem_filters=4,
+    head_filters=96,
+    head_features=96,
+)
 
 ARCHIVE: dict[str, arch_lib.ArchSpec] = {
     arch.name: arch
@@ -167,16 +177,8 @@ ARCHIVE: dict[str, arch_lib.ArchSpec] = {
         ),
         _SMALL_16,
         dataclasses.replace(_SMALL_16, name="x3d_ego_stream", causal=True),
-        x3d(
-            name="x3d_motion",
-            clip_size=(8, 32, 32),
-            frame_stride=1,
-            stage_filters=(5, 10, 19),
-            depths=(1, 1, 2),
-            stem_filters=4,
-            head_filters=96,
-            head_features=96,
-        ),
+        _SMALL_8,
+        dataclasses.replace(_SMALL_8, name="x3d_motion_stream", causal=True),
     )
 }
 

@@ -1,0 +1,25 @@
+import numpy as np
+
+from autox3d_edge import stream_convert
+
+
+class FakeRun:
+    """Counts frames and resets."""
+
+    def __init__(self):
+        self.log = []
+
+    def reset(self):
+        self.log.append("reset")
+
+    def push(self, frame):
+        self.log.append(int(frame.ravel()[0]))
+
+
+def test_calibration_sees_clips_from_a_reset_and_a_stream_left_running():
+    run = FakeRun()
+    clips = [np.full((2, 4, 4, 3), number, np.uint8) for number in (1, 2)]
+    samples = list(stream_convert._samples(run, [], clips))
+    each = ["reset", 1, 1, "reset", 2, 2]
+    assert run.log == [*each, "reset", 1, 1, 2, 2]
+    assert len(samples) == 8

@@ -76,7 +76,7 @@ def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:
     sums = [s.input for s in states if s.input.endswith(stream_means.SUM)]
     means = [s.removesuffix(stream_means.SUM) + names.SO_FAR for s in sums]
     for number, clip in enumerate([*clips, *clips]):
-        if number <= len(clips):
+        if number <= len(clips):  # the last time before all in one go
             run.reset()
         for frame in clip:
             sample = {name: run.state(name) for name in past}

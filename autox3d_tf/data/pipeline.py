@@ -10,10 +10,18 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from autox3d_tf.data import decoding, opening, parts, sampling, transforms
+from autox3d_tf.data import (
+    decoding,
+    opening,
+    parts,
+    sampling,
+    sources,
+    transforms,
+)
 from autox3d_tf.data import options as options_lib
 
 DataOptions = options_lib.DataOptions
+ClipSource = sources.ClipSource
 open_source = opening.open_source
 make_halves = parts.halve
 

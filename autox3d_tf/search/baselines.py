@@ -164,6 +164,7 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         joint_step=0,
         rerank=1,
         refine=0,
+        finalists=1,
         start_at_budget=False,
         candidates=1,
         children=0,

@@ -279,7 +279,7 @@ class _Worker:
             "inherited_accuracy": record["inherited_accuracy"],
             "inherited_clips": record["judged_on"]["clips"],
             "architectures": counts["architectures"],
-            "clips": _clips(record),
+            "clips": _clips(record) + _finalists_clips(record),
             "clips_trained": counts["clips_trained"],
             "clips_judged": counts["clips_judged"],
             "steps": options["steps"],
@@ -312,6 +312,14 @@ def data_of_fold(
         train_folds=tuple(sorted(named - {fold})),
         val_folds=(fold,),
         test_folds=(),
+    )
+
+
+def _finalists_clips(record) -> int:
+    """What all methods spend alike, if they race finalists."""
+    return sum(
+        one["clips_trained"] + one["clips_judged"]
+        for one in record.get("finalists", ())
     )
 
 

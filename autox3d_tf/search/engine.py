@@ -233,8 +233,8 @@ class Engine:
             distribution_lib.convert(*self.distributions)
             logging.info("Step %d: blocks are decided jointly now.", step)
 
-    def choose(self) -> tuple[derive.Derived, list[derive.Derived]]:
-        """The chosen architecture, within budget, and the runners-up."""
+    def choose(self) -> list[derive.Derived]:
+        """Architectures within budget, the best first."""
         if self.search.method in baselines.METHODS:
             return self._choose_by_accuracy()
         rerank = self.search.rerank
@@ -247,7 +247,7 @@ class Engine:
         )
         if max(rerank, self.search.refine) > 1:
             top = self._best_first(top[:rerank])
-        return top[0], top[: self.search.top_k]
+        return top
 
     def _best_first(self, found):
         """By likelihood with inherited weights, on the logits' half.
@@ -261,7 +261,7 @@ class Engine:
             first=list(known),
         )
         distribution = self.distribution()
-        best = [vector for _, vector in scored[: self.search.top_k]]
+        best = [vector for _, vector in scored]
         log_probs = distribution.log_prob(tf.constant(best, tf.int32)).numpy()
         return [
             known.get(vector) or self._derived(vector, float(log_prob))
@@ -274,11 +274,7 @@ class Engine:
             baselines.METHODS[self.search.method], self.search.candidates
         )
         uniform = -float(np.log(float(self.space.size)))
-        best = [
-            self._derived(vector, uniform)
-            for _, vector in scored[: self.search.top_k]
-        ]
-        return best[0], best
+        return [self._derived(vector, uniform) for _, vector in scored]
 
     def _derived(self, vector, log_prob) -> derive.Derived:
         return derive.Derived(
@@ -329,11 +325,9 @@ class Engine:
             )
         return self._judge
 
-    def judge(
-        self, chosen: derive.Derived, top: Sequence[derive.Derived]
-    ) -> list[children.Child]:
-        """Judges the chosen, the top k and samples of the distribution."""
-        vectors = [chosen.indices, *(one.indices for one in top)]
+    def judge(self, top: Sequence[derive.Derived]) -> list[children.Child]:
+        """Judges the top k and samples of the distribution."""
+        vectors = [one.indices for one in top]
         if self.search.children:
             drawn = self.distribution().sample(
                 self.search.children, (self.seed, _LAST_SEED)

@@ -148,6 +148,10 @@ class SearchOptions:
             likeliest; 0 for none but those. Choices of a factorized
             distribution do not know of each other, and it may end where only
             a change of two of them helps.
+        finalists: Train so many of the likeliest that differ on alone, on the
+            weights' half, and choose the one that is best on the logits'
+            half; 1 for the likeliest itself. `run_search` is told how.
+        finalists_apart: In how many choices two finalists differ at least.
         top_k: How many runners-up to list.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
@@ -171,6 +175,8 @@ class SearchOptions:
     label_smoothing: float = 0.0
     rerank: int = 1
     refine: int = 0
+    finalists: int = 1
+    finalists_apart: int = 4
     top_k: int = 10
     children: int = 24
     norm_batches: int = 20
@@ -179,7 +185,8 @@ class SearchOptions:
     log_steps: int = 10
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "rerank", "top_k", "log_steps"):
+        for name in ("steps", "batch_size", "rerank", "top_k", "log_steps",
+                     "finalists", "finalists_apart"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
                      "children", "joint_step", "largest_steps",
@@ -198,6 +205,10 @@ class SearchOptions:
         valid = not (self.method == "gumbel" and self.joint_step)
         _check(self, "joint_step", valid, "0 for 'gumbel'")
         _check(self, "candidates", self.candidates >= 1, "at least 1")
+        pool = max(self.rerank, self.refine)
+        pool = self.candidates if self.method in JUDGED else pool
+        wanted = f"at most {pool}, the architectures that are judged"
+        _check(self, "finalists", self.finalists <= pool, wanted)
         smoothing = self.label_smoothing
         _check(self, "label_smoothing", 0 <= smoothing < 1, "in [0, 1)")
 

@@ -106,6 +106,7 @@ def _judge(search_dir, search, data, folder, candidates):
             "warmup_steps": config["search"]["steps"],
             "candidates": candidates,
             "top_k": candidates,
+            "finalists": 1,
             "children": 0,
         }
     )

@@ -64,6 +64,8 @@ def write_report(
             ("Sampled networks", _image(draw_children(record))),
             ("The most probable within budget", _top_table(space, record)),
         ]
+        if record.get("finalists"):
+            sections.insert(1, ("Finalists", _finalists_table(space, record)))
     else:
         sections.insert(0, ("Still searching", _progress(entries)))
     if baselines is not None:
@@ -255,14 +257,10 @@ def _progress(entries):
 def _top_table(space, record):
     rows = []
     for place, one in enumerate(record["top"], 1):
-        arch = space.decode(one["indices"])
-        depths = "-".join(str(len(stage)) for stage in arch.stages)
-        widths = "-".join(str(stage[0].filters) for stage in arch.stages)
         rows.append(
             (
                 place,
-                widths,
-                depths,
+                *_shape_cells(space, one["indices"]),
                 f"{one['log_prob']:.2f}",
                 *map(cost.format_amount, record["metrics"], one["costs"]),
                 f"{100 * one['judged']['accuracy']:.1f}",
@@ -270,6 +268,29 @@ def _top_table(space, record):
         )
     header = ("", "filters", "blocks", "log probability", *record["metrics"])
     return _table((*header, "inherited accuracy, %"), rows)
+
+
+def _finalists_table(space, record):
+    """Trained on alone on one half of the clips, tested on the other."""
+    rows = [
+        (
+            place,
+            *_shape_cells(space, one["indices"]),
+            f"{100 * one['accuracy']:.1f}",
+            "chosen" if one["indices"] == record["indices"] else "",
+        )
+        for place, one in enumerate(record["finalists"], 1)
+    ]
+    return _table(("", "filters", "blocks", "trained alone, %", ""), rows)
+
+
+def _shape_cells(space, indices) -> tuple[str, str]:
+    """Filters and blocks of the stages."""
+    arch = space.decode(indices)
+    return (
+        "-".join(str(stage[0].filters) for stage in arch.stages),
+        "-".join(str(len(stage)) for stage in arch.stages),
+    )
 
 
 def _table(header, rows):

@@ -25,8 +25,9 @@ FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
 
 
 def save(
-    run: run_dir_lib.RunDir, *, engine, chosen, top, judged, inherited, seconds
-) -> dict[str, Any]:
+    run: run_dir_lib.RunDir, *, engine, chosen, top, judged, raced, inherited,
+    seconds,
+) -> dict[str, Any]:  # fmt: skip
     """Writes the files; search.json, which vouches for all, last."""
     space = engine.space
     rank = None
@@ -83,6 +84,7 @@ def save(
                 for one in top
             ],
             "children": [_plain(child) for child in judged],
+            "finalists": [_plain(one) for one in raced],
             "counts": engine.counts(),
             "first_samples": engine.first_samples,
             "seconds_since_start_or_resume": round(seconds, 1),

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from absl import logging
@@ -12,8 +13,8 @@ from autox3d_tf.data import pipeline
 from autox3d_tf.runs import determinism, distribute
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import engine as engine_lib
+from autox3d_tf.search import finalists, results
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import results
 from autox3d_tf.space import search_space, spaces
 
 # What a warm-up depends on, beside clips, weights and seed.
@@ -41,6 +42,7 @@ def run_search(
     deterministic: bool = True,
     strategy: distribute.Strategy | None = None,
     own_clips: bool = False,
+    finalist_fn: Callable[..., dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Searches a space and writes arch.json, within budget for certain.
 
@@ -78,10 +80,17 @@ def run_search(
             clips in the same time; architectures are then compared across
             clips. By default all replicas see the same clips, and the search
             is that of one device but for the last bits.
+        finalist_fn: `run_training` with the recipe bound that finalists are
+            trained by; needed if `search` asks for more than one.
 
     Returns:
         What search.json says.
     """
+    if search.finalists > 1 and finalist_fn is None:
+        raise ValueError(
+            "`finalist_fn` must be given to train finalists. Received: None, "
+            f"with search.finalists={search.finalists}."
+        )
     determinism.set_seed(seed, deterministic=deterministic)
     space = spaces.get_space(space) if isinstance(space, str) else space
     estimator = estimator or options_lib.EstimatorOptions()
@@ -127,7 +136,7 @@ def run_search(
         else:
             engine.adopt(supernet_from)
         if chief:
-            _finish(run, engine, began)
+            _finish(run, engine, finalist_fn, began)
         distribute.wait_for_all(strategy)
     return results.read_record(run_dir)
 
@@ -154,16 +163,27 @@ def _config_of(
     }
 
 
-def _finish(run, engine, began) -> None:
+def _finish(run, engine, finalist_fn, began) -> None:
     """Chooses, judges and writes what the search has found."""
-    chosen, top = engine.choose()
-    judged = engine.judge(chosen, top)
+    search, found, raced = engine.search, engine.choose(), []
+    if search.finalists > 1:
+        raced = finalists.race(
+            run,
+            engine,
+            finalists.apart(found, search.finalists, search.finalists_apart),
+            finalist_fn,
+        )
+        best = max(raced, key=lambda one: one.accuracy).indices
+        found.sort(key=lambda one: one.indices != best)  # stable
+    chosen, top = found[0], found[: search.top_k]
+    judged = engine.judge(top)
     results.save(
         run,
         engine=engine,
         chosen=chosen,
         top=top,
         judged=judged,
+        raced=raced,
         inherited=engine.inherited(chosen.indices),
         seconds=time.monotonic() - began,
     )

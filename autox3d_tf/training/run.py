@@ -38,6 +38,7 @@ def run_training(
     optimizer: options_lib.OptimizerOptions,
     run_dir: str,
     init_from: str | None = None,
+    sources: tuple[pipeline.ClipSource, pipeline.ClipSource] | None = None,
     seed: int = 0,
     licence: str = card.NOT_STATED,
     strategy: tf.distribute.Strategy | None = None,
@@ -57,6 +58,8 @@ def run_training(
         run_dir: Where the run writes.
         init_from: Weights to start from: a weights.npz, the directory of a
             training or of a search (inherited weights), or such a checkpoint.
+        sources: Open clips to train and to validate on, instead of those that
+            `data` names; `data` then only says how they are cut.
         seed: Of initialisation, order and augmentation of clips.
         licence: Of the weights, for the model card.
         strategy: Replicas, of this process, share each batch; None for one
@@ -76,10 +79,13 @@ def run_training(
     stride = data.stride if data.sampling == "dense" else 1
     spec = initial.find_arch(arch, size, stride)
     start = None if init_from is None else initial.weights_path(init_from)
-    data = inputs.freeze(data, pathlib.Path(run_dir))
-    source = pipeline.open_source(data, "train")
+    if sources is None:
+        data = inputs.freeze(data, pathlib.Path(run_dir))
+        source = pipeline.open_source(data, "train")
+        validation = validation_lib.open_clips(data, training)
+    else:
+        source, validation = sources
     inputs.check_classes(source)
-    validation = validation_lib.open_clips(data, training)
     config = record_lib.config_of(
         spec, data, training, optimizer, start, seed, source
     )
@@ -147,6 +153,7 @@ def run_training(
     record = record_lib.record_of(
         spec, data, source, validation, curve, config, licence, seconds
     )
+    record["clips_trained"] = total_steps * training.batch_size
     if validate is not None:
         record["validation"] = validate(final=True)
     files.save_trained(run, model, record)

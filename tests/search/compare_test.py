@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import sys
 
@@ -289,13 +290,14 @@ def test_tables_by_hand(compare_fakes, tmp_path):
 @pytest.mark.large
 def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
     SPACE.save(tmp_path / "space.json")
+    train_fn = functools.partial(
+        training_run.run_training,
+        training=tiny.training(epochs=1),
+        optimizer=tiny.optimizer(),
+    )
     found = compare.compare_searches(
-        search_fn=run.run_search,
-        train_fn=lambda **arguments: training_run.run_training(
-            training=tiny.training(epochs=1),
-            optimizer=tiny.optimizer(),
-            **arguments,
-        ),
+        search_fn=functools.partial(run.run_search, finalist_fn=train_fn),
+        train_fn=train_fn,
         space=str(tmp_path / "space.json"),
         data=dataclasses.replace(
             search_driver.data_of(clips),
@@ -303,7 +305,7 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
         ),
         search=options_lib.SearchOptions(
             steps=4, warmup_steps=2, batch_size=4, children=0, top_k=1,
-            norm_batches=1,
+            norm_batches=1, rerank=4, finalists=2, finalists_apart=1,
         ),
         estimator=ESTIMATOR,
         budgets=(search_driver.TARGET_MACS,),
@@ -325,6 +327,10 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
     assert one["clips_trained"] == first["warm_up_clips"]
     # after it two steps of the probabilistic search
     assert first["clips_trained"] > first["warm_up_clips"]
+    # Two finalists of each, trained on a half of the clips, tested on the other
+    for own in (first, one, two):
+        raced = own["clips"] - own["clips_trained"] - own["clips_judged"]
+        assert raced == 2 * (8 + 4 + 6)
     assert "hand_scaled" in page.write_page(tmp_path / "results")
     # The same supernet judges others, for a ranking.
     summary = rank.rank_correlation(

@@ -1,0 +1,109 @@
+"""The last choice: a few networks, each trained on alone for a while.
+
+Inherited weights tell good networks from poor ones, but hardly the best from
+the second best: they suit all networks of the space a little, those that score
+highest are neighbours, and the order of these is noise. A few epochs alone,
+from where the supernet left off, tell. (From scratch they do not: what learns
+fast at first is not what ends well.)
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import logging
+
+from autox3d_tf import models
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import derive
+
+FOLDER = "finalists"  # in the search's run directory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """A network trained on alone, on the weights' half.
+
+    Attributes:
+        indices: One entry per choice.
+        accuracy: On all clips of the logits' half.
+        clips_trained: Clips forward and back.
+        clips_judged: Clips forward only, for batch norms and the accuracy.
+    """
+
+    indices: tuple[int, ...]
+    accuracy: float
+    clips_trained: int
+    clips_judged: int
+
+
+def apart(
+    found: Sequence[derive.Derived], count: int, differences: int
+) -> list[derive.Derived]:
+    """Returns those that differ from all returned before them.
+
+    Args:
+        found: Best first.
+        count: How many at most.
+        differences: In how many choices two of them differ at least.
+    """
+    kept: list[derive.Derived] = []
+    for one in found:
+        if len(kept) == count:
+            break
+        if all(_distance(one, other) >= differences for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _distance(one: derive.Derived, other: derive.Derived) -> int:
+    pairs = zip(one.indices, other.indices, strict=True)
+    return sum(here != there for here, there in pairs)
+
+
+def race(
+    run: run_dir_lib.RunDir,
+    engine,
+    finalists: Sequence[derive.Derived],
+    train_fn: Callable[..., dict[str, Any]],
+) -> list[Finalist]:
+    """Trains each; what an earlier process has finished is not repeated.
+
+    Args:
+        run: Of the search; each finalist gets a directory in it, and a file
+            with the weights that it inherits.
+        engine: The search's; its halves are trained on and validated on.
+        finalists: The networks.
+        train_fn: `run_training` with a recipe bound.
+    """
+    for_norms = engine.search.norm_batches * engine.search.batch_size
+    results = []
+    for number, one in enumerate(finalists):
+        inherited = run.file(f"{FOLDER}/{number}_inherited.npz")
+        if not inherited.exists():
+            inherited.parent.mkdir(exist_ok=True)
+            model = engine.inherited(one.indices)
+            models.save_weights(inherited, models.weight_values(model))
+        record = train_fn(
+            arch=engine.space.decode(one.indices, name=f"finalist_{number}"),
+            data=engine.data,
+            sources=engine.halves,
+            run_dir=str(run.file(f"{FOLDER}/{number}")),
+            init_from=str(inherited),
+            seed=engine.seed,
+        )
+        results.append(
+            Finalist(
+                indices=one.indices,
+                accuracy=record["validation"]["accuracy"],
+                clips_trained=record["clips_trained"],
+                clips_judged=for_norms + record["validation"]["clips"],
+            )
+        )
+        logging.info(
+            "Finalist %d of %d: %.1f %% on the architecture's half.",
+            number + 1,
+            len(finalists),
+            100 * results[-1].accuracy,
+        )
+    return results

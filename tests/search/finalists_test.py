@@ -1,0 +1,100 @@
+import json
+
+import pytest
+
+from autox3d_tf import space as space_lib
+from autox3d_tf.search import derive, finalists, run
+from autox3d_tf.search import options as options_lib
+from autox3d_tf.training import run as training_run
+from tests.search import search_driver
+from tests.training import tiny
+
+SEARCH = options_lib.SearchOptions(
+    steps=3,
+    warmup_steps=2,
+    warmup_samples=1,
+    weights_samples=1,
+    batch_size=4,
+    rerank=20,
+    finalists=3,
+    finalists_apart=2,
+    children=0,
+    top_k=2,
+    norm_batches=1,
+    save_steps=3,
+)
+
+
+def derived(*indices):
+    return derive.Derived(indices=indices, log_prob=0.0, costs=())
+
+
+def test_finalists_differ_and_the_best_come_first():
+    vectors = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 1))
+    found = [derived(*vector) for vector in vectors]
+    kept = finalists.apart(found, 3, 2)
+    assert [one.indices for one in kept] == [(0, 0, 0), (0, 1, 1), (1, 1, 0)]
+    assert finalists.apart(found, 2, 1) == found[:2]
+    assert finalists.apart(found, 9, 3) == found[:1]  # no others are so far
+
+
+def train(**arguments):
+    return training_run.run_training(
+        training=tiny.training(epochs=1),
+        optimizer=tiny.optimizer(),
+        **arguments,
+    )
+
+
+@pytest.mark.large
+def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
+    trained = []
+
+    def train_fn(**arguments):
+        record = train(**arguments)
+        trained.append(arguments["arch"])
+        # The third is said to be the best, which no likelihood knows of.
+        record["validation"]["accuracy"] = 0.1 * len(trained)
+        return record
+
+    record = search_driver.search(
+        clips, tmp_path, search=SEARCH, finalist_fn=train_fn,
+        deterministic=False,
+    )  # fmt: skip
+    raced = record["finalists"]
+    assert [one["accuracy"] for one in raced] == pytest.approx([0.1, 0.2, 0.3])
+    assert record["indices"] == raced[2]["indices"]
+    chosen = space_lib.load_arch(tmp_path / "arch.json")
+    assert chosen.fingerprint == trained[2].fingerprint
+    # The likeliest is still listed, after the chosen one.
+    assert [one["indices"] for one in record["top"]] == [
+        raced[2]["indices"],
+        raced[0]["indices"],
+    ]
+    likelihoods = [one["judged"]["log_likelihood"] for one in record["top"]]
+    assert likelihoods[0] < likelihoods[1]
+    # An epoch of the five clips of the weights' half is two steps of 4.
+    for number, one in enumerate(raced):
+        path = tmp_path / "finalists" / str(number) / "training.json"
+        own = json.loads(path.read_text())
+        assert own["train_clips"] == own["validation"]["clips"] == 5
+        # A batch of 4 is for the norms of the weights it starts from.
+        assert (one["clips_trained"], one["clips_judged"]) == (8, 4 + 5)
+        assert own["init_from"]["file"] == f"{number}_inherited.npz"
+
+
+def test_finalists_need_a_recipe(tmp_path):
+    with pytest.raises(ValueError, match="`finalist_fn` must be given"):
+        run.run_search(
+            space=search_driver.SPACE,
+            data=search_driver.data_of(tmp_path),
+            search=SEARCH,
+            run_dir=str(tmp_path),
+        )
+
+
+def test_more_finalists_than_are_judged_are_refused():
+    with pytest.raises(ValueError, match="`finalists` must be at most 3"):
+        options_lib.SearchOptions(
+            steps=3, warmup_steps=2, rerank=3, finalists=4
+        )

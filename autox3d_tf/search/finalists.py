@@ -70,25 +70,30 @@ def race(
     """Trains each; what an earlier process has finished is not repeated.
 
     Args:
-        run: Of the search; each finalist gets a directory in it, and a file
+        run: Of the search. Each finalist gets a directory in it, and a file
             with the weights that it inherits.
         engine: The search's; its halves are trained on and validated on.
         finalists: The networks.
         train_fn: `run_training` with a recipe bound.
     """
+    folder = run.file(FOLDER)
+    folder.mkdir(exist_ok=True)
     for_norms = engine.search.norm_batches * engine.search.batch_size
     results = []
     for number, one in enumerate(finalists):
-        inherited = run.file(f"{FOLDER}/{number}_inherited.npz")
+        arch = engine.space.decode(one.indices, name=f"finalist_{number}")
+        # Not by number: after a resume on another machine likelihoods may
+        # differ in the last bits, and the order with them.
+        name = arch.fingerprint[:12]
+        inherited = folder / f"{name}_inherited.npz"
         if not inherited.exists():
-            inherited.parent.mkdir(exist_ok=True)
             model = engine.inherited(one.indices)
             models.save_weights(inherited, models.weight_values(model))
         record = train_fn(
-            arch=engine.space.decode(one.indices, name=f"finalist_{number}"),
+            arch=arch,
             data=engine.data,
             sources=engine.halves,
-            run_dir=str(run.file(f"{FOLDER}/{number}")),
+            run_dir=str(folder / name),
             init_from=str(inherited),
             seed=engine.seed,
         )

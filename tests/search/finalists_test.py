@@ -1,4 +1,5 @@
 import json
+import pathlib
 
 import pytest
 
@@ -74,13 +75,44 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
     likelihoods = [one["judged"]["log_likelihood"] for one in record["top"]]
     assert likelihoods[0] < likelihoods[1]
     # An epoch of the five clips of the weights' half is two steps of 4.
-    for number, one in enumerate(raced):
-        path = tmp_path / "finalists" / str(number) / "training.json"
+    for arch, one in zip(trained, raced, strict=True):
+        name = arch.fingerprint[:12]
+        path = tmp_path / "finalists" / name / "training.json"
         own = json.loads(path.read_text())
         assert own["train_clips"] == own["validation"]["clips"] == 5
         # A batch of 4 is for the norms of the weights it starts from.
         assert (one["clips_trained"], one["clips_judged"]) == (8, 4 + 5)
-        assert own["init_from"]["file"] == f"{number}_inherited.npz"
+        start = own["config"]["init_from"]["path"]
+        assert start.endswith(f"finalists/{name}_inherited.npz")
+
+
+@pytest.mark.large
+def test_an_interrupted_race_goes_on(clips, tmp_path):
+    calls, written = [], []
+
+    def interrupted(**arguments):
+        calls.append(arguments["arch"].fingerprint)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        record = train(**arguments)
+        (saved,) = pathlib.Path(arguments["run_dir"], "checkpoints").iterdir()
+        written.append(saved.stat().st_mtime_ns)
+        return record
+
+    def search(folder, finalist_fn):
+        return search_driver.search(
+            clips, folder, search=SEARCH, finalist_fn=finalist_fn
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "in_two", interrupted)
+    assert not (tmp_path / "in_two" / "search.json").exists()
+    resumed = search(tmp_path / "in_two", interrupted)
+    assert calls[2:4] == calls[:2]  # the same, in the same order
+    assert written[0] == written[1]  # the first was not trained again
+    whole = search(tmp_path / "at_once", train)
+    assert resumed["finalists"] == whole["finalists"]
+    assert resumed["indices"] == whole["indices"]
 
 
 def test_finalists_need_a_recipe(tmp_path):

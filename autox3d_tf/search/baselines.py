@@ -58,7 +58,7 @@ def random_search(
         vector = canonical(random_within(sizes, fits, rng))
         if vector not in scored:
             scored[vector] = score(vector)
-    return _best_first(scored)
+    return best_first(scored)
 
 
 def evolve(
@@ -113,7 +113,7 @@ def evolve(
         if vector not in scored:
             scored[vector] = score(vector)
         alive.append(vector)
-    return _best_first(scored)
+    return best_first(scored)
 
 
 def mutate(
@@ -127,7 +127,8 @@ def mutate(
     return (*vector[:place], changed, *vector[place + 1 :])
 
 
-def _best_first(scored: dict[Vector, float]) -> list[tuple[float, Vector]]:
+def best_first(scored: dict[Vector, float]) -> list[tuple[float, Vector]]:
+    """Returns `(score, vector)` pairs."""
     pairs = ((value, vector) for vector, value in scored.items())
     return sorted(pairs, key=lambda pair: -pair[0])
 
@@ -224,4 +225,5 @@ def equal_steps(
         warm_up(search),
         method=method,
         candidates=max(2, round(clips / judged_on)),
+        finalists=search.finalists,
     )

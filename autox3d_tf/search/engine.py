@@ -1,5 +1,6 @@
 """The parts of a search, put together: the harness of all methods."""
 
+import functools
 import itertools
 import pathlib
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from autox3d_tf.search import (
     cost_table,
     derive,
     history,
+    niches,
     optimizers,
     relaxation,
     search_step,
@@ -58,6 +60,11 @@ class Engine:
             tf.zeros([3], tf.int64), trainable=False, name="counters"
         )
         self.logits_batch = search.logits_batch_size or search.batch_size
+        self._filters = [
+            place
+            for name, place in space.positions.items()
+            if name.endswith("/filters")
+        ]
         self._judge = None
         self._candidates = self._candidate_clips = 0  # judged to choose
 
@@ -255,10 +262,11 @@ class Engine:
         Others may join them; see `SearchOptions.refine`.
         """
         known = {self.space.canonical(one.indices): one for one in found}
+        method = baselines.evolve
+        if self.search.finalists > 1:  # which are to differ
+            method = functools.partial(niches.evolve_elites, niche=self._widths)
         scored = self._score_many(
-            baselines.evolve,
-            max(self.search.refine, len(known)),
-            first=list(known),
+            method, max(self.search.refine, len(known)), first=list(known)
         )
         distribution = self.distribution()
         best = [vector for _, vector in scored]
@@ -306,6 +314,17 @@ class Engine:
         self._candidates = len(scored)
         self._candidate_clips = self.judge_one.clips
         return scored
+
+    def finalists(
+        self, found: Sequence[derive.Derived]
+    ) -> list[derive.Derived]:
+        """The best of each set of filters per stage, as many as asked for."""
+        best = niches.one_of_each(found, lambda one: self._widths(one.indices))
+        return best[: self.search.finalists]
+
+    def _widths(self, vector) -> tuple[int, ...]:
+        """Filters of each stage, as indices."""
+        return tuple(vector[place] for place in self._filters)
 
     def _fits(self, vector) -> bool:
         return all(

@@ -1,10 +1,10 @@
 """The last choice: a few networks, each trained on alone for a while.
 
 Inherited weights tell good networks from poor ones, but hardly the best from
-the second best: they suit all networks of the space a little, those that score
-highest are neighbours, and the order of these is noise. A few epochs alone,
-from where the supernet left off, tell. (From scratch they do not: what learns
-fast at first is not what ends well.)
+the second best: they suit all networks of the space a little, and those that
+score highest are neighbours. A few epochs alone, from where the supernet left
+off, tell networks of different widths from each other. (From scratch they do
+not: what learns fast at first is not what ends well.)
 """
 
 import dataclasses
@@ -35,30 +35,6 @@ class Finalist:
     accuracy: float
     clips_trained: int
     clips_judged: int
-
-
-def apart(
-    found: Sequence[derive.Derived], count: int, differences: int
-) -> list[derive.Derived]:
-    """Returns those that differ from all returned before them.
-
-    Args:
-        found: Best first.
-        count: How many at most.
-        differences: In how many choices two of them differ at least.
-    """
-    kept: list[derive.Derived] = []
-    for one in found:
-        if len(kept) == count:
-            break
-        if all(_distance(one, other) >= differences for other in kept):
-            kept.append(one)
-    return kept
-
-
-def _distance(one: derive.Derived, other: derive.Derived) -> int:
-    pairs = zip(one.indices, other.indices, strict=True)
-    return sum(here != there for here, there in pairs)
 
 
 def race(

@@ -148,10 +148,11 @@ class SearchOptions:
             likeliest; 0 for none but those. Choices of a factorized
             distribution do not know of each other, and it may end where only
             a change of two of them helps.
-        finalists: Train so many of the likeliest that differ on alone, on the
-            weights' half, and choose the one that is best on the logits'
-            half; 1 for the likeliest itself. `run_search` is told how.
-        finalists_apart: In how many choices two finalists differ at least.
+        finalists: Train the best of so many sets of filters per stage on
+            alone, on the weights' half, and choose the one that is then best
+            on the logits' half; 1 for the likeliest of all. `run_search` is
+            told how. With more than one, `refine` looks for the best of each
+            set of filters.
         top_k: How many runners-up to list.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
@@ -176,7 +177,6 @@ class SearchOptions:
     rerank: int = 1
     refine: int = 0
     finalists: int = 1
-    finalists_apart: int = 4
     top_k: int = 10
     children: int = 24
     norm_batches: int = 20
@@ -186,7 +186,7 @@ class SearchOptions:
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "rerank", "top_k", "log_steps",
-                     "finalists", "finalists_apart"):  # fmt: skip
+                     "finalists"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
                      "children", "joint_step", "largest_steps",

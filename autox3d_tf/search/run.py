@@ -170,7 +170,7 @@ def _finish(run, engine, finalist_fn, began) -> None:
         raced = finalists.race(
             run,
             engine,
-            finalists.apart(found, search.finalists, search.finalists_apart),
+            engine.finalists(found),
             finalist_fn,
         )
         best = max(raced, key=lambda one: one.accuracy).indices

@@ -305,7 +305,7 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
         ),
         search=options_lib.SearchOptions(
             steps=4, warmup_steps=2, batch_size=4, children=0, top_k=1,
-            norm_batches=1, rerank=4, finalists=2, finalists_apart=1,
+            norm_batches=1, rerank=4, refine=12, finalists=2,
         ),
         estimator=ESTIMATOR,
         budgets=(search_driver.TARGET_MACS,),

@@ -4,8 +4,8 @@ import pathlib
 import pytest
 
 from autox3d_tf import space as space_lib
-from autox3d_tf.search import derive, finalists, run
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import run
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
 from tests.training import tiny
@@ -16,27 +16,14 @@ SEARCH = options_lib.SearchOptions(
     warmup_samples=1,
     weights_samples=1,
     batch_size=4,
-    rerank=20,
+    rerank=4,
+    refine=20,
     finalists=3,
-    finalists_apart=2,
     children=0,
     top_k=2,
     norm_batches=1,
     save_steps=3,
 )
-
-
-def derived(*indices):
-    return derive.Derived(indices=indices, log_prob=0.0, costs=())
-
-
-def test_finalists_differ_and_the_best_come_first():
-    vectors = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 1))
-    found = [derived(*vector) for vector in vectors]
-    kept = finalists.apart(found, 3, 2)
-    assert [one.indices for one in kept] == [(0, 0, 0), (0, 1, 1), (1, 1, 0)]
-    assert finalists.apart(found, 2, 1) == found[:2]
-    assert finalists.apart(found, 9, 3) == found[:1]  # no others are so far
 
 
 def train(**arguments):
@@ -60,9 +47,11 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
 
     record = search_driver.search(
         clips, tmp_path, search=SEARCH, finalist_fn=train_fn,
-        deterministic=False,
+        target_macs=200_000.0, deterministic=False,
     )  # fmt: skip
     raced = record["finalists"]
+    widths = {arch.stages[0][0].filters for arch in trained}
+    assert widths == {4, 8, 12}
     assert [one["accuracy"] for one in raced] == pytest.approx([0.1, 0.2, 0.3])
     assert record["indices"] == raced[2]["indices"]
     chosen = space_lib.load_arch(tmp_path / "arch.json")

@@ -281,7 +281,7 @@ def _finalists_table(space, record):
         )
         for place, one in enumerate(record["finalists"], 1)
     ]
-    return _table(("", "filters", "blocks", "trained alone, %", ""), rows)
+    return _table(("", "filters", "blocks", "trained on alone, %", ""), rows)
 
 
 def _shape_cells(space, indices) -> tuple[str, str]:

@@ -56,6 +56,7 @@ def write_result(folder):
         "labels": ["a", "b", "c", "<d>"],
         "inherited_accuracy": 0.75,
         "judged_on": {"clips": 40, "of": "the <half>"},
+        "indices": INDICES,
         "top": [{"indices": INDICES, "log_prob": -3.0, "costs": [macs],
                  "judged": child}],
         "children": [child, {**child, "costs": [macs / 2], "accuracy": 0.5}],

@@ -41,7 +41,7 @@ step autox3d-evaluate --gin_file=gin/demo/evaluate.gin "${data[@]}" \
   "${shape[@]}" --gin=TRAINED="$run/train" --run_dir="$run/evaluate"
 step autox3d-export --gin_file=gin/demo/export.gin "${data[@]}" "${shape[@]}" \
   --gin=TRAINED="$run/train" --run_dir="$run/export"
-example=$(find -L "$videos" -type f -name '*.mp4' | sort | head -n 1)
-[ -n "$example" ] || example=$(find -L "$videos" -type f | sort | head -n 1)
+example=$(find -L "$videos" -type f -name '*.mp4' | sort | sed -n 1p)
+[ -n "$example" ] || example=$(find -L "$videos" -type f | sort | sed -n 1p)
 step autox3d-classify --model="$run/export/model_int8.tflite" "$example"
 printf '\nDone in %d min %02d s: %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$run"

@@ -4,7 +4,9 @@ Inherited weights tell good networks from poor ones, but hardly the best from
 the second best: they suit all networks of the space a little, and those that
 score highest are neighbours. A few epochs alone, from where the supernet left
 off, tell networks of different widths from each other. (From scratch they do
-not: what learns fast at first is not what ends well.)
+not: what learns fast at first is not what ends well.) What they cannot tell
+apart, the better half, goes on for as long again: successive halving (Jamieson
+and Talwalkar, 2016).
 """
 
 import dataclasses
@@ -26,65 +28,88 @@ class Finalist:
 
     Attributes:
         indices: One entry per choice.
-        accuracy: On all clips of the logits' half.
-        clips_trained: Clips forward and back.
-        clips_judged: Clips forward only, for batch norms and the accuracy.
+        accuracies: On all clips of the logits' half, after each round that it
+            was in.
+        clips_trained: Clips forward and back, in all rounds.
+        clips_judged: Clips forward only, for batch norms and the accuracies.
     """
 
     indices: tuple[int, ...]
-    accuracy: float
-    clips_trained: int
-    clips_judged: int
+    accuracies: tuple[float, ...] = ()
+    clips_trained: int = 0
+    clips_judged: int = 0
 
 
 def race(
     run: run_dir_lib.RunDir,
     engine,
-    finalists: Sequence[derive.Derived],
+    found: Sequence[derive.Derived],
     train_fn: Callable[..., dict[str, Any]],
 ) -> list[Finalist]:
     """Trains each; what an earlier process has finished is not repeated.
 
     Args:
-        run: Of the search. Each finalist gets a directory in it, and a file
-            with the weights that it inherits.
+        run: Of the search. Each finalist gets a directory per round in it, and
+            a file with the weights that it inherits.
         engine: The search's; its halves are trained on and validated on.
-        finalists: The networks.
+        found: The networks.
         train_fn: `run_training` with a recipe bound.
+
+    Returns:
+        All of them, the best first.
     """
     folder = run.file(FOLDER)
     folder.mkdir(exist_ok=True)
-    for_norms = engine.search.norm_batches * engine.search.batch_size
-    results = []
-    for number, one in enumerate(finalists):
-        arch = engine.space.decode(one.indices, name=f"finalist_{number}")
-        # Not by number: after a resume on another machine likelihoods may
-        # differ in the last bits, and the order with them.
-        name = arch.fingerprint[:12]
-        inherited = folder / f"{name}_inherited.npz"
-        if not inherited.exists():
-            model = engine.inherited(one.indices)
-            models.save_weights(inherited, models.weight_values(model))
-        record = train_fn(
-            arch=arch,
-            data=engine.data,
-            sources=engine.halves,
-            run_dir=str(folder / name),
-            init_from=str(inherited),
-            seed=engine.seed,
-        )
-        results.append(
-            Finalist(
-                indices=one.indices,
-                accuracy=record["validation"]["accuracy"],
-                clips_trained=record["clips_trained"],
-                clips_judged=for_norms + record["validation"]["clips"],
+    racing, out = [Finalist(indices=one.indices) for one in found], []
+    for number in range(1, engine.search.finalist_rounds + 1):
+        if number > 1:  # the better half goes on
+            half = (len(racing) + 1) // 2
+            racing, out = racing[:half], racing[half:] + out
+        if len(racing) == 1:
+            break
+        for place, one in enumerate(racing):
+            racing[place] = _train_on(folder, engine, one, train_fn)
+            logging.info(
+                "Round %d, finalist %d of %d: %.1f %% on the architecture's "
+                "half.",
+                number,
+                place + 1,
+                len(racing),
+                100 * racing[place].accuracies[-1],
             )
-        )
-        logging.info(
-            "Finalist %d of %d: %.1f %% on the architecture's half.",
-            number + 1,
-            len(finalists),
-            100 * results[-1].accuracy,
-        )
-    return results
+        racing.sort(key=lambda one: one.accuracies[-1], reverse=True)  # stable
+    return racing + out
+
+
+def _train_on(folder, engine, finalist, train_fn) -> Finalist:
+    """Trains a finalist for a round, from where the last one left off."""
+    arch = engine.space.decode(finalist.indices, name="finalist")
+    # Not by place: after a resume on another machine likelihoods may differ in
+    # the last bits, and the order with them.
+    name = arch.fingerprint[:12]
+    before = len(finalist.accuracies)
+    judged = 0
+    if before:
+        start = folder / f"{name}_{before}"
+    else:
+        start = folder / f"{name}_inherited.npz"
+        judged = engine.search.norm_batches * engine.search.batch_size
+        if not start.exists():
+            model = engine.inherited(finalist.indices)
+            models.save_weights(start, models.weight_values(model))
+    record = train_fn(
+        arch=arch,
+        data=engine.data,
+        sources=engine.halves,
+        run_dir=str(folder / f"{name}_{before + 1}"),
+        init_from=str(start),
+        seed=engine.seed + before,  # another order of the clips
+    )
+    validation = record["validation"]
+    judged += validation["clips"]
+    return Finalist(
+        indices=finalist.indices,
+        accuracies=(*finalist.accuracies, validation["accuracy"]),
+        clips_trained=finalist.clips_trained + record["clips_trained"],
+        clips_judged=finalist.clips_judged + judged,
+    )

@@ -153,6 +153,8 @@ class SearchOptions:
             on the logits' half; 1 for the likeliest of all. `run_search` is
             told how. With more than one, `refine` looks for the best of each
             set of filters.
+        finalist_rounds: Most rounds; for each after the first the better half
+            of the finalists is trained on for as long again, until one is left.
         top_k: How many runners-up to list.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
@@ -177,6 +179,7 @@ class SearchOptions:
     rerank: int = 1
     refine: int = 0
     finalists: int = 1
+    finalist_rounds: int = 1
     top_k: int = 10
     children: int = 24
     norm_batches: int = 20
@@ -186,7 +189,7 @@ class SearchOptions:
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "rerank", "top_k", "log_steps",
-                     "finalists"):  # fmt: skip
+                     "finalists", "finalist_rounds"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
                      "children", "joint_step", "largest_steps",

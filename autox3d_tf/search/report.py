@@ -276,12 +276,15 @@ def _finalists_table(space, record):
         (
             place,
             *_shape_cells(space, one["indices"]),
-            f"{100 * one['accuracy']:.1f}",
+            ", ".join(f"{100 * each:.1f}" for each in one["accuracies"]),
             "chosen" if one["indices"] == record["indices"] else "",
         )
         for place, one in enumerate(record["finalists"], 1)
     ]
-    return _table(("", "filters", "blocks", "trained on alone, %", ""), rows)
+    return _table(
+        ("", "filters", "blocks", "trained on alone, % after each round", ""),
+        rows,
+    )
 
 
 def _shape_cells(space, indices) -> tuple[str, str]:

@@ -173,7 +173,7 @@ def _finish(run, engine, finalist_fn, began) -> None:
             engine.finalists(found),
             finalist_fn,
         )
-        best = max(raced, key=lambda one: one.accuracy).indices
+        best = raced[0].indices
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]
     judged = engine.judge(top)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -49,10 +50,12 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
         clips, tmp_path, search=SEARCH, finalist_fn=train_fn,
         target_macs=200_000.0, deterministic=False,
     )  # fmt: skip
-    raced = record["finalists"]
+    raced = sorted(record["finalists"], key=lambda one: one["accuracies"])
     widths = {arch.stages[0][0].filters for arch in trained}
     assert widths == {4, 8, 12}
-    assert [one["accuracy"] for one in raced] == pytest.approx([0.1, 0.2, 0.3])
+    assert [one["accuracies"] for one in raced] == [
+        [pytest.approx(accuracy)] for accuracy in (0.1, 0.2, 0.3)
+    ]
     assert record["indices"] == raced[2]["indices"]
     chosen = space_lib.load_arch(tmp_path / "arch.json")
     assert chosen.fingerprint == trained[2].fingerprint
@@ -66,13 +69,53 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
     # An epoch of the five clips of the weights' half is two steps of 4.
     for arch, one in zip(trained, raced, strict=True):
         name = arch.fingerprint[:12]
-        path = tmp_path / "finalists" / name / "training.json"
+        path = tmp_path / "finalists" / f"{name}_1" / "training.json"
         own = json.loads(path.read_text())
         assert own["train_clips"] == own["validation"]["clips"] == 5
         # A batch of 4 is for the norms of the weights it starts from.
         assert (one["clips_trained"], one["clips_judged"]) == (8, 4 + 5)
         start = own["config"]["init_from"]["path"]
         assert start.endswith(f"finalists/{name}_inherited.npz")
+
+
+def test_the_better_half_goes_on_until_two_are_left(clips, tmp_path):
+    calls = []
+    # By filters of the only stage; the one that leads after the first round
+    # is the second after the next.
+    accuracies = {4: (0.6, 0.7), 8: (0.5,), 12: (0.55, 0.8)}
+
+    def train_fn(*, arch, init_from, run_dir, seed, **others):
+        filters = arch.stages[0][0].filters
+        start = pathlib.Path(init_from).name.removeprefix(arch.fingerprint[:12])
+        end = pathlib.Path(run_dir).name.removeprefix(arch.fingerprint[:12])
+        calls.append((filters, start, end))
+        return {
+            "clips_trained": 100,
+            "validation": {
+                "clips": 5,
+                "accuracy": accuracies[filters][int(end[1:]) - 1],
+            },
+        }
+
+    record = search_driver.search(
+        clips, tmp_path, finalist_fn=train_fn, target_macs=200_000.0,
+        search=dataclasses.replace(SEARCH, finalist_rounds=5),
+    )  # fmt: skip
+    assert sorted(calls[:3]) == [
+        (filters, "_inherited.npz", "_1") for filters in (4, 8, 12)
+    ]
+    # In the order of the first round. A third round would have one runner.
+    assert calls[3:] == [(4, "_1", "_2"), (12, "_1", "_2")]
+    raced = record["finalists"]
+    assert [one["accuracies"] for one in raced] == [
+        [0.55, 0.8],
+        [0.6, 0.7],
+        [0.5],
+    ]
+    assert record["indices"] == raced[0]["indices"]
+    assert [one["clips_trained"] for one in raced] == [200, 200, 100]
+    # The norms of what is inherited take a batch of 4, once.
+    assert [one["clips_judged"] for one in raced] == [14, 14, 9]
 
 
 @pytest.mark.large

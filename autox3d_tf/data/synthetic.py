@@ -347,7 +347,10 @@ def write_video(path, clip: np.ndarray, fps: int) -> None:
     H.264 where the library has an encoder for it, MPEG-4 otherwise. Height and
     width must be even.
     """
-    codec, options = "libx264", {"crf": "18", "preset": "veryfast"}
+    # Macroblock trees of B-frames follow memory that nothing has written to:
+    # with them the bytes differ from one process to the next.
+    codec = "libx264"
+    options = {"crf": "18", "preset": "veryfast", "mbtree": "0"}
     if codec not in av.codecs_available:
         codec, options = "mpeg4", {"qscale": "3"}
     with av.open(str(path), "w") as container:

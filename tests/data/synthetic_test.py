@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -154,6 +157,26 @@ def test_seed_decides_every_byte(tmp_path):
         assert content == (tmp_path / "b" / row.path).read_bytes()
         assert content != (tmp_path / "c" / row.path).read_bytes()
     assert len(other) == 4
+
+
+def test_bytes_do_not_follow_unwritten_memory(tmp_path):
+    """Long enough for the encoder to use all that it can."""
+    contents = []
+    for fill in ("85", "170"):  # what the allocator fills blocks with
+        program = (
+            "from autox3d_tf.data import synthetic\n"
+            f"synthetic.write_synthetic({str(tmp_path / fill)!r}, "
+            "frames=32, size=48, clips_per_class=3)"
+        )
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "MALLOC_PERTURB_": fill},
+            check=True,
+        )
+        paths = sorted((tmp_path / fill).glob("*/*.mp4"))
+        contents.append([path.read_bytes() for path in paths])
+    assert len(contents[0]) == 12
+    assert contents[0] == contents[1]
 
 
 def test_manifest_says_what_the_files_hold(clips):

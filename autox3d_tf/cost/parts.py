@@ -88,6 +88,19 @@ def _values(size: Size, channels: int) -> int:
     return size[0] * size[1] * size[2] * channels
 
 
+def _pointwise(
+    name: str, in_channels: int, filters: int, size: Size, **options
+) -> Operation:
+    return Operation(
+        name=name,
+        kernel=(1, 1, 1),
+        in_channels=in_channels,
+        filters=filters,
+        size=size,
+        **options,
+    )
+
+
 def stem_part(stem: arch_lib.StemSpec, clip_size: Size) -> Part:
     """The stem: 1x3x3 strided convolution, depthwise one over time."""
     size = primitives.out_size(clip_size, stem.strides)
@@ -133,67 +146,33 @@ def block_part(
     spec, inner = block.spec, block.spec.inner_filters
     size = primitives.out_size(in_size, spec.strides)
     operations = [
-        Operation(
-            name="expand",
-            kernel=(1, 1, 1),
-            in_channels=block.in_filters,
-            filters=inner,
-            size=in_size,
-            norm=True,
-        )
+        _pointwise("expand", block.in_filters, inner, in_size, norm=True)
     ]
-    for index, kernel in enumerate(spec.kernels):
-        last = index == len(spec.kernels) - 1
+    for index, kernel in enumerate(spec.kernels, 1):
         operations.append(
             Operation(
-                name=f"depthwise{index + 1}",
+                name=f"depthwise{index}",
                 kernel=kernel,
                 in_channels=inner,
                 filters=inner,
                 groups=inner,
                 size=size,
-                norm=last,
+                norm=index == len(spec.kernels),
             )
         )
     if spec.se_filters:
         looks = (size[0] if causal else 1, 1, 1)
         operations += [
-            Operation(
-                name="se_reduce",
-                kernel=(1, 1, 1),
-                in_channels=inner,
-                filters=spec.se_filters,
-                size=looks,
-                bias=True,
-            ),
-            Operation(
-                name="se_expand",
-                kernel=(1, 1, 1),
-                in_channels=spec.se_filters,
-                filters=inner,
-                size=looks,
-                bias=True,
-            ),
+            _pointwise("se_reduce", inner, spec.se_filters, looks, bias=True),
+            _pointwise("se_expand", spec.se_filters, inner, looks, bias=True),
         ]
     operations.append(
-        Operation(
-            name="project",
-            kernel=(1, 1, 1),
-            in_channels=inner,
-            filters=spec.filters,
-            size=size,
-            norm=True,
-        )
+        _pointwise("project", inner, spec.filters, size, norm=True)
     )
     if block.projects:
         operations.append(
-            Operation(
-                name="shortcut",
-                kernel=(1, 1, 1),
-                in_channels=block.in_filters,
-                filters=spec.filters,
-                size=size,
-                norm=True,
+            _pointwise(
+                "shortcut", block.in_filters, spec.filters, size, norm=True
             )
         )
     kept = _values(in_size, block.in_filters)  # alive for the shortcut
@@ -218,29 +197,9 @@ def head_part(
     """Pointwise convolution, mean, hidden layer, classes."""
     one = (1, 1, 1)
     operations = (
-        Operation(
-            name="conv",
-            kernel=one,
-            in_channels=in_channels,
-            filters=head.filters,
-            size=in_size,
-            norm=True,
-        ),
-        Operation(
-            name="hidden",
-            kernel=one,
-            in_channels=head.filters,
-            filters=head.features,
-            size=one,
-        ),
-        Operation(
-            name="logits",
-            kernel=one,
-            in_channels=head.features,
-            filters=num_classes,
-            size=one,
-            bias=True,
-        ),
+        _pointwise("conv", in_channels, head.filters, in_size, norm=True),
+        _pointwise("hidden", head.filters, head.features, one),
+        _pointwise("logits", head.features, num_classes, one, bias=True),
     )
     return Part(
         name="head",

@@ -192,9 +192,12 @@ def _check_arguments(config: Config, call: Call) -> None:
             continue
         where = _written(*call.keys[name], name)
         through = _macro_name(value) if _is_reference(value) else None
+        hint = ""
+        if type_check.fits((known,), annotation):
+            hint = f" A single one is written ({known!r},), with a comma."
         raise ConfigError(
             f"{where} must be {type_check.name_of(annotation)}. Received: "
-            f"{through or name}={known!r}."
+            f"{through or name}={known!r}.{hint}"
         )
     if not call.evaluated:
         return

@@ -131,6 +131,11 @@ def test_dry_run_prints_and_writes_nothing(tool, tmp_path):
             "sizes=[1].",
         ),
         (
+            "gin_demo.Options.sizes=(1)",
+            "gin_demo.Options.sizes must be tuple[int, ...]. Received: "
+            "sizes=1. A single one is written (1,), with a comma.",
+        ),
+        (
             "gin_demo.Options.mode=sparse",
             "gin_demo.Options.mode must be Literal['dense', 'segments']. "
             "Received: mode='sparse'.",

@@ -107,7 +107,6 @@ def _judge(search_dir, search, data, folder, candidates):
             "candidates": candidates,
             "top_k": candidates,
             "finalists": 1,
-            "finalist_rounds": 1,
             "children": 0,
         }
     )

@@ -87,13 +87,27 @@ def _select_part(manifest, options, part):
             f"part={part!r}, splits {sorted(own_splits)}. Name {part}_splits "
             f"or {part}_folds."
         )
-    held_out = held_out_paths(manifest, options.val_fraction)
-    rows = tuple(
-        row
-        for row in manifest.rows
-        if (row.path in held_out) == (part == "val")
+    return _split(manifest, options.val_fraction)[part == "val"]
+
+
+def _split(manifest, fraction: float):
+    """Returns the rows that are not held out, and those that are."""
+    held_out = held_out_paths(manifest, fraction)
+    return tuple(
+        manifest_lib.Manifest(
+            manifest.root,
+            tuple(
+                row for row in manifest.rows if (row.path in held_out) == side
+            ),
+            manifest.classes,
+        )
+        for side in (False, True)
     )
-    return manifest_lib.Manifest(manifest.root, rows, manifest.classes)
+
+
+def hold_out(source, fraction: float):
+    """Returns two sources: most clips, and a share of them, chosen by hash."""
+    return tuple(map(source.subset, _split(source.manifest, fraction)))
 
 
 def held_out_paths(manifest, fraction: float) -> set[str]:

@@ -24,6 +24,7 @@ DataOptions = options_lib.DataOptions
 ClipSource = sources.ClipSource
 open_source = opening.open_source
 make_halves = parts.halve
+hold_out = parts.hold_out
 
 
 def make_train_dataset(

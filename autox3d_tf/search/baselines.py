@@ -166,7 +166,7 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         rerank=1,
         refine=0,
         finalists=1,
-        finalist_rounds=1,
+        retrained=0,
         start_at_budget=False,
         candidates=1,
         children=0,
@@ -227,5 +227,5 @@ def equal_steps(
         method=method,
         candidates=max(2, round(clips / judged_on)),
         finalists=search.finalists,
-        finalist_rounds=search.finalist_rounds,
+        retrained=search.retrained,
     )

@@ -1,12 +1,11 @@
-"""The last choice: a few networks, each trained on alone for a while.
+"""The last choice: a few networks, each trained alone.
 
 Inherited weights tell good networks from poor ones, but hardly the best from
 the second best: they suit all networks of the space a little, and those that
 score highest are neighbours. A few epochs alone, from where the supernet left
-off, tell networks of different widths from each other. (From scratch they do
-not: what learns fast at first is not what ends well.) What they cannot tell
-apart, the better half, goes on for as long again: successive halving (Jamieson
-and Talwalkar, 2016).
+off, tell networks of different widths from each other. (From scratch a few do
+not: what learns fast at first is not what ends well.) What the best of them are
+worth in the end only their whole training says, from scratch.
 """
 
 import dataclasses
@@ -16,6 +15,7 @@ from typing import Any
 from absl import logging
 
 from autox3d_tf import models
+from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
 
@@ -24,13 +24,14 @@ FOLDER = "finalists"  # in the search's run directory
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finalist:
-    """A network trained on alone, on the weights' half.
+    """A network trained alone.
 
     Attributes:
         indices: One entry per choice.
-        accuracies: On all clips of the logits' half, after each round that it
-            was in.
-        clips_trained: Clips forward and back, in all rounds.
+        accuracies: After a few epochs on the weights' half, on all clips of
+            the logits' half; then, if it was retrained, on clips held out of
+            both halves together.
+        clips_trained: Clips forward and back.
         clips_judged: Clips forward only, for batch norms and the accuracies.
     """
 
@@ -39,77 +40,105 @@ class Finalist:
     clips_trained: int = 0
     clips_judged: int = 0
 
+    def after(self, record: dict[str, Any]) -> "Finalist":
+        """Returns it with what a training's record says."""
+        validation = record["validation"]
+        return dataclasses.replace(
+            self,
+            accuracies=(*self.accuracies, validation["accuracy"]),
+            clips_trained=self.clips_trained + record["clips_trained"],
+            clips_judged=self.clips_judged + validation["clips"],
+        )
+
 
 def race(
     run: run_dir_lib.RunDir,
     engine,
     found: Sequence[derive.Derived],
     train_fn: Callable[..., dict[str, Any]],
+    retrain_fn: Callable[..., dict[str, Any]] | None = None,
 ) -> list[Finalist]:
     """Trains each; what an earlier process has finished is not repeated.
 
     Args:
-        run: Of the search. Each finalist gets a directory per round in it, and
-            a file with the weights that it inherits.
+        run: Of the search. Each finalist gets a directory in it, and a file
+            with the weights that it inherits.
         engine: The search's; its halves are trained on and validated on.
         found: The networks.
-        train_fn: `run_training` with a recipe bound.
+        train_fn: `run_training` with a recipe bound, from inherited weights.
+        retrain_fn: The same from scratch, for the best of them, if the search
+            retrains any.
 
     Returns:
         All of them, the best first.
     """
     folder = run.file(FOLDER)
     folder.mkdir(exist_ok=True)
-    racing, out = [Finalist(indices=one.indices) for one in found], []
-    for number in range(1, engine.search.finalist_rounds + 1):
-        if number > 1:  # the better half goes on
-            half = (len(racing) + 1) // 2
-            racing, out = racing[:half], racing[half:] + out
-        if len(racing) == 1:
-            break
-        for place, one in enumerate(racing):
-            racing[place] = _train_on(folder, engine, one, train_fn)
-            logging.info(
-                "Round %d, finalist %d of %d: %.1f %% on the architecture's "
-                "half.",
-                number,
-                place + 1,
-                len(racing),
-                100 * racing[place].accuracies[-1],
-            )
-        racing.sort(key=lambda one: one.accuracies[-1], reverse=True)  # stable
-    return racing + out
+    raced = [Finalist(indices=one.indices) for one in found]
+    for place, one in enumerate(raced):
+        raced[place] = _train_on(folder, engine, one, train_fn)
+        _log(place, raced, "on the architecture's half")
+    raced.sort(key=_last_accuracy, reverse=True)  # stable
+    best = raced[: engine.search.retrained]
+    if best:
+        sources = pipeline.hold_out(engine.source, engine.data.val_fraction)
+    for place, one in enumerate(best):
+        best[place] = _retrain(folder, engine, one, sources, retrain_fn)
+        _log(place, best, "on clips held out, from scratch")
+    best.sort(key=_last_accuracy, reverse=True)
+    return best + raced[len(best) :]
+
+
+def _last_accuracy(finalist) -> float:
+    return finalist.accuracies[-1]
+
+
+def _log(place, finalists, where):
+    logging.info(
+        "Finalist %d of %d: %.1f %% %s.",
+        place + 1,
+        len(finalists),
+        100 * _last_accuracy(finalists[place]),
+        where,
+    )
 
 
 def _train_on(folder, engine, finalist, train_fn) -> Finalist:
-    """Trains a finalist for a round, from where the last one left off."""
-    arch = engine.space.decode(finalist.indices, name="finalist")
-    # Not by place: after a resume on another machine likelihoods may differ in
-    # the last bits, and the order with them.
-    name = arch.fingerprint[:12]
-    before = len(finalist.accuracies)
-    judged = 0
-    if before:
-        start = folder / f"{name}_{before}"
-    else:
-        start = folder / f"{name}_inherited.npz"
-        judged = engine.search.norm_batches * engine.search.batch_size
-        if not start.exists():
-            model = engine.inherited(finalist.indices)
-            models.save_weights(start, models.weight_values(model))
+    """Trains a finalist on from the supernet's weights."""
+    arch, name = _arch_of(engine, finalist)
+    inherited = folder / f"{name}_inherited.npz"
+    if not inherited.exists():
+        model = engine.inherited(finalist.indices)
+        models.save_weights(inherited, models.weight_values(model))
+    norms = engine.search.norm_batches * engine.search.batch_size
     record = train_fn(
         arch=arch,
         data=engine.data,
         sources=engine.halves,
-        run_dir=str(folder / f"{name}_{before + 1}"),
-        init_from=str(start),
-        seed=engine.seed + before,  # another order of the clips
+        run_dir=str(folder / name),
+        init_from=str(inherited),
+        seed=engine.seed,
     )
-    validation = record["validation"]
-    judged += validation["clips"]
-    return Finalist(
-        indices=finalist.indices,
-        accuracies=(*finalist.accuracies, validation["accuracy"]),
-        clips_trained=finalist.clips_trained + record["clips_trained"],
-        clips_judged=finalist.clips_judged + judged,
+    return dataclasses.replace(finalist, clips_judged=norms).after(record)
+
+
+def _retrain(folder, engine, finalist, sources, retrain_fn) -> Finalist:
+    """Trains a finalist from scratch."""
+    arch, name = _arch_of(engine, finalist)
+    record = retrain_fn(
+        arch=arch,
+        data=engine.data,
+        sources=sources,
+        run_dir=str(folder / f"{name}_from_scratch"),
+        init_from=None,
+        seed=engine.seed,
     )
+    return finalist.after(record)
+
+
+def _arch_of(engine, finalist):
+    """Returns the network, and the name of its folder."""
+    arch = engine.space.decode(finalist.indices, name="finalist")
+    # Not by place: after a resume on another machine likelihoods may differ in
+    # the last bits, and the order with them.
+    return arch, arch.fingerprint[:12]

@@ -153,8 +153,9 @@ class SearchOptions:
             on the logits' half; 1 for the likeliest of all. `run_search` is
             told how. With more than one, `refine` looks for the best of each
             set of filters.
-        finalist_rounds: Most rounds; for each after the first the better half
-            of the finalists is trained on for as long again, until one is left.
+        retrained: Train so many of the finalists, the best, once more, from
+            scratch and on clips of both halves, and choose the one that is
+            then best on `val_fraction` of them, held out; 0 for none.
         top_k: How many runners-up to list.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
@@ -179,7 +180,7 @@ class SearchOptions:
     rerank: int = 1
     refine: int = 0
     finalists: int = 1
-    finalist_rounds: int = 1
+    retrained: int = 0
     top_k: int = 10
     children: int = 24
     norm_batches: int = 20
@@ -189,11 +190,11 @@ class SearchOptions:
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "rerank", "top_k", "log_steps",
-                     "finalists", "finalist_rounds"):  # fmt: skip
+                     "finalists"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
                      "children", "joint_step", "largest_steps",
-                     "refine"):  # fmt: skip
+                     "refine", "retrained"):  # fmt: skip
             _check(self, name, getattr(self, name) >= 0, "at least 0")
         _check(self, "norm_batches", self.norm_batches >= 1, "at least 1")
         valid = self.refine == 0 or self.refine >= self.rerank
@@ -212,6 +213,9 @@ class SearchOptions:
         pool = self.candidates if self.method in JUDGED else pool
         wanted = f"at most {pool}, the architectures that are judged"
         _check(self, "finalists", self.finalists <= pool, wanted)
+        most = self.finalists if self.finalists > 1 else 0
+        wanted = f"at most {most}, with finalists={self.finalists}"
+        _check(self, "retrained", self.retrained <= most, wanted)
         smoothing = self.label_smoothing
         _check(self, "label_smoothing", 0 <= smoothing < 1, "in [0, 1)")
 

@@ -43,6 +43,7 @@ def run_search(
     strategy: distribute.Strategy | None = None,
     own_clips: bool = False,
     finalist_fn: Callable[..., dict[str, Any]] | None = None,
+    retrain_fn: Callable[..., dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Searches a space and writes arch.json, within budget for certain.
 
@@ -82,15 +83,22 @@ def run_search(
             is that of one device but for the last bits.
         finalist_fn: `run_training` with the recipe bound that finalists are
             trained by; needed if `search` asks for more than one.
+        retrain_fn: The same with the recipe of a training from scratch; needed
+            if `search` retrains some.
 
     Returns:
         What search.json says.
     """
-    if search.finalists > 1 and finalist_fn is None:
-        raise ValueError(
-            "`finalist_fn` must be given to train finalists. Received: None, "
-            f"with search.finalists={search.finalists}."
-        )
+    for name, count, function in (
+        ("finalist_fn", search.finalists - 1, finalist_fn),
+        ("retrain_fn", search.retrained, retrain_fn),
+    ):
+        if count and function is None:
+            raise ValueError(
+                f"`{name}` must be given to train finalists. Received: None, "
+                f"with finalists={search.finalists} and "
+                f"retrained={search.retrained} in the options of the search."
+            )
     determinism.set_seed(seed, deterministic=deterministic)
     space = spaces.get_space(space) if isinstance(space, str) else space
     estimator = estimator or options_lib.EstimatorOptions()
@@ -136,7 +144,7 @@ def run_search(
         else:
             engine.adopt(supernet_from)
         if chief:
-            _finish(run, engine, finalist_fn, began)
+            _finish(run, engine, (finalist_fn, retrain_fn), began)
         distribute.wait_for_all(strategy)
     return results.read_record(run_dir)
 
@@ -163,16 +171,11 @@ def _config_of(
     }
 
 
-def _finish(run, engine, finalist_fn, began) -> None:
+def _finish(run, engine, train_fns, began) -> None:
     """Chooses, judges and writes what the search has found."""
     search, found, raced = engine.search, engine.choose(), []
     if search.finalists > 1:
-        raced = finalists.race(
-            run,
-            engine,
-            engine.finalists(found),
-            finalist_fn,
-        )
+        raced = finalists.race(run, engine, engine.finalists(found), *train_fns)
         best = raced[0].indices
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]

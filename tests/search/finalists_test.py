@@ -69,7 +69,7 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
     # An epoch of the five clips of the weights' half is two steps of 4.
     for arch, one in zip(trained, raced, strict=True):
         name = arch.fingerprint[:12]
-        path = tmp_path / "finalists" / f"{name}_1" / "training.json"
+        path = tmp_path / "finalists" / name / "training.json"
         own = json.loads(path.read_text())
         assert own["train_clips"] == own["validation"]["clips"] == 5
         # A batch of 4 is for the norms of the weights it starts from.
@@ -78,44 +78,54 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
         assert start.endswith(f"finalists/{name}_inherited.npz")
 
 
-def test_the_better_half_goes_on_until_two_are_left(clips, tmp_path):
+def test_the_best_are_trained_from_scratch_and_decide(clips, tmp_path):
     calls = []
-    # By filters of the only stage; the one that leads after the first round
-    # is the second after the next.
-    accuracies = {4: (0.6, 0.7), 8: (0.5,), 12: (0.55, 0.8)}
+    # By filters of the only stage; the leader is second from scratch.
+    trained_on = {4: 0.6, 8: 0.5, 12: 0.55}
+    from_scratch = {4: 0.8, 12: 0.9}
 
-    def train_fn(*, arch, init_from, run_dir, seed, **others):
+    def finalist_fn(*, arch, init_from, run_dir, sources, **others):
         filters = arch.stages[0][0].filters
-        start = pathlib.Path(init_from).name.removeprefix(arch.fingerprint[:12])
-        end = pathlib.Path(run_dir).name.removeprefix(arch.fingerprint[:12])
-        calls.append((filters, start, end))
-        return {
-            "clips_trained": 100,
-            "validation": {
-                "clips": 5,
-                "accuracy": accuracies[filters][int(end[1:]) - 1],
-            },
-        }
+        assert init_from == f"{run_dir}_inherited.npz"
+        calls.append((filters, *map(len, sources)))
+        return as_record(100, 5, trained_on[filters])
+
+    def retrain_fn(*, arch, init_from, sources, **others):
+        filters = arch.stages[0][0].filters
+        assert init_from is None
+        paths = [
+            {row.path for row in source.manifest.rows} for source in sources
+        ]
+        assert not paths[0] & paths[1]
+        calls.append((filters, *map(len, paths)))
+        return as_record(700, 2, from_scratch[filters])
 
     record = search_driver.search(
-        clips, tmp_path, finalist_fn=train_fn, target_macs=200_000.0,
-        search=dataclasses.replace(SEARCH, finalist_rounds=5),
+        clips, tmp_path, finalist_fn=finalist_fn, retrain_fn=retrain_fn,
+        search=dataclasses.replace(SEARCH, retrained=2),
+        target_macs=200_000.0,
     )  # fmt: skip
-    assert sorted(calls[:3]) == [
-        (filters, "_inherited.npz", "_1") for filters in (4, 8, 12)
-    ]
-    # In the order of the first round. A third round would have one runner.
-    assert calls[3:] == [(4, "_1", "_2"), (12, "_1", "_2")]
+    assert sorted(calls[:3]) == [(filters, 5, 5) for filters in (4, 8, 12)]
+    # In the order of the race; one of the five clips of a class is held out.
+    assert calls[3:] == [(4, 8, 2), (12, 8, 2)]
     raced = record["finalists"]
     assert [one["accuracies"] for one in raced] == [
-        [0.55, 0.8],
-        [0.6, 0.7],
+        [0.55, 0.9],
+        [0.6, 0.8],
         [0.5],
     ]
     assert record["indices"] == raced[0]["indices"]
-    assert [one["clips_trained"] for one in raced] == [200, 200, 100]
-    # The norms of what is inherited take a batch of 4, once.
-    assert [one["clips_judged"] for one in raced] == [14, 14, 9]
+    assert [one["clips_trained"] for one in raced] == [800, 800, 100]
+    # The norms of what is inherited take a batch of 4.
+    assert [one["clips_judged"] for one in raced] == [11, 11, 9]
+
+
+def as_record(trained, judged, accuracy):
+    """Like that of `run_training`, as far as the race reads it."""
+    return {
+        "clips_trained": trained,
+        "validation": {"clips": judged, "accuracy": accuracy},
+    }
 
 
 @pytest.mark.large
@@ -147,13 +157,16 @@ def test_an_interrupted_race_goes_on(clips, tmp_path):
     assert resumed["indices"] == whole["indices"]
 
 
-def test_finalists_need_a_recipe(tmp_path):
-    with pytest.raises(ValueError, match="`finalist_fn` must be given"):
+@pytest.mark.parametrize("name", ["finalist_fn", "retrain_fn"])
+def test_finalists_need_recipes(name, tmp_path):
+    recipes = {"finalist_fn": train, "retrain_fn": train, name: None}
+    with pytest.raises(ValueError, match=f"`{name}` must be given"):
         run.run_search(
             space=search_driver.SPACE,
             data=search_driver.data_of(tmp_path),
-            search=SEARCH,
+            search=dataclasses.replace(SEARCH, retrained=2),
             run_dir=str(tmp_path),
+            **recipes,
         )
 
 
@@ -161,4 +174,12 @@ def test_more_finalists_than_are_judged_are_refused():
     with pytest.raises(ValueError, match="`finalists` must be at most 3"):
         options_lib.SearchOptions(
             steps=3, warmup_steps=2, rerank=3, finalists=4
+        )
+
+
+@pytest.mark.parametrize("finalists, most", [(1, 0), (3, 3)])
+def test_more_retrained_than_finalists_are_refused(finalists, most):
+    with pytest.raises(ValueError, match=f"`retrained` must be at most {most}"):
+        options_lib.SearchOptions(
+            steps=3, warmup_steps=2, rerank=3, finalists=finalists, retrained=4
         )

@@ -97,7 +97,7 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     assert all(s.startswith("data:image/png;base64,") for s in sources)
     assert not re.search(r"https?://|<script|<link", page)
     assert f"{macs:,.0f} of at most {2 * macs:,.0f}" in page
-    assert "<td>62.5, 75.0</td><td>chosen</td>" in page
+    assert "<td>62.5</td><td>75.0</td><td>chosen</td>" in page
     assert "1,234,567" in page and "1.25 nats" in page
     assert "the &lt;half&gt;" in page and "<half>" not in page
     assert "Differences, at most 2 M multiply-adds" in page

@@ -10,6 +10,9 @@ scaled by hand to each budget. Every network is trained from scratch and tested
 on clips that no search has seen. Each run leaves a small JSON file in RESULTS;
 autox3d-results makes the tables of them.
 
+With NETWORKS_FROM, the RESULTS of an earlier comparison, its networks are
+trained anew, with another recipe or TRAININGS times, and nothing is searched.
+
 The same command, started again, goes on where it stopped; started twice at the
 same time, both share the work.
 """

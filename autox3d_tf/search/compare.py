@@ -44,6 +44,7 @@ def compare_searches(
     folds: Sequence[int] = (),
     trainings: int = 1,
     restart_after: int = 0,
+    networks_from: str | None = None,
 ) -> list[dict[str, Any]]:
     """Finishes all runs that are left, one after the other.
 
@@ -70,11 +71,20 @@ def compare_searches(
         restart_after: Start the process anew, by the command it was started
             with, after so many runs: TensorFlow gives back only a part of the
             memory of each. 0 for never.
+        networks_from: The `results_dir` of an earlier comparison, whose
+            networks are trained anew, with another recipe or more often,
+            instead of searching; None to search.
 
     Returns:
         The results of all runs.
+
+    Raises:
+        ValueError: If the plan makes no sense, or the earlier comparison lacks
+            one of its runs.
     """
     plan = plan_lib.Plan(methods, budgets, seeds, folds)
+    if networks_from is not None:
+        _check_networks(plan, networks_from, results_dir)
     worker = _Worker(
         plan=plan,
         search_fn=search_fn,
@@ -87,6 +97,7 @@ def compare_searches(
         results_dir=pathlib.Path(results_dir),
         trainings=trainings,
         restart_after=restart_after,
+        networks_from=networks_from,
     )
     worker.work()
     return [plan_lib.read_result(worker.path(run)) for run in plan.runs]
@@ -107,6 +118,7 @@ class _Worker:
     results_dir: pathlib.Path
     trainings: int
     restart_after: int
+    networks_from: str | None
 
     def path(self, run: plan_lib.Run) -> pathlib.Path:
         return plan_lib.result_path(self.results_dir, run)
@@ -149,11 +161,13 @@ class _Worker:
 
     def _is_ready(self, run: plan_lib.Run) -> bool:
         other = self.plan.measured_by(run)
-        return other is None or trial.is_found(self.run_dir / other.name)
+        if other is None or self.networks_from is not None:
+            return True
+        return trial.is_found(self.run_dir / other.name)
 
     def _warm_up(self, run: plan_lib.Run) -> bool:
         """Trains the supernet of a run, unless another process is at it."""
-        if run.supernet is None:
+        if run.supernet is None or self.networks_from is not None:
             return True
         folder = self.run_dir / run.supernet
         with claim_lib.claim(self.run_dir / f"{run.supernet}.lock") as ours:
@@ -173,19 +187,13 @@ class _Worker:
         return True
 
     def _finish(self, run: plan_lib.Run) -> None:
-        """Searches, trains, tests and writes the result."""
+        """Finds a network, trains, tests and writes the result."""
         folder, data = (
             self.run_dir / run.name,
             data_of_fold(self.data, run.fold),
         )
         folder.mkdir(parents=True, exist_ok=True)
-        watch = claim_lib.Stopwatch(folder / trial.SECONDS)
-        found = None
-        if run.method in plan_lib.BY_HAND:
-            self._scale(run, data).save(folder / "arch.json")
-        else:
-            with watch:
-                found = self._search(run, folder, data)
+        took = self._find(run, folder, data)
         arch = space_lib.load_arch(folder / "arch.json")
         tests, record = trial.train_and_test(
             self.train_fn,
@@ -205,7 +213,7 @@ class _Worker:
                 "tests": tests,
                 "macs": network.macs,
                 "params": network.params,
-                "search": found and self._cost(run, found, watch),
+                "search": took,
                 "recipe": trial.recipe_of(record),
                 "arch": arch.to_dict(),
                 "provenance": run_dir_lib.provenance(),
@@ -217,6 +225,21 @@ class _Worker:
             100 * trial.accuracy(tests),
             network.macs / 1e6,
         )
+
+    def _find(self, run, folder, data) -> dict[str, Any] | None:
+        """Writes arch.json; returns what it took, None if scaled by hand."""
+        if self.networks_from is not None:
+            earlier = plan_lib.result_path(self.networks_from, run)
+            record = plan_lib.read_result(earlier)
+            arch = space_lib.ArchSpec.from_dict(record["arch"])
+            arch.save(folder / "arch.json")
+            return record["search"]
+        if run.method in plan_lib.BY_HAND:
+            self._scale(run, data).save(folder / "arch.json")
+            return None
+        with claim_lib.Stopwatch(folder / trial.SECONDS) as watch:
+            found = self._search(run, folder, data)
+        return self._cost(run, found, watch)
 
     def _scale(self, run, data) -> space_lib.ArchSpec:
         classes = len(pipeline.open_source(data, "train").classes)
@@ -292,6 +315,19 @@ class _Worker:
             "options": options,
             "estimator": record["config"]["estimator"],
         }
+
+
+def _check_networks(plan, networks_from, results_dir) -> None:
+    """Refuses an earlier comparison that lacks a run, before any training."""
+    if pathlib.Path(networks_from).resolve() == (
+        pathlib.Path(results_dir).resolve()
+    ):
+        raise ValueError(
+            "`results_dir` must be another folder than `networks_from`, whose "
+            f"results stay. Received: {results_dir} for both."
+        )
+    for run in plan.runs:
+        plan_lib.read_result(plan_lib.result_path(networks_from, run))
 
 
 def data_of_fold(

@@ -227,6 +227,35 @@ def test_a_network_may_be_trained_more_than_once(compare_fakes):
     assert found[0]["accuracy"] == pytest.approx(0.9)
 
 
+def test_networks_of_an_earlier_comparison_are_trained_anew(
+    compare_fakes, tmp_path
+):
+    earlier = compare_fakes(seeds=(0,))
+    fake = FakeTrain()
+    again = {
+        "networks_from": str(tmp_path / "results"),
+        "results_dir": str(tmp_path / "again"),
+        "run_dir": str(tmp_path / "runs_again"),
+        "methods": ("probabilistic", "evolution", "hand_scaled"),
+        "search_fn": None,
+        "train_fn": fake,
+        "trainings": 2,
+    }
+    found = compare_fakes(seeds=(0,), **again)
+    assert len(found) == 6 and len(fake.calls) == 12
+    by_name = {(r["method"], r["target_macs"]): r for r in earlier}
+    for record in found:
+        before = by_name[record["method"], record["target_macs"]]
+        assert record["arch"] == before["arch"]
+        assert record["search"] == before["search"]
+    fake.calls.clear()
+    with pytest.raises(ValueError, match="seed1_fold3.json"):
+        compare_fakes(seeds=(0, 1), **again)
+    with pytest.raises(ValueError, match="must be another folder"):
+        compare_fakes(**{**again, "results_dir": again["networks_from"]})
+    assert not fake.calls
+
+
 def test_a_small_file_says_how_its_result_came_about(compare_fakes, tmp_path):
     compare_fakes(seeds=(0,), methods=("probabilistic", "hand_scaled"))
     path = tmp_path / "results" / "hand_scaled_0.06M_seed0_fold3.json"

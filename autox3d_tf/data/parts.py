@@ -60,8 +60,7 @@ def few_per_class(manifest, count: int, seed: int) -> manifest_lib.Manifest:
         ranked[row.label].append((digest, row.path))
     for members in ranked.values():
         kept.update(path for _, path in sorted(members)[:count])
-    rows = tuple(row for row in manifest.rows if row.path in kept)
-    return manifest_lib.Manifest(manifest.root, rows, manifest.classes)
+    return _only(manifest, kept)
 
 
 def _select_part(manifest, options, part):
@@ -93,16 +92,14 @@ def _select_part(manifest, options, part):
 def _split(manifest, fraction: float):
     """Returns the rows that are not held out, and those that are."""
     held_out = held_out_paths(manifest, fraction)
-    return tuple(
-        manifest_lib.Manifest(
-            manifest.root,
-            tuple(
-                row for row in manifest.rows if (row.path in held_out) == side
-            ),
-            manifest.classes,
-        )
-        for side in (False, True)
-    )
+    rest = {row.path for row in manifest.rows} - held_out
+    return _only(manifest, rest), _only(manifest, held_out)
+
+
+def _only(manifest, paths: set[str]) -> manifest_lib.Manifest:
+    """Returns the rows of these paths, in their order."""
+    rows = tuple(row for row in manifest.rows if row.path in paths)
+    return manifest_lib.Manifest(manifest.root, rows, manifest.classes)
 
 
 def hold_out(source, fraction: float):

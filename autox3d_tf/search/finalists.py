@@ -79,9 +79,10 @@ def race(
         raced[place] = _train_on(folder, engine, one, train_fn)
         _log(place, raced, "on the architecture's half")
     raced.sort(key=_last_accuracy, reverse=True)  # stable
+    if not engine.search.retrained:
+        return raced
     best = raced[: engine.search.retrained]
-    if best:
-        sources = pipeline.hold_out(engine.source, engine.data.val_fraction)
+    sources = pipeline.hold_out(engine.source, engine.data.val_fraction)
     for place, one in enumerate(best):
         best[place] = _retrain(folder, engine, one, sources, retrain_fn)
         _log(place, best, "on clips held out, from scratch")

@@ -46,7 +46,8 @@ def _run(sources: list[str]) -> None:
         num_shards=FLAGS.num_shards,
         workers=FLAGS.workers,
     )
-    print(f"{len(manifest.select())} clips in {index}.")
+    written = len(records.RecordSource(FLAGS.out).manifest)
+    print(f"{written} of {len(manifest)} clips in {index}.")
 
 
 def _manifest(source: str) -> manifest_lib.Manifest:

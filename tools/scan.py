@@ -64,6 +64,10 @@ def _run(sources: list[str]) -> int:
         raise gin_app.UsageError(
             "Give one folder of videos or one list of clips. Try --help."
         )
+    if FLAGS.out and pathlib.Path(FLAGS.out).is_dir():
+        raise gin_app.UsageError(
+            f"--out must be a file. Received: the folder {FLAGS.out}."
+        )
     manifest = scan.scan(
         sources[0],
         root=FLAGS.root,

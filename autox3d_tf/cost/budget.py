@@ -55,6 +55,11 @@ class Budget:
         arch_lib.check_positive_int("num_classes", self.num_classes)
 
     @property
+    def limit(self) -> float:
+        """What costs are compared with: the target, but for rounding."""
+        return self.target * (1 + _ROUNDING)
+
+    @property
     def sums(self) -> bool:
         """Whether parts add up, or else the largest counts."""
         return self.table is not None or METRICS[self.metric][1] is sum
@@ -78,7 +83,7 @@ class Budget:
 
     def allows(self, arch: arch_lib.ArchSpec) -> bool:
         """Whether `arch` is within the budget, but for rounding."""
-        return self.cost(arch) <= self.target * (1 + _ROUNDING)
+        return self.cost(arch) <= self.limit
 
     def format(self, cost: float) -> str:
         """Returns a cost with as many digits as its unit needs."""
@@ -216,7 +221,7 @@ def cheapest(space: search_space.SearchSpace, budget: Budget) -> float:
 def check_feasible(space: search_space.SearchSpace, budget: Budget) -> None:
     """Raises ValueError with the space's minimum if nothing is in budget."""
     least = cheapest(space, budget)
-    if least > budget.target:
+    if least > budget.limit:
         raise ValueError(
             f"No architecture of space {space.name!r} is within the budget. "
             f"Expected: {budget.metric} <= {budget.format(budget.target)}. The "

@@ -188,6 +188,8 @@ def _open_video(path):
         ):
             raise VideoError(f"{path}: the file has no video stream.")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: its video cannot be decoded.")
         # Clips are decoded in parallel, so threads within one only add cost.
         stream.codec_context.thread_count = 1
         yield container, stream

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 STATUSES = (
     "ok",
@@ -29,7 +31,9 @@ COLUMNS = (
     "duration",
     "status",
     "detail",
+    "sha256",
 )
+_ADDED = ("sha256",)  # later; files written before lack it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class ClipRow:
             it is not known. `duration` is in seconds.
         status: One of `STATUSES`; only `ok` clips are used.
         detail: Why the status is not `ok`, in words.
+        sha256: Of the file, so that a list of other videos of the same names
+            is another list; empty where it is not known.
     """
 
     path: str
@@ -62,6 +68,7 @@ class ClipRow:
     duration: float = 0.0
     status: str = "ok"
     detail: str = ""
+    sha256: str = ""
 
     def __post_init__(self):
         if self.status not in STATUSES:
@@ -78,6 +85,22 @@ class ClipRow:
     def cells(self) -> tuple[str, ...]:
         """Returns the row as the strings of a CSV line, in COLUMNS order."""
         return tuple(_to_cell(getattr(self, name)) for name in COLUMNS)
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "ClipRow":
+        """From an object with its fields, and maybe more; `asdict` back.
+
+        Raises:
+            KeyError: One of those is missing that rows always had.
+        """
+        names = (field.name for field in dataclasses.fields(cls))
+        return cls(
+            **{
+                name: entry[name]
+                for name in names
+                if name in entry or name not in _ADDED
+            }
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +234,12 @@ def read_manifest(path, root=None) -> Manifest:
     _check_unique(rows, path)
     classes = tuple(sorted({row.label for row in rows}))
     return Manifest(str(root or path.parent), rows, classes)
+
+
+def file_sha256(path) -> str:
+    """Returns the SHA-256 of a file, in hex."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _parse_row(record: dict, place: str) -> ClipRow:

@@ -52,7 +52,7 @@ def _open_all(options):
         manifest = manifest_lib.read_manifest(path)
         if all(row.frames for row in manifest.select().rows):
             return sources.VideoSource(_usable(manifest), limit)
-    return sources.VideoSource(_usable(_scan_cached(options)), limit)
+    return sources.VideoSource(_usable(scan_cached(options)), limit)
 
 
 def _usable(manifest):
@@ -61,8 +61,11 @@ def _usable(manifest):
     return manifest.select()
 
 
-def _scan_cached(options) -> manifest_lib.Manifest:
-    """Scans the source, or reads what an earlier scan of it found."""
+def scan_cached(options) -> manifest_lib.Manifest:
+    """Scans the source, or reads what an earlier scan of it found.
+
+    That is kept in `cache_dir`, and is of no use once a file has changed.
+    """
     if options.cache_dir is None:
         return scan.scan(options.source, min_frames=options.min_frames)
     listed = scan.list_clips(options.source)

@@ -28,7 +28,7 @@ def encode_clip(row, pictures) -> tuple[bytes, int]:
         tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
         for picture in pictures
     )
-    body = body.SerializeToString()
+    body = body.SerializeToString(deterministic=True)
     offsets, end = [], 0
     for picture in pictures:
         start = body.index(picture, end)
@@ -43,7 +43,7 @@ def encode_clip(row, pictures) -> tuple[bytes, int]:
         features[f"clip/{name}"].int64_list.value.append(getattr(row, name))
     features["clip/fps"].float_list.value.append(row.fps)
     features[_OFFSETS].int64_list.value.extend(offsets)
-    head = head.SerializeToString()
+    head = head.SerializeToString(deterministic=True)
     # Two messages one after the other are, by definition, their union.
     return head + body, len(head)
 
@@ -90,8 +90,20 @@ def join(folder: str, name: str) -> str:
 
 
 def read_json(path: str) -> dict:
+    """Returns the object in a file. Raises ValueError if it is none."""
     with tf.io.gfile.GFile(path, "r") as stream:
-        return json.load(stream)
+        try:
+            found = json.load(stream)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is damaged: {error}. Make the records again, in "
+                "another folder."
+            ) from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} must hold an object. Received: {type(found).__name__}."
+        )
+    return found
 
 
 def write_json(path: str, value: dict) -> None:

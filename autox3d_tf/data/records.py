@@ -42,7 +42,7 @@ def make_records(
 
     Interrupted, it goes on where it stopped: finished shards are kept. Clips
     that are not `ok`, or that do not decode, are left out and listed in the
-    index with the reason.
+    index with the reason; if that leaves none, there is no index.
 
     Args:
         manifest: From `scan.scan` or `manifest.read_manifest`.
@@ -52,6 +52,10 @@ def make_records(
         num_shards: Number of files; by default one per 200 clips, but no fewer
             than 8 if there are as many clips.
         workers: Shards written at a time; by default one per core.
+
+    Raises:
+        ValueError: If there is no usable clip, or the folder holds other or
+            incomplete records.
     """
     out_dir = os.fspath(out_dir)
     usable = manifest.select()
@@ -78,11 +82,19 @@ def make_records(
     index_path = record_layout.join(out_dir, INDEX_NAME)
     if tf.io.gfile.exists(index_path):
         _check_same_job(record_layout.read_json(index_path), job, out_dir)
+        _check_shards(index_path, job, out_dir)
         return index_path
     parts = _write_shards(usable, job, out_dir, workers)
-    _write_index(index_path, manifest, job, parts)
+    written = any(part["clips"] for part in parts)
+    if written:
+        _write_index(index_path, manifest, job, parts)
     for number in range(job["num_shards"]):
         tf.io.gfile.remove(_part_path(out_dir, number, job))
+    if not written:  # such as a disk that is not there
+        raise ValueError(
+            f"None of the {len(usable)} clips can be read. The first: "
+            f"{parts[0]['left_out'][0]['detail']}"
+        )
     return index_path
 
 
@@ -108,20 +120,19 @@ class RecordSource(sources.ClipSource):
                 "them again."
             )
         self.index = {k: v for k, v in index.items() if k != "clips"}
-        names = [
-            field.name for field in dataclasses.fields(manifest_lib.ClipRow)
-        ]
-        rows = tuple(
-            manifest_lib.ClipRow(**{name: clip[name] for name in names})
-            for clip in index["clips"]
-        )
-        self._places = {
-            clip["path"]: (clip["shard"], clip["offset"], clip["header"])
-            for clip in index["clips"]
-        }
-        super().__init__(
-            manifest_lib.Manifest(self.folder, rows, tuple(index["classes"]))
-        )
+        try:
+            rows = tuple(map(manifest_lib.ClipRow.of, index["clips"]))
+            self._places = {
+                clip["path"]: (clip["shard"], clip["offset"], clip["header"])
+                for clip in index["clips"]
+            }
+            classes = tuple(index["classes"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"The {INDEX_NAME} of these records is incomplete: {error}. "
+                f"Received: {self.folder!r}. Make them again."
+            ) from None
+        super().__init__(manifest_lib.Manifest(self.folder, rows, classes))
 
     def subset(self, manifest) -> "RecordSource":
         """Returns a source of the rows of `manifest`, a selection of ours."""
@@ -269,6 +280,17 @@ def _check_same_job(found: dict, job: dict, out_dir: str) -> None:
                 f"`out_dir` must be empty or hold records of the same job. "
                 f"Received: {out_dir!r} made with {name}={found.get(name)!r} "
                 f"instead of {value!r}. Choose another folder."
+            )
+
+
+def _check_shards(index_path: str, job: dict, out_dir: str) -> None:
+    for number in range(job["num_shards"]):
+        shard = record_layout.join(out_dir, _shard_name(number, job))
+        if not tf.io.gfile.exists(shard):
+            raise ValueError(
+                f"`out_dir` must hold all of its shards. Received: {out_dir!r} "
+                f"without {_shard_name(number, job)}. Remove {index_path} to "
+                "write them again."
             )
 
 

@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import dataclasses
-import hashlib
 import os
 import pathlib
 
@@ -56,7 +55,7 @@ def scan(
     with concurrent.futures.ThreadPoolExecutor(
         workers or os.cpu_count() or 1
     ) as pool:
-        results = list(
+        examined = list(
             tqdm.tqdm(
                 pool.map(examine, listed.rows),
                 total=len(listed),
@@ -65,7 +64,7 @@ def scan(
                 disable=None,
             )
         )
-    rows = _mark_duplicates(results)
+    rows = _mark_duplicates(examined)
     return manifest_lib.Manifest(listed.root, rows, listed.classes)
 
 
@@ -225,19 +224,19 @@ def _row_from_path(video: pathlib.Path, source) -> manifest_lib.ClipRow:
 
 
 def _examine(row, path, min_frames):
-    """Returns the row with what decoding found, and the hash of the file."""
+    """Returns the row with what decoding found."""
     if not os.path.isfile(path):
-        return _fail(row, "missing", "there is no such file"), ""
+        return _fail(row, "missing", "there is no such file")
     try:
         if os.path.getsize(path) == 0:
-            return _fail(row, "empty", "the file has zero bytes"), ""
-        digest = _hash_file(path)
+            return _fail(row, "empty", "the file has zero bytes")
+        row = dataclasses.replace(row, sha256=manifest_lib.file_sha256(path))
         info = decoding.probe(path)
     except decoding.VideoError as error:
         reason = str(error).removeprefix(f"{path}: ").rstrip(".")
-        return _fail(row, "undecodable", reason), ""
+        return _fail(row, "undecodable", reason)
     except OSError as error:
-        return _fail(row, "undecodable", f"cannot be read ({error})"), ""
+        return _fail(row, "undecodable", f"cannot be read ({error})")
     row = dataclasses.replace(
         row,
         frames=info.frames,
@@ -250,11 +249,11 @@ def _examine(row, path, min_frames):
         promised = info.declared_frames or "more"
         reason = f" ({info.error})" if info.error else ""
         detail = f"only {info.frames} of {promised} frames decode{reason}"
-        return _fail(row, "truncated", detail), digest
+        return _fail(row, "truncated", detail)
     if info.frames < min_frames:
         detail = f"{info.frames} frames, fewer than {min_frames}"
-        return _fail(row, "too_short", detail), digest
-    return dataclasses.replace(row, status="ok", detail=""), digest
+        return _fail(row, "too_short", detail)
+    return dataclasses.replace(row, status="ok", detail="")
 
 
 def is_truncated(info: decoding.VideoInfo) -> bool:
@@ -266,15 +265,15 @@ def is_truncated(info: decoding.VideoInfo) -> bool:
     return bool(info.error) or lacking > max(2, 0.02 * info.declared_frames)
 
 
-def _mark_duplicates(results) -> tuple[manifest_lib.ClipRow, ...]:
+def _mark_duplicates(examined) -> tuple[manifest_lib.ClipRow, ...]:
     """Marks all but the first of the usable clips with equal content."""
     groups = collections.defaultdict(list)
-    for row, digest in results:
+    for row in examined:
         if row.status == "ok":
-            groups[digest].append(row)
+            groups[row.sha256].append(row)
     rows = []
-    for row, digest in results:
-        first = groups[digest][0] if row.status == "ok" else row
+    for row in examined:
+        first = groups[row.sha256][0] if row.status == "ok" else row
         if first is not row:
             detail = f"the same content as {first.path}"
             if first.label != row.label:
@@ -286,8 +285,3 @@ def _mark_duplicates(results) -> tuple[manifest_lib.ClipRow, ...]:
 
 def _fail(row, status, detail):
     return dataclasses.replace(row, status=status, detail=detail)
-
-
-def _hash_file(path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,12 +8,14 @@ side enters on the other), so no frame alone tells anything about the class.
 import dataclasses
 import fractions
 import itertools
+import math
 import pathlib
 from collections.abc import Callable, Sequence
 
 import av
 import numpy as np
 
+from autox3d_tf.data import locating
 from autox3d_tf.data import manifest as manifest_lib
 
 MANIFEST_NAME = "manifest.csv"
@@ -150,7 +152,8 @@ def write_synthetic(
     """Writes class folders of mp4 clips and `manifest.csv`; returns the latter.
 
     Clip i of a class is in fold i modulo `num_folds`. The same arguments give
-    the same clips; existing files are overwritten.
+    the same clips; they are written over, but videos that do not belong to
+    them are refused.
 
     Args:
         out_dir: Folder to write to.
@@ -180,11 +183,12 @@ def write_synthetic(
             f"num_folds={num_folds}."
         )
     out_dir = pathlib.Path(out_dir)
+    _check_folder(out_dir, classes, clips_per_class)
     rows = []
     for class_number, (name, moving) in enumerate(classes.items()):
         (out_dir / name).mkdir(parents=True, exist_ok=True)
         for number in range(clips_per_class):
-            path = f"{name}/{name}_{number:04d}.mp4"
+            path = _path_of(name, number)
             rng = np.random.default_rng([seed, class_number, number])
             level = noise
             if noise_power:  # no draw without: clips stay what they were
@@ -209,6 +213,7 @@ def write_synthetic(
                     width=size,
                     height=size,
                     duration=frames / fps,
+                    sha256=manifest_lib.file_sha256(out_dir / path),
                 )
             )
     manifest = manifest_lib.Manifest(
@@ -216,6 +221,26 @@ def write_synthetic(
     )
     manifest.save(out_dir / MANIFEST_NAME)
     return manifest
+
+
+def _path_of(name: str, number: int) -> str:
+    return f"{name}/{name}_{number:04d}.mp4"
+
+
+def _check_folder(out_dir, classes, clips_per_class) -> None:
+    """A folder scanned later must hold nothing but the clips."""
+    ours = {
+        _path_of(name, number)
+        for name in classes
+        for number in range(clips_per_class)
+    }
+    found = {path.as_posix() for path in locating.find_videos(out_dir)}
+    if found - ours:
+        raise ValueError(
+            "`out_dir` must hold no other videos. Received: "
+            f"{str(out_dir)!r} with {len(found - ours)} others, such as "
+            f"{min(found - ours)}. Choose another folder or remove them."
+        )
 
 
 def _classes_of(kind, num_classes):
@@ -242,9 +267,9 @@ def _check_clips(frames, size, speed, noise, noise_power, distractors):
         raise ValueError(
             f"`frames` must be at least 2. Received: frames={frames}."
         )
-    if speed <= 0:
+    if not 0 < speed < math.inf:
         raise ValueError(f"`speed` must be positive. Received: speed={speed}.")
-    if min(noise, noise_power, distractors) < 0:
+    if not all(0 <= x < math.inf for x in (noise, noise_power, distractors)):
         raise ValueError(
             "`noise`, `noise_power` and `distractors` must be at least 0. "
             f"Received: noise={noise}, noise_power={noise_power}, "

@@ -1,6 +1,5 @@
 """The annotated clips that cannot be evaluated, by name."""
 
-import dataclasses
 import pathlib
 
 from autox3d_tf.data import manifest as manifest_lib
@@ -19,7 +18,7 @@ def left_out(source, options: pipeline.DataOptions, part: str) -> list[dict]:
         part: The part of the data.
     """
     if hasattr(source, "index"):
-        rows = [_row(entry) for entry in source.index["left_out"]]
+        rows = list(map(manifest_lib.ClipRow.of, source.index["left_out"]))
     elif pathlib.Path(options.source).is_file():
         rows = manifest_lib.read_manifest(options.source).rows
     else:
@@ -32,11 +31,6 @@ def left_out(source, options: pipeline.DataOptions, part: str) -> list[dict]:
         for row in rows
         if row.status != "ok" and _belongs(row, rows, options, part)
     ]
-
-
-def _row(entry) -> manifest_lib.ClipRow:
-    names = [field.name for field in dataclasses.fields(manifest_lib.ClipRow)]
-    return manifest_lib.ClipRow(**{name: entry[name] for name in names})
 
 
 def _belongs(row, rows, options, part) -> bool:

@@ -90,6 +90,7 @@ def compare_starts(
         if start is not None or name == SCRATCH
     }
     results = pathlib.Path(results_dir)
+    _check_same(results, training, optimizer, options)
     # Seeds outermost: an interrupted table has whole columns to compare.
     for seed in options.seeds:
         for count in options.clips_per_class:
@@ -117,6 +118,31 @@ def compare_starts(
     run_dir_lib.write_text(results / TABLE, text + "\n")
     print(text)
     return text
+
+
+def _check_same(results, training, optimizer, options) -> None:
+    """Refuses a folder with runs of other options: a table is of one kind."""
+    for path in sorted(results.glob("*.json")):
+        entry = _read_result(path)
+        wanted = {
+            "steps": options.steps,
+            "training": run_dir_lib.to_json(training),
+            "optimizer": run_dir_lib.to_json(optimizer),
+        }
+        found = {name: entry[name] for name in wanted}
+        for part in ("training", "optimizer"):  # lengths are in steps
+            wanted[part] = {
+                name: value
+                for name, value in wanted[part].items()
+                if name in found[part] and not name.endswith("epochs")
+            }
+            found[part] = {name: found[part][name] for name in wanted[part]}
+        changes = run_dir_lib.differences(found, wanted)
+        if changes:
+            raise ValueError(
+                "`results_dir` must be a new folder or one of the same "
+                f"options. Received: {path} ({'; '.join(changes)})."
+            )
 
 
 def _lengths(training, optimizer, options, data) -> dict[str, Any]:
@@ -171,16 +197,20 @@ def read_results(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the runs whose JSON files lie in a folder."""
     found = []
     for path in sorted(pathlib.Path(folder).glob("*.json")):
-        try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
-        if not isinstance(entry, dict) or entry.get("format") != FORMAT:
-            raise ValueError(f"{path} is no result of a transfer.")
-        found.append(entry)
+        found.append(_read_result(path))
     if not found:
         raise ValueError(f"There is no result of a transfer in {folder}.")
     return found
+
+
+def _read_result(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
+    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+        raise ValueError(f"{path} is no result of a transfer.")
+    return entry
 
 
 def format_table(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -63,7 +63,7 @@ def build_model(
         name="head",
     )(x)
     # Keras allows hyphens and spaces in names, TensorFlow scopes do not.
-    model = keras.Model(clip, logits, name=_scope_name(arch.name))
+    model = keras.Model(clip, logits, name=arch_lib.scope_name(arch.name))
     model.arch = arch
     return model
 
@@ -97,7 +97,3 @@ def assign_weights(model: keras.Model, values: dict[str, np.ndarray]) -> None:
 def parts(model: keras.Model) -> list[keras.layers.Layer]:
     """Stem, blocks and head in order."""
     return [x for x in model.layers if hasattr(x, "weight_values")]
-
-
-def _scope_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c == "_" else "_" for c in name)

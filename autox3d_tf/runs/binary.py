@@ -159,7 +159,8 @@ def help_text(module: dict, more_help: Callable[[], str] | None = None) -> str:
 
 def _flag_help(flag: flags.Flag) -> list[str]:
     usage = f"  --{flag.name}" + ("" if flag.boolean else "=...")
-    text = (flag.help or "").partition(";     repeat this option")[0]
+    # absl adds how to repeat a flag; our texts say so themselves.
+    text = re.split(r";\s+repeat this option", flag.help or "")[0]
     if flag.default not in (None, False, [], ""):
         text += f" Default: {flag.default_as_str}."
     return [

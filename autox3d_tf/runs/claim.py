@@ -38,6 +38,22 @@ def claim(path: str | os.PathLike) -> Iterator[bool]:
         yield True
 
 
+@contextlib.contextmanager
+def alone(folder: str | os.PathLike) -> Iterator[None]:
+    """Keeps other processes out of a run's directory until the block ends.
+
+    Raises:
+        ValueError: If one is at work there.
+    """
+    with claim(pathlib.Path(folder, "run.lock")) as ours:
+        if not ours:
+            raise ValueError(
+                f"Another process is at work in {folder}. Wait for its end, "
+                "or give another --run_dir."
+            )
+        yield
+
+
 class Stopwatch:
     """Adds up the seconds of a piece of work that may stop and resume.
 

@@ -97,6 +97,15 @@ class RunDir:
                 )
             return False
         there = self._read_run_file()
+        kind, ours = (
+            run.get("kind") if isinstance(run, dict) else None
+            for run in (there, self.config)
+        )
+        if kind != ours:
+            raise ValueError(
+                f"{self.path} belongs to a run of another kind, {kind!r} there "
+                f"and {ours!r} here. Give another --run_dir."
+            )
         changes = differences(there, self.config)
         if changes:
             raise ValueError(
@@ -130,10 +139,15 @@ class RunDir:
         return self.write_json("provenance.json", provenance(**inputs))
 
 
+def is_run(path: str | os.PathLike) -> bool:
+    """Whether a run has begun in a directory."""
+    return pathlib.Path(path, _RUN_FILE).is_file()
+
+
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
     """Reads what the run of a directory is."""
     file = pathlib.Path(path, _RUN_FILE)
-    if not file.is_file():
+    if not is_run(path):
         raise ValueError(f"{path} is no run's directory: no {_RUN_FILE}.")
     return json.loads(file.read_text(encoding="utf-8"))
 

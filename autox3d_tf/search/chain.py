@@ -56,7 +56,7 @@ class Chain:
         cost_tables: Sequence[cost_table_lib.CostTable] = (),
     ):
         self.space, self.cost_tables = space, tuple(cost_tables)
-        self.targets = np.array([t.budget.target for t in self.cost_tables])
+        self.limits = np.array([t.budget.limit for t in self.cost_tables])
         self.sums = np.array([t.sums for t in self.cost_tables], bool)
         self.layers: list[list[Options]] = []
         self.starts: list[bool] = []  # whether a layer starts a stage
@@ -113,6 +113,36 @@ class Chain:
         """Combines costs: sums, or maxima where the budget says so."""
         return np.where(self.sums, costs + more, np.maximum(costs, more))
 
+    def likeliest(self, vector: Sequence[int]) -> tuple[tuple[int, ...], float]:
+        """Returns the most probable vector of the same blocks, and how.
+
+        The latter is its log probability in nats.
+        """
+        space, path, log_prob, before = self.space, [], 0.0, 0
+        places = [
+            (index, block)
+            for index, stage in enumerate(space.stages)
+            for block in range(stage.depth)
+        ]
+        for (index, block), layer in zip(places, self.layers, strict=True):
+            name, stage = f"stage{index + 1}", space.stages[index]
+            filters = vector[space.positions[f"{name}/filters"]]
+            first = space.positions[f"{name}/block{block + 1}/block_type"]
+            wanted = _block_key(
+                stage, block, filters, vector[first : first + 3]
+            )
+            options = layer[before]
+            option = next(
+                option
+                for option in np.flatnonzero(options.arrive == filters)
+                if _block_key(stage, block, filters, options.indices[option])
+                == wanted
+            )
+            path.append((before, option))
+            log_prob += options.log_probs[option]
+            before = filters
+        return self.vector(path), float(log_prob)
+
     def vector(self, path: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Index vector of a path of (state before, option) per block."""
         indices = []
@@ -134,17 +164,23 @@ def _joint_table(tables, positions):
     return first[:, None, None] + second[:, None] + third
 
 
+def _block_key(stage, block, filters, place) -> tuple:
+    """What the block of type, expansion and attention `place` is made of."""
+    block_type, expansion, attention = (int(index) for index in place)
+    kind = stage.types_of_block(block + 1)[block_type]
+    if kind == search_space.SKIP:
+        return (kind,)
+    inner = stage.inner_filters(
+        stage.filters[filters], stage.expansions[expansion]
+    )
+    return kind, inner, attention
+
+
 def _merge_equal(stage, block, filters, log_probs, costs):
     """Options of a block at given filters; equal ones by their best."""
-    types = stage.types_of_block(block + 1)
     groups: dict[tuple, list[tuple[int, int, int]]] = {}
     for place in itertools.product(*map(range, log_probs.shape)):
-        kind = types[place[0]]
-        inner = stage.inner_filters(
-            stage.filters[filters], stage.expansions[place[1]]
-        )
-        skipped = kind == search_space.SKIP
-        key = (kind,) if skipped else (kind, inner, place[2])
+        key = _block_key(stage, block, filters, place)
         groups.setdefault(key, []).append(place)
     merged_costs, merged_log_probs, indices = [], [], []
     for members in groups.values():

@@ -80,7 +80,7 @@ class _Frontiers:
         self.metric = metric
         last = chain.head
         spent = _least_before(chain, metric)
-        limit = np.inf if metric is None else chain.targets[metric]
+        limit = np.inf if metric is None else chain.limits[metric]
         following = [
             (np.array([0.0 if metric is None else row[metric]]), np.zeros(1))
             for row in last
@@ -125,7 +125,7 @@ class _Frontiers:
 def _within_maxima(chain, costs):
     """Which options respect the budgets that take the maximum of the parts."""
     peak = ~chain.sums
-    return (costs[:, peak] <= chain.targets[peak]).all(axis=1)
+    return (costs[:, peak] <= chain.limits[peak]).all(axis=1)
 
 
 def _least_before(chain, metric):
@@ -207,7 +207,7 @@ class _Guide:
         """Returns the architecture of all blocks, None if it costs too much."""
         chain = self._chain
         costs = chain.add(partial.costs, chain.head[partial.state])
-        if self._within_budget and not (costs <= chain.targets).all():
+        if self._within_budget and not (costs <= chain.limits).all():
             return None
         return Derived(
             indices=chain.vector(partial.path),
@@ -221,8 +221,8 @@ class _Guide:
         for frontiers in self._frontiers:
             room = np.zeros(len(log_probs))
             if frontiers.metric is not None:
-                target = self._chain.targets[frontiers.metric]
-                room = target - costs[:, frontiers.metric]
+                limit = self._chain.limits[frontiers.metric]
+                room = limit - costs[:, frontiers.metric]
             bounds = np.minimum(bounds, frontiers.best(layer, state, room))
         if self._within_budget:
             bounds[~_within_maxima(self._chain, costs)] = -np.inf

@@ -17,6 +17,7 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
     baselines,
     batches,
+    chain,
     children,
     cost_table,
     derive,
@@ -152,6 +153,8 @@ class Engine:
         first_step = saver.restore_latest()
         if not first_step and supernet_from is not None:
             first_step = self.adopt(supernet_from)
+            if 0 < self.search.joint_step <= first_step:
+                self._convert(self.search.joint_step)
         self._log_start(first_step)
         step_fn = self._step_class()(
             self.supernet,
@@ -216,7 +219,8 @@ class Engine:
 
         The distribution stays as it is.
         """
-        run = run_dir_lib.fingerprint_of(run_dir_lib.read_config(run_dir))
+        config = run_dir_lib.read_config(run_dir)
+        run = run_dir_lib.fingerprint_of(config)
         kept = [logits.numpy() for logits in self.supernet.logits]
         objects = self.saved()
         if self.search.method not in baselines.METHODS:
@@ -227,13 +231,17 @@ class Engine:
             identity={"run": run, "space": self.space.fingerprint},
         )
         steps = saver.restore_latest()
-        if not steps:
-            raise ValueError(f"{run_dir} holds no checkpoint of a search.")
+        if steps != config["search"]["steps"]:
+            raise ValueError(
+                "`supernet_from` must be a search that has come to its end, "
+                f"step {config['search']['steps']}. Received: {run_dir}, at "
+                f"step {steps}. Start it again with its options to go on."
+            )
         for logits, values in zip(self.supernet.logits, kept, strict=True):
             logits.assign(values)
         return steps
 
-    def _convert(self, step: int, metrics) -> None:
+    def _convert(self, step: int, metrics=None) -> None:
         """At `joint_step`, goes on with the joint distribution."""
         del metrics
         if self.search.joint_step and step == self.search.joint_step:
@@ -268,12 +276,10 @@ class Engine:
         scored = self._score_many(
             method, max(self.search.refine, len(known)), first=list(known)
         )
-        distribution = self.distribution()
-        best = [vector for _, vector in scored]
-        log_probs = distribution.log_prob(tf.constant(best, tf.int32)).numpy()
+        entries = chain.Chain.of(self.space, self.distribution())
         return [
-            known.get(vector) or self._derived(vector, float(log_prob))
-            for vector, log_prob in zip(best, log_probs, strict=True)
+            known.get(vector) or self._derived(*entries.likeliest(vector))
+            for _, vector in scored
         ]
 
     def _choose_by_accuracy(self):
@@ -328,7 +334,7 @@ class Engine:
 
     def _fits(self, vector) -> bool:
         return all(
-            table([vector])[0] <= table.budget.target for table in self.tables
+            table([vector])[0] <= table.budget.limit for table in self.tables
         )
 
     @property

@@ -22,6 +22,11 @@ from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import results, run, statistics, trial
 
 SUMMARY = "rank_correlation.json"
+_TARGETS = {  # arguments of `run_search`
+    "macs": "target_macs",
+    "params": "target_params",
+    "peak_activation_bytes": "target_peak_bytes",
+}
 FEWEST = 4  # with less, no interval says anything
 
 
@@ -111,13 +116,19 @@ def _judge(search_dir, search, data, folder, candidates):
             "children": 0,
         }
     )
-    targets = {b["metric"]: b["target"] for b in config["budgets"]}
+    budgets = {b["metric"]: b["target"] for b in config["budgets"]}
+    if not budgets.keys() <= _TARGETS.keys():
+        raise ValueError(
+            f"The budgets of the search must be of {', '.join(_TARGETS)}: a "
+            "table of milliseconds is not kept with it. Received: "
+            f"{', '.join(budgets)} in {search_dir}."
+        )
     return run.run_search(
         space=str(pathlib.Path(search_dir, "space.json")),
         data=data,
         search=options,
         weights=options_lib.WeightsOptions(**config["weights"]),
-        target_macs=targets["macs"],
+        **{_TARGETS[metric]: target for metric, target in budgets.items()},
         run_dir=str(folder),
         supernet_from=str(search_dir),
         seed=config["seed"],

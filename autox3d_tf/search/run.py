@@ -1,5 +1,6 @@
 """Searches for an architecture: the function behind autox3d-search."""
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -10,7 +11,7 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import determinism, distribute
+from autox3d_tf.runs import claim, determinism, distribute
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import engine as engine_lib
 from autox3d_tf.search import finalists, results
@@ -135,17 +136,18 @@ def run_search(
             space, source, data, budgets, search, estimator, weights, logits,
             seed, strategy, own_clips,
         )  # fmt: skip
-        if chief:
-            run.write_provenance(**config)
-            space.save(run.file("space.json"))
-        began = time.monotonic()
-        if supernet_from is None or search.method not in options_lib.JUDGED:
-            engine.train(run, supernet_from)
-        else:
-            engine.adopt(supernet_from)
-        if chief:
-            _finish(run, engine, (finalist_fn, retrain_fn), began)
-        distribute.wait_for_all(strategy)
+        with claim.alone(run.path) if chief else contextlib.nullcontext():
+            if chief:
+                run.write_provenance(**config)
+                space.save(run.file("space.json"))
+            began = time.monotonic()
+            if supernet_from is None or search.method not in options_lib.JUDGED:
+                engine.train(run, supernet_from)
+            else:
+                engine.adopt(supernet_from)
+            if chief:
+                _finish(run, engine, (finalist_fn, retrain_fn), began)
+            distribute.wait_for_all(strategy)
     return results.read_record(run_dir)
 
 

@@ -54,9 +54,12 @@ def cost_at(
             the cost between neighbours.
 
     Returns:
-        The smallest such cost; None outside of what was measured.
+        The smallest such cost; None outside of what was measured, and where
+        the cheapest is better already.
     """
     points = sorted(points)
+    if accuracy < points[0][1]:
+        return None
     for (low, worse), (high, better) in zip(points, points[1:], strict=False):
         if worse <= accuracy <= better and worse < better:
             share = (accuracy - worse) / (better - worse)
@@ -114,8 +117,13 @@ def kendall_p_value(
     draws: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """How often rankings without any relation have such a tau (two-sided)."""
+    """How often rankings without any relation have such a tau (two-sided).
+
+    NaN where there is no tau.
+    """
     found = abs(kendall_tau(first, second))
+    if math.isnan(found):
+        return math.nan
     rng, second = np.random.default_rng(seed), np.asarray(second)
     extreme = sum(
         abs(kendall_tau(first, rng.permutation(second))) >= found - 1e-12

@@ -108,18 +108,24 @@ def differences_table(records: Records) -> Table:
 def equal_table(records: Records) -> Table:
     """What the search saves at the accuracy that it has at each budget.
 
-    Once between the means of all runs, and once for each seed and fold by
-    itself, for the interval: Student's, of the ratio's logarithm.
+    Once between the means, of those seeds and folds that a method has at all
+    budgets, and once for each of them by itself, for the interval: Student's,
+    of the ratio's logarithm. There is none if some runs lie outside of what
+    was measured: those left would not stand for all.
     """
     methods = by_method(records)
-    ours = methods.get(plan.REFERENCE, ())
     rows = []
-    for target in targets(ours):
-        chosen = [r for r in ours if r["target_macs"] == target]
-        macs, accuracy = point(chosen)
-        for method, found in methods.items():
+    for target in targets(methods.get(plan.REFERENCE, ())):
+        ours = [
+            r for r in methods[plan.REFERENCE] if r["target_macs"] == target
+        ]
+        for method in methods:
             if method == plan.REFERENCE:
                 continue
+            chosen, found = _shared_runs(ours, methods[method])
+            if not chosen:
+                continue
+            macs, accuracy = point(chosen)
             points = _means(found)
             there = statistics.cost_at(accuracy, points)
             if there is None:
@@ -146,27 +152,39 @@ def equal_table(records: Records) -> Table:
 
 def _bound(accuracy, macs, points) -> str:
     """The ratio where a method never reaches an accuracy, or always does."""
-    costs, accuracies = zip(*points, strict=True)
+    costs, accuracies = zip(*sorted(points), strict=True)
     if accuracy > max(accuracies):
-        return f"more than {max(costs) / macs:.2f}"
-    if accuracy < min(accuracies):
-        return f"less than {min(costs) / macs:.2f}"
-    return "-"  # it is reached, but not by more multiply-adds
+        return f"more than {costs[-1] / macs:.2f}"
+    if accuracy < accuracies[0]:
+        return f"less than {costs[0] / macs:.2f}"
+    return "-"  # of the cheapest just so, and of no other
+
+
+def _shared_runs(ours, others) -> tuple[list, list]:
+    """Of ours at one budget and others at all, the seeds and folds of each."""
+    shared = set(map(_repeat, ours))
+    for target in targets(others):
+        shared &= {_repeat(r) for r in others if r["target_macs"] == target}
+    return tuple(
+        [r for r in found if _repeat(r) in shared] for found in (ours, others)
+    )
 
 
 def _ratios_by_run(ours, others) -> tuple[str, str]:
     """Of each run of ours, beside the others of its seed and fold."""
-    logs = []
+    logs, above = [], 0
     for run in ours:
-        key = run["seed"], run["fold"]
-        same = [r for r in others if (r["seed"], r["fold"]) == key]
-        there = statistics.cost_at(run["accuracy"], _means(same))
+        points = _means([r for r in others if _repeat(r) == _repeat(run)])
+        there = statistics.cost_at(run["accuracy"], points)
         if there is not None:
             logs.append(math.log(there / run["macs"]))
-    mean = "-"
-    if logs:
-        short = statistics.summarize(logs)
-        mean = f"{math.exp(short.mean):.2f}"
+        above += run["accuracy"] > max(accuracy for _, accuracy in points)
+    outside = len(ours) - len(logs)
+    if outside:
+        parts = (f"{above} above", f"{outside - above} below")
+        return f"{len(logs)} of {len(ours)} ({', '.join(parts)})", "-"
+    short = statistics.summarize(logs)
+    mean = f"{math.exp(short.mean):.2f}"
     if len(logs) > 1:
         mean += f" ({math.exp(short.low):.2f} to {math.exp(short.high):.2f})"
     return f"{len(logs)} of {len(ours)}", mean
@@ -235,8 +253,12 @@ def targets(records: Records) -> list[float]:
     return sorted({r["target_macs"] for r in records})
 
 
+def _repeat(record):
+    return record["seed"], record["fold"]
+
+
 def _key(record):
-    return record["target_macs"], record["seed"], record["fold"]
+    return record["target_macs"], *_repeat(record)
 
 
 def _accuracies(records) -> dict[tuple, float]:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -76,6 +77,25 @@ def check_triple(name: str, value: Any) -> None:
         check_positive_int(name, entry)
 
 
+def check_strides(strides: Any) -> None:
+    """Raises ValueError unless `strides` are three that keep all frames."""
+    check_triple("strides", strides)
+    if strides[0] != 1:
+        raise ValueError(
+            "`strides` must keep all frames (1, h, w). Received: "
+            f"strides={strides}."
+        )
+
+
+def scope_name(name: str) -> str:
+    """Returns a name that TensorFlow takes for a scope.
+
+    >>> scope_name("réseau x3d_s-7")
+    'r_seau_x3d_s_7'
+    """
+    return re.sub(r"[^0-9A-Za-z]", "_", name)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StemSpec:
     """A 1x3x3 convolution, then a depthwise one over time."""
@@ -92,7 +112,7 @@ class StemSpec:
                 "`temporal_kernel` must be odd. Received: "
                 f"temporal_kernel={self.temporal_kernel}."
             )
-        check_triple("strides", self.strides)
+        check_strides(self.strides)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,12 +137,7 @@ class BlockSpec:
         check_choice("block_type", self.block_type, BLOCK_TYPES)
         check_positive_int("filters", self.filters)
         check_positive_int("inner_filters", self.inner_filters)
-        check_triple("strides", self.strides)
-        if self.strides[0] != 1:
-            raise ValueError(
-                "`strides` must keep all frames (1, h, w). Received: "
-                f"strides={self.strides}."
-            )
+        check_strides(self.strides)
         check_choice("attention", self.attention, ATTENTIONS)
 
     @property

@@ -8,7 +8,8 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import pipeline, records, scan, transforms
+from autox3d_tf.data import opening, pipeline, records, transforms
+from autox3d_tf.runs import run_dir as run_dir_lib
 
 FEW_CLIPS = 5
 # What evaluation must do as training did, the size of pictures apart.
@@ -23,8 +24,9 @@ def freeze(
     """Returns options whose source is a list that has been looked through.
 
     A folder of videos, or a list of videos nobody has looked at, is scanned;
-    the result is kept in `folder`, and read from there when the run goes on.
-    Records and scanned lists stay as they are.
+    the result is kept in `folder`. A run that has begun there goes on with
+    its list, whatever has become of the folder. Records and scanned lists stay
+    as they are.
     """
     if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
         return options
@@ -33,9 +35,9 @@ def freeze(
         return options
     key = hashlib.sha256(f"{source.resolve()} {options.min_frames}".encode())
     kept = folder / f"manifest-{key.hexdigest()[:8]}.csv"
-    if not kept.exists():
-        manifest = scan.scan(options.source, min_frames=options.min_frames)
-        manifest.save(kept)
+    if not (run_dir_lib.is_run(folder) and kept.exists()):
+        cached = dataclasses.replace(options, cache_dir=str(folder))
+        opening.scan_cached(cached).save(kept)
     return dataclasses.replace(options, source=str(kept))
 
 

@@ -21,16 +21,7 @@ def make_optimizer(
         num_clips: Clips of an epoch.
     """
     rate = options.rate(training.batch_size)
-    total = training.steps(training.epochs, num_clips)
-    warmup = 0
-    if options.warmup_epochs:
-        warmup = training.steps(options.warmup_epochs, num_clips)
-    if warmup >= total:
-        raise ValueError(
-            "`warmup_epochs` must be fewer steps than all epochs. Received: "
-            f"warmup_epochs={options.warmup_epochs} ({warmup} steps), epochs="
-            f"{training.epochs} ({total} steps)."
-        )
+    warmup, total = steps_of(options, training, num_clips)
     schedule = keras.optimizers.schedules.CosineDecay(
         rate * options.warmup_start if warmup else rate,
         total - warmup,
@@ -67,6 +58,29 @@ def make_optimizer(
         total,
     )
     return optimizer
+
+
+def steps_of(
+    options: options_lib.OptimizerOptions,
+    training: options_lib.TrainingOptions,
+    num_clips: int,
+) -> tuple[int, int]:
+    """Returns the steps with a growing rate, and all steps.
+
+    Raises:
+        ValueError: If the former are not fewer.
+    """
+    total = training.steps(training.epochs, num_clips)
+    warmup = 0
+    if options.warmup_epochs:
+        warmup = training.steps(options.warmup_epochs, num_clips)
+    if warmup >= total:
+        raise ValueError(
+            "`warmup_epochs` must be fewer steps than all epochs. Received: "
+            f"warmup_epochs={options.warmup_epochs} ({warmup} steps), epochs="
+            f"{training.epochs} ({total} steps)."
+        )
+    return warmup, total
 
 
 def decays(weight: keras.Variable) -> bool:

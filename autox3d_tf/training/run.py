@@ -13,6 +13,7 @@ from autox3d_tf import models
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import (
     checkpoints,
+    claim,
     determinism,
     distribute,
     loop,
@@ -86,12 +87,26 @@ def run_training(
     else:
         source, validation = sources
     inputs.check_classes(source)
+    optimizers.steps_of(optimizer, training, len(source))  # before it is a run
     config = record_lib.config_of(
         spec, data, training, optimizer, start, seed, source
     )
     run = run_dir_lib.RunDir(run_dir, config)
-    run.write_provenance(**config)
+    with claim.alone(run.path):
+        run.write_provenance(**config)
+        record = _train(
+            run, spec, source, validation, data, training, optimizer, start,
+            seed, licence, strategy,
+        )  # fmt: skip
+    logging.info("Wrote %s.", run.file(files.RECORD))
+    return record
 
+
+def _train(
+    run, spec, source, validation, data, training, optimizer, start, seed,
+    licence, strategy,
+) -> dict[str, Any]:  # fmt: skip
+    """Takes all steps, from where an earlier process stopped; saves the end."""
     with distribute.scope(strategy):
         model = _build(spec, source, training, start, seed)
         learner = optimizers.make_optimizer(
@@ -151,13 +166,12 @@ def run_training(
     if training.precise_batch_norm:
         _precise_batch_norm(model, source, data, training, seed)
     record = record_lib.record_of(
-        spec, data, source, validation, curve, config, licence, seconds
+        spec, data, source, validation, curve, run.config, licence, seconds
     )
     record["clips_trained"] = total_steps * training.batch_size
     if validate is not None:
         record["validation"] = validate(final=True)
     files.save_trained(run, model, record)
-    logging.info("Wrote %s.", run.file(files.RECORD))
     return record
 
 

@@ -5,6 +5,7 @@ Every finding names the tensor or operator, so that it can be acted on.
 
 import collections
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 
@@ -28,10 +29,20 @@ _KEPT_TYPES = {
     "int16x8": (*_INT8_TYPES, "INT16", "INT64"),
     "fp32": (*_INT8_TYPES, "FLOAT32"),
 }
+INT8_PRECISIONS = ("int8", "mixed", "qat")
+# Of whole networks: types of what is computed, and of constants.
+_TYPES = {
+    "fp32": (("FLOAT32", "INT32"), ("FLOAT32", "INT32")),
+    "fp16": (("FLOAT32", "INT32"), ("FLOAT16", "FLOAT32", "INT32")),
+    "dynamic": (("FLOAT32", "INT32"), ("INT8", "FLOAT32", "INT32")),
+    "int16x8": (("INT16", "INT32"), ("INT8", "INT16", "INT32", "INT64")),
+    **dict.fromkeys(INT8_PRECISIONS, (_INT8_TYPES, _INT8_TYPES)),
+}
+# Kernels of so many values the converter makes narrower.
+_NARROW_FROM = {"fp16": 1, "dynamic": 1024}
 
 _STATE_TYPES = ("UINT8", "INT8", "INT32", "FLOAT32")
 DEFAULT_RUNTIME = "tflite-runtime 2.14"
-INT8_PRECISIONS = ("int8", "mixed", "qat")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,8 +130,8 @@ def audit_model(
 
     Args:
         model: The flatbuffer.
-        precision: What it claims to be; those of `INT8_PRECISIONS` may hold
-            no tensor of another type.
+        precision: What it claims to be: "fp32", "fp16", "dynamic", "int16x8"
+            or one of `INT8_PRECISIONS`. It may hold no tensor of another type.
         runtime: The oldest runtime that must load it, a key of
             `op_support.RUNTIMES`.
         kept: Parts that may be other than int8, and their precision; see
@@ -132,6 +143,11 @@ def audit_model(
             f"`runtime` must be one of {', '.join(op_support.RUNTIMES)}. "
             f"Received: runtime={runtime!r}."
         )
+    if precision not in _TYPES:
+        raise ValueError(
+            f"`precision` must be one of {', '.join(_TYPES)}. "
+            f"Received: precision={precision!r}."
+        )
     graph = flatbuffer.read_graph(model)
     findings = [
         *_operator_findings(graph),
@@ -141,8 +157,8 @@ def audit_model(
     ]
     states = stream.states if stream else ()
     findings += _state_findings(graph, states)
+    findings += _type_findings(graph, precision, kept or {})
     if precision in INT8_PRECISIONS:
-        findings += _type_findings(graph, kept or {})
         findings += _border_findings(graph, states)
     loaded_in = []
     if not findings:  # An interpreter may crash on what is forbidden.
@@ -219,19 +235,43 @@ def _scale_findings(graph):
         yield Finding(rule="scale", where=name, message=message)
 
 
-def _type_findings(graph, kept):
-    """Tensors that are not of int8, outside the parts that were declared."""
+def _type_findings(graph, precision, kept):
+    """Tensors of other types than the precision's, or their part's."""
+    ends = {*graph.inputs, *graph.outputs} if precision == "int16x8" else ()
     for tensor in graph.tensors:
         part = mixed.part_of(tensor.name, kept)
-        allowed = _INT8_TYPES if part is None else _KEPT_TYPES[kept[part]]
+        allowed, where = _TYPES[precision][tensor.constant], precision
+        if part is not None:
+            allowed, where = _KEPT_TYPES[kept[part]], f"{kept[part]} part"
         border = part is not None and tensor.name == part + mixed.FLOAT_BORDER
+        if tensor.index in ends:
+            border = tensor.dtype == "FLOAT32"
         if tensor.dtype not in allowed and not border:
-            where = "an int8 model" if part is None else f"an {kept[part]} part"
+            floating = "FLOAT" in tensor.dtype
             yield Finding(
-                rule="no-float" if "FLOAT" in tensor.dtype else "int8-only",
+                rule="no-float" if floating else "type",
                 where=tensor.name,
-                message=f"is {tensor.dtype} in {where}",
+                message=f"is {tensor.dtype} in an {where} model"
+                if part is None
+                else f"is {tensor.dtype} in an {where}",
             )
+        elif _is_wide(tensor, precision):
+            yield Finding(
+                rule="no-float",
+                where=tensor.name,
+                message=f"is a FLOAT32 kernel in a {precision} model",
+            )
+
+
+def _is_wide(tensor, precision) -> bool:
+    """Whether a kernel was left in float that should be narrower."""
+    return (
+        precision in _NARROW_FROM
+        and tensor.constant
+        and tensor.dtype == "FLOAT32"
+        and len(tensor.shape) > 1  # no bias
+        and math.prod(tensor.shape) >= _NARROW_FROM[precision]
+    )
 
 
 def _state_findings(graph, states):

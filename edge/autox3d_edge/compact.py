@@ -26,12 +26,14 @@ def compact(model: bytes) -> bytes:
     return pack(content)
 
 
-def pack(content) -> bytes:
+def pack(content, *, share_buffers: bool = True) -> bytes:
     """Returns the flatbuffer of a `ModelT`, equal pieces written once.
 
-    The content is used up: pack it once.
+    The content is used up: pack it once. Whoever is to change one constant
+    and not its equals needs a file without shared buffers.
     """
-    _share_buffers(content)
+    if share_buffers:
+        _share_buffers(content)
     written = {}
     for graph in content.subgraphs:
         for tensor in graph.tensors:
@@ -55,6 +57,22 @@ def short_name(name: bytes | None) -> bytes:
     if first.startswith(b"lowered_"):
         return first.split(b"/")[1]
     return re.sub(rb"^(arith\.constant)\d+$", rb"\1", first)
+
+
+def separate_buffers(content) -> None:
+    """Gives each constant of a `ModelT` a buffer of its own, in place.
+
+    The converter stores equal ones once.
+    """
+    taken = {entry.buffer for entry in content.metadata or ()}
+    for graph in content.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.buffer and tensor.buffer in taken:
+                own = flatbuffer.schema().BufferT()
+                own.data = content.buffers[tensor.buffer].data
+                tensor.buffer = len(content.buffers)
+                content.buffers.append(own)
+            taken.add(tensor.buffer)
 
 
 def _share_buffers(content) -> None:

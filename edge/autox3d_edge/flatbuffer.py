@@ -8,6 +8,17 @@ import math
 IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
 _BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT64": 8, "INT32": 4, "INT16": 2}
 _BYTES |= {"INT8": 1, "UINT8": 1}  # of one value
+# Fewest inputs of operators, 1 of all others. Those behind, such as a bias,
+# may be absent (-1).
+_FEWEST_INPUTS = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 2),
+    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MEAN", "SUM", "PAD"), 2),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM", "TRANSPOSE", "BATCH_MATMUL"), 2),
+    "SLICE": 3,
+    "PADV2": 3,
+    "STRIDED_SLICE": 4,
+}
+_ZERO_POINTS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (0, 0)}
 _SCHEMAS = (
     "ai_edge_litert.schema_py_generated",
     "tensorflow.lite.python.schema_py_generated",
@@ -124,11 +135,51 @@ def _problems(content):
         for number, operator in enumerate(graph.operators):
             if not 0 <= operator.opcodeIndex < len(content.operatorCodes):
                 yield f"operator {number} is of no known kind"
-            for end in (*operator.inputs, *operator.outputs):
-                if not -1 <= end < count:
-                    yield f"operator {number} names tensor {end} of {count}"
+                continue
+            code = content.operatorCodes[operator.opcodeIndex]
+            name = _names("BuiltinOperator")[_number(code)]
+            yield from _operator_problems(number, name, operator, count)
         for number, tensor in enumerate(graph.tensors):
             yield from _tensor_problems(number, tensor, content.buffers)
+        made = {end for op in graph.operators for end in op.outputs}
+        for number in sorted({*map(int, graph.inputs), *map(int, made)}):
+            yield from _scale_problems(number, graph.tensors[number])
+
+
+def _operator_problems(number, name, operator, count):
+    inputs, outputs = (
+        () if ends is None else tuple(map(int, ends))
+        for ends in (operator.inputs, operator.outputs)
+    )
+    fewest = _FEWEST_INPUTS.get(name, 1)
+    if len(inputs) < fewest or not outputs:
+        yield (
+            f"operator {number}, {name}, has {len(inputs)} inputs and "
+            f"{len(outputs)} outputs"
+        )
+    for place, end in enumerate((*inputs, *outputs)):
+        optional = fewest <= place < len(inputs)
+        if not (-1 if optional else 0) <= end < count:
+            yield f"operator {number} names tensor {end} of {count}"
+
+
+def _scale_problems(number, tensor):
+    """Of what is computed: without a scale interpreters end the process."""
+    limits = _ZERO_POINTS.get(_names("TensorType")[tensor.type])
+    if limits is None:
+        return
+    low, high = limits
+    found = tensor.quantization
+    if found is None or not _length(found.scale):
+        yield f"tensor {number} has no scale"
+    elif _length(found.zeroPoint) != _length(found.scale):
+        yield f"tensor {number} has no zero point for each scale"
+    elif not all(low <= point <= high for point in found.zeroPoint):
+        yield f"tensor {number} has zero point {int(found.zeroPoint[0])}"
+
+
+def _length(values) -> int:
+    return 0 if values is None else len(values)
 
 
 def _tensor_problems(number, tensor, buffers):

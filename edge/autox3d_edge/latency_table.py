@@ -142,6 +142,8 @@ def format_report(table: dict[str, Any]) -> str:
 
 def format_check(pairs: Sequence[tuple[float, float]]) -> str:
     """One line about (predicted, measured) milliseconds of networks."""
+    if not len(pairs):
+        return "no whole networks were timed"
     predicted, measured = np.array(pairs).T
     errors = np.abs(predicted / measured - 1.0)
     return (

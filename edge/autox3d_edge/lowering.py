@@ -79,8 +79,8 @@ class Lowering:
         frames = self._stem(clip)
         for block in self._arch.blocks():
             frames = self._block(frames, block)
-        name = "".join(c if c.isalnum() else "_" for c in self._arch.name)
-        return self._finish(clip, self._head(frames), f"lowered_{name}")
+        name = f"lowered_{arch_lib.scope_name(self._arch.name)}"
+        return self._finish(clip, self._head(frames), name)
 
     def _finish(self, inputs, outputs, name):
         model = tf_keras.Model(inputs, outputs, name=name)

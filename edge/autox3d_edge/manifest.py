@@ -204,12 +204,17 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, ModelManifest]:
     if data[4:8] != _IDENTIFIER:
         raise ValueError(f"{path} is not a .tflite file ({len(data)} bytes).")
     record = _read_record(data, path)
-    size = record["model_bytes"]
+    size, wanted = record.get("model_bytes"), record.get("model_sha256")
+    if not isinstance(size, int) or not isinstance(wanted, str):
+        raise ValueError(
+            f"The manifest of {path} is incomplete: it has no `model_bytes` "
+            "or no `model_sha256`. Export the model again."
+        )
     digest = hashlib.sha256(data[:size]).hexdigest()
-    if digest != record["model_sha256"]:
+    if digest != wanted:
         raise ValueError(
             f"{path} is damaged: its model was changed after export. Expected: "
-            f"sha256={record['model_sha256'][:12]}. Received: {digest[:12]}."
+            f"sha256={wanted[:12]}. Received: {digest[:12]}."
         )
     return data[:size], _to_manifest(record, path)
 

@@ -125,13 +125,19 @@ def quantize_calibrated(calibrated: bytes) -> bytes:
         )
     )
     content = flatbuffer.unpack(quantized)
+    compact.separate_buffers(content)
     tap_scales.share(content, flatbuffer.unpack(calibrated))
     return compact.compact(compact.pack(content))
 
 
 def _quantize_16x8(calibrated: bytes) -> bytes:
     """The same with int16 activations, by the only quantizer that has them."""
-    quantizer = calibrator.Calibrator(step_sizes.widen(calibrated))
+    # The quantizer changes biases in place, and with them what shares theirs.
+    content = flatbuffer.unpack(step_sizes.widen(calibrated))
+    compact.separate_buffers(content)
+    quantizer = calibrator.Calibrator(
+        compact.pack(content, share_buffers=False)
+    )
     border, activations, biases = (
         np.dtype(name).num for name in ("float32", "int16", "int64")
     )

@@ -147,11 +147,11 @@ class Recognizer:
     def make_clip(self, frames: np.ndarray) -> np.ndarray:
         """Samples, scales and crops the frames of a whole video.
 
-        Frames that already are a clip are left as they are.
+        Frames of the shape of a clip are not sampled, scaled or cropped.
         """
         frames = _check_frames(np.asarray(frames), "source")
         if frames.shape == self.clip_shape:
-            return frames
+            return self._standardize(frames)
         return self._cut(frames[self._frame_numbers(len(frames))])
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ def share(content, calibrated) -> None:
     """Rounds the taps of each kernel anew, in place.
 
     Args:
-        content: `ModelT` of the int8 network.
+        content: `ModelT` of the int8 network, each constant in a buffer of
+            its own (`compact.separate_buffers`).
         calibrated: `ModelT` of the float network it was made from.
     """
     graph, floats = content.subgraphs[0], calibrated.subgraphs[0]

@@ -72,6 +72,16 @@ def test_bad_files_are_named_with_the_reason(tmp_path, content, reason):
         assert "\n" not in str(caught.value)
 
 
+def test_an_unknown_codec_is_no_reason_to_fall(grey_ramp, tmp_path):
+    content, path = grey_ramp.read_bytes(), tmp_path / "unknown.mp4"
+    assert b"avc1" in content or b"mp4v" in content
+    for name in (b"avc1", b"mp4v"):
+        content = content.replace(name, b"zzzz")
+    path.write_bytes(content)
+    with pytest.raises(decoding.VideoError, match="cannot be decoded"):
+        decoding.probe(path)
+
+
 def test_sound_alone_is_no_video(tmp_path):
     import av
 

@@ -16,6 +16,7 @@ ROWS = (
         width=160,
         height=120,
         duration=2.703,
+        sha256="5e" * 32,
     ),
     manifest_lib.ClipRow(
         path="a/2.mp4",

@@ -130,6 +130,51 @@ def test_bad_clips_are_listed_with_the_reason(clips, tmp_path):
     assert "20 frames decode, the manifest says 21" in left_out[longer.path][1]
 
 
+def test_no_index_where_nothing_can_be_read(clips, folder, tmp_path):
+    gone = dataclasses.replace(clips, root=str(tmp_path / "unmounted"))
+    with pytest.raises(ValueError, match="None of the 12 .* no such file"):
+        records.make_records(gone, tmp_path / "out", short_side=24)
+    # With the disk back, the same command writes them; to the byte.
+    records.make_records(clips, tmp_path / "out", short_side=24, num_shards=3)
+    for path in folder.iterdir():
+        again = tmp_path / "out" / path.name
+        assert again.read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_lost_shard_is_named(clips, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "out")
+    lost = sorted((tmp_path / "out").glob("*.tfrecord"))[1]
+    lost.unlink()
+    with pytest.raises(ValueError, match=f"without {lost.name}. Remove"):
+        records.make_records(
+            clips, tmp_path / "out", short_side=24, num_shards=3
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must hold an object. Received: list"),
+        ('{"schema_version": 1}', "is incomplete: 'clips'"),
+        ('{"schema_version": 1, "cl', "index.json is damaged: .*char"),
+    ],
+)
+def test_a_damaged_index_is_named(tmp_path, text, message):
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        records.RecordSource(tmp_path)
+
+
+def test_records_from_before_files_were_hashed_are_read(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "out")
+    index = json.loads((folder / "index.json").read_text())
+    for clip in index["clips"]:
+        assert len(clip.pop("sha256")) == 64
+    (tmp_path / "out" / "index.json").write_text(json.dumps(index))
+    rows = records.RecordSource(tmp_path / "out").manifest.rows
+    assert {row.sha256 for row in rows} == {""}
+
+
 def test_damage_is_reported_with_the_clip(folder, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(folder, out)

@@ -154,6 +154,14 @@ def test_empty_list(tmp_path):
         scan.scan(tmp_path / "m.csv")
 
 
+def test_other_videos_of_the_same_names_are_another_manifest(tmp_path):
+    found = []
+    for seed in (0, 1, 0):
+        write_clip(tmp_path / "a" / "1.mp4", seed=seed)
+        found.append(scan.scan(tmp_path).fingerprint)
+    assert found[0] == found[2] != found[1]
+
+
 def test_scanning_a_saved_manifest_changes_nothing(messy):
     manifest = scan.scan(messy, min_frames=8)
     manifest.save(messy / "m.csv")

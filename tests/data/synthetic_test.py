@@ -209,6 +209,19 @@ def test_impossible_requests_are_refused(tmp_path, options, message):
         synthetic.write_synthetic(tmp_path, **options)
 
 
+def test_a_folder_with_other_clips_is_refused(tmp_path):
+    def write(clips_per_class):
+        return synthetic.write_synthetic(
+            tmp_path, num_classes=2, clips_per_class=clips_per_class, frames=2,
+            size=16,
+        )  # fmt: skip
+
+    assert write(2) == write(2)
+    with pytest.raises(ValueError, match="with 2 others, such as left/left_00"):
+        write(1)
+    assert len(list(tmp_path.rglob("*.mp4"))) == 4
+
+
 def test_varied_noise_differs_from_clip_to_clip(tmp_path):
     arguments = dict(num_classes=2, clips_per_class=4, frames=4, size=16)
 

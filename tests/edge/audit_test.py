@@ -89,6 +89,33 @@ def test_a_float_model_called_int8_is_refused(exported):
     assert any("stage1_block1_expand" in name for name in named)
 
 
+@pytest.mark.parametrize(
+    ("made", "called", "found"),
+    [
+        ("fp32", "fp16", {"no-float"}),
+        ("fp32", "dynamic", {"no-float"}),
+        ("fp32", "int16x8", {"no-float"}),
+        ("int8", "fp32", {"type"}),
+        ("int8", "int16x8", {"type"}),
+        ("int16x8", "fp32", {"type"}),
+        ("int16x8", "dynamic", {"type"}),
+    ],
+)
+def test_a_model_of_another_precision_is_refused(
+    by_precision, monkeypatch, made, called, found
+):
+    # Small kernels stay in float; this network has no others.
+    monkeypatch.setitem(audit._NARROW_FROM, "dynamic", 100)
+    assert audit.audit_model(by_precision[made], made).passed
+    report = audit.audit_model(by_precision[made], called)
+    assert rules(report) == found
+
+
+def test_unknown_precision_lists_the_known():
+    with pytest.raises(ValueError, match="fp16, dynamic, .*'int4'"):
+        audit.audit_model(b"", "int4")
+
+
 def test_newer_operators_than_the_runtime_are_refused(exported, monkeypatch):
     old = {**op_support.RUNTIMES[audit.DEFAULT_RUNTIME], "FULLY_CONNECTED": 1}
     monkeypatch.setitem(op_support.RUNTIMES, "old", old)
@@ -146,7 +173,7 @@ def test_only_declared_parts_may_be_other_than_int8(
     for part in kept:
         declared = {k: v for k, v in kept.items() if k != part}
         report = audit.audit_model(model, "mixed", kept=declared)
-        assert rules(report) <= {"no-float", "int8-only"}
+        assert rules(report) <= {"no-float", "type"}
         named = {finding.where for finding in report.findings}
         assert named and all(name.startswith(part) for name in named)
 
@@ -233,12 +260,45 @@ def test_damage_is_named(exported):
     def no_buffer(graph, content):
         graph.tensors[5].buffer = 99999
 
+    def of_kind(graph, content, kind):
+        codes = [int(code.builtinCode) for code in content.operatorCodes]
+        place = codes.index(getattr(flatbuffer.schema().BuiltinOperator, kind))
+        return next(o for o in graph.operators if o.opcodeIndex == place)
+
+    def absent_input(graph, content):
+        of_kind(graph, content, "ADD").inputs = [0, -1]
+
+    def absent_weights(graph, content):
+        of_kind(graph, content, "CONV_2D").inputs = [0, -1, 1]
+
+    def one_input(graph, content):
+        operator = of_kind(graph, content, "CONV_2D")
+        operator.inputs = operator.inputs[:1]
+
+    def no_output(graph, content):
+        graph.operators[4].outputs = []
+
+    def no_scale(graph, content):
+        made = of_kind(graph, content, "ADD").outputs[0]
+        graph.tensors[made].quantization = None
+
+    def far_zero_point(graph, content):
+        made = of_kind(graph, content, "SOFTMAX").outputs[0]
+        graph.tensors[made].quantization.zeroPoint = np.array([200_000])
+
     assert "operator 3 names tensor 9999" in refusal(foreign_tensor)
     assert "operator 2 is of no known kind" in refusal(foreign_code)
     assert "operator kind 9999 is not known" in refusal(foreign_kind)
     assert "its border names tensor -7" in refusal(foreign_border)
     assert "has 3 bytes" in refusal(short_buffer)
     assert "tensor 5 has no buffer" in refusal(no_buffer)
+    # With any of these LiteRT 2.3 ends the process.
+    assert "names tensor -1" in refusal(absent_input)
+    assert "names tensor -1" in refusal(absent_weights)
+    assert "CONV_2D, has 1 inputs" in refusal(one_input)
+    assert "1 inputs and 0 outputs" in refusal(no_output)
+    assert "has no scale" in refusal(no_scale)
+    assert "has zero point 200000" in refusal(far_zero_point)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int16x8"])
@@ -265,6 +325,48 @@ def test_what_is_silent_on_the_calibration_clips_can_be_run(silence, precision):
     scores = interpreters.ClipRunner(model)(clips[0])
     expected = lowered(clips[0].astype(np.float32))[0]
     np.testing.assert_allclose(scores, expected, atol=0.1)
+
+
+def test_equal_taps_are_rounded_each_for_itself():
+    """The converter stores proportional taps once; their scales differ."""
+    arch = networks.small_arch(clip_size=(4, 16, 16))
+    weights = {k: v.copy() for k, v in networks.random_weights(arch).items()}
+    kernel = weights["stage1_block1/depthwise1_kernel"]
+    kernel[0], kernel[2] = 0.5 * kernel[1], 0.25 * kernel[1]
+    lowered = lowering.lower(arch, weights)
+    clips = reference.random_clips(8, arch.clip_size)
+    model = quantize.convert(lowered, "int8", clips)
+    content = flatbuffer.unpack(model)
+    peaks = []
+    for tap in range(3):
+        name = f"stage1_block1_depthwise_tap{tap}".encode()
+        (kernel,) = (
+            tensor
+            for tensor in content.subgraphs[0].tensors
+            if tensor.name == name and content.buffers[tensor.buffer].data is
+            not None and tensor.shape[0] == 1 and len(tensor.shape) == 4
+        )  # fmt: skip
+        data = content.buffers[kernel.buffer].data.view(np.int8)
+        peaks.append(int(np.abs(data).max()))
+    assert peaks == [64, 127, 32]
+    run = interpreters.ClipRunner(model)
+    for clip in clips:
+        expected = lowered(clip.astype(np.float32))[0]
+        np.testing.assert_allclose(run(clip), expected, atol=0.02)
+
+
+def test_16x8_where_a_bias_equals_another_constant():
+    """Four frames: a bias of four zeros, and where a slice begins."""
+    arch = networks.small_arch(clip_size=(4, 16, 16), causal=True)
+    weights = networks.random_weights(arch)
+    options = lowering.LoweringOptions(centre_input=True)
+    lowered = lowering.lower(arch, weights, options)
+    clips = reference.random_clips(4, arch.clip_size)
+    model = quantize.convert(lowered, "int16x8", clips)
+    audit.audit_model(model, "int16x8").check()
+    scores = interpreters.ClipRunner(model)(clips[0])
+    expected = lowered(clips[0].astype(np.float32))[0]
+    np.testing.assert_allclose(scores, expected, atol=0.02)
 
 
 def with_scale(model, name, scale):

@@ -94,14 +94,14 @@ def test_each_run_leaves_a_file_and_is_not_repeated(clips, tmp_path, capsys):
         calls.append(arguments)
         return run.run_training(arch=tiny.arch(), **arguments)
 
-    def compare(sizes, **starts):
+    def compare(sizes, steps=3, **starts):
         return transfer.compare_starts(
             train_fn=train,
             data=tiny.data(clips, val_folds=(), test_folds=(3,)),
             training=tiny.training(replace_head=True),
             optimizer=tiny.optimizer(),
             options=transfer.TransferOptions(
-                clips_per_class=sizes, seeds=(4,), steps=3, warmup_steps=1
+                clips_per_class=sizes, seeds=(4,), steps=steps, warmup_steps=1
             ),
             run_dir=str(tmp_path / "runs"),
             results_dir=str(tmp_path / "results"),
@@ -125,3 +125,6 @@ def test_each_run_leaves_a_file_and_is_not_repeated(clips, tmp_path, capsys):
         (tmp_path / "runs/pretrained_2_4/training.json").read_text()
     )["curve"]
     assert [point["step"] for point in curve] == [1, 2, 3]
+    with pytest.raises(ValueError, match="new folder .*steps=3 there, 4 here"):
+        compare((2,), steps=4)
+    assert len(calls) == 2

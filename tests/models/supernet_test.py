@@ -192,6 +192,16 @@ def test_reestimated_statistics_are_those_of_the_data(supernet):
         child(batches[0], training=True),
         atol=2e-2,
     )
+    moving = [v for v in child.non_trainable_variables if "norm" in v.name]
+    each = []
+    for batch in batches:
+        models.reestimate_batch_norm(child, [batch])
+        each.append([v.numpy() for v in moving])
+    assert models.reestimate_batch_norm(child, batches, 2) == 2
+    for variable, first, second, third in zip(moving, *each, strict=True):
+        mean = (first + second) / 2
+        np.testing.assert_allclose(variable, mean, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(first, third)
     with pytest.raises(ValueError, match="at least one batch"):
         models.reestimate_batch_norm(child, [])
 

@@ -45,6 +45,15 @@ def test_a_killed_process_leaves_no_claim(tmp_path):
         assert ours
 
 
+def test_one_process_at_a_time_in_a_run_directory(tmp_path):
+    with claim.alone(tmp_path):
+        refused = pytest.raises(ValueError, match="is at work in .* --run_dir")
+        with refused, claim.alone(tmp_path):
+            pass
+    with claim.alone(tmp_path):
+        pass
+
+
 def test_seconds_add_up_over_stops(tmp_path):
     path = tmp_path / "seconds.json"
     with pytest.raises(KeyboardInterrupt), claim.Stopwatch(path):

@@ -32,6 +32,12 @@ def test_another_run_is_refused_and_named(tmp_path):
     assert kept["options"]["rate"] == 0.1
 
 
+def test_a_run_of_another_kind_is_told_in_a_line(tmp_path):
+    run_dir.RunDir(tmp_path / "a", {"kind": "search", "steps": 1})
+    with pytest.raises(ValueError, match="kind, 'search' there and 'train' he"):
+        run_dir.RunDir(tmp_path / "a", {"kind": "train", "epochs": 3})
+
+
 def test_missing_key_is_a_difference(tmp_path):
     run_dir.RunDir(tmp_path, {"seed": 0})
     with pytest.raises(ValueError, match="arch='nothing' there, 'x' here"):

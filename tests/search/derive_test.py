@@ -191,6 +191,23 @@ def test_rank_counts_the_more_probable_of_different_blocks():
     assert derive.rank(SPACE, distribution, derived, limit=5) is None
 
 
+@KINDS
+def test_the_likeliest_vector_of_given_blocks_equals_brute_force(kind):
+    distribution = make_distribution(kind, seed=7)
+    chain = chain_lib.Chain.of(SPACE, distribution)
+    best = {}  # the first is the most probable
+    for vector, log_prob in brute_force(distribution, []):
+        best.setdefault(blocks_of(vector), (vector, log_prob))
+    skips = 0
+    for vector in map(tuple, VECTORS[::501].tolist()):
+        expected, log_prob = best[blocks_of(vector)]
+        found, found_log_prob = chain.likeliest(vector)
+        assert found == expected
+        assert found_log_prob == pytest.approx(log_prob, abs=1e-5)
+        skips += "skip" in blocks_of(vector) and found != vector
+    assert skips > 5
+
+
 def blocks_of(vector):
     """What the vector builds, block by block, independent of derive.py."""
     built = []

@@ -23,7 +23,10 @@ def search_dir(tmp_path, monkeypatch):
             "data": {"source": "clips", "short_side_range": [64, 80]},
             "search": {"steps": 6, "warmup_steps": 2, "batch_size": 4},
             "weights": {"name": "adamw"},
-            "budgets": [{"metric": "macs", "target": 6e4}],
+            "budgets": [
+                {"metric": "macs", "target": 6e4},
+                {"metric": "peak_activation_bytes", "target": 9e9},
+            ],
             "seed": 3,
         },
     }
@@ -92,6 +95,7 @@ def test_tau_of_five_by_hand(search_dir, searches, tmp_path):
     assert call["search"].candidates == call["search"].top_k == 5
     assert call["supernet_from"] == str(search_dir)
     assert (call["seed"], call["target_macs"]) == (3, 6e4)
+    assert call["target_peak_bytes"] == 9e9
     assert call["data"].short_side_range == (64, 80)
 
 
@@ -109,6 +113,15 @@ def test_rankings_are_printed_and_kept(search_dir, searches, tmp_path):
 def test_what_is_trained_is_not_trained_again(search_dir, searches, tmp_path):
     first = rank_five(search_dir, tmp_path)
     assert rank_five(search_dir, tmp_path, train_fn=None) == first
+
+
+def test_a_budget_of_milliseconds_is_refused(search_dir, searches, tmp_path):
+    path = search_dir / "search.json"
+    path.write_text(
+        path.read_text().replace('"peak_activation_bytes"', '"latency_ms"')
+    )
+    with pytest.raises(ValueError, match="a table of milliseconds is not kept"):
+        rank_five(search_dir, tmp_path)
 
 
 def test_places_cover_the_ranking():

@@ -119,10 +119,13 @@ def test_killed_search_ends_with_the_same_arch_json(
 
 
 @pytest.mark.large
-def test_a_search_goes_on_from_the_warm_up_of_another(clips, tmp_path):
+@pytest.mark.parametrize("joint_step", [3, 5])  # with the first, or later
+def test_a_search_goes_on_from_the_warm_up_of_another(
+    clips, tmp_path, joint_step
+):
     search = options_lib.SearchOptions(
-        steps=6, warmup_steps=3, batch_size=4, joint_step=5, children=0,
-        norm_batches=1, save_steps=3, start_at_budget=True,
+        steps=6, warmup_steps=3, batch_size=4, joint_step=joint_step,
+        children=0, norm_batches=1, save_steps=3, start_at_budget=True,
     )  # fmt: skip
     warm, seen = str(tmp_path / "warm"), []
     search_driver.search(clips, warm, search=baselines.warm_up(search))

@@ -15,6 +15,18 @@ def test_summary_by_hand():
     assert math.isnan(statistics.summarize([1.0]).low)
 
 
+@pytest.mark.parametrize(
+    ("count", "quantile"),  # printed tables of Student's t, 97.5 %
+    [(2, 12.706), (5, 2.776), (10, 2.262), (11, 2.228), (12, 2.201),
+     (16, 2.131), (21, 2.086), (61, 2.000), (1001, 1.962)],
+)  # fmt: skip
+def test_intervals_are_students(count, quantile):
+    values = np.random.default_rng(count).normal(size=count)
+    found = statistics.summarize(values)
+    expected = quantile * values.std(ddof=1) / math.sqrt(count)
+    assert found.high - found.mean == pytest.approx(expected, rel=2e-3)
+
+
 def test_differences_are_of_pairs():
     ours = {0: 0.9, 1: 0.8, 2: 0.7}
     found = statistics.paired_difference(ours, {0: 0.8, 1: 0.7, 5: 0.1})
@@ -33,6 +45,11 @@ def test_cost_at_an_accuracy_by_hand():
     assert statistics.cost_at(0.8, [(1.0, 0.8)]) is None
     # where more cost is worse there is no such cost
     assert statistics.cost_at(0.8, [(1.0, 0.9), (2.0, 0.7)]) is None
+    # and where the cheapest is better, what follows makes no difference
+    dip = [(1.0, 0.9), (2.0, 0.7), (4.0, 0.9)]
+    assert statistics.cost_at(0.8, dip) is None
+    later = [(1.0, 0.7), (2.0, 0.6), (4.0, 0.8)]
+    assert statistics.cost_at(0.7, later) == pytest.approx(8**0.5)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +92,7 @@ def test_no_ranking_has_no_tau():
     assert math.isnan(statistics.kendall_tau([1, 1, 1], [1, 2, 3]))
     low, high = statistics.kendall_interval([1, 1], [1, 2], draws=10)
     assert math.isnan(low) and math.isnan(high)
+    assert math.isnan(statistics.kendall_p_value([1, 1, 1], [1, 2, 3]))
 
 
 def test_interval_and_p_value_of_clear_and_of_no_relation():

@@ -133,6 +133,47 @@ def test_weights_gradient_is_the_weighted_sum_of_the_childrens():
     )
 
 
+def test_smoothed_labels_share_a_part_among_all_classes():
+    logits = tf.constant([[2.0, 0.0, -1.0], [0.5, 0.0, 1.0]])
+    labels = tf.constant([0, 1])
+    targets = 0.7 * tf.one_hot(labels, 3) + 0.3 / 3
+    loss = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+    found = steps.mean_log_likelihood(logits, labels, label_smoothing=0.3)
+    assert float(found) == pytest.approx(-float(tf.reduce_mean(loss)))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weight_decay_shrinks_kernels_only(name):
+    options = options_lib.WeightsOptions(
+        name=name, clip_norm=None, momentum=0.0, weight_decay=0.25,
+        learning_rate_per_sample=1 / 6, warmup_steps=0,
+    )  # fmt: skip
+    parts = Parts(weights=options)
+    variables = parts.supernet.shared_weights
+    for variable in variables:
+        variable.assign(tf.ones_like(variable.value))
+    zeros = [tf.zeros_like(variable.value) for variable in variables]
+    parts.optimizers.update_weights(variables, zeros)
+    kernels = [v.name.endswith("_kernel") for v in variables]
+    assert 0 < sum(kernels) < len(kernels)
+    for variable, decays in zip(variables, kernels, strict=True):
+        # the rate is 1: what is lost is a quarter
+        np.testing.assert_allclose(variable, 0.75 if decays else 1.0, rtol=1e-6)
+
+
+def test_the_rate_of_the_weights_rises_then_falls_as_a_cosine():
+    options = options_lib.WeightsOptions(
+        clip_norm=None, learning_rate_per_sample=0.5 / 6, warmup_steps=4
+    )
+    optimizer = Parts(weights=options).optimizers.weights
+    rates = []
+    for step in (0, 2, 4, 7, 10):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    # 10 steps, of which 6 are a cosine, at its middle after three
+    np.testing.assert_allclose(rates, [0, 0.25, 0.5, 0.25, 0], atol=1e-6)
+
+
 def test_log_likelihoods_are_those_of_the_inherited_children():
     # trap 7: the supernet uses the batch's statistics, as a child in training
     supernet = models.Supernet(SPACE, CLASSES, seed=1)

@@ -37,6 +37,39 @@ def test_multiply_adds_at_equal_accuracy_by_hand():
     assert row["mean ratio (95 % interval)"] == expected
 
 
+def test_only_runs_at_all_budgets_of_a_method_are_compared():
+    by_hand = [
+        _record("hand_scaled", seed, macs, accuracy)
+        for seed, accuracies in ((0, (0.6, 0.8)), (1, (None, 0.1)))
+        for macs, accuracy in zip((1e6, 4e6), accuracies, strict=True)
+        if accuracy is not None
+    ]
+    found = [
+        _record("probabilistic", 0, 1e6, 0.7),
+        _record("probabilistic", 1, 1e6, 0.1),
+        _record("probabilistic", 2, 1e6, 0.1),
+    ]
+    _, (row,) = tables.equal_table(found + by_hand)
+    # seed 0 only: half way from 1 M to 4 M
+    assert row[1:] == ["70.00", "1.000", "2.000", "2.00", "1 of 1", "2.00"]
+    _, rows = tables.equal_table(found[1:] + by_hand)
+    assert rows == []
+
+
+def test_runs_outside_of_what_was_measured_leave_no_mean():
+    by_hand = [
+        _record("hand_scaled", seed, macs, accuracy)
+        for seed in range(4)
+        for macs, accuracy in ((1e6, 0.6), (4e6, 0.8))
+    ]
+    found = [
+        _record("probabilistic", seed, 2e6, accuracy)
+        for seed, accuracy in enumerate((0.7, 0.9, 0.5, 0.4))
+    ]
+    _, (row,) = tables.equal_table(found + by_hand)
+    assert row[-2:] == ["1 of 4 (1 above, 2 below)", "-"]
+
+
 @pytest.mark.parametrize(
     ("accuracy", "bound"), [(0.5, "less than 0.50"), (0.95, "more than 2.00")]
 )
@@ -47,4 +80,5 @@ def test_what_lies_outside_of_what_was_measured_has_a_bound(accuracy, bound):
     ]
     found = [_record("probabilistic", 0, 2e6, accuracy)]
     _, (row,) = tables.equal_table(found + by_hand)
-    assert row[-3:] == [bound, "0 of 1", "-"]
+    side = "0 above, 1 below" if accuracy < 0.6 else "1 above, 0 below"
+    assert row[-3:] == [bound, f"0 of 1 ({side})", "-"]

@@ -79,6 +79,11 @@ def test_round_width_never_loses_more_than_a_tenth():
     assert space.round_width(11) == 16
 
 
+def test_a_stem_keeps_all_frames():
+    with pytest.raises(ValueError, match=r"keep all frames .*\(2, 2, 2\)"):
+        space.StemSpec(filters=8, strides=(2, 2, 2))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

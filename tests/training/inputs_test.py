@@ -20,13 +20,19 @@ def test_folder_is_listed_once(clips, tmp_path):
     options = tiny.data(folder, train_folds=(), val_folds=())
     frozen = inputs.freeze(options, tmp_path / "run")
     assert pathlib.Path(frozen.source).parent == tmp_path / "run"
-    (folder / "left" / "left_0001.mp4").unlink()  # too late to matter
-    again = inputs.freeze(options, tmp_path / "run")
-    rows = manifest_lib.read_manifest(again.source).rows
+    rows = manifest_lib.read_manifest(frozen.source).rows
     assert len(rows) == 13
     assert [r.status for r in rows if r.path.endswith("broken.mp4")] == [
         "undecodable"
     ]
+    # Before the run has begun, what changes is seen; then it is too late.
+    (folder / "left" / "broken.mp4").unlink()
+    again = inputs.freeze(options, tmp_path / "run")
+    assert len(manifest_lib.read_manifest(again.source).rows) == 12
+    run_dir.RunDir(tmp_path / "run", {"kind": "training"})
+    (folder / "left" / "left_0001.mp4").unlink()
+    again = inputs.freeze(options, tmp_path / "run")
+    assert len(manifest_lib.read_manifest(again.source).rows) == 12
 
 
 def test_another_folder_gets_a_list_of_its_own(clips, tmp_path):

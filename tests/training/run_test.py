@@ -160,6 +160,13 @@ def test_clips_of_other_sizes_train_in_turn(clips, finished, tmp_path):
     assert "short_cycle" not in config["training"]
 
 
+def test_refused_options_leave_the_directory_free(clips, tmp_path):
+    optimizer = dataclasses.replace(tiny.optimizer(), warmup_epochs=100.0)
+    with pytest.raises(ValueError, match="`warmup_epochs` must be fewer"):
+        train(clips, tmp_path / "run", optimizer=optimizer)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_one_class_is_refused_before_anything_is_trained(clips, tmp_path):
     data = tiny.data(clips, exclude_labels=("left", "up"))
     with pytest.raises(ValueError, match="clips of at least two classes"):

@@ -23,7 +23,7 @@ import time
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary, gin_app
 
 FLAGS = flags.FLAGS
 OURS, OURS_INT8 = "LiteRT fp32, ours", "LiteRT int8, ours"
@@ -196,8 +196,7 @@ def _run(_):
     if FLAGS.clip_size:
         import dataclasses
 
-        size = tuple(int(n) for n in FLAGS.clip_size.split("x"))
-        arch = dataclasses.replace(arch, clip_size=size)
+        arch = dataclasses.replace(arch, clip_size=FLAGS.clip_size)
     model = models.build_model(arch, FLAGS.num_classes, seed=0)
     weights = models.weight_values(model)
     clip = np.random.default_rng(0).integers(
@@ -242,9 +241,7 @@ def _define_flags():
     # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
     flags.DEFINE_list("also", [], "arch.json files of the same clip size.")
-    flags.DEFINE_string(
-        "clip_size", None, "FRAMESxHEIGHTxWIDTH; the X3D's own."
-    )
+    binary.define_clip_size(None, "By default the X3D's own.")
     flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
     flags.DEFINE_integer("repeats", 15, "Timed runs of each.", 3)
 

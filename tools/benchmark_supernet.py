@@ -19,11 +19,11 @@ import time
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary, gin_app
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
-flags.DEFINE_string("clip_size", None, "FRAMESxHEIGHTxWIDTH; the space's own.")
+binary.define_clip_size(None, "By default the space's own.")
 flags.DEFINE_integer("batch_size", 8, "Clips of a step.", lower_bound=1)
 flags.DEFINE_integer("num_classes", 10, "Outputs.", lower_bound=1)
 flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)
@@ -109,9 +109,7 @@ def _main(_):
         {"disable_meta_optimizer": True}
     )
     space = space_lib.get_space(FLAGS.space)
-    clip_size = space.clip_size
-    if FLAGS.clip_size:
-        clip_size = tuple(int(x) for x in FLAGS.clip_size.split("x"))
+    clip_size = FLAGS.clip_size or space.clip_size
     clips = tf.random.stateless_normal(
         (FLAGS.batch_size, *clip_size, 3), seed=(0, 0)
     )

@@ -20,7 +20,7 @@ import time
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary, gin_app
 
 FLAGS = flags.FLAGS
 OURS = "autox3d_tf"
@@ -150,9 +150,7 @@ def _run(_):
     from autox3d_tf import space
 
     arch = space.get_arch(FLAGS.arch)
-    size = arch.clip_size
-    if FLAGS.clip_size:
-        size = tuple(int(n) for n in FLAGS.clip_size.split("x"))
+    size = FLAGS.clip_size or arch.clip_size
     if FLAGS.threads:
         torch.set_num_threads(FLAGS.threads)
     tf.config.optimizer.set_experimental_options(
@@ -184,9 +182,7 @@ def _run(_):
 def _define_flags():
     # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
-    flags.DEFINE_string(
-        "clip_size", None, "FRAMESxHEIGHTxWIDTH; the X3D's own."
-    )
+    binary.define_clip_size(None, "By default the X3D's own.")
     flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
     flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
     flags.DEFINE_integer("repeats", 10, "Timed runs of each.", 3)

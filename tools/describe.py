@@ -1,8 +1,8 @@
 r"""Says what a network costs, or what a search space holds.
 
   autox3d-describe x3d_s
-  autox3d-describe runs/search/arch.json --num_classes=10
-  autox3d-describe x3d_m --clip_size=16,256,256
+  autox3d-describe runs/search --num_classes=10     (the arch.json in there)
+  autox3d-describe x3d_m --clip_size=16x256x256
   autox3d-describe egogestar --num_classes=10       (a search space)
   autox3d-describe space:x3d_s                      (the space, not the network)
   autox3d-describe egogestar --latency_table=table.json --precision=int8
@@ -13,13 +13,14 @@ name it lists the networks and the spaces it knows. One MAC is one multiply-add;
 convolutions and matrix products are counted.
 """
 
+import pathlib
 import random
 import statistics
 
 from absl import flags
 
 from autox3d_tf import cost, space
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary, gin_app
 from autox3d_tf.space import arch as arch_lib
 
 FLAGS = flags.FLAGS
@@ -28,11 +29,7 @@ _SAMPLES = 501
 _NEAR, _SAMPLES_NEAR = 0.05, 20_000  # how near multiply-adds are equal
 
 flags.DEFINE_integer("num_classes", 400, "Outputs of the network.", 1)
-flags.DEFINE_list(
-    "clip_size",
-    None,
-    "Frames,height,width of a clip; by default what the network is meant for.",
-)
+binary.define_clip_size(None, "By default what the network is meant for.")
 flags.DEFINE_string("latency_table", None, "Of autox3d-benchmark --table.")
 flags.DEFINE_string("precision", "int8", "Column of the table.")
 flags.DEFINE_string(
@@ -131,6 +128,9 @@ def known() -> str:
 def _find(name):
     if name.startswith(_SPACE):
         return space.get_space(name.removeprefix(_SPACE))
+    inside = pathlib.Path(name, "arch.json")
+    if inside.is_file():
+        name = str(inside)
     if name.endswith(".json"):
         data = arch_lib.read_json(name, "a network or a search space")
         is_space = isinstance(data, dict) and "version" in data
@@ -166,23 +166,15 @@ def _run(names: list[str]) -> None:
     if not names:
         print(known())
         return
-    size = None
-    if FLAGS.clip_size:
-        try:
-            size = tuple(int(value) for value in FLAGS.clip_size)
-        except ValueError:
-            size = ()
-        if len(size) != 3 or min(size) < 1:
-            raise gin_app.UsageError(
-                "--clip_size must be frames,height,width. Received: "
-                f"--clip_size={','.join(FLAGS.clip_size)}"
-            )
     table = None
     if FLAGS.latency_table:
         table = cost.load_latency_table(
             FLAGS.latency_table, FLAGS.precision, runtime=FLAGS.runtime
         )
-    texts = [describe(name, FLAGS.num_classes, size, table) for name in names]
+    texts = [
+        describe(name, FLAGS.num_classes, FLAGS.clip_size, table)
+        for name in names
+    ]
     print("\n\n".join(texts))
 
 

@@ -12,7 +12,7 @@ report says what was loaded, left and missing.
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary, gin_app
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "Where to write. Required.")
@@ -25,7 +25,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "labels", None, "Text file with the names of the classes, one a line."
 )
-flags.DEFINE_string("clip_size", "13x160x160", "FRAMESxHEIGHTxWIDTH.")
+binary.define_clip_size("13x160x160")
 flags.DEFINE_string("licence", "not stated", "Of the weights, for the card.")
 flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
 
@@ -33,15 +33,6 @@ flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
 def _run(names: list[str]) -> None:
     if len(names) != 1 or not FLAGS.run_dir:
         raise gin_app.UsageError("Give one checkpoint and --run_dir.")
-    try:
-        clip_size = tuple(int(n) for n in FLAGS.clip_size.split("x"))
-    except ValueError:
-        clip_size = ()
-    if len(clip_size) != 3:
-        raise gin_app.UsageError(
-            "--clip_size must be FRAMESxHEIGHTxWIDTH. Received: "
-            f"--clip_size={FLAGS.clip_size}"
-        )
     from autox3d_tf.training import imported, initial
 
     report = imported.import_checkpoint(
@@ -49,7 +40,7 @@ def _run(names: list[str]) -> None:
         FLAGS.run_dir,
         arch=None if FLAGS.arch is None else initial.find_arch(FLAGS.arch),
         labels=FLAGS.labels,
-        clip_size=clip_size,
+        clip_size=FLAGS.clip_size,
         frame_stride=FLAGS.frame_stride,
         licence=FLAGS.licence,
     )

@@ -165,8 +165,10 @@ class Manifest:
             exclude_labels: Classes to leave out.
             status: Status to keep; None keeps all.
         """
-        for name in (*(labels or ()), *exclude_labels):
+        for name in labels or ():
             _check_known("label", name, self.classes)
+        for name in exclude_labels:
+            _check_known("exclude_labels", name, self.classes)
         for name in splits or ():
             _check_known("split", name, {row.split for row in self.rows})
         for name in folds or ():

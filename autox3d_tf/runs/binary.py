@@ -37,6 +37,40 @@ def define_flags() -> None:
     )
 
 
+class _ClipSizeParser(flags.ArgumentParser):
+    """Reads 13x160x160, or 13,160,160, as three positive ints."""
+
+    syntactic_help = "FRAMESxHEIGHTxWIDTH"
+
+    def parse(self, argument):
+        if isinstance(argument, tuple):
+            return argument
+        parts = re.split("[x,]", argument)
+        if len(parts) != 3 or not all(re.fullmatch("[1-9][0-9]*", part)
+                                      for part in parts):  # fmt: skip
+            raise ValueError("must be FRAMESxHEIGHTxWIDTH, as 13x160x160")
+        return tuple(map(int, parts))
+
+
+class _ClipSizeSerializer(flags.ArgumentSerializer):
+    def serialize(self, value):
+        return "x".join(map(str, value))
+
+
+def define_clip_size(default: str | None, default_text: str = "") -> None:
+    """Defines --clip_size, whose value is `(frames, height, width)`.
+
+    Args:
+        default: As on the command line; None for none.
+        default_text: Says what is taken then.
+    """
+    text = " ".join(["FRAMESxHEIGHTxWIDTH of a clip.", default_text]).strip()
+    flags.DEFINE(
+        _ClipSizeParser(), "clip_size", default, text,
+        serializer=_ClipSizeSerializer(),
+    )  # fmt: skip
+
+
 def run(
     main_fn: Callable[[list[str]], int | None],
     module: types.ModuleType | dict,

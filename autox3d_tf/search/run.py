@@ -71,7 +71,9 @@ def run_search(
             clips and seed, whose supernet is taken instead of training one,
             such as searches within several budgets may share. A search with
             steps of the logits goes on where that one ended, which must be
-            just after the same warm-up.
+            just after the same warm-up. The weights' rate has come to zero
+            there, and goes on at what this search, which is longer, has then:
+            not quite the search that does its own warm-up.
         seed: Of initialisation, halves, clips and samples.
         deterministic: Let TensorFlow use deterministic kernels only.
         strategy: Of tf.distribute, such as `distribute.make_strategy` makes:

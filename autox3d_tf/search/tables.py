@@ -25,7 +25,8 @@ def sections(records: Records) -> list[tuple[str, Table]]:
         found.append(
             (
                 "Multiply-adds at equal accuracy (between the means of "
-                "neighbouring budgets, linear in log MACs)",
+                "neighbouring budgets, linear in log MACs; runs of the search "
+                "above or below all of a method's have none)",
                 equal_table(records),
             )
         )

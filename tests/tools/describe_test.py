@@ -84,7 +84,8 @@ def test_files_of_either_kind(tmp_path):
     "arguments, code, message",
     [
         (["x3d_z"], 1, "There is no network or search space 'x3d_z'"),
-        (["x3d_s", "--clip_size=1,2"], 2, "must be frames,height,width"),
+        (["x3d_s", "--clip_size=1x2"], 2, "must be FRAMESxHEIGHTxWIDTH"),
+        (["x3d_s", "--clip_size=1x2x0"], 2, "must be FRAMESxHEIGHTxWIDTH"),
         (["x3d_s", "--num_classes=0"], 2, "num_classes"),
         (["--no_such_flag"], 2, "no_such_flag"),
     ],

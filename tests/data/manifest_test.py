@@ -84,7 +84,7 @@ def test_select_drops_excluded_classes():
     [
         ({"splits": ("tset",)}, "must be one of .*'train', 'val'.*tset"),
         ({"folds": (7,)}, r"\[-1, 0, 1\].*fold=7"),
-        ({"exclude_labels": ("c",)}, r"\['a', 'b'\].*label='c'"),
+        ({"exclude_labels": ("c",)}, r"\['a', 'b'\].*exclude_labels='c'"),
     ],
 )
 def test_select_refuses_unknown_names(condition, message):

@@ -313,7 +313,7 @@ def test_tables_by_hand(compare_fakes, tmp_path):
     assert "| probabilistic - random | 2 | +10.00 | 0.00 |" in text
     # 100 * (20 * 2 + 80 * 5) of 7 architectures each
     assert "| mean (95 % interval) |  |  | 1.000 (1.000 to 1.000) |" in text
-    assert "| more than 1.00 | 0 of 2 | - |" in text
+    assert "| more than 1.00 | 0 of 2 (2 above, 0 below) | - |" in text
 
 
 @pytest.mark.large

@@ -210,12 +210,12 @@ def video_errors():
     except tf.errors.OpError as error:
         marker = f"{decoding.VideoError.__name__}: "
         lines = [line for line in str(error).splitlines() if marker in line]
-        if not lines and "jpeg" in str(error).lower():
+        if not lines:
+            if "jpeg" not in str(error).lower():
+                raise
             raise decoding.VideoError(
                 "A picture in the records is damaged. Make them again."
             ) from None
-        if not lines:
-            raise
         message = lines[0].split(marker, 1)[1]
         raise decoding.VideoError(message.strip()) from None
 

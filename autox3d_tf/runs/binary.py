@@ -45,11 +45,11 @@ class _ClipSizeParser(flags.ArgumentParser):
     def parse(self, argument):
         if isinstance(argument, tuple):
             return argument
-        parts = re.split("[x,]", argument)
-        if len(parts) != 3 or not all(re.fullmatch("[1-9][0-9]*", part)
-                                      for part in parts):  # fmt: skip
+        number = "([1-9][0-9]*)"
+        found = re.fullmatch("[x,]".join([number] * 3), argument)
+        if found is None:
             raise ValueError("must be FRAMESxHEIGHTxWIDTH, as 13x160x160")
-        return tuple(map(int, parts))
+        return tuple(map(int, found.groups()))
 
 
 class _ClipSizeSerializer(flags.ArgumentSerializer):

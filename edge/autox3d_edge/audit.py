@@ -240,20 +240,18 @@ def _type_findings(graph, precision, kept):
     ends = {*graph.inputs, *graph.outputs} if precision == "int16x8" else ()
     for tensor in graph.tensors:
         part = mixed.part_of(tensor.name, kept)
-        allowed, where = _TYPES[precision][tensor.constant], precision
+        allowed = _TYPES[precision][tensor.constant]
+        where = f"{precision} model"
         if part is not None:
             allowed, where = _KEPT_TYPES[kept[part]], f"{kept[part]} part"
         border = part is not None and tensor.name == part + mixed.FLOAT_BORDER
         if tensor.index in ends:
             border = tensor.dtype == "FLOAT32"
         if tensor.dtype not in allowed and not border:
-            floating = "FLOAT" in tensor.dtype
             yield Finding(
-                rule="no-float" if floating else "type",
+                rule="no-float" if "FLOAT" in tensor.dtype else "type",
                 where=tensor.name,
-                message=f"is {tensor.dtype} in an {where} model"
-                if part is None
-                else f"is {tensor.dtype} in an {where}",
+                message=f"is {tensor.dtype} in an {where}",
             )
         elif _is_wide(tensor, precision):
             yield Finding(

@@ -14,6 +14,7 @@ from autox3d_tf.data import (
     decoding,
     opening,
     parts,
+    reads,
     sampling,
     sources,
     transforms,
@@ -25,6 +26,8 @@ ClipSource = sources.ClipSource
 open_source = opening.open_source
 make_halves = parts.halve
 hold_out = parts.hold_out
+
+_READS = reads.Reads()
 
 
 def make_train_dataset(
@@ -254,8 +257,9 @@ def _read_frames(source, position, choose_indices, argument):
     """Returns uint8 frames of a clip; the choice of frames is numpy's."""
 
     def read(place, value):
-        indices = choose_indices(int(place), int(value))
-        return source.fetch(int(place), indices)
+        with _READS:
+            indices = choose_indices(int(place), int(value))
+            return source.fetch(int(place), indices)
 
     dtype = tf.string if source.encoded else tf.uint8
     frames = tf.numpy_function(

@@ -102,7 +102,6 @@ def run(
             _set_threads()
             return main_fn(arguments[1:])
         except BaseException as error:
-            release_frames(error)
             return _report(error)
 
     app.run(guarded, argv=argv, flags_parser=parse)
@@ -116,18 +115,6 @@ def fail(message: str, code: int, at_once: bool = False) -> None:
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def release_frames(error: BaseException) -> None:
-    """Lets go of what the frames of an error hold, such as iterators.
-
-    With an iterator end the threads that read ahead for it. Left to the end
-    of Python they may wait for each other, and the process hangs.
-    """
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__context__
 
 
 def _report(error: BaseException) -> None:

@@ -2,13 +2,23 @@ import collections
 import concurrent.futures
 import dataclasses
 import shutil
+import subprocess
+import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from autox3d_tf.data import decoding, pipeline, records, sampling, sources
+from autox3d_tf.data import (
+    decoding,
+    pipeline,
+    reads,
+    records,
+    sampling,
+    sources,
+)
 
 
 def make_options(source="x", **fields):
@@ -327,6 +337,47 @@ def test_opening_a_list_without_frame_counts(clips, tmp_path):
     options = make_options(tmp_path / "list.csv")
     source = pipeline.open_source(options, "all")
     assert {row.frames for row in source.manifest.rows} == {20}
+
+
+def test_python_ends_with_an_iterator_that_reads_ahead(clips):
+    program = f"""
+from autox3d_tf.data import pipeline
+options = pipeline.DataOptions(
+    source={str(clips.root)!r}, clip_frames=4, crop_size=16, memory_mib=100
+)
+source = pipeline.open_source(options, "all")
+iterator = iter(pipeline.make_train_dataset(
+    source, options, batch_size=64, seed=0
+))
+print(next(iterator)[0].shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(64, 4, 16, 16, 3)\n"
+
+
+def test_python_waits_for_a_read_under_way():
+    under_way, ended = reads.Reads(quiet_secs=0.01), threading.Event()
+
+    def read():
+        with under_way:
+            ended.wait(60)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while not under_way._running:
+        time.sleep(0.001)
+    threading.Timer(0.05, ended.set).start()
+    under_way.close()
+    assert ended.is_set()
+    with pytest.raises(RuntimeError, match="Python is ending"), under_way:
+        pass
+    thread.join()
 
 
 def test_opening_records(source):

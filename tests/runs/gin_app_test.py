@@ -4,11 +4,8 @@ import os
 import pathlib
 import subprocess
 import sys
-import weakref
 
 import pytest
-
-from autox3d_tf.runs import binary
 
 TOOL = pathlib.Path(__file__).with_name("gin_demo_tool.py")
 REPO = TOOL.parents[2]
@@ -66,32 +63,6 @@ def test_bindings_reach_the_run(tool):
         "ran tiny Options(rate=0.5, sizes=(1, 2), mode='dense', limit=None) "
         "seed=4\n"
     )
-
-
-def test_frames_of_an_error_hold_nothing_in_the_end():
-    class Iterator:
-        pass
-
-    held = []
-
-    def read():
-        iterator = Iterator()
-        held.append(weakref.ref(iterator))
-        raise ValueError("a damaged clip")
-
-    def run():
-        try:
-            read()
-        except ValueError:
-            iterator = Iterator()
-            held.append(weakref.ref(iterator))
-            raise SystemExit(1) from None
-
-    with pytest.raises(SystemExit) as caught:
-        run()
-    assert all(reference() is not None for reference in held)
-    binary.release_frames(caught.value)
-    assert [reference() for reference in held] == [None, None]
 
 
 def test_operative_config_is_saved_and_repeats_the_run(tool, tmp_path):

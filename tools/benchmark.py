@@ -19,13 +19,12 @@ numpy and an interpreter:
   (on the device) cd bundle; python -m autox3d_edge.latency_table .
 """
 
-import json
 import pathlib
 import tempfile
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
@@ -34,6 +33,7 @@ def _time_files(paths, threads):
     import dataclasses
 
     from autox3d_edge import benchmark
+    from autox3d_tf.space import arch as arch_lib
 
     names = {path: pathlib.Path(path) for path in paths}
     timings = benchmark.benchmark_files(
@@ -49,7 +49,7 @@ def _time_files(paths, threads):
             "device": device,
             "timings": [dataclasses.asdict(t) for t in timings],
         }
-        pathlib.Path(FLAGS.json).write_text(json.dumps(record, indent=1))
+        arch_lib.write_json(FLAGS.json, record)
 
 
 def _make_table(threads):
@@ -84,12 +84,12 @@ def _main(arguments):
     try:
         threads = [int(number) for number in FLAGS.threads_list]
     except ValueError:
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             f"--threads_list must be numbers. Received: {FLAGS.threads_list}."
         ) from None
     if FLAGS.bundle or (FLAGS.table and FLAGS.space):
         if not FLAGS.space:
-            raise gin_app.UsageError("--bundle needs --space.")
+            raise binary.UsageError("--bundle needs --space.")
         if FLAGS.bundle:
             _make_bundle(FLAGS.bundle)
         else:
@@ -105,7 +105,7 @@ def _main(arguments):
     elif arguments:
         _time_files(arguments, threads)
     else:
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             "Name at least one .tflite file, or --table, or --bundle."
         )
 
@@ -127,7 +127,7 @@ def _define_flags():
 def main():
     """Console script."""
     _define_flags()
-    gin_app.run_plain(_main)
+    binary.run_plain(_main)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import time
 
 from absl import flags
 
-from autox3d_tf.runs import binary, gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 OURS, OURS_INT8 = "LiteRT fp32, ours", "LiteRT int8, ours"
@@ -250,7 +250,7 @@ def main():
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy is imported
     _define_flags()
-    gin_app.run_plain(_run)
+    binary.run_plain(_run)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 
 from absl import flags
 
-from autox3d_tf.runs import binary, gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
@@ -160,7 +160,7 @@ def _main(_):
 
 def main():
     """Console script."""
-    gin_app.run_plain(_main)
+    binary.run_plain(_main)
 
 
 if __name__ == "__main__":

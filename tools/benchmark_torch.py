@@ -20,7 +20,7 @@ import time
 
 from absl import flags
 
-from autox3d_tf.runs import binary, gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 OURS = "autox3d_tf"
@@ -193,7 +193,7 @@ def _define_flags():
 
 def main():
     _define_flags()
-    gin_app.run_plain(_run)
+    binary.run_plain(_run)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
@@ -59,7 +59,7 @@ def _videos(arguments):
             if p.suffix.lower() in scan.VIDEO_SUFFIXES
         )
         if not found:
-            raise gin_app.UsageError(f"There are no videos in {path}.")
+            raise binary.UsageError(f"There are no videos in {path}.")
         yield from found
 
 
@@ -88,9 +88,9 @@ def _main(arguments):
     from autox3d_tf.data import decoding
 
     if not FLAGS.model:
-        raise gin_app.UsageError("--model must name a .tflite file.")
+        raise binary.UsageError("--model must name a .tflite file.")
     if not arguments:
-        raise gin_app.UsageError("Name a video, a folder or a camera device.")
+        raise binary.UsageError("Name a video, a folder or a camera device.")
     recognizer = Recognizer(
         FLAGS.model,
         num_threads=FLAGS.interpreter_threads,
@@ -116,7 +116,7 @@ def _main(arguments):
 def main():
     """Console script."""
     _define_flags()
-    gin_app.run_plain(_main)
+    binary.run_plain(_main)
 
 
 if __name__ == "__main__":

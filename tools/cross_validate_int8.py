@@ -15,7 +15,7 @@ import pathlib
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
@@ -48,7 +48,7 @@ def _define_flags():
 
 def main():
     _define_flags()
-    gin_app.run_plain(_run)
+    binary.run_plain(_run)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import statistics
 from absl import flags
 
 from autox3d_tf import cost, space
-from autox3d_tf.runs import binary, gin_app
+from autox3d_tf.runs import binary
 from autox3d_tf.space import arch as arch_lib
 
 FLAGS = flags.FLAGS
@@ -179,7 +179,7 @@ def _run(names: list[str]) -> None:
 
 
 def main():
-    gin_app.run_plain(_run)
+    binary.run_plain(_run)
 
 
 if __name__ == "__main__":

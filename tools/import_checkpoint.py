@@ -12,7 +12,7 @@ report says what was loaded, left and missing.
 
 from absl import flags
 
-from autox3d_tf.runs import binary, gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "Where to write. Required.")
@@ -32,7 +32,7 @@ flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
 
 def _run(names: list[str]) -> None:
     if len(names) != 1 or not FLAGS.run_dir:
-        raise gin_app.UsageError("Give one checkpoint and --run_dir.")
+        raise binary.UsageError("Give one checkpoint and --run_dir.")
     from autox3d_tf.training import imported, initial
 
     report = imported.import_checkpoint(
@@ -49,7 +49,7 @@ def _run(names: list[str]) -> None:
 
 
 def main():
-    gin_app.run_plain(_run)
+    binary.run_plain(_run)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from absl import flags
 
 from autox3d_tf.data import annotations, scan
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
@@ -32,7 +32,7 @@ flags.DEFINE_integer("workers", None, "Files at a time; one per core.", 1)
 
 def _run(sources: list[str]) -> None:
     if len(sources) != 1 or not FLAGS.out:
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             "Give one manifest or folder of videos, and --out. Try --help."
         )
     manifest = _manifest(sources[0])
@@ -65,7 +65,7 @@ def _manifest(source: str) -> manifest_lib.Manifest:
 
 
 def main():
-    gin_app.run_plain(_run)
+    binary.run_plain(_run)
 
 
 if __name__ == "__main__":

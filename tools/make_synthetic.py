@@ -9,7 +9,7 @@ clips.
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(
@@ -43,7 +43,7 @@ def _main(arguments):
     from autox3d_tf.data import synthetic
 
     if len(arguments) != 1:
-        raise gin_app.UsageError("Name the folder to write. Try --help.")
+        raise binary.UsageError("Name the folder to write. Try --help.")
     manifest = synthetic.write_synthetic(
         arguments[0],
         kind=FLAGS.kind,
@@ -62,7 +62,7 @@ def _main(arguments):
 
 def main():
     """Console script."""
-    gin_app.run_plain(_main)
+    binary.run_plain(_main)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pathlib
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +37,7 @@ def _train_fn(recipe):
 
 def _main(arguments):
     if len(arguments) != 1 or not (FLAGS.run_dir and FLAGS.results):
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             "Give the directory of one finished search, --run_dir and "
             "--results. Try --help."
         )
@@ -46,7 +46,7 @@ def _main(arguments):
     recipes = sorted(pathlib.Path(arguments[0]).glob("train*"))
     recipe = FLAGS.recipe or (recipes and recipes[0])
     if not recipe:
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             f"{arguments[0]} holds no training. Name one by --recipe."
         )
     summary = rank.rank_correlation(
@@ -81,7 +81,7 @@ def _define_flags():
 def main():
     """Console script."""
     _define_flags()
-    gin_app.run_plain(_main)
+    binary.run_plain(_main)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ the tables of a comparison.
 
 from absl import flags
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("baselines", None, "Results folder of a comparison.")
@@ -18,7 +18,7 @@ flags.DEFINE_string("baselines", None, "Results folder of a comparison.")
 
 def _main(arguments):
     if len(arguments) != 1:
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             "Give the directory of one search: autox3d-report RUN_DIR"
         )
     from autox3d_tf.search import report
@@ -28,7 +28,7 @@ def _main(arguments):
 
 def main():
     """Console script."""
-    gin_app.run_plain(_main)
+    binary.run_plain(_main)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ with deviation and 95 % interval per method and budget, differences paired by
 seed, multiply-adds at equal accuracy, adaptive against fixed samples.
 """
 
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 
 def _main(arguments):
     if len(arguments) != 1:
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             "Give the folder of results: autox3d-results FOLDER"
         )
     from autox3d_tf.search import page
@@ -22,7 +22,7 @@ def _main(arguments):
 
 def main():
     """Console script."""
-    gin_app.run_plain(_main)
+    binary.run_plain(_main)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import pathlib
 from absl import flags
 
 from autox3d_tf.data import annotations, scan
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
@@ -61,11 +61,11 @@ flags.DEFINE_integer("workers", None, "Videos at a time; one per core.", 1)
 
 def _run(sources: list[str]) -> int:
     if len(sources) != 1:
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             "Give one folder of videos or one list of clips. Try --help."
         )
     if FLAGS.out and pathlib.Path(FLAGS.out).is_dir():
-        raise gin_app.UsageError(
+        raise binary.UsageError(
             f"--out must be a file. Received: the folder {FLAGS.out}."
         )
     manifest = scan.scan(
@@ -91,7 +91,7 @@ def _run(sources: list[str]) -> int:
 
 
 def main():
-    gin_app.run_plain(_run)
+    binary.run_plain(_run)
 
 
 if __name__ == "__main__":

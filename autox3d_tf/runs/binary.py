@@ -107,6 +107,21 @@ def run(
     app.run(guarded, argv=argv, flags_parser=parse)
 
 
+def run_plain(
+    main_fn: Callable[[list[str]], int | None], argv: list[str] | None = None
+) -> None:
+    """Runs a binary of plain absl flags, without gin, which devices lack.
+
+    Args:
+        main_fn: Gets the positional arguments, returns an exit code or None.
+            Raise `UsageError` if they are wrong.
+        argv: With the program's name; `sys.argv` if not given.
+    """
+    module = sys._getframe(1).f_globals
+    define_flags()
+    run(main_fn, module, argv)
+
+
 def fail(message: str, code: int, at_once: bool = False) -> None:
     """Writes one line to stderr and exits, `at_once` without cleaning up."""
     logging.flush()

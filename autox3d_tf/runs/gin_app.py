@@ -52,21 +52,6 @@ def main(run_fn: Callable | str, argv: list[str] | None = None) -> None:
     binary.run(lambda rest: _main(run_fn, rest), module, argv, _gin_help)
 
 
-def run_plain(
-    main_fn: Callable[[list[str]], int | None], argv: list[str] | None = None
-) -> None:
-    """Runs a binary of plain absl flags with the same handling of errors.
-
-    Args:
-        main_fn: Gets the positional arguments, returns an exit code or None.
-            Raise `gin_app.UsageError` if they are wrong.
-        argv: With the program's name; `sys.argv` if not given.
-    """
-    module = sys._getframe(1).f_globals
-    binary.define_flags()
-    binary.run(main_fn, module, argv)
-
-
 def _define_flags() -> None:
     binary.define_flags()
     if "gin_file" in FLAGS:

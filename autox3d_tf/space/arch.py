@@ -393,6 +393,7 @@ def check_record(
 def write_json(path: str | os.PathLike, data: Any) -> None:
     """Writes JSON through a temporary file, so that it is whole or absent."""
     path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, path)

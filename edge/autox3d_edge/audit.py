@@ -167,7 +167,7 @@ def audit_model(
             if problem:
                 findings.append(problem)
             else:
-                loaded_in.append(f"{name} {interpreters.version(name)}")
+                loaded_in.append(interpreters.describe(name))
     return Audit(
         findings=tuple(findings),
         operators=dict(collections.Counter(op.code for op in graph.operators)),

@@ -114,13 +114,12 @@ def format_table(timings: Sequence[Timing]) -> str:
 
 def device_description(runtime: str | None = None) -> dict[str, Any]:
     """Returns what the numbers were measured on."""
-    name = runtime or interpreters.available()[0]
     return {
         "processor": _processor(),
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "cores": os.cpu_count(),
-        "runtime": f"{name} {interpreters.version(name)}",
+        "runtime": interpreters.describe(runtime),
         "python": platform.python_version(),
     }
 

@@ -6,6 +6,7 @@ Needs numpy and one of: ai-edge-litert, tflite-runtime, tensorflow.
 import importlib
 import importlib.metadata
 import importlib.util
+import types
 import warnings
 from collections.abc import Callable
 
@@ -28,8 +29,11 @@ def available() -> list[str]:
     ]
 
 
-def load_class(name: str | None = None) -> Callable:
-    """Returns the `Interpreter` class of the named runtime, or the first.
+def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
+    """Returns a runtime's name and its module with `Interpreter`.
+
+    Args:
+        name: The runtime; the first that can be imported by default.
 
     Raises:
         ValueError: The runtime is unknown.
@@ -43,19 +47,30 @@ def load_class(name: str | None = None) -> Callable:
         )
     for known in [name] if name else available():
         try:
-            return importlib.import_module(modules[known]).Interpreter
-        except ImportError:
+            return known, importlib.import_module(modules[known])
+        except ImportError as error:
             if name:
                 raise
+            warnings.warn(f"{known} cannot be used: {error}", stacklevel=2)
     raise ImportError(
         "No TFLite interpreter is installed: pip install ai-edge-litert"
     )
 
 
-def version(name: str) -> str:
-    """Returns the version of an installed runtime."""
+def load_class(name: str | None = None) -> Callable:
+    """Returns the `Interpreter` class of a runtime, as in `load_module`."""
+    return load_module(name)[1].Interpreter
+
+
+def describe(name: str | None = None) -> str:
+    """Returns name and version of the runtime that `load_module` takes."""
+    name = load_module(name)[0]
     distributions = {known: package for known, _, package in KNOWN}
-    return importlib.metadata.version(distributions[name])
+    try:
+        version = importlib.metadata.version(distributions[name])
+    except importlib.metadata.PackageNotFoundError:  # a nightly, a Debian one
+        version = "of unknown version"
+    return f"{name} {version}"
 
 
 def load(
@@ -77,9 +92,10 @@ def load(
             "`num_threads` must be a positive integer. "
             f"Received: num_threads={num_threads!r}."
         )
+    make = load_class(runtime)
     with warnings.catch_warnings():  # tf.lite announces its end
         warnings.simplefilter("ignore")
-        interpreter = load_class(runtime)(
+        interpreter = make(
             model_content=model, num_threads=num_threads, **arguments
         )
     interpreter.allocate_tensors()
@@ -191,8 +207,7 @@ class ClipRunner:
 
 def _keep_tensors(runtime: str | None) -> dict:
     """Arguments of `Interpreter` for reading the tensors inside."""
-    names = {name: module for name, module, _ in KNOWN}
-    module = importlib.import_module(names[runtime or available()[0]])
+    _, module = load_module(runtime)
     return {
         "experimental_preserve_all_tensors": True,
         "experimental_op_resolver_type": (

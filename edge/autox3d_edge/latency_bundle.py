@@ -35,6 +35,7 @@ _MODULES = (
     "autox3d_edge/latency_fit.py",
     "autox3d_edge/latency_table.py",
     "autox3d_edge/manifest.py",
+    "autox3d_edge/streaming.py",
 )
 
 

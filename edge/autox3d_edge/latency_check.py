@@ -29,8 +29,7 @@ def check_table(
         ValueError: The table is of another runtime, version or space.
     """
     data = arch_lib.read_json(path, "a latency table")
-    name = runtime or interpreters.available()[0]
-    here = f"{name} {interpreters.version(name)}"
+    here = interpreters.describe(runtime)
     columns = [c for c in data.get("columns", ()) if c["threads"] in threads]
     tables = [
         cost.load_latency_table(path, c["precision"], c["threads"], here)

@@ -48,6 +48,7 @@ def measure_bundle(
     """
     folder = pathlib.Path(folder)
     index = read_index(folder)
+    device = benchmark.device_description(runtime)
     columns = []
     for count in threads:
         for precision in index["precisions"]:
@@ -70,7 +71,7 @@ def measure_bundle(
         "kind": "latency_table",
         "schema_version": latency.SCHEMA_VERSION,
         "date": datetime.date.today().isoformat(),
-        "device": benchmark.device_description(runtime),
+        "device": device,
         "space": index["space"],
         "num_classes": index["num_classes"],
         "rounds": rounds,
@@ -220,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runtime=options.runtime,
             rounds=options.rounds,
         )
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         parser.exit(1, f"{error}\n")
     arch_lib.write_json(options.out, table)
     print(format_report(table))

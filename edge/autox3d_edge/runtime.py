@@ -48,10 +48,11 @@ class Recognizer:
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._run = streaming.make_runner(model, stream, num_threads, runtime)
-        self.window = window or wanted.clip_frames * wanted.stride
-        self.hop = hop or (
-            stream.stride if stream else max(1, self.window // 4)
-        )
+        if window is None:
+            window = wanted.clip_frames * wanted.stride
+        if hop is None:
+            hop = stream.stride if stream else max(1, window // 4)
+        self.window, self.hop = window, hop
         for name, value in (("hop", self.hop), ("window", self.window)):
             if value < 1:
                 raise ValueError(

@@ -49,3 +49,27 @@ def test_the_device_is_named():
 def test_nothing_to_time_is_refused():
     with pytest.raises(ValueError, match="must not be empty"):
         benchmark.time_in_turns({})
+
+
+def test_a_runtime_that_cannot_be_imported_gives_no_name(monkeypatch):
+    real = interpreters.importlib.import_module
+
+    def import_module(name):
+        if name.startswith("ai_edge_litert"):
+            raise ImportError("GLIBC_2.38 not found")
+        return real(name)
+
+    monkeypatch.setattr(interpreters.importlib, "import_module", import_module)
+    with pytest.warns(UserWarning, match="ai-edge-litert cannot be used: GLI"):
+        name = interpreters.describe()
+    assert not name.startswith("ai-edge-litert")
+    assert name.split()[0] in interpreters.available()
+
+
+def test_a_runtime_of_unknown_version_is_no_error(monkeypatch):
+    def version(name):
+        raise interpreters.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(interpreters.importlib.metadata, "version", version)
+    name = interpreters.available()[0]
+    assert interpreters.describe(name) == f"{name} of unknown version"

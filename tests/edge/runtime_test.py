@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autox3d_edge import Recognizer, interpreters
+from autox3d_tf.data import synthetic
 from tests.edge import networks
 
 
@@ -34,17 +35,10 @@ def test_frames_of_any_size_become_a_clip(recognizer):
 
 
 def test_a_video_file(tmp_path, recognizer):
-    av = pytest.importorskip("av")
     path = str(tmp_path / "video.mp4")
     frames = np.zeros((12, 48, 64, 3), np.uint8)
     frames[:] = np.arange(12)[:, None, None, None] * 20
-    with av.open(path, "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+    synthetic.write_video(path, frames, fps=10)
     clip = recognizer.read_clip(path)
     assert clip.shape == (4, 24, 24, 3)
     # Segments of 3 frames, so brightness rises by about 60 per frame.
@@ -108,21 +102,32 @@ def test_damage_is_noticed_before_the_interpreter(
         Recognizer(path)
 
 
-def test_classifying_imports_no_tensorflow(exported):
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["classify", "--model={path}", "{video}"], "gesture"),
+        (["benchmark", "{path}", "--repeats=1"], "ms median"),
+    ],
+)
+def test_a_device_needs_neither_tensorflow_nor_gin(
+    exported, tmp_path, arguments, says
+):
+    video = tmp_path / "video.mp4"
+    frames = np.zeros((9, 48, 40, 3), np.uint8)
+    synthetic.write_video(video, frames, fps=10)
+    lacking = ("tensorflow", "keras", "tf_keras", "gin", "matplotlib")
+    arguments = [
+        one.format(path=exported.path, video=video) for one in arguments
+    ]
     program = f"""
 import sys
-import numpy as np
-from autox3d_edge import Recognizer
-recognizer = Recognizer({str(exported.path)!r}, num_threads=2)
-frames = np.zeros((9, 50, 40, 3), np.uint8)
-print(len(recognizer.classify(frames)))
-heavy = {{"tensorflow", "keras", "tf_keras"}}
-print(sorted(heavy & {{name.split(".")[0] for name in sys.modules}}))
+sys.modules.update(dict.fromkeys({lacking!r}))
+sys.argv = {arguments!r}
+from autox3d_tools import {arguments[0]}
+{arguments[0]}.main()
 """
     done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", program], capture_output=True, text=True
     )
-    assert done.stdout.split() == [str(networks.CLASSES), "[]"]
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout

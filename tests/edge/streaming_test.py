@@ -313,4 +313,4 @@ def test_push_says_what_it_takes(exported):
     with pytest.raises(ValueError, match=r"`frame` must be .*uint8 \(3, 24"):
         recognizer.push(np.zeros((3, 24), np.uint8))
     with pytest.raises(ValueError, match="`hop` must be at least 1"):
-        Recognizer(exported.path, hop=-1)
+        Recognizer(exported.path, hop=0)

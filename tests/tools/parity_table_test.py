@@ -46,6 +46,13 @@ def test_a_difference_is_an_exit_code(golden, capsys):
     assert "| logits | 9.9e+01 |" in capsys.readouterr().out
 
 
+def test_a_difference_that_is_no_number_is_an_exit_code(golden, monkeypatch):
+    errors = dict.fromkeys(parity_table.STAGES, 0.0)
+    errors[parity_table.STAGES[-1]] = float("nan")  # not the first of them
+    monkeypatch.setattr(parity_table, "stage_errors", lambda path: errors)
+    assert parity_table._run([str(golden)]) == 1
+
+
 def test_missing_files_are_named(tmp_path, golden):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no golden network .* in .*empty"):

@@ -129,7 +129,7 @@ def _find(name):
     if name.startswith(_SPACE):
         return space.get_space(name.removeprefix(_SPACE))
     inside = pathlib.Path(name, "arch.json")
-    if inside.is_file():
+    if name not in space.ARCHIVE and inside.is_file():
         name = str(inside)
     if name.endswith(".json"):
         data = arch_lib.read_json(name, "a network or a search space")

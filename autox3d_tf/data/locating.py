@@ -24,21 +24,32 @@ VIDEO_SUFFIXES = (
     ".3gp",
     ".flv",
 )
-_SPLIT_FOLDERS = {
-    "train": {"train", "training"},
-    "val": {"val", "valid", "validate", "validation"},
-    "test": {"test", "testing"},
-}
 
 
 def find_videos(root) -> list[pathlib.PurePath]:
-    """Returns the video files below a folder, sorted, relative to it."""
-    root = pathlib.Path(root)
-    return sorted(
-        path.relative_to(root)
-        for path in root.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
-    )
+    """Returns the video files below a folder, sorted, relative to it.
+
+    Links are followed, to folders too, as in a subset made of links.
+    """
+    found = []
+    for folder, inner, names in os.walk(root, followlinks=True):
+        inner[:] = [
+            name
+            for name in sorted(inner)
+            if not _is_inside(folder, os.path.join(folder, name))
+        ]
+        for name in names:
+            path = pathlib.Path(folder, name)
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                found.append(path.relative_to(root))
+    return sorted(found)
+
+
+def _is_inside(folder: str, link: str) -> bool:
+    """Whether a folder is a link to one that it lies in: a circle."""
+    target = os.path.realpath(link)
+    here = os.path.realpath(folder)
+    return os.path.commonpath([target, here]) == target
 
 
 def locate(
@@ -123,8 +134,8 @@ def _best(videos, clip) -> str:
 
 def _fit(video: pathlib.PurePath, clip) -> int:
     folders = {_plain(folder) for folder in video.parts[:-1]}
-    splits = _SPLIT_FOLDERS.get(clip.split, {clip.split})
-    return 2 * (_plain(clip.label) in folders) + bool(splits & folders)
+    splits = set(map(manifest_lib.split_of, folders))
+    return 2 * (_plain(clip.label) in folders) + (clip.split in splits)
 
 
 def _layout(path: str, clip) -> str:
@@ -135,7 +146,9 @@ def _layout(path: str, clip) -> str:
             folder = "{label}"
         elif _plain(folder) == _plain(clip.label):
             folder = "{label_with_underscores}"
-        elif _plain(folder) in _SPLIT_FOLDERS.get(clip.split, {clip.split}):
+        elif _plain(folder) in manifest_lib.SPLIT_NAMES.get(
+            clip.split, {clip.split}
+        ):
             folder = "{split}"
         else:
             folder = folder.replace("{", "{{").replace("}", "}}")

@@ -34,6 +34,11 @@ COLUMNS = (
     "sha256",
 )
 _ADDED = ("sha256",)  # later; files written before lack it
+SPLIT_NAMES = {  # how folders and lists call a split
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validate", "validation"},
+    "test": {"test", "testing"},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,6 +132,11 @@ class Manifest:
         return len(self.rows)
 
     @property
+    def splits(self) -> set[str]:
+        """The splits that rows are in, as `split_of` calls them."""
+        return {split_of(row.split) for row in self.rows}
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the sorted rows; it does not depend on the root."""
         lines = sorted("\x1f".join(row.cells()) for row in self.rows)
@@ -158,7 +168,8 @@ class Manifest:
         """Returns the rows that satisfy every condition given.
 
         The class list stays, so class numbers agree between selections; only
-        `labels` and `exclude_labels` shorten it.
+        `labels` and `exclude_labels` shorten it. A split may be called by any
+        of its `SPLIT_NAMES`.
 
         Args:
             splits, folds, labels: What to keep; None keeps all.
@@ -169,8 +180,10 @@ class Manifest:
             _check_known("label", name, self.classes)
         for name in exclude_labels:
             _check_known("exclude_labels", name, self.classes)
-        for name in splits or ():
-            _check_known("split", name, {row.split for row in self.rows})
+        if splits is not None:
+            splits = [split_of(name) for name in splits]
+            for name in splits:
+                _check_known("split", name, self.splits)
         for name in folds or ():
             _check_known("fold", name, {row.fold for row in self.rows})
         classes = tuple(
@@ -182,7 +195,7 @@ class Manifest:
             row
             for row in self.rows
             if row.label in classes
-            and (splits is None or row.split in splits)
+            and (splits is None or split_of(row.split) in splits)
             and (folds is None or row.fold in folds)
             and (status is None or row.status == status)
         )
@@ -209,6 +222,18 @@ class Manifest:
         if os.path.isabs(row.path) or root == os.path.abspath(folder):
             return row.path
         return os.path.relpath(os.path.join(root, row.path), folder)
+
+
+def split_of(name: str) -> str:
+    """Returns the split that a folder or a cell means, if it is a usual name.
+
+    >>> split_of("Validation"), split_of("night")
+    ('val', 'night')
+    """
+    plain = name.casefold()
+    return next(
+        (split for split, names in SPLIT_NAMES.items() if plain in names), name
+    )
 
 
 def read_manifest(path, root=None) -> Manifest:

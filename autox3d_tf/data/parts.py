@@ -76,7 +76,7 @@ def _select_part(manifest, options, part):
                 "have them."
             )
         return manifest.select(splits=splits, folds=folds)
-    own_splits = {row.split for row in manifest.rows}
+    own_splits = manifest.splits
     if part in own_splits and "train" in own_splits:
         return manifest.select(splits=(part,))
     if part == "test" or "train" in own_splits:
@@ -85,6 +85,12 @@ def _select_part(manifest, options, part):
             f"`part` must be a split of the data, or all. Received: "
             f"part={part!r}, splits {sorted(own_splits)}. Name {part}_splits "
             f"or {part}_folds."
+        )
+    if own_splits - {""}:  # one of them may be meant for validation
+        raise ValueError(
+            "The splits of the data must be 'train', 'val' and 'test', or be "
+            f"named. Received: splits {sorted(own_splits)}. Name train_splits "
+            "and val_splits, or train_folds and val_folds."
         )
     return _split(manifest, options.val_fraction)[part == "val"]
 
@@ -169,14 +175,10 @@ def halve(source, seed: int):
 def directional_labels(classes) -> list[str]:
     """Returns the labels that a mirror image would make wrong.
 
-    >>> directional_labels(["Pushing from left to right", "leftover", "walk"])
-    ['Pushing from left to right']
+    >>> directional_labels(["from left to right", "leftover", "turnLeft"])
+    ['from left to right', 'turnLeft']
     """
-    return [
-        name
-        for name in classes
-        if _DIRECTION_WORDS & set(re.findall(r"[a-z]+", name.lower()))
-    ]
+    return [name for name in classes if _DIRECTION_WORDS & set(_words(name))]
 
 
 def mirrored_classes(classes) -> np.ndarray:
@@ -200,11 +202,14 @@ def mirrored_classes(classes) -> np.ndarray:
 
 
 def _words(label: str) -> tuple[str, ...]:
-    """Returns words in lower case; all ways to say counterclockwise are one."""
-    text = re.sub(
-        r"(?:anti|counter)[\W_]*clockwise", "counterclockwise", label.lower()
-    )
-    return tuple(re.findall(r"[^\W_]+", text))
+    """Returns words in lower case; all ways to say counterclockwise are one.
+
+    >>> _words("SwipeLeft2_anti-clockwise")
+    ('swipe', 'left', '2', 'counterclockwise')
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
+    text = re.sub(r"(?:anti|counter)[\W_]*clockwise", "counterclockwise", text)
+    return tuple(re.findall(r"[^\W\d_]+|\d+", text))
 
 
 def resolve_flip(options, classes) -> np.ndarray:

@@ -134,6 +134,9 @@ class RecordSource(sources.ClipSource):
             ) from None
         super().__init__(manifest_lib.Manifest(self.folder, rows, classes))
 
+    def stored_as(self) -> tuple:
+        return "records", self.index["short_side"], self.index["quality"]
+
     def subset(self, manifest) -> "RecordSource":
         """Returns a source of the rows of `manifest`, a selection of ours."""
         other = object.__new__(RecordSource)

@@ -1,6 +1,7 @@
 """Where clips come from: one clip at a time, by its place in a manifest."""
 
 import abc
+import hashlib
 import threading
 
 import numpy as np
@@ -37,6 +38,17 @@ class ClipSource(abc.ABC):
         """Class number of each clip, int32."""
         return np.asarray(self.manifest.labels, np.int32)
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the clips in their order and of how they are stored."""
+        listed = [row.cells() for row in self.manifest.rows]
+        text = repr((self.stored_as(), self.classes, listed))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def stored_as(self) -> tuple:
+        """What frames depend on beside the clips, such as their size."""
+        return (type(self).__name__,)
+
     @abc.abstractmethod
     def subset(self, manifest: manifest_lib.Manifest) -> "ClipSource":
         """Returns a source of the rows of `manifest`, a selection of ours."""
@@ -62,6 +74,9 @@ class VideoSource(ClipSource):
     def __init__(self, manifest, max_short_side: int | None = None):
         super().__init__(manifest)
         self.max_short_side = max_short_side
+
+    def stored_as(self) -> tuple:
+        return "videos", self.max_short_side
 
     def subset(self, manifest) -> "VideoSource":
         return VideoSource(manifest, self.max_short_side)
@@ -91,6 +106,9 @@ class MemorySource(ClipSource):
         self.encoded = source.encoded
         self._source = source
         self._kept = _Kept(limit) if kept is None else kept
+
+    def stored_as(self) -> tuple:
+        return self._source.stored_as()
 
     def subset(self, manifest) -> "MemorySource":
         return MemorySource(self._source.subset(manifest), 0, self._kept)

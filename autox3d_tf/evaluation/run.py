@@ -127,7 +127,7 @@ def evaluate(
     protocol = protocol_lib.protocol_of(
         model.arch, source, data, len(labels), temporal_views, spatial_crops
     )
-    key = _identity(identity, protocol)
+    key = _identity(identity, protocol, source)
     logits = None if cache_path is None else cache.read(cache_path, key)
     if logits is None:
         with tqdm.tqdm(
@@ -201,8 +201,8 @@ def text_of(result: dict[str, Any], labels: list[str]) -> str:
     return "\n\n".join(parts)
 
 
-def _identity(weights: str, protocol: dict) -> str:
-    """Returns a hash of all that the logits depend on."""
-    values = [weights, run_dir_lib.to_json(protocol)]
+def _identity(weights: str, protocol: dict, source) -> str:
+    """Returns a hash of all that the logits, and their order, depend on."""
+    values = [weights, run_dir_lib.to_json(protocol), source.identity]
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -53,12 +53,11 @@ def accuracy_curve(
         Per number of views: `views`, `top1`, `interval` (95 %, Wilson) and
         `last_view`, the number of the view that was added.
     """
-    probabilities = metrics.softmax(logits)
-    total = np.zeros_like(probabilities[:, 0])
+    total = 0.0
     points = []
     order = view_order(temporal_views, spatial_crops)
     for count, view in enumerate(order, 1):
-        total = total + probabilities[:, view]
+        total = total + metrics.softmax(logits[:, view])
         right = metrics.top_k(total / count, labels)
         points.append(
             {

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from autox3d_tf.layers import blocks, elastic_windows
+from autox3d_tf.layers import weights as weights_lib
 from autox3d_tf.models import supernet as supernet_lib
 from autox3d_tf.models import x3d
 from autox3d_tf.space import arch as arch_lib
@@ -109,9 +110,22 @@ def reestimate_batch_norm(
 
     Returns:
         Number of batches used.
+
+    Raises:
+        ValueError: No batch, or a part of the network that is not trainable
+            or whose statistics are frozen: it would not learn any.
     """
-    moving = [v for v in model.non_trainable_variables if "_norm_" in v.name
-              or v.name.startswith("norm_")]  # fmt: skip
+    fixed = [
+        part.name
+        for part in x3d.parts(model)
+        if not part.trainable or part.frozen_statistics
+    ]
+    if fixed:
+        raise ValueError(
+            "`model` must learn batch-norm statistics. Received: "
+            f"{', '.join(fixed)} not trainable or with frozen statistics."
+        )
+    moving = [v for v in model.variables if weights_lib.is_statistic(v.name)]
     sums = [np.zeros(v.shape, np.float64) for v in moving]
     used = 0
 

@@ -34,6 +34,8 @@ def find_arch(
     if isinstance(arch, arch_lib.ArchSpec):
         return arch
     path = pathlib.Path(arch)
+    if str(arch) in archive.ARCHIVE:  # whatever directories are called
+        return archive.get_arch(str(arch))
     if path.is_dir():
         return arch_lib.load_arch(path / files.ARCH)
     if path.suffix in CHECKPOINT_SUFFIXES:
@@ -42,12 +44,10 @@ def find_arch(
         )
     if path.suffix == ".json" or path.is_file():
         return arch_lib.load_arch(path)
-    if str(arch) not in archive.ARCHIVE:
-        raise ValueError(
-            f"`arch` must be an arch.json, a run directory or one of "
-            f"{', '.join(archive.ARCHIVE)}. Received: arch={str(arch)!r}."
-        )
-    return archive.get_arch(str(arch))
+    raise ValueError(
+        f"`arch` must be an arch.json, a run directory or one of "
+        f"{', '.join(archive.ARCHIVE)}. Received: arch={str(arch)!r}."
+    )
 
 
 def weights_path(init_from: str | os.PathLike) -> pathlib.Path:

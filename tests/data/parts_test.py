@@ -78,6 +78,27 @@ def test_own_splits_come_before_holding_out():
         parts.select_part(manifest, options, "test")
 
 
+def test_splits_may_have_any_of_their_usual_names():
+    train = make_manifest({"a": 3}, split="Training")
+    val = make_manifest({"b": 2}, split="validation")
+    manifest = manifest_lib.Manifest("/", train.rows + val.rows, ("a", "b"))
+    options = options_lib.DataOptions(source="x")
+    assert parts.select_part(manifest, options, "train").rows == train.rows
+    assert parts.select_part(manifest, options, "val").rows == val.rows
+    named = options_lib.DataOptions(source="x", train_splits=("train",))
+    assert parts.select_part(manifest, named, "train").rows == train.rows
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_splits_that_mean_nothing_are_not_thrown_together(part):
+    day = make_manifest({"a": 3}, split="day")
+    val = make_manifest({"b": 2}, split="val")
+    manifest = manifest_lib.Manifest("/", day.rows + val.rows, ("a", "b"))
+    options = options_lib.DataOptions(source="x")
+    with pytest.raises(ValueError, match=r"splits \['day', 'val'\]. Name"):
+        parts.select_part(manifest, options, part)
+
+
 def test_naming_one_part_only_is_refused_for_the_others():
     manifest = make_manifest({"a": 3}, fold=0)
     options = options_lib.DataOptions(source="x", train_folds=(0,))
@@ -138,6 +159,10 @@ def test_nothing_to_halve():
         ("Pulling something from right to left", True),
         ("turn_clockwise", True),
         ("swipe-Left", True),
+        ("SwipeLeft", True),
+        ("counterClockwise", True),
+        ("leftHand2", True),
+        ("Leftover", False),
         ("leftover", False),
         ("bright", False),
         ("up", False),  # a mirror image still goes up
@@ -172,6 +197,7 @@ def test_words_that_name_a_direction(label, directional):
             [1, 0],
         ),
         ("swap", ["turn_anticlockwise", "turn_clockwise"], [1, 0]),
+        ("swap", ["SwipeLeft2", "SwipeRight2", "SwipeLeft1"], [1, 0, -1]),
     ],
 )
 def test_flip(flip, labels, expected):

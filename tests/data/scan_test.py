@@ -1,9 +1,10 @@
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
-from autox3d_tf.data import decoding, scan, synthetic
+from autox3d_tf.data import decoding, locating, scan, synthetic
 from autox3d_tf.data import manifest as manifest_lib
 
 
@@ -126,6 +127,17 @@ def test_split_folders(tmp_path):
         ("val", "a"),
     ]
     assert "Only one class, 'a'" in scan.summarize(manifest)
+
+
+def test_folders_that_are_links_are_followed_but_not_in_circles(tmp_path):
+    write_clip(tmp_path / "elsewhere/b/1.mp4", seed=1)
+    write_clip(tmp_path / "clips/a/1.mp4", seed=2)
+    (tmp_path / "clips/b").symlink_to(tmp_path / "elsewhere/b")
+    (tmp_path / "clips/a/up").symlink_to(tmp_path / "clips")
+    assert locating.find_videos(tmp_path / "clips") == [
+        pathlib.PurePath("a/1.mp4"),
+        pathlib.PurePath("b/1.mp4"),
+    ]
 
 
 def test_folder_without_videos(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from autox3d_tf import cost, models
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import pipeline, synthetic
+from autox3d_tf.data import pipeline, records, synthetic
 from autox3d_tf.evaluation import cache, left_out, metrics, report, run
 from autox3d_tf.runs import run_dir
 from autox3d_tf.training import files, inputs, predict
@@ -149,6 +149,29 @@ def test_cached_views_are_used_for_the_same_weights_only(
     (tmp_path / "views.npz").write_bytes(b"damaged")
     with pytest.raises(AssertionError, match="computed again"):
         evaluate(trained, clips, tmp_path, temporal_views=2)
+
+
+def test_cached_views_of_records_are_not_those_of_videos(
+    clips, trained, tmp_path
+):
+    """Records hold the same clips in another order, and compressed."""
+    listed = manifest_lib.read_manifest(clips)
+    for name, quality in (("a", 90), ("b", 20)):
+        records.make_records(
+            listed, tmp_path / name, num_shards=3, quality=quality
+        )
+    sources = [clips, tmp_path / "a", tmp_path / "b"]
+    apart = [
+        evaluate(trained, source, tmp_path / f"apart{place}")
+        for place, source in enumerate(sources)
+    ]
+    shared = [evaluate(trained, source, tmp_path / "one") for source in sources]
+    assert [one["confusion"].tolist() for one in shared] == [
+        one["confusion"].tolist() for one in apart
+    ]
+    found = [pipeline.open_source(data(s), "test") for s in sources]
+    assert len({one.manifest.fingerprint for one in found}) == 1
+    assert len({one.identity for one in found}) == 3
 
 
 def test_cache_of_something_else_is_not_read(tmp_path):

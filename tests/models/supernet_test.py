@@ -204,6 +204,12 @@ def test_reestimated_statistics_are_those_of_the_data(supernet):
         assert not np.allclose(first, third)
     with pytest.raises(ValueError, match="at least one batch"):
         models.reestimate_batch_norm(child, [])
+    before = models.weight_values(child)
+    child.trainable = False
+    with pytest.raises(ValueError, match="Received: stem, .* not trainable"):
+        models.reestimate_batch_norm(child, batches)
+    after = models.weight_values(child)
+    assert all((before[name] == after[name]).all() for name in before)
 
 
 @pytest.mark.parametrize("name", sorted(space.SPACES))

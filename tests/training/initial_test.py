@@ -25,6 +25,16 @@ def test_find_arch_takes_names_files_directories_and_specs(tmp_path):
         initial.find_arch(tmp_path / "other.json")
 
 
+def test_a_directory_called_like_a_network_does_not_hide_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x3d_s").mkdir()
+    tiny.arch().save(tmp_path / "x3d_s/arch.json")
+    assert initial.find_arch("x3d_s") == space.get_arch("x3d_s")
+    assert initial.find_arch("./x3d_s/arch.json") == tiny.arch()
+
+
 @pytest.mark.parametrize("name", initial.WEIGHT_FILES)
 def test_weights_of_a_run_directory(tmp_path, name):
     saved(tmp_path, name=name)

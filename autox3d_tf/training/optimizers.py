@@ -1,6 +1,7 @@
 """From options to a Keras optimizer."""
 
 import keras
+import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.training import options as options_lib
@@ -29,7 +30,10 @@ def make_optimizer(
         warmup_target=rate if warmup else None,
         warmup_steps=warmup,
     )
-    common = {"global_clipnorm": options.clip_norm}
+    limit = options.clip_norm
+    if limit is not None:  # of what one replica gives; see `steps`
+        limit /= tf.distribute.get_strategy().num_replicas_in_sync
+    common = {"global_clipnorm": limit}
     if options.name == "sgd":
         optimizer = keras.optimizers.SGD(
             schedule, momentum=options.momentum, **common

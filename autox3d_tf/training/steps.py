@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from autox3d_tf import models
 from autox3d_tf.data import augment
+from autox3d_tf.runs import distribute
 from autox3d_tf.training import average as average_lib
 from autox3d_tf.training import optimizers
 from autox3d_tf.training import options as options_lib
@@ -53,10 +54,8 @@ def make_train_step(
             if weight_decay:
                 squares = [tf.nn.l2_loss(v.value) for v in decaying]
                 objective = loss + weight_decay * tf.add_n(squares)
-            # The gradients of replicas are summed.
-            objective /= tf.distribute.get_strategy().num_replicas_in_sync
             objective = optimizer.scale_loss(objective)
-        gradients = tape.gradient(objective, weights)
+        gradients = mean_over_replicas(tape.gradient(objective, weights))
         rate = optimizer.learning_rate
         before = [tf.identity(v.value) for v, _ in slow]
         optimizer.apply_gradients(zip(gradients, weights, strict=True))
@@ -72,6 +71,19 @@ def make_train_step(
         }
 
     return train_step
+
+
+def mean_over_replicas(gradients) -> list[tf.Tensor]:
+    """Returns what each replica gives to its Keras optimizer.
+
+    That clips gradients, and looks for overflows in those of the first
+    replica, before it adds those of all replicas. So each gets the mean
+    already, over the number of replicas once more, for the sum to be the mean.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas == 1:
+        return gradients
+    return [total / replicas**2 for total in distribute.total(gradients)]
 
 
 def slow_weights(

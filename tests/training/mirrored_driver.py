@@ -7,12 +7,13 @@ number of devices cannot be changed once TensorFlow runs.
 import contextlib
 import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from autox3d_tf import models
 from autox3d_tf.runs import loop
-from autox3d_tf.training import run
+from autox3d_tf.training import optimizers, run, steps
 from tests.training import tiny
 
 
@@ -45,6 +46,34 @@ def statistics_apart(strategy):
     return max(np.abs(np.mean(halves, 0) - own).max() for own in found)
 
 
+def moved_by_overflow(strategy):
+    """Returns how far weights move if one replica's gradients overflow."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    training = tiny.training(precision="mixed_float16")
+    with strategy.scope():
+        model = models.build_model(tiny.arch(), 3)
+        run.freeze_batch_norm(model)
+        optimizer = optimizers.make_optimizer(
+            tiny.optimizer(), training, model.trainable_variables, 40
+        )
+    keras.config.set_dtype_policy(before)
+    step = loop.compile_step(
+        steps.make_train_step(model, optimizer, training), strategy
+    )
+    clips = np.random.default_rng(0).normal(size=(4, 4, 16, 16, 3))
+    clips[2:] *= 1e6
+    dataset = tf.data.Dataset.from_tensors(
+        (clips.astype("float32"), np.array([0, 1, 2, 0], "int32"))
+    )
+    dataset = dataset.unbatch().batch(4)
+    (batch,) = strategy.experimental_distribute_dataset(dataset)
+    old = models.weight_values(model)
+    step(tf.constant(0, tf.int64), *batch)
+    new = models.weight_values(model)
+    return max(np.abs(new[name] - old[name]).max() for name in old)
+
+
 def main(manifest, directory):
     cpu = tf.config.list_physical_devices("CPU")[0]
     device = tf.config.LogicalDeviceConfiguration()
@@ -57,7 +86,10 @@ def main(manifest, directory):
             data=tiny.data(manifest),
             # Statistics of half batches differ: none are used.
             training=tiny.training(freeze_batch_norm=True, ema_decay=0.5),
-            optimizer=tiny.optimizer(name="sgd", weight_decay=0.01),
+            # All steps are clipped.
+            optimizer=tiny.optimizer(
+                name="sgd", learning_rate=1.0, weight_decay=0.01, clip_norm=0.01
+            ),
             run_dir=f"{directory}/{name}",
             strategy=strategy,
         )
@@ -65,6 +97,7 @@ def main(manifest, directory):
     one, two = weights
     print("moved", max(np.abs(one[n] - 1).max() for n in ("stem/norm_gamma",)))
     print("statistics", statistics_apart(mirrored))
+    print("overflow", moved_by_overflow(mirrored))
     print("apart", max(np.abs(one[n] - two[n]).max() for n in one))
 
 

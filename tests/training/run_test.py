@@ -224,6 +224,8 @@ def test_two_replicas_train_as_one_device_does(clips, tmp_path):
     found = dict(line.split() for line in done.stdout.splitlines())
     assert float(found["moved"]) > 1e-5
     assert float(found["apart"]) < 1e-6
+    # An overflow in one replica is one in all: the step is left out.
+    assert float(found["overflow"]) == 0.0
     # Each replica normalises by its own clips; the moving statistics of all
     # are the mean of what each would have.
     assert float(found["statistics"]) < 1e-5

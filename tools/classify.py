@@ -6,7 +6,8 @@ r"""Classifies videos with an exported .tflite.
 
 Labels and preprocessing come from the model file. What a camera shows is
 named frame by frame by a stream (model_int8_stream.tflite), and by a network of
-clips from its last frames, again every few frames. Needs no TensorFlow: numpy,
+clips from its last frames, again every few frames, as many as last as long as
+in training if the camera tells its frame rate. Needs no TensorFlow: numpy,
 PyAV and one of LiteRT, tflite-runtime, TensorFlow Lite. A file that cannot be
 read is named and the others go on; the exit code is then 1.
 """
@@ -83,25 +84,37 @@ def _classify_camera(recognizer, path, top, most_looks):
             return
 
 
-def _main(arguments):
+def _recognizer(fps=None):
+    """Opens the model; `fps` are the frames per second of a camera."""
     from autox3d_edge import Recognizer
+
+    return Recognizer(
+        FLAGS.model,
+        num_threads=FLAGS.interpreter_threads,
+        runtime=FLAGS.runtime,
+        hop=FLAGS.camera_hop or None,
+        window=FLAGS.camera_frames or None,
+        fps=fps,
+    )
+
+
+def _main(arguments):
     from autox3d_tf.data import decoding
 
     if not FLAGS.model:
         raise binary.UsageError("--model must name a .tflite file.")
     if not arguments:
         raise binary.UsageError("Name a video, a folder or a camera device.")
-    recognizer = Recognizer(
-        FLAGS.model,
-        num_threads=FLAGS.interpreter_threads,
-        runtime=FLAGS.runtime,
-        hop=FLAGS.camera_hop or None,
-        window=FLAGS.camera_frames or None,
-    )
+    recognizer = _recognizer()
     failed = 0
     for path in _videos(arguments):
         if decoding.is_camera(path):
-            _classify_camera(recognizer, path, FLAGS.top, FLAGS.camera_clips)
+            _classify_camera(
+                _recognizer(decoding.frame_rate(path)),
+                path,
+                FLAGS.top,
+                FLAGS.camera_clips,
+            )
             continue
         try:
             _print(path, recognizer.classify(path, FLAGS.top))

@@ -25,7 +25,7 @@ def _run(arguments):
 
     options = doctor_run.DoctorRunOptions(
         doctor=doctor.DoctorOptions(
-            bound=FLAGS.bound, repeats=1, int8_only_if_enough=True
+            bound=FLAGS.bound, int8_only_if_enough=True
         ),
         fine_tuning=fine_tuning.FineTuningOptions(steps=FLAGS.steps),
         judged_clips=FLAGS.judged_clips,

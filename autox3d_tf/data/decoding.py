@@ -61,7 +61,7 @@ def probe(path) -> VideoInfo:
                 f"{path}: no frame can be decoded"
                 + (f" ({error})." if error else ".")
             )
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
+        fps = _frame_rate(stream)
         return VideoInfo(
             frames=frames,
             fps=fps,
@@ -154,6 +154,20 @@ def _displayed_shape(frame) -> tuple[int, int]:
     turned = _quarter_turns(frame) % 2
     shape = (frame.height, frame.width)
     return shape[::-1] if turned else shape
+
+
+def frame_rate(path) -> float:
+    """Returns the frames per second of a video or camera, 0.0 if not known.
+
+    Raises:
+        VideoError: if it cannot be opened.
+    """
+    with _open_video(path) as (_, stream):
+        return _frame_rate(stream)
+
+
+def _frame_rate(stream) -> float:
+    return float(stream.average_rate or stream.guessed_rate or 0)
 
 
 def is_camera(path) -> bool:

@@ -7,7 +7,7 @@ import collections
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -87,6 +87,10 @@ class Audit:
         """Whether there is nothing to complain about."""
         return not self.findings
 
+    def with_findings(self, findings: Iterable[Finding]) -> "Audit":
+        """Returns the same with more reasons to refuse."""
+        return dataclasses.replace(self, findings=(*self.findings, *findings))
+
     def check(self) -> None:
         """Raises ValueError with the findings, if any."""
         if self.findings:
@@ -138,11 +142,7 @@ def audit_model(
             `mixed.assemble`.
         stream: What it carries from frame to frame, if it takes frames.
     """
-    if runtime not in op_support.RUNTIMES:
-        raise ValueError(
-            f"`runtime` must be one of {', '.join(op_support.RUNTIMES)}. "
-            f"Received: runtime={runtime!r}."
-        )
+    check_runtime(runtime)
     if precision not in _TYPES:
         raise ValueError(
             f"`precision` must be one of {', '.join(_TYPES)}. "
@@ -175,6 +175,15 @@ def audit_model(
         loaded_in=tuple(loaded_in),
         fall_back=op_support.fall_back(graph),
     )
+
+
+def check_runtime(runtime: str) -> None:
+    """Raises ValueError unless the versions of its operators are known."""
+    if runtime not in op_support.RUNTIMES:
+        raise ValueError(
+            f"`runtime` must be one of {', '.join(op_support.RUNTIMES)}. "
+            f"Received: runtime={runtime!r}."
+        )
 
 
 def _output_name(graph, operator) -> str:

@@ -51,6 +51,10 @@ def assess(
         known = json.loads(path.read_text())
         if known.get("made_of") == made_of:
             return known
+        raise ValueError(
+            "`out` must not hold the result of another training or of other "
+            f"options. Received: {path}. Give another folder."
+        )
     loaded = sources.load(
         trained,
         data,

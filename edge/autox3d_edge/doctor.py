@@ -22,6 +22,7 @@ from autox3d_edge import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
+_AS_FAST = 1.1  # timings of one network differ by so much
 _MEASURED_CLIPS = 64  # for the noise of layers and the gain of parts
 
 
@@ -243,13 +244,23 @@ def _parts(arch, gains, noise, kitchen, judged, model):
 
 
 def _cheapest(rows, bound) -> diagnosis.Treatment | None:
-    """Of those within the bound the best in int8, else the fastest."""
-    target = next(row.accuracy for row in rows if row.name == "fp32")
-    within = [row for row in rows if target - row.accuracy <= bound + 1e-9]
+    """Of those within the bound the best in int8, else the cheapest.
+
+    That is the smallest of those about as fast as the fastest. Float itself is
+    no remedy.
+    """
+    (target,) = (row.accuracy for row in rows if row.name == "fp32")
+    within = [
+        row
+        for row in rows
+        if row.name != "fp32" and target - row.accuracy <= bound + 1e-9
+    ]
     int8 = [row for row in within if row.recipe and not row.recipe.kept]
     if int8:  # All of these run equally fast.
         return min(int8, key=lambda row: row.mean_error)
-    return min(within, key=lambda row: row.milliseconds, default=None)
+    fastest = min((row.milliseconds for row in within), default=0.0)
+    fast = [row for row in within if row.milliseconds <= _AS_FAST * fastest]
+    return min(fast, key=lambda row: row.size, default=None)
 
 
 def _scores(model: bytes, clips) -> np.ndarray:

@@ -58,6 +58,7 @@ class DoctorRunOptions:
                     f"`{name}` must be at least 1. "
                     f"Received: {name}={getattr(self, name)}."
                 )
+        audit.check_runtime(self.runtime)
 
 
 def run_doctor(
@@ -102,11 +103,12 @@ def run_doctor(
         **found.to_dict(),
         "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
     }
-    if found.chosen is not None:
-        result["file"] = _export(loaded, found, options, folder)
     run_dir_lib.write_json(folder / _RECORD, result)
     run_dir_lib.write_text(folder / _TABLE, text + "\n")
     print(text)
+    if found.chosen is not None:  # what was found stays if this fails
+        result["file"] = _export(loaded, found, options, folder)
+        run_dir_lib.write_json(folder / _RECORD, result)
     logging.info("Wrote %s.", folder / _RECORD)
     return result
 
@@ -161,6 +163,13 @@ def _export(loaded, found, options, folder):
     chosen = found.chosen
     lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
     path = folder / f"model_{chosen.precision}.tflite"
+    about = {
+        "runtime": options.runtime,
+        "test": loaded.tester(),
+        **loaded.about,
+    }
+    if chosen.name == diagnosis.FINE_TUNED:
+        about = run.about_fine_tuning(about, options.fine_tuning)
     return export.write_model(
         chosen.model,
         path,
@@ -169,6 +178,5 @@ def _export(loaded, found, options, folder):
         references=export.references(loaded.model, lowered),
         parity_clips=loaded.calibration,
         recipe=chosen.recipe,
-        runtime=options.runtime,
-        **loaded.about,
+        **about,
     )

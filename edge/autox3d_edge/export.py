@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,11 +97,14 @@ def write_model(
     preprocessing: manifest_lib.Preprocessing | None = None,
     provenance: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
+    test: Callable[[parity.Scorer], Mapping[str, Any]] | None = None,
     card: str | None = None,
     stream: manifest_lib.Stream | None = None,
     runtime: str = audit.DEFAULT_RUNTIME,
 ) -> dict[str, Any]:
     """Audits, compares and packs a flatbuffer; writes it with its report.
+
+    What contradicts the references fails, too: see `parity.contradictions`.
 
     Args:
         content: The flatbuffer.
@@ -116,6 +119,8 @@ def write_model(
             clip size and frame stride of `arch`.
         provenance: Where the weights come from; JSON types.
         accuracy: Numbers with their protocol; JSON types.
+        test: Takes the file as a function from clip to scores; what it finds,
+            JSON types, goes into the report and into the accuracy.
         card: The model card that goes into the file; by default one that
             knows the architecture and the labels only.
         stream: How to feed it frame by frame, if it is a stream.
@@ -125,12 +130,25 @@ def write_model(
         The report.
 
     Raises:
-        ValueError: The audit failed; then no model is written.
+        ValueError: The audit or the comparison failed; then no model is
+            written, only the report.
     """
     recipe = recipe or recipes.Recipe()
     checked = audit.audit_model(
         content, precision, runtime, recipe.kept, stream
     )
+    measured = {}
+    if checked.passed:  # else it may take the interpreter down
+        run = streaming.make_runner(content, stream)
+        if parity_clips is not None and len(parity_clips):
+            found = parity.compare({**references, "tflite": run}, parity_clips)
+            measured["parity"] = found
+            checked = checked.with_findings(
+                audit.Finding(rule="parity", where=who, message=message)
+                for who, message in parity.contradictions(found, precision)
+            )
+        if test is not None:
+            measured["test"] = test(run)
     classes = flatbuffer.output_shape(content)[-1]
     labels = manifest_lib.check_labels(
         labels or [f"class_{i}" for i in range(classes)], classes
@@ -144,7 +162,10 @@ def write_model(
         precision=precision,
         arch={**arch.to_dict(), "fingerprint": arch.fingerprint},
         provenance={**_versions(), **made, **(provenance or {})},
-        accuracy=accuracy or {},
+        accuracy={
+            **(accuracy or {}),
+            **{k: v for k, v in measured.items() if k == "test"},
+        },
         stream=stream,
     )
     if card is None:
@@ -160,11 +181,8 @@ def write_model(
         "arch": arch.name,
         "fingerprint": arch.fingerprint,
         "audit": checked.to_dict(),
+        **measured,
     }
-    if checked.passed and parity_clips is not None and len(parity_clips):
-        runner = streaming.make_runner(content, stream)
-        scorers = {**references, "tflite": runner}
-        report["parity"] = parity.compare(scorers, parity_clips)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     arch_lib.write_json(f"{path}.report.json", report)

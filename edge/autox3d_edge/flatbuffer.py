@@ -6,6 +6,8 @@ import importlib
 import math
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
+# Operators whose output has the scale of their input.
+SAME_SCALE = ("RESHAPE", "PAD", "PADV2", "STRIDED_SLICE", "SLICE", "TRANSPOSE")
 _BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT64": 8, "INT32": 4, "INT16": 2}
 _BYTES |= {"INT8": 1, "UINT8": 1}  # of one value
 # Fewest inputs of operators, 1 of all others. Those behind, such as a bias,

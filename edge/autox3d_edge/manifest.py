@@ -33,14 +33,16 @@ class Preprocessing:
         clip_frames: Frames of a clip.
         sampling: "segment" (one frame of each equal segment of the video) or
             "dense" (frames `stride` apart).
-        stride: Frames of the video per frame of the clip, if dense.
+        stride: Frames of the video per frame of the clip; of segments, whose
+            length is that of the video, the median of the training videos.
         short_side: Frames are scaled so that the shorter side has this length.
         squash: Both sides are scaled to that length, whatever the shape.
         crop_size: Side of the square cut out of the centre.
         standardize: The colours of the clip are shifted and scaled to a
             given mean and deviation; "frame" for each frame by itself
             (autox3d_tf.data.sampling.standardize).
-        fps: Frame rate of the training videos, 0.0 if it varied.
+        fps: Frames per second of the training videos, the median; 0.0 if not
+            known.
     """
 
     clip_frames: int

@@ -1,11 +1,13 @@
 """Do the trained, the lowered and the exported network say the same?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from autox3d_tf.data import sampling
+
+FLOAT_ERROR = 1e-3  # of a probability, between float networks
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -68,3 +70,36 @@ def compare(
             "top1_agreement": float(agree.mean()),
         }
     return report
+
+
+def contradictions(
+    report: Mapping[str, Any], precision: str
+) -> Iterator[tuple[str, str]]:
+    """Yields who says something else than the reference, and what.
+
+    Float networks must agree to `FLOAT_ERROR`. In fewer bits a file may lose
+    accuracy, which is for its user to judge; but one that is surely of another
+    label on most clips is not the same network.
+
+    Args:
+        report: From `compare`; the file is its "tflite".
+        precision: Of the file.
+    """
+    for who in ("lowered", "tflite"):
+        found = report.get(who)
+        if found is None:
+            continue
+        error, agrees = found["max_error"], found["top1_agreement"]
+        exact = who == "lowered" or precision == "fp32"
+        if exact and not error <= FLOAT_ERROR:  # NaN too
+            yield (
+                who,
+                f"is up to {error:.2g} off {report['reference']}, may be "
+                f"{FLOAT_ERROR:.0e}",
+            )
+        elif not error <= 0.5 and agrees < 0.5:
+            yield (
+                who,
+                f"has the label of {report['reference']} on {agrees:.0%} of "
+                f"{report['clips']} clips",
+            )

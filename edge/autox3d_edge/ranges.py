@@ -13,8 +13,6 @@ from autox3d_edge import compact, flatbuffer, layer_noise
 
 _BINS = 2048
 _SHARES = np.linspace(1.0, 0.3, 29)  # of the whole range, tried in turn
-# Operators whose output has the scale of their input.
-_SAME_SCALE = ("RESHAPE", "PAD", "PADV2", "STRIDED_SLICE", "SLICE", "TRANSPOSE")
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -108,7 +106,7 @@ def set_ranges(calibrated: bytes, ranges: Ranges) -> bytes:
         if layer in last:
             _assign(graph.tensors[last[layer]], low, high)
     for operator, code in zip(graph.operators, codes, strict=True):
-        if code in _SAME_SCALE:
+        if code in flatbuffer.SAME_SCALE:
             source = graph.tensors[operator.inputs[0]].quantization
             if source is not None and source.max is not None:
                 low, high = float(source.min[0]), float(source.max[0])

@@ -3,8 +3,10 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tf_keras
 from absl import logging
 
@@ -14,16 +16,22 @@ from autox3d_edge import (
     export,
     export_table,
     lowering,
+    quantize,
     sources,
+    stream_convert,
     stream_export,
 )
 from autox3d_edge import fine_tuning as fine_tuning_lib
-from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files
 
+PRECISIONS = (
+    *quantize.PRECISIONS,
+    "qat",
+    *(name + stream_export.SUFFIX for name in stream_convert.PRECISIONS),
+)
 _RECORD = "export.json"
 _TABLE = "export.txt"
 
@@ -62,12 +70,19 @@ class ExportOptions:
                 raise ValueError(
                     f"`{name}` must name at least one. Received: {name}=()."
                 )
-        for name in ("calibration_clips", "repeats"):
-            if getattr(self, name) < 1:
+        for name in ("calibration_clips", "repeats", "threads"):
+            if np.min(getattr(self, name)) < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. "
                     f"Received: {name}={getattr(self, name)}."
                 )
+        unknown = [name for name in self.precisions if name not in PRECISIONS]
+        if unknown:
+            raise ValueError(
+                f"`precisions` must be of {', '.join(PRECISIONS)}. "
+                f"Received: {', '.join(unknown)}."
+            )
+        audit.check_runtime(self.runtime)
 
 
 def run_export(
@@ -103,24 +118,27 @@ def run_export(
         test_part=options.test_part,
         seed=seed,
     )
-    reference = loaded.keras_scores()
+    if any(name.endswith(stream_export.SUFFIX) for name in options.precisions):
+        stream_export.check_streams(
+            loaded.model.arch, sources.preprocessing(loaded.data)
+        )
+    about = {
+        "runtime": options.runtime,
+        "test": loaded.tester(),
+        **loaded.about,
+    }
     reports, paths = {}, {}
     for precision in options.precisions:
         path = folder / f"model_{precision}.tflite"
-        reports[precision] = _export(loaded, precision, path, options)
+        reports[precision] = _export(loaded, precision, path, options, about)
         paths[precision] = path
-        if loaded.clips:
-            content, manifest = manifest_lib.read_model(path)
-            reports[precision]["test"] = loaded.test(
-                content, reference, manifest.stream
-            )
     timings = benchmark.benchmark_files(paths, options.threads, options.repeats)
     result = {
         "trained": str(trained),
         "arch": loaded.model.arch.name,
         "fingerprint": loaded.model.arch.fingerprint,
-        "keras": sources.score(reference, loaded.targets)
-        if loaded.clips
+        "keras": sources.score(loaded.keras_labels, loaded.targets)
+        if len(loaded.clips)
         else None,
         "test_part": options.test_part,
         "protocol": loaded.protocol,
@@ -135,7 +153,7 @@ def run_export(
     return result
 
 
-def _export(loaded, precision, path, options):
+def _export(loaded, precision, path, options, about):
     """Writes one file; "qat" is fine-tuned first, beside it."""
     if precision.endswith(stream_export.SUFFIX):
         return stream_export.export_stream(
@@ -144,9 +162,8 @@ def _export(loaded, precision, path, options):
             path,
             precision=precision.removesuffix(stream_export.SUFFIX),
             calibration=loaded.calibration,
-            runtime=options.runtime,
-            **stream_export.pace(loaded.train.manifest.rows, loaded.data),
-            **loaded.about,
+            **sources.pace(loaded.train.manifest.rows, loaded.data),
+            **about,
         )
     if precision != "qat":
         return export.export_model(
@@ -155,8 +172,7 @@ def _export(loaded, precision, path, options):
             path,
             precision=precision,
             calibration=loaded.calibration,
-            runtime=options.runtime,
-            **loaded.about,
+            **about,
         )
     lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
     content = fine_tune(
@@ -169,9 +185,16 @@ def _export(loaded, precision, path, options):
         precision=precision,
         references=export.references(loaded.model, lowered),
         parity_clips=loaded.calibration,
-        runtime=options.runtime,
-        **loaded.about,
+        **about_fine_tuning(about, options.fine_tuning),
     )
+
+
+def about_fine_tuning(
+    about: Mapping[str, Any], options: fine_tuning_lib.FineTuningOptions
+) -> dict[str, Any]:
+    """Returns arguments of `export.write_model` with how it was fine-tuned."""
+    made = {"fine_tuning": run_dir_lib.to_json(options)}
+    return {**about, "provenance": {**about["provenance"], **made}}
 
 
 def fine_tune(

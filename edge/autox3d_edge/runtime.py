@@ -22,8 +22,9 @@ class Recognizer:
             those that a stream was trained on; a network of whole clips at
             every quarter of its window.
         window: Frames that a network of whole clips looks back on in `push`;
-            by default those that a clip of its training spans, if they are
-            a fixed number apart, or just the frames of a clip.
+            by default those that a clip of its training spans.
+        fps: Frames per second that `push` gets, for these defaults to last as
+            long as in training; None if as many as in the training videos.
 
     Raises:
         ValueError: The file is missing, cut short, changed, or not ours.
@@ -44,14 +45,20 @@ class Recognizer:
         runtime: str | None = None,
         hop: int | None = None,
         window: int | None = None,
+        fps: float | None = None,
     ):
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._run = streaming.make_runner(model, stream, num_threads, runtime)
         if window is None:
-            window = wanted.clip_frames * wanted.stride
+            stride = _at_rate(wanted.stride, wanted.fps, fps)
+            window = round(wanted.clip_frames * max(1.0, stride))
         if hop is None:
-            hop = stream.stride if stream else max(1, window // 4)
+            hop = window // 4
+            if stream:
+                looks = stream.stride * stream.fps
+                hop = round(_at_rate(stream.stride, looks, fps))
+            hop = max(1, hop)
         self.window, self.hop = window, hop
         for name, value in (("hop", self.hop), ("window", self.window)):
             if value < 1:
@@ -186,6 +193,11 @@ class Recognizer:
             wanted.clip_frames,
             stride=wanted.stride,
         )
+
+
+def _at_rate(count: float, known: float, fps: float | None) -> float:
+    """Frames at `fps` that last as long as `count` at the `known` rate."""
+    return count * fps / known if fps and known else count
 
 
 def _check_frames(frames: np.ndarray, name: str) -> np.ndarray:

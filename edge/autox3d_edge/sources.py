@@ -1,16 +1,17 @@
 """The trained network and the clips that exports are made and tested with."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from autox3d_edge import manifest as manifest_lib
-from autox3d_edge import parity, streaming
+from autox3d_edge import parity
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
 from autox3d_tf.training import protocol as protocol_lib
@@ -28,7 +29,8 @@ class Sources:
         train: The clips it was trained on.
         calibration: uint8 clips `(T, H, W, 3)` from them.
         drawn: How these were drawn: their number, by class, seed and hash.
-        clips, targets: uint8 clips to test on and their classes; may be empty.
+        clips, targets: uint8 clips to test on, read when they are taken, and
+            their classes; may be empty.
         protocol: What an accuracy on them is measured with, None if empty.
         seed: Of all that is drawn.
     """
@@ -40,7 +42,7 @@ class Sources:
     train: Any
     calibration: list[np.ndarray]
     drawn: dict[str, Any]
-    clips: list[np.ndarray]
+    clips: Sequence[np.ndarray]
     targets: np.ndarray
     protocol: dict[str, Any] | None
     seed: int
@@ -48,36 +50,49 @@ class Sources:
     @property
     def about(self) -> dict[str, Any]:
         """Arguments of `export.write_model`: what a file says of itself."""
+        validation = self.record.get("validation")
         return {
             "labels": self.record["labels"],
-            "preprocessing": preprocessing(self.data),
+            "preprocessing": preprocessing(self.data, self.train.manifest.rows),
             "provenance": {
                 "files": self.record["files"],
                 "seed": self.seed,
                 "calibration": self.drawn,
             },
-            "accuracy": {"validation": self.record.get("validation")},
+            "accuracy": {"trained": {"validation": validation}},
             "card": files.read_card(self.trained),
         }
 
-    def test(
+    def tester(
         self,
-        model: bytes,
-        reference: np.ndarray,
-        stream: manifest_lib.Stream | None = None,
-    ) -> dict[str, Any]:
-        """Returns accuracy of a flatbuffer, and agreement with scores."""
-        run = streaming.make_runner(model, stream)
-        scores = np.stack([run(clip) for clip in self.clips])
-        agrees = scores.argmax(-1) == reference.argmax(-1)
-        return {**score(scores, self.targets), "agrees": int(agrees.sum())}
+    ) -> Callable[[parity.Scorer], dict[str, Any]] | None:
+        """Returns what tests a file: its accuracy and where it agrees.
 
-    def keras_scores(self) -> np.ndarray | None:
-        """Probabilities of the trained network on the test clips, if any."""
-        if not self.clips:
+        `agrees` counts the clips on which it says what the trained network
+        says. None if there are no clips.
+        """
+        if not len(self.clips):
             return None
-        scorer = parity.keras_scorer(self.model)
-        return np.stack([scorer(clip) for clip in self.clips])
+        reference = self.keras_labels
+
+        def test(run):
+            found = self._labels(run)
+            agrees = int((found == reference).sum())
+            return {
+                **score(found, self.targets),
+                "agrees": agrees,
+                "protocol": self.protocol,
+            }
+
+        return test
+
+    @functools.cached_property
+    def keras_labels(self) -> np.ndarray:
+        """Classes that the trained network says the test clips are of."""
+        return self._labels(parity.keras_scorer(self.model))
+
+    def _labels(self, scorer) -> np.ndarray:
+        return np.array([scorer(clip).argmax() for clip in self.clips])
 
 
 def load(
@@ -101,6 +116,7 @@ def load(
         seed: Of the draw.
     """
     model, record = files.load_trained(trained), files.read_record(trained)
+    inputs.warn_of_other_cut(record, data)
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
     train = pipeline.open_source(data, "train")
@@ -124,23 +140,56 @@ def load(
     )
 
 
-def preprocessing(data: pipeline.DataOptions) -> manifest_lib.Preprocessing:
-    """What a device does with a video: the evaluation's middle view."""
+def preprocessing(
+    data: pipeline.DataOptions, rows: Sequence = ()
+) -> manifest_lib.Preprocessing:
+    """What a device does with a video: the evaluation's middle view.
+
+    Args:
+        data: How clips are cut.
+        rows: Of the manifest of the training clips.
+    """
     short_side, crop_size = data.eval_size
+    rates = [row.fps for row in rows if row.fps]
     return manifest_lib.Preprocessing(
         clip_frames=data.clip_frames,
         sampling=data.sampling,
-        stride=data.stride if data.sampling == "dense" else 1,
+        stride=pace(rows, data)["stride"] if rows else 1,
         short_side=short_side,
         crop_size=crop_size,
         squash=data.squash,
         standardize=data.standardize,
+        fps=round(float(np.median(rates)), 3) if rates else 0.0,
     )
 
 
-def score(scores: np.ndarray, targets: Sequence[int]) -> dict[str, Any]:
+def pace(rows, data: pipeline.DataOptions) -> dict[str, Any]:
+    """How fast training clips show their videos: `stride` and `fps`.
+
+    Args:
+        rows: Of the manifest of the training clips.
+        data: How these were cut.
+    """
+    strides = [
+        data.stride
+        if data.sampling == "dense"
+        else row.frames / data.clip_frames
+        for row in rows
+    ]
+    rates = [
+        row.fps / stride
+        for row, stride in zip(rows, strides, strict=True)
+        if row.fps
+    ]
+    return {
+        "stride": max(1, round(float(np.median(strides)))),
+        "fps": round(float(np.median(rates)), 3) if rates else 0.0,
+    }
+
+
+def score(labels: np.ndarray, targets: Sequence[int]) -> dict[str, Any]:
     """Returns how many are right, of how many."""
-    right = int((scores.argmax(-1) == targets).sum())
+    right = int((labels == targets).sum())
     return {
         "right": right,
         "clips": len(targets),
@@ -173,9 +222,26 @@ def _test_clips(data, part, labels, arch):
             "which it was not trained on."
         )
     places = np.array([labels.index(name) for name in source.classes])
-    clips = [
-        pipeline.device_clip(source, data, position)
-        for position in range(len(source))
-    ]
     protocol = protocol_lib.protocol_of(arch, source, data, len(labels))
+    clips = _Clips(source, data)
     return clips, places[np.asarray(source.labels)], protocol
+
+
+class _Clips(Sequence):
+    """Clips as a device sees them. None is kept: they may be gigabytes.
+
+    Args:
+        source: From `pipeline.open_source`.
+        data: How they are cut.
+    """
+
+    def __init__(self, source, data: pipeline.DataOptions):
+        self._source, self._data = source, data
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        return pipeline.device_clip(self._source, self._data, position)

@@ -15,7 +15,6 @@ import numpy as np
 from autox3d_edge import compact, flatbuffer, tap_scales
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_SAME_SCALE = ("RESHAPE", "PAD", "PADV2", "STRIDED_SLICE")
 # XNNPACK takes no multiplier of a convolution from here on.
 _WEIGHTED_LIMIT = 256.0
 # An addition shifts its inputs by so many bits; twice the larger scale, over
@@ -52,7 +51,7 @@ def widen(calibrated: bytes) -> bytes:
             wanted = widths[0] * weight_steps[kernel] * _FINEST
         elif code == "ADD":
             wanted = max(widths) * _FINEST
-        elif code in _SAME_SCALE and operator.inputs[0] in widened:
+        elif code in flatbuffer.SAME_SCALE and operator.inputs[0] in widened:
             wanted = widths[0]
         if 0 <= _width(graph.tensors[made]) < wanted:
             # The quantizer would make a scale of 8e-9 out of no range at all.

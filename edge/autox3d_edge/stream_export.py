@@ -1,5 +1,6 @@
 """Trained causal network -> audited .tflite that takes one frame at a time."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,6 @@ from autox3d_edge import (
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
-from autox3d_tf.data import options as data_options
 from autox3d_tf.space import arch as arch_lib
 
 SUFFIX = "_stream"  # of a precision, in a table and a file's name
@@ -57,13 +57,7 @@ def export_stream(
             clips standardized as a whole, or the audit failed; then no file
             is written.
     """
-    preprocessing = about.get("preprocessing")
-    if preprocessing is not None and preprocessing.standardize is True:
-        raise ValueError(
-            "`standardize` must be 'frame' or False for a stream, which does "
-            "not know the whole clip. Received: standardize=True. Train with "
-            "DataOptions.standardize = 'frame'."
-        )
+    check_streams(arch, about.get("preprocessing"))
     by_name = isinstance(model, Mapping)
     weights = model if by_name else export.weights_of(model)
     memory = arch.clip_size[0] if memory is None else memory
@@ -88,28 +82,18 @@ def export_stream(
     )
 
 
-def pace(rows, data: data_options.DataOptions) -> dict[str, Any]:
-    """How fast training clips show their videos: `stride` and `fps`.
-
-    Args:
-        rows: Of the manifest of the training clips.
-        data: How these were cut.
-    """
-    strides = [
-        data.stride
-        if data.sampling == "dense"
-        else row.frames / data.clip_frames
-        for row in rows
-    ]
-    rates = [
-        row.fps / stride
-        for row, stride in zip(rows, strides, strict=True)
-        if row.fps
-    ]
-    return {
-        "stride": max(1, round(float(np.median(strides)))),
-        "fps": round(float(np.median(rates)), 3) if rates else 0.0,
-    }
+def check_streams(
+    arch: arch_lib.ArchSpec,
+    preprocessing: manifest_lib.Preprocessing | None = None,
+) -> None:
+    """Raises ValueError if a network cannot take one frame at a time."""
+    stream_lowering.check_causal(arch)
+    if preprocessing is not None and preprocessing.standardize is True:
+        raise ValueError(
+            "`standardize` must be 'frame' or False for a stream, which does "
+            "not know the whole clip. Received: standardize=True. Train with "
+            "DataOptions.standardize = 'frame'."
+        )
 
 
 def drifts(
@@ -127,6 +111,10 @@ def drifts(
     exact = f"fp32{SUFFIX}"
     if exact not in paths or not clips:
         return {}
+    enough = math.ceil(streaming.DRIFT_FRAMES / 2 / len(clips[0]))
+    video = np.concatenate(
+        [clip for clip, _ in zip(clips, range(enough), strict=False)]
+    )
     found = {}
     for name, path in paths.items():
         if not name.endswith(SUFFIX) or name == exact:
@@ -135,7 +123,7 @@ def drifts(
         for file in (paths[exact], path):
             model, manifest = manifest_lib.read_model(file)
             runs.append(streaming.StreamRunner(model, manifest.stream))
-        found[name] = streaming.drift(*runs, np.concatenate(clips))
+        found[name] = streaming.drift(*runs, video)
     return found
 
 

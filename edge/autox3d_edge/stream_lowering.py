@@ -50,14 +50,19 @@ def lower_stream(
         ValueError: The network is not causal, or a weight is missing, of
             another shape or not finite.
     """
+    check_causal(arch)
+    checked = weights_lib.check_weights(arch, weights)
+    return _StreamLowering(arch, checked, lowering.LoweringOptions()).build()
+
+
+def check_causal(arch: arch_lib.ArchSpec) -> None:
+    """Raises ValueError if a network sees frames that are to come."""
     if not arch.causal:
         raise ValueError(
             "`arch` must be causal to run frame by frame. Received: "
             f"{arch.name!r} with causal=False. Train a causal network, such as "
             "x3d_ego_stream, or give its clips to the recognizer's `push`."
         )
-    checked = weights_lib.check_weights(arch, weights)
-    return _StreamLowering(arch, checked, lowering.LoweringOptions()).build()
 
 
 class _StreamLowering(lowering.Lowering):

@@ -5,6 +5,8 @@ import numpy as np
 from autox3d_edge import interpreters
 from autox3d_edge import manifest as manifest_lib
 
+DRIFT_FRAMES = 2000
+
 
 class StreamRunner:
     """One frame in, scores out; what is carried over stays in here.
@@ -114,7 +116,10 @@ def make_runner(
 
 
 def drift(
-    exact: StreamRunner, run: StreamRunner, video: np.ndarray, frames=2000
+    exact: StreamRunner,
+    run: StreamRunner,
+    video: np.ndarray,
+    frames: int = DRIFT_FRAMES,
 ) -> dict[str, float]:
     """Compares two streams of a looping video, near its start and at the end.
 

@@ -112,6 +112,12 @@ def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
     report = result["files"]["qat"]
     assert report["audit"]["passed"] and report["test"]["clips"] == 3
     assert report["parity"]["reference"] == "keras"
+    manifest = manifest_lib.read_manifest(tmp_path / "model_qat.tflite")
+    assert manifest.accuracy["test"] == json.loads(json.dumps(report["test"]))
+    assert manifest.accuracy["test"]["protocol"]["temporal_views"] == 1
+    assert manifest.provenance["fine_tuning"]["steps"] == 2
+    assert manifest.preprocessing.stride == 2  # 8 frames, 4 to a clip
+    assert manifest.preprocessing.fps > 0
     assert (tmp_path / "model_qat" / "checkpoints").is_dir()
     table = (tmp_path / "export.txt").read_text()
     assert "\nqat " in table
@@ -129,6 +135,8 @@ def test_a_fold_is_assessed_once(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_validation.sources, "load", None)
     again = cross_validation.assess(trained, out, tmp_path, OPTIONS)
     assert again == json.loads(path.read_text())
+    with pytest.raises(ValueError, match="other options. Received: .*nano_f"):
+        cross_validation.assess(trained, out, tmp_path, OPTIONS, seed=1)
     table = cross_validation.format_table(cross_validation.read(out))
     assert table.count("\nnano ") == 4
 
@@ -157,6 +165,24 @@ def test_drops_are_paired_over_the_folds():
 def test_options_are_checked():
     with pytest.raises(ValueError, match="`judged_clips` must be at least 1"):
         doctor_run.DoctorRunOptions(judged_clips=0)
+    for changes, message in (
+        ({"precisions": ("fp32", "int9")}, "`precisions` .* Received: int9"),
+        ({"threads": (0,)}, "`threads` must be at least 1"),
+        ({"runtime": "tflite 2.14"}, "`runtime` must be one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run.ExportOptions(**changes)
+
+
+def test_a_network_that_cannot_stream_is_refused_at_once(
+    trained, data, tmp_path
+):
+    options = run.ExportOptions(precisions=("fp32", "fp32_stream"))
+    with pytest.raises(ValueError, match="must be causal to run frame by"):
+        run.run_export(
+            trained=trained, data=data, options=options, run_dir=str(tmp_path)
+        )
+    assert not list(tmp_path.glob("*.tflite"))
 
 
 def test_the_gin_file_configures_the_doctor(tmp_path):

@@ -117,11 +117,25 @@ def test_the_best_in_int8_within_the_bound_is_chosen(found):
         key=lambda r: r.mean_error if int8 else r.milliseconds,
     )
     assert found.chosen is expected
-    assert doctor._cheapest(found.treatments[:1], 0.0).name == "fp32"
-    none = dataclasses.replace(found.treatments[1], accuracy=0.5)
-    rows = (none, found.treatments[0])
-    assert doctor._cheapest(rows, 0.0).name == "fp32"
-    assert doctor._cheapest(rows, 0.6) is none
+
+
+def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
+    fp32 = row(found, "fp32")
+
+    def candidate(**changes):
+        fields = {"recipe": None, "accuracy": 1.0, **changes}
+        return dataclasses.replace(row(found, "fp16"), **fields)
+
+    poor = candidate(accuracy=0.5)
+    assert doctor._cheapest((fp32, poor), 0.0) is None
+    assert doctor._cheapest((fp32, poor), 0.6) is poor
+    rows = (
+        fp32,
+        candidate(milliseconds=2.0, size=500),
+        candidate(milliseconds=2.1, size=200),  # as fast, and small
+        candidate(milliseconds=9.0, size=100),
+    )
+    assert doctor._cheapest(rows, 0.0) is rows[2]
 
 
 def test_one_table_shows_all_that_was_tried(found):

@@ -59,6 +59,52 @@ def test_float_precisions(tmp_path, exported, precision, tolerance):
     assert report["parity"]["tflite"]["max_error"] <= tolerance
 
 
+def test_a_file_of_another_network_is_refused(tmp_path, exported):
+    path = tmp_path / "model.tflite"
+    model, _ = manifest_lib.read_model(exported.path)
+    surely = np.eye(networks.CLASSES, dtype=np.float32)
+    right = interpreters.ClipRunner(model)
+
+    def another(clip):
+        return surely[(right(clip).argmax() + 1) % networks.CLASSES]
+
+    def write(precision, content, scorer):
+        return export.write_model(
+            content,
+            path,
+            arch=exported.arch,
+            precision=precision,
+            references={"lowered": scorer},
+            parity_clips=exported.clips[:4],
+        )
+
+    with pytest.raises(ValueError, match="parity: tflite: has the label of "):
+        write("int8", model, another)
+    fp32 = quantize.convert(exported.lowered, "fp32")
+    near = interpreters.ClipRunner(fp32)
+    with pytest.raises(ValueError, match="parity: tflite: is up to 0.002 off"):
+        write("fp32", fp32, lambda clip: near(clip) + np.float32(0.002))
+    assert not path.exists()
+    report = json.loads(path.with_name("model.tflite.report.json").read_text())
+    assert not report["audit"]["passed"] and "parity" in report
+    assert write("fp32", fp32, near)["audit"]["passed"]
+
+
+def test_a_file_holds_its_own_accuracy(tmp_path, exported):
+    path = tmp_path / "model.tflite"
+    report = export.export_model(
+        exported.weights,
+        exported.arch,
+        path,
+        precision="fp32",
+        accuracy={"trained": None},
+        test=lambda run: {"label": int(run(exported.clips[0]).argmax())},
+    )
+    assert report["test"]["label"] in range(networks.CLASSES)
+    manifest = manifest_lib.read_manifest(path)
+    assert manifest.accuracy == {"trained": None, "test": report["test"]}
+
+
 @pytest.mark.parametrize("precision", ["dynamic", "int8"])
 def test_a_wide_head_stays_within_the_runtime(tmp_path, precision):
     """Matrices of over 1,024 weights are quantized in dynamic range too."""

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from autox3d_edge import Recognizer, benchmark, stream_export
+from autox3d_edge import Recognizer, benchmark, sources, stream_export
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import models
 from autox3d_tf.data import options as data_options
@@ -79,6 +79,8 @@ def test_drift_is_said_of_each_stream_beside_a_float_one(exported_stream):
 def test_the_recognizer_takes_the_pace_of_the_file(exported_stream):
     recognizer = Recognizer(exported_stream.path)
     assert recognizer.hop == 3
+    # 10 frames of a second are looked at.
+    assert Recognizer(exported_stream.path, fps=20.0).hop == 2
     assert recognizer.clip_shape == exported_stream.clips[0].shape
 
 
@@ -103,9 +105,9 @@ def test_pace_is_the_median_of_the_training_videos():
     ]
     segments = data_options.DataOptions(source="x", clip_frames=16)
     # Strides 2.5, 5, 6 and rates 4, 6, 5 frames per second.
-    assert stream_export.pace(rows, segments) == {"stride": 5, "fps": 5.0}
+    assert sources.pace(rows, segments) == {"stride": 5, "fps": 5.0}
     dense = data_options.DataOptions(source="x", sampling="dense", stride=3)
-    assert stream_export.pace(rows, dense) == {"stride": 3, "fps": 10.0}
+    assert sources.pace(rows, dense) == {"stride": 3, "fps": 10.0}
     silent = [types.SimpleNamespace(frames=4, fps=0.0)]
-    assert stream_export.pace(silent, segments)["fps"] == 0.0
-    assert np.isfinite(stream_export.pace(silent, segments)["stride"])
+    assert sources.pace(silent, segments)["fps"] == 0.0
+    assert np.isfinite(sources.pace(silent, segments)["stride"])

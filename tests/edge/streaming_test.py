@@ -307,6 +307,17 @@ def test_networks_of_clips_look_back_on_a_window(exported):
         np.testing.assert_array_equal(pushed[last + 1], expected)
 
 
+def test_a_window_lasts_as_long_as_in_training(exported, tmp_path):
+    model, manifest = manifest_lib.read_model(exported.path)
+    known = dataclasses.replace(manifest.preprocessing, stride=5, fps=30.0)
+    path = tmp_path / "model.tflite"
+    manifest = dataclasses.replace(manifest, preprocessing=known)
+    path.write_bytes(manifest_lib.pack(model, manifest))
+    for fps, window, hop in ((None, 20, 5), (60.0, 40, 10), (2.0, 4, 1)):
+        recognizer = Recognizer(path, fps=fps)
+        assert (recognizer.window, recognizer.hop) == (window, hop)
+
+
 def test_push_says_what_it_takes(exported):
     recognizer = Recognizer(exported.path)
     assert (recognizer.window, recognizer.hop) == (4, 1)

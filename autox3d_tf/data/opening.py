@@ -45,7 +45,9 @@ def open_source(options: options_lib.DataOptions, part: str = "train"):
 def _open_all(options):
     path = pathlib.Path(options.source)
     if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
-        return records.RecordSource(options.source)
+        source = records.RecordSource(options.source)
+        _check_size(source, options)
+        return source
     # Twice what is needed keeps the final scaling sharp, and memory small.
     limit = 2 * max(options.short_side_range[1], options.eval_size[0])
     if path.is_file():
@@ -53,6 +55,23 @@ def _open_all(options):
         if all(row.frames for row in manifest.select().rows):
             return sources.VideoSource(_usable(manifest), limit)
     return sources.VideoSource(_usable(scan_cached(options)), limit)
+
+
+def _check_size(source, options) -> None:
+    """Refuses records of clips made smaller than they are asked for.
+
+    A video that is not larger itself is never made smaller.
+    """
+    stored = source.index["short_side"]
+    wanted = max(options.short_side_range[0], options.eval_size[0])
+    if stored < wanted and any(
+        min(row.height, row.width) == stored for row in source.manifest.rows
+    ):
+        raise ValueError(
+            f"The records in {options.source} must have a short side of at "
+            f"least {wanted} pixels. Received: {stored}. Make them again, "
+            f"with autox3d-make-records --short_side={wanted} or more."
+        )
 
 
 def _usable(manifest):

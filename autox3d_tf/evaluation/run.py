@@ -62,7 +62,7 @@ def run_evaluation(
     model = files.load_trained(trained)
     record = files.read_record(trained)
     if data is None:
-        data = inputs.trained_on(record, source)
+        data = inputs.trained_on(record, trained, source)
     inputs.warn_of_other_cut(record, data)
     name = f"evaluation_{part}_{temporal_views}x{spatial_crops}"
     folder = pathlib.Path(run_dir or pathlib.Path(trained, name))

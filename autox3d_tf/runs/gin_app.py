@@ -11,8 +11,10 @@ them ends the program with one line before anything has started.
         gin_app.main("autox3d_tf.search.run:run_search")
 """
 
+import ast
 import contextlib
 import importlib
+import os
 import pathlib
 import re
 import sys
@@ -256,7 +258,7 @@ def check_twice(path: pathlib.Path) -> None:
 def apply_override(override: str) -> None:
     """Parses one NAME=VALUE; a macro that no gin file defines is refused.
 
-    A value that is a plain word or path needs no quotes.
+    A value that is a plain word, or a path that is there, needs no quotes.
     """
     name, equals, value = (p.strip() for p in override.partition("="))
     if not equals or not name:
@@ -268,7 +270,10 @@ def apply_override(override: str) -> None:
             f"--gin={override}: no gin file defines {name}."
             + gin_check.suggest(name, gin_check.macros(_config()))
         )
-    if _BARE_WORD.fullmatch(value) and value not in _LITERALS:
+    if value.startswith("~/"):  # the shell expands it in front only
+        value = os.path.expanduser(value)
+    is_word = _BARE_WORD.fullmatch(value) and value not in _LITERALS
+    if is_word or (not _is_literal(value) and os.path.exists(value)):
         value = repr(value)
     try:
         gin.parse_config(f"{name} = {value}")
@@ -276,6 +281,14 @@ def apply_override(override: str) -> None:
         raise gin_check.ConfigError(
             f"--gin={override}: {_parse_error(error)}"
         ) from None
+
+
+def _is_literal(value: str) -> bool:
+    try:
+        ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _set_run_dir(run_fn: Callable, path: str) -> None:

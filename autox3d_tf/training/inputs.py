@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 
 import tensorflow as tf
@@ -12,6 +13,7 @@ from autox3d_tf.data import opening, pipeline, records, transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
 
 FEW_CLIPS = 5
+_FOLDER = "$RUN_DIR"  # the folder of a run, in what it says of itself
 # What evaluation must do as training did, the size of pictures apart.
 _CUT = (
     "clip_frames", "crop_size", "sampling", "stride", "squash", "standardize"
@@ -39,6 +41,19 @@ def freeze(
         cached = dataclasses.replace(options, cache_dir=str(folder))
         opening.scan_cached(cached).save(kept)
     return dataclasses.replace(options, source=str(kept))
+
+
+def portable(
+    options: pipeline.DataOptions, folder: str | os.PathLike
+) -> pipeline.DataOptions:
+    """Returns options that call a list in `folder` by its place there.
+
+    So a run can be moved, and gone on with from any directory.
+    """
+    path = pathlib.Path(options.source)
+    if path.resolve().parent != pathlib.Path(folder).resolve():
+        return options
+    return dataclasses.replace(options, source=f"{_FOLDER}/{path.name}")
 
 
 def _is_scanned(path: pathlib.Path) -> bool:
@@ -89,11 +104,14 @@ def clips_by_part(options, train, validation) -> dict[str, int]:
     return found
 
 
-def trained_on(record: dict, source: str | None) -> pipeline.DataOptions:
+def trained_on(
+    record: dict, folder: str | os.PathLike, source: str | None = None
+) -> pipeline.DataOptions:
     """Returns the options of the data that a network was trained on.
 
     Args:
         record: Its training.json.
+        folder: Where that lies.
         source: Other clips to cut in the same way; None for the same ones.
 
     Raises:
@@ -118,9 +136,9 @@ def trained_on(record: dict, source: str | None) -> pipeline.DataOptions:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in known.items()
     }
-    if source is not None:
-        values["source"] = source
-    return pipeline.DataOptions(**values)
+    if source is None:
+        source = values["source"].replace(_FOLDER, str(folder))
+    return pipeline.DataOptions(**{**values, "source": source})
 
 
 def warn_of_other_cut(record: dict, options: pipeline.DataOptions) -> None:

@@ -89,8 +89,9 @@ def run_training(
     inputs.check_classes(source)
     optimizers.steps_of(optimizer, training, len(source))  # before it is a run
     config = record_lib.config_of(
-        spec, data, training, optimizer, start, seed, source
-    )
+        spec, inputs.portable(data, run_dir), training, optimizer, start, seed,
+        source,
+    )  # fmt: skip
     run = run_dir_lib.RunDir(run_dir, config)
     with claim.alone(run.path):
         run.write_provenance(**config)

@@ -41,7 +41,7 @@ def assess(
         What the file says: `right[way]` has a 0 or 1 per test clip.
     """
     record = files.read_record(trained)
-    data = inputs.trained_on(record, None)
+    data = inputs.trained_on(record, trained)
     made_of = run_dir_lib.to_json(
         {"files": record["files"], "options": options, "seed": seed}
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autox3d_tf.data import decoding, records
+from autox3d_tf.data import decoding, pipeline, records
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,24 @@ def test_fetched_frames_are_those_of_the_video(clips, folder):
             picture = tf.io.decode_jpeg(picture).numpy().astype(float)
             # JPEG at quality 90 with halved colour resolution.
             assert np.abs(picture - frame).mean() < 8
+
+
+def test_clips_larger_than_the_records_are_refused(folder, clips, tmp_path):
+    def opened(where, side):
+        options = pipeline.DataOptions(
+            source=str(where),
+            clip_frames=4,
+            crop_size=16,
+            short_side_range=(side, side),
+        )
+        return pipeline.open_source(options, "all")
+
+    assert len(opened(folder, 24)) == 12
+    with pytest.raises(ValueError, match="--short_side=32 or more"):
+        opened(folder, 32)
+    # The videos have 48 pixels themselves.
+    records.make_records(clips, tmp_path / "whole", short_side=60)
+    assert len(opened(tmp_path / "whole", 60)) == 12
 
 
 def test_a_record_is_a_valid_sequence_example(folder):

@@ -112,9 +112,22 @@ def test_include_of_an_installed_file(gin_file, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "override", ["get_space.name=/data/clips-1", "get_space.name='a b'"]
+    "override, value",
+    [
+        ("get_space.name=/data/clips-1", "/data/clips-1"),
+        ("get_space.name='a b'", "a b"),
+        ("get_space.name=My Videos", "My Videos"),  # is there
+        ("get_space.name=2024_clips", "2024_clips"),  # is there
+        ("get_space.name=~/videos", "/home/me/videos"),
+    ],
 )
-def test_words_and_paths_need_no_quotes(gin_file, override, tmp_path, capsys):
+def test_words_and_paths_need_no_quotes(
+    gin_file, override, value, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for name in ("My Videos", "2024_clips"):
+        (tmp_path / name).mkdir()
     with gin_app.configured(
         gin_demo.run_demo,
         [gin_file(SPACE)],
@@ -122,5 +135,4 @@ def test_words_and_paths_need_no_quotes(gin_file, override, tmp_path, capsys):
         str(tmp_path / "out"),
     ) as run:
         run()
-    value = override.split("=")[1].strip("'")
     assert capsys.readouterr().out.startswith(f"ran {value} ")

@@ -103,18 +103,31 @@ def test_data_of_a_training_is_read_back():
     options = tiny.data("videos", flip=True, exclude_labels=("up",))
     record = {"config": {"data": options}}
     record = json.loads(json.dumps(run_dir.to_json(record)))
-    assert inputs.trained_on(record, None) == options
-    moved = inputs.trained_on(record, "elsewhere")
+    assert inputs.trained_on(record, "run") == options
+    moved = inputs.trained_on(record, "run", "elsewhere")
     assert moved == dataclasses.replace(options, source="elsewhere")
+
+
+def test_a_list_in_the_run_directory_moves_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("run", tmp_path / "run"):
+        options = tiny.data(f"{folder}/manifest-1.csv")
+        told = inputs.portable(options, "run")
+        assert told.source == "$RUN_DIR/manifest-1.csv"
+        record = {"config": {"data": run_dir.to_json(told)}}
+        found = inputs.trained_on(record, "/moved")
+        assert found.source == "/moved/manifest-1.csv"
+    other = tiny.data("clips/manifest.csv")
+    assert inputs.portable(other, "run") == other
 
 
 def test_data_of_weights_from_elsewhere():
     cut = inputs.preprocessing(tiny.data("x", stride=3, eval_short_side=20))
     record = {"config": {"kind": "import"}, "preprocessing": cut}
-    options = inputs.trained_on(record, "videos")
+    options = inputs.trained_on(record, "run", "videos")
     assert inputs.preprocessing(options) == cut
     with pytest.raises(ValueError, match="`source` must be given for weights"):
-        inputs.trained_on(record, None)
+        inputs.trained_on(record, "run")
 
 
 def test_clips_cut_otherwise_are_a_warning(caplog):

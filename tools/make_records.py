@@ -57,8 +57,12 @@ def _manifest(source: str) -> manifest_lib.Manifest:
         manifest = manifest_lib.read_manifest(source)
         if all(row.frames for row in manifest.select().rows):
             return manifest
+    local = "://" not in FLAGS.out
     manifest = scan.scan(
-        source, min_frames=FLAGS.min_frames, workers=FLAGS.workers
+        source,
+        min_frames=FLAGS.min_frames,
+        workers=FLAGS.workers,
+        log_path=pathlib.Path(FLAGS.out, "scan.part") if local else None,
     )
     print(scan.summarize(manifest))
     return manifest

@@ -14,7 +14,7 @@ lists that Kinetics, Something-Something V2, UCF101 or HMDB51 are published
 with; or lines of a path and the number of a class. Each clip listed is looked
 for and decoded. Those that are missing, empty, truncated, too short, not
 decodable or a copy of another are named, and left out of training and
-evaluation.
+evaluation. Stopped, the same command with --out goes on.
 """
 
 import pathlib
@@ -80,6 +80,7 @@ def _run(sources: list[str]) -> int:
         ),
         min_frames=FLAGS.min_frames,
         workers=FLAGS.workers,
+        log_path=f"{FLAGS.out}.part" if FLAGS.out else None,
     )
     print(scan.summarize(manifest))
     if FLAGS.out:

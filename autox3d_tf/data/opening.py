@@ -98,7 +98,11 @@ def scan_cached(options) -> manifest_lib.Manifest:
         options.cache_dir, f"manifest-{key.hexdigest()[:16]}.csv"
     )
     if not cached.exists():
-        scan.scan(options.source, min_frames=options.min_frames).save(cached)
+        scan.scan(
+            options.source,
+            min_frames=options.min_frames,
+            log_path=cached.with_suffix(".part"),
+        ).save(cached)
     return manifest_lib.read_manifest(cached)
 
 

@@ -9,7 +9,7 @@ import pathlib
 import tqdm
 
 from autox3d_tf.data import annotations as annotations_lib
-from autox3d_tf.data import decoding, locating
+from autox3d_tf.data import decoding, locating, scan_log
 from autox3d_tf.data import manifest as manifest_lib
 
 VIDEO_SUFFIXES = locating.VIDEO_SUFFIXES
@@ -29,6 +29,7 @@ def scan(
     reading: annotations_lib.ReadOptions | None = None,
     min_frames: int = 2,
     workers: int | None = None,
+    log_path=None,
 ) -> manifest_lib.Manifest:
     """Decodes every video of `source` and returns a manifest of the results.
 
@@ -38,6 +39,8 @@ def scan(
         source, root, format, annotations, reading: As in `list_clips`.
         min_frames: Videos with fewer frames are `too_short`.
         workers: Videos decoded at a time; by default one per core.
+        log_path: File that keeps what was examined, until all is: a scan that
+            was stopped goes on from there. None for none.
 
     Raises:
         ValueError: if `source` holds no video or is laid out otherwise.
@@ -48,9 +51,15 @@ def scan(
             f"Received: min_frames={min_frames}."
         )
     listed = list_clips(source, root, format, annotations, reading)
+    log = scan_log.ScanLog(log_path, min_frames)
 
     def examine(row):
-        return _examine(row, listed.absolute_path(row), min_frames)
+        video = listed.absolute_path(row)
+        found = log.find(row, video)
+        if found is None:
+            found = _examine(row, video, min_frames)
+            log.add(row, video, found)
+        return found
 
     with concurrent.futures.ThreadPoolExecutor(
         workers or os.cpu_count() or 1
@@ -64,6 +73,7 @@ def scan(
                 disable=None,
             )
         )
+    log.remove()
     rows = _mark_duplicates(examined)
     return manifest_lib.Manifest(listed.root, rows, listed.classes)
 

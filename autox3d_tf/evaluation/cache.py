@@ -44,3 +44,15 @@ def read(path: str | os.PathLike, identity: str) -> np.ndarray | None:
         return None
     logging.info("%s is of other weights or views: evaluating anew.", path)
     return None
+
+
+def part_path(path: str | os.PathLike, first: int) -> pathlib.Path:
+    """Returns the file of the logits from the clip numbered `first` on."""
+    path = pathlib.Path(path)
+    return path.with_name(f"{path.stem}.part{first}{path.suffix}")
+
+
+def parts(path: str | os.PathLike) -> list[pathlib.Path]:
+    """Returns all such files that are there."""
+    path = pathlib.Path(path)
+    return list(path.parent.glob(f"{path.stem}.part*{path.suffix}"))

@@ -1,5 +1,6 @@
 """Evaluates a trained network: the function behind autox3d-evaluate."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -23,6 +24,8 @@ from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs, predict
 from autox3d_tf.training import protocol as protocol_lib
 
+_PART_CLIPS = 1000  # what a stopped evaluation does again, at most
+
 
 def run_evaluation(
     *,
@@ -39,8 +42,8 @@ def run_evaluation(
 
     Writes evaluation.json, evaluation.txt, model_card.md and views.npz, the
     logits of each view. If views.npz of the same weights, clips and views is
-    there, nothing is computed again. The training's model card gets the
-    accuracy too.
+    there, nothing is computed again; stopped, it goes on. The training's model
+    card gets the accuracy too.
 
     Args:
         trained: The run directory of a training.
@@ -130,19 +133,55 @@ def evaluate(
     key = _identity(identity, protocol, source)
     logits = None if cache_path is None else cache.read(cache_path, key)
     if logits is None:
+        views = temporal_views * spatial_crops
         with tqdm.tqdm(
-            total=len(source) * temporal_views * spatial_crops,
-            desc="evaluate",
-            unit="view",
+            total=len(source) * views, desc="evaluate", unit="view",
             disable=None,
-        ) as progress:
-            logits = predict.Predictor(model, batch_size).predict(
-                source, data, temporal_views, spatial_crops, progress.update
+        ) as progress:  # fmt: skip
+            predictor = predict.Predictor(model, batch_size)
+            logits = _in_parts(
+                lambda part: predictor.predict(
+                    part, data, temporal_views, spatial_crops, progress.update
+                ),
+                source,
+                key,
+                cache_path,
+                on_known=lambda clips: progress.update(clips * views),
             )
         if cache_path is not None:
-            paths = [row.path for row in source.manifest.rows]
-            cache.write(cache_path, key, logits, targets, paths)
+            cache.write(cache_path, key, logits, targets, _paths(source))
+            for path in cache.parts(cache_path):
+                path.unlink()
     return {**score(logits, targets, protocol), "protocol": protocol}
+
+
+def _in_parts(predict_fn, source, key, cache_path, on_known) -> np.ndarray:
+    """Returns the logits of all clips; each part is kept once it is there.
+
+    Args:
+        predict_fn: A source -> its logits.
+        source, key, cache_path: As in `evaluate`.
+        on_known: Called with the number of clips of a part that was kept.
+    """
+    if cache_path is None or len(source) <= _PART_CLIPS:
+        return predict_fn(source)
+    manifest, logits = source.manifest, []
+    for first in range(0, len(source), _PART_CLIPS):
+        rows = manifest.rows[first : first + _PART_CLIPS]
+        part = source.subset(dataclasses.replace(manifest, rows=rows))
+        path = cache.part_path(cache_path, first)
+        found = cache.read(path, key)
+        if found is None:
+            found = predict_fn(part)
+            cache.write(path, key, found, part.labels, _paths(part))
+        else:
+            on_known(len(part))
+        logits.append(found)
+    return np.concatenate(logits)
+
+
+def _paths(source) -> list[str]:
+    return [row.path for row in source.manifest.rows]
 
 
 def score(

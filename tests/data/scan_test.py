@@ -56,6 +56,31 @@ def test_each_bad_clip_gets_its_status(messy):
     assert (good.fps, good.duration) == (10.0, 1.0)
 
 
+def test_a_scan_that_was_stopped_goes_on(messy, tmp_path, monkeypatch):
+    log, examine, seen = tmp_path / "m.csv.part", scan._examine, []
+
+    def stopped(row, path, min_frames):
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(row.path)
+        return examine(row, path, min_frames)
+
+    def counted(row, path, min_frames):
+        seen.append(row.path)
+        return examine(row, path, min_frames)
+
+    monkeypatch.setattr(scan, "_examine", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        scan.scan(messy, min_frames=8, workers=1, log_path=log)
+    with log.open("a", encoding="utf-8") as file:
+        file.write('\n["half a li')
+    monkeypatch.setattr(scan, "_examine", counted)
+    found = scan.scan(messy, min_frames=8, workers=1, log_path=log)
+    assert len(seen) == len(set(seen)) == 9
+    assert not log.exists()
+    assert found == scan.scan(messy, min_frames=8)
+
+
 def test_summary_names_each_of_them(messy):
     text = scan.summarize(scan.scan(messy, min_frames=8))
     assert text.startswith("3 of 9 clips in 3 classes are usable")

@@ -151,6 +151,33 @@ def test_cached_views_are_used_for_the_same_weights_only(
         evaluate(trained, clips, tmp_path, temporal_views=2)
 
 
+def test_an_evaluation_that_was_stopped_goes_on(
+    clips, trained, tmp_path, monkeypatch
+):
+    whole = evaluate(trained, clips, tmp_path / "whole")
+    monkeypatch.setattr(run, "_PART_CLIPS", 2)  # of three
+    real, seen = predict.Predictor.predict, []
+
+    def stopped(self, source, *rest):
+        seen.append(len(source))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return real(self, source, *rest)
+
+    monkeypatch.setattr(predict.Predictor, "predict", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(trained, clips, tmp_path / "parts")
+    found = evaluate(trained, clips, tmp_path / "parts")
+    assert seen == [2, 1, 1]
+    assert found["confusion"].tolist() == whole["confusion"].tolist()
+    logits = [
+        np.load(tmp_path / name / "views.npz")["logits"]
+        for name in ("whole", "parts")
+    ]
+    np.testing.assert_allclose(*logits, atol=1e-5)
+    assert [p.name for p in (tmp_path / "parts").glob("*.npz")] == ["views.npz"]
+
+
 def test_cached_views_of_records_are_not_those_of_videos(
     clips, trained, tmp_path
 ):

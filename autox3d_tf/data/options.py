@@ -33,6 +33,8 @@ class DataOptions:
         sampling: `segment`, one frame of each of `clip_frames` equal parts of
             the video, or `dense`, frames `stride` apart.
         stride: Frames from one to the next under dense sampling.
+        stride_fps: Frame rate that `stride` counts in, so that clips of videos
+            of other rates last as long; None for each video's own.
         temporal_jitter: Under segment sampling, training leaves out up to this
             share of the video, at a random place.
         flip: Whether training mirrors half the clips; `auto` does unless a
@@ -74,6 +76,7 @@ class DataOptions:
     eval_crop_size: int | None = None
     sampling: str = "segment"
     stride: int = 2
+    stride_fps: float | None = None
     temporal_jitter: float = 0.0
     flip: str | bool = "auto"
     brightness: float = 0.0
@@ -106,6 +109,12 @@ class DataOptions:
             "clips_per_class",
             lambda v: v is None or v >= 1,
             "at least 1, or None",
+        )
+        _check(
+            self,
+            "stride_fps",
+            lambda v: v is None or v > 0,
+            "positive, or None",
         )
         _check(self, "memory_mib", lambda v: v >= 0, "at least 0")
         _check(self, "rand_augment", lambda v: v >= 0, "at least 0")
@@ -142,6 +151,16 @@ class DataOptions:
             )
         self._check_parts_disjoint("splits")
         self._check_parts_disjoint("folds")
+
+    def stride_of(self, fps: float) -> float:
+        """Frames from one to the next of a video, whose rate may be 0.0.
+
+        >>> DataOptions(source="x", stride=6, stride_fps=30.0).stride_of(25.0)
+        5.0
+        """
+        if self.stride_fps is None or not fps:
+            return self.stride
+        return self.stride * fps / self.stride_fps
 
     @property
     def eval_size(self) -> tuple[int, int]:

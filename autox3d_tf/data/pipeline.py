@@ -285,7 +285,7 @@ def _train_indices(source, options, position, entropy):
         options.sampling,
         source.manifest.rows[position].frames,
         options.clip_frames,
-        stride=options.stride,
+        stride=options.stride_of(source.manifest.rows[position].fps),
         jitter=options.temporal_jitter,
         rng=np.random.default_rng(
             [value & 0xFFFFFFFFFFFF for value in entropy]
@@ -298,7 +298,7 @@ def _eval_indices(source, options, position, view, num_views):
         options.sampling,
         source.manifest.rows[position].frames,
         options.clip_frames,
-        stride=options.stride,
+        stride=options.stride_of(source.manifest.rows[position].fps),
         view=view,
         num_views=num_views,
     )

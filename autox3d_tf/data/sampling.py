@@ -59,7 +59,7 @@ def segment_indices(
 def dense_indices(
     num_frames: int,
     clip_frames: int,
-    stride: int,
+    stride: float,
     rng: np.random.Generator | None = None,
     view: int = 0,
     num_views: int = 1,
@@ -69,7 +69,8 @@ def dense_indices(
     Args:
         num_frames: Frames of the video; past its end, the last frame repeats.
         clip_frames: Frames of the clip.
-        stride: Frames from one to the next.
+        stride: Frames from one to the next; what is between two, is the
+            earlier one.
         rng: Source of a random start (training); without it, the starts of the
             views are spread evenly from the first to the last possible one,
             and a single view is the middle one.
@@ -77,22 +78,23 @@ def dense_indices(
 
     >>> dense_indices(20, 4, 2).tolist()
     [6, 8, 10, 12]
-    >>> dense_indices(5, 4, 2).tolist()
-    [0, 2, 4, 4]
+    >>> dense_indices(5, 4, 2).tolist(), dense_indices(9, 4, 2.5).tolist()
+    ([0, 2, 4, 4], [0, 2, 5, 7])
     """
     _check_counts(num_frames, clip_frames, view, num_views)
-    if stride < 1:
+    if stride <= 0:
         raise ValueError(
-            f"`stride` must be at least 1. Received: stride={stride}."
+            f"`stride` must be positive. Received: stride={stride}."
         )
-    last_start = max(0, num_frames - (clip_frames - 1) * stride - 1)
+    offsets = (np.arange(clip_frames) * stride).astype(np.int64)
+    last_start = max(0, num_frames - int(offsets[-1]) - 1)
     if rng is not None:
         start = int(rng.integers(last_start + 1))
     elif num_views == 1:
         start = last_start // 2
     else:
         start = last_start * view // (num_views - 1)
-    return np.minimum(start + np.arange(clip_frames) * stride, num_frames - 1)
+    return np.minimum(start + offsets, num_frames - 1)
 
 
 def _segment(num_frames, clip_frames, *, stride, jitter, **which):
@@ -113,7 +115,7 @@ def sample_indices(
     num_frames: int,
     clip_frames: int,
     *,
-    stride: int = 1,
+    stride: float = 1,
     jitter: float = 0.0,
     rng: np.random.Generator | None = None,
     view: int = 0,

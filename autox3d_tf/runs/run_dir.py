@@ -265,15 +265,18 @@ def to_json(value: Any) -> Any:
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[str]:
-    """Names the leaves in which two JSON values differ."""
+    """Names the leaves in which two JSON values differ.
+
+    What is null is as what is not there: options that came later are null
+    where nobody asks for them.
+    """
     if isinstance(there, dict) and isinstance(here, dict):
         found = []
         for key in sorted(there.keys() | here.keys()):
             inner = f"{name}.{key}" if name else key
-            found += differences(
-                there.get(key, "nothing"), here.get(key, "nothing"), inner
-            )
+            found += differences(there.get(key), here.get(key), inner)
         return found
     if there == here:
         return []
+    there, here = ("nothing" if v is None else v for v in (there, here))
     return [f"{name or 'config'}={there!r} there, {here!r} here"]

@@ -16,7 +16,8 @@ FEW_CLIPS = 5
 _FOLDER = "$RUN_DIR"  # the folder of a run, in what it says of itself
 # What evaluation must do as training did, the size of pictures apart.
 _CUT = (
-    "clip_frames", "crop_size", "sampling", "stride", "squash", "standardize"
+    "clip_frames", "crop_size", "sampling", "stride", "stride_fps", "squash",
+    "standardize",
 )  # fmt: skip
 
 
@@ -148,7 +149,7 @@ def warn_of_other_cut(record: dict, options: pipeline.DataOptions) -> None:
         if name == "crop_size" or name not in known:
             continue
         here = getattr(options, name)
-        if name == "stride" and options.sampling != "dense":
+        if name.startswith("stride") and options.sampling != "dense":
             continue
         if here != known[name]:
             logging.warning(
@@ -166,6 +167,7 @@ def preprocessing(options: pipeline.DataOptions) -> dict:
         "clip_frames": options.clip_frames,
         "sampling": options.sampling,
         "stride": options.stride,
+        "stride_fps": options.stride_fps,
         "short_side": short_side,
         "squash": options.squash,
         "standardize": options.standardize,

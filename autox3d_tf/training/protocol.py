@@ -37,6 +37,7 @@ def protocol_of(
         "standardize": data.standardize,
         "sampling": data.sampling,
         "stride": data.stride,
+        "stride_fps": data.stride_fps,
         "macs_per_view": macs,
         "macs_all_views": macs * temporal_views * spatial_crops,
         "manifest": source.manifest.fingerprint,

@@ -171,7 +171,7 @@ def pace(rows, data: pipeline.DataOptions) -> dict[str, Any]:
         data: How these were cut.
     """
     strides = [
-        data.stride
+        data.stride_of(row.fps)
         if data.sampling == "dense"
         else row.frames / data.clip_frames
         for row in rows

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from autox3d_tf.data import options as options_lib
 from autox3d_tf.data import sampling
 
 
@@ -53,6 +54,21 @@ def test_segment_jitter_leaves_out_at_most_its_share():
     span = draws[:, -1] - draws[:, 0]
     assert span.min() >= 60 - 12 - 1
     assert span.min() < 60 < 80 < span.max()
+
+
+def test_a_stride_may_be_counted_in_a_frame_rate():
+    options = options_lib.DataOptions(
+        source="x", sampling="dense", stride=6, stride_fps=30.0
+    )
+    assert [options.stride_of(fps) for fps in (60.0, 25.0, 0.0)] == [12, 5, 6]
+    # A clip of four frames lasts as long in both.
+    slow = sampling.dense_indices(50, 4, options.stride_of(25.0), view=0)
+    fast = sampling.dense_indices(120, 4, options.stride_of(60.0), view=0)
+    assert np.diff(slow).tolist() == [5, 5, 5]
+    assert np.diff(fast).tolist() == [12, 12, 12]
+    # Halves fall on the frame before; the last one is still in the video.
+    odd = sampling.dense_indices(9, 4, 2.5, view=1, num_views=2)
+    assert odd.tolist() == [1, 3, 6, 8]
 
 
 def test_dense_frames_are_a_stride_apart():

@@ -9,7 +9,6 @@ evaluation and export read. Sizes, kernels and strides are always
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import pathlib
 import re
@@ -242,12 +241,6 @@ class ArchSpec:
     def out_filters(self) -> int:
         """Channels that the head receives."""
         return self.stages[-1][-1].filters
-
-    @property
-    def total_strides(self) -> tuple[int, int, int]:
-        """Clip size over the size of the last feature map."""
-        strides = [self.stem.strides, *(b.spec.strides for b in self.blocks())]
-        return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
     @property
     def fingerprint(self) -> str:

@@ -85,12 +85,3 @@ def fairness(windows: Sequence[Window]) -> Fairness:
         for channel in range(start, start + width):
             uses[channel] += 1
     return Fairness(min(uses) / len(windows), max(uses) / len(windows))
-
-
-def is_complementary(widths: Sequence[int]) -> bool:
-    """Whether the partial widths pair up to the widest, and N is odd."""
-    partial, total = sorted(widths)[:-1], max(widths)
-    return len(widths) % 2 == 1 and all(
-        low + high == total
-        for low, high in zip(partial, reversed(partial), strict=True)
-    )

@@ -69,10 +69,6 @@ def test_first_blocks_project_their_shortcut():
     assert projecting == [f"stage{i}_block1" for i in (1, 2, 3, 4)]
 
 
-def test_total_strides():
-    assert space.get_arch("x3d_s").total_strides == (1, 32, 32)
-
-
 def test_round_width_never_loses_more_than_a_tenth():
     # int(20 + 4) // 8 * 8 = 24; int(11 + 4) // 8 * 8 = 8 < 0.9 * 11 -> 16
     assert space.round_width(20) == 24

@@ -65,7 +65,6 @@ def test_complementary_widths_are_exactly_fair(count, probability):
     # Published: M / N with M = (N + 1) / 2.
     partial = [8 * i for i in range(1, count)]
     widths = (*partial, 8 * count)
-    assert windows.is_complementary(widths)
     found = windows.fairness(windows.place_windows(widths))
     assert found.exact
     assert found.minimum == pytest.approx(probability)
@@ -82,7 +81,6 @@ def test_windows_match_a_count_per_channel():
 
 def test_uneven_widths_report_their_unfairness():
     widths = (10, 16, 31, 48)
-    assert not windows.is_complementary(widths)
     found = windows.fairness(windows.place_windows(widths))
     prefixes = windows.fairness([(0, w) for w in widths])
     assert found.maximum - found.minimum < prefixes.maximum - prefixes.minimum

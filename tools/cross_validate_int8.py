@@ -1,6 +1,6 @@
 r"""Measures what int8 costs in accuracy, over folds of the clips.
 
-  autox3d-cross-validate-int8 --out=docs/results/int8 \
+  autox3d-cross-validate-int8 --out=runs/int8 \
     runs/x3d_ego_0 runs/x3d_ego_1 runs/x3d_ego_2 runs/x3d_ego_3
 
 Each argument is the run directory of autox3d-train on all folds but one. Each
@@ -39,7 +39,7 @@ def _run(arguments):
 
 def _define_flags():
     # Not on import: tests import several binaries into one process.
-    flags.DEFINE_string("out", "docs/results/int8", "Folder of the results.")
+    flags.DEFINE_string("out", "int8_folds", "Folder of the results.")
     flags.DEFINE_integer("steps", 300, "Updates of the fine-tuning.", 1)
     flags.DEFINE_integer("judged_clips", 300, "The doctor chooses on.", 1)
     flags.DEFINE_float("bound", 0.003, "Loss that the doctor allows.", 0, 1)

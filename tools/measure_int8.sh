@@ -13,7 +13,7 @@ set -euo pipefail
 manifest=$1
 run=$2
 searched=$3
-results=${4:-docs/results/int8}
+results=${4:-$run/results}
 mkdir -p "$run"
 
 autox3d-make-records "$manifest" --out="$run/records"

@@ -134,31 +134,28 @@ def write_model(
             written, only the report.
     """
     recipe = recipe or recipes.Recipe()
+    preprocessing = _check_preprocessing(arch, preprocessing)
+    classes = flatbuffer.output_shape(content)[-1]
+    labels = manifest_lib.check_labels(
+        labels or [f"class_{i}" for i in range(classes)], classes
+    )
     checked = audit.audit_model(
         content, precision, runtime, recipe.kept, stream
     )
     measured = {}
     if checked.passed:  # else it may take the interpreter down
         run = streaming.make_runner(content, stream)
-        if parity_clips is not None and len(parity_clips):
-            found = parity.compare({**references, "tflite": run}, parity_clips)
-            measured["parity"] = found
-            checked = checked.with_findings(
-                audit.Finding(rule="parity", where=who, message=message)
-                for who, message in parity.contradictions(found, precision)
-            )
+        checked, measured = _compare(
+            run, checked, precision, references, parity_clips
+        )
         if test is not None:
             measured["test"] = test(run)
-    classes = flatbuffer.output_shape(content)[-1]
-    labels = manifest_lib.check_labels(
-        labels or [f"class_{i}" for i in range(classes)], classes
-    )
     made = {"recipe": recipe.name} if precision in audit.INT8_PRECISIONS else {}
     if recipe.kept:
         made["kept"] = dict(recipe.kept)
     manifest = manifest_lib.ModelManifest(
         labels=labels,
-        preprocessing=_check_preprocessing(arch, preprocessing),
+        preprocessing=preprocessing,
         precision=precision,
         arch={**arch.to_dict(), "fingerprint": arch.fingerprint},
         provenance={**_versions(), **made, **(provenance or {})},
@@ -192,6 +189,25 @@ def write_model(
     os.replace(temporary, path)
     logging.info("Wrote %s (%s, %d bytes).", path, precision, len(packed))
     return report
+
+
+def _compare(run, checked, precision, references, clips):
+    """Returns the audit with what contradicts the references, and its report.
+
+    Args:
+        run: The flatbuffer as a function.
+        checked: Its audit.
+        precision, references: As in `write_model`.
+        clips: The clips to compare on; without any nothing is compared.
+    """
+    if clips is None or not len(clips):
+        return checked, {}
+    found = parity.compare({**references, "tflite": run}, clips)
+    checked = checked.with_findings(
+        audit.Finding(rule="parity", where=who, message=message)
+        for who, message in parity.contradictions(found, precision)
+    )
+    return checked, {"parity": found}
 
 
 def references(model, lowered) -> dict[str, parity.Scorer]:

@@ -146,9 +146,7 @@ def _layout(path: str, clip) -> str:
             folder = "{label}"
         elif _plain(folder) == _plain(clip.label):
             folder = "{label_with_underscores}"
-        elif _plain(folder) in manifest_lib.SPLIT_NAMES.get(
-            clip.split, {clip.split}
-        ):
+        elif manifest_lib.split_of(_plain(folder)) == clip.split:
             folder = "{split}"
         else:
             folder = folder.replace("{", "{{").replace("}", "}}")

@@ -34,7 +34,7 @@ COLUMNS = (
     "sha256",
 )
 _ADDED = ("sha256",)  # later; files written before lack it
-SPLIT_NAMES = {  # how folders and lists call a split
+_SPLIT_NAMES = {  # how folders and lists call a split
     "train": {"train", "training"},
     "val": {"val", "valid", "validate", "validation"},
     "test": {"test", "testing"},
@@ -168,8 +168,8 @@ class Manifest:
         """Returns the rows that satisfy every condition given.
 
         The class list stays, so class numbers agree between selections; only
-        `labels` and `exclude_labels` shorten it. A split may be called by any
-        of its `SPLIT_NAMES`.
+        `labels` and `exclude_labels` shorten it. A split may have any name
+        that `split_of` knows.
 
         Args:
             splits, folds, labels: What to keep; None keeps all.
@@ -232,7 +232,7 @@ def split_of(name: str) -> str:
     """
     plain = name.casefold()
     return next(
-        (split for split, names in SPLIT_NAMES.items() if plain in names), name
+        (split for split, names in _SPLIT_NAMES.items() if plain in names), name
     )
 
 

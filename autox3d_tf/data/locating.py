@@ -29,27 +29,26 @@ VIDEO_SUFFIXES = (
 def find_videos(root) -> list[pathlib.PurePath]:
     """Returns the video files below a folder, sorted, relative to it.
 
-    Links are followed, to folders too, as in a subset made of links.
+    Links to folders are followed, as in a subset made of links, but no folder
+    is looked into twice.
     """
-    found = []
-    for folder, inner, names in os.walk(root, followlinks=True):
-        inner[:] = [
-            name
-            for name in sorted(inner)
-            if not _is_inside(folder, os.path.join(folder, name))
-        ]
-        for name in names:
-            path = pathlib.Path(folder, name)
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                found.append(path.relative_to(root))
+    found, seen = [], set()
+    folders = [os.fspath(root)] if os.path.isdir(root) else []
+    links: list[str] = []
+    while folders or links:  # links last: a folder keeps its own name
+        folder = folders.pop() if folders else links.pop(0)
+        if (real := os.path.realpath(folder)) in seen:
+            continue
+        seen.add(real)
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(
+                        entry.path
+                    )
+                elif entry.name.lower().endswith(VIDEO_SUFFIXES):
+                    found.append(pathlib.Path(entry.path).relative_to(root))
     return sorted(found)
-
-
-def _is_inside(folder: str, link: str) -> bool:
-    """Whether a folder is a link to one that it lies in: a circle."""
-    target = os.path.realpath(link)
-    here = os.path.realpath(folder)
-    return os.path.commonpath([target, here]) == target
 
 
 def locate(
@@ -134,8 +133,14 @@ def _best(videos, clip) -> str:
 
 def _fit(video: pathlib.PurePath, clip) -> int:
     folders = {_plain(folder) for folder in video.parts[:-1]}
-    splits = set(map(manifest_lib.split_of, folders))
-    return 2 * (_plain(clip.label) in folders) + (clip.split in splits)
+    return 2 * (_plain(clip.label) in folders) + any(
+        _is_split(folder, clip) for folder in folders
+    )
+
+
+def _is_split(folder: str, clip) -> bool:
+    named = map(manifest_lib.usual_split, (_plain(folder), clip.split))
+    return len(set(named)) == 1
 
 
 def _layout(path: str, clip) -> str:
@@ -146,7 +151,7 @@ def _layout(path: str, clip) -> str:
             folder = "{label}"
         elif _plain(folder) == _plain(clip.label):
             folder = "{label_with_underscores}"
-        elif manifest_lib.split_of(_plain(folder)) == clip.split:
+        elif _is_split(folder, clip):
             folder = "{split}"
         else:
             folder = folder.replace("{", "{{").replace("}", "}}")

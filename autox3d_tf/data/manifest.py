@@ -50,7 +50,8 @@ class ClipRow:
         label: Class name.
         group: Clips of one group (scene, person, source video) belong on the
             same side of every split.
-        split: Name of the split, such as `train`; empty where there is none.
+        split: Name of the split; empty where there is none. Usual names become
+            `train`, `val` and `test`: see `usual_split`.
         fold: Number of the fold, or None. A negative fold marks clips that
             belong to no fold, such as negatives.
         frames, fps, width, height, duration: What decoding found; zero where
@@ -76,6 +77,7 @@ class ClipRow:
     sha256: str = ""
 
     def __post_init__(self):
+        object.__setattr__(self, "split", usual_split(self.split))
         if self.status not in STATUSES:
             raise ValueError(
                 f"`status` must be one of {STATUSES}. "
@@ -133,8 +135,8 @@ class Manifest:
 
     @property
     def splits(self) -> set[str]:
-        """The splits that rows are in, as `split_of` calls them."""
-        return {split_of(row.split) for row in self.rows}
+        """Names of the splits; empty for rows that are in none."""
+        return {row.split for row in self.rows}
 
     @property
     def fingerprint(self) -> str:
@@ -168,8 +170,7 @@ class Manifest:
         """Returns the rows that satisfy every condition given.
 
         The class list stays, so class numbers agree between selections; only
-        `labels` and `exclude_labels` shorten it. A split may have any name
-        that `split_of` knows.
+        `labels` and `exclude_labels` shorten it.
 
         Args:
             splits, folds, labels: What to keep; None keeps all.
@@ -180,10 +181,8 @@ class Manifest:
             _check_known("label", name, self.classes)
         for name in exclude_labels:
             _check_known("exclude_labels", name, self.classes)
-        if splits is not None:
-            splits = [split_of(name) for name in splits]
-            for name in splits:
-                _check_known("split", name, self.splits)
+        for name in splits or ():
+            _check_known("split", name, self.splits)
         for name in folds or ():
             _check_known("fold", name, {row.fold for row in self.rows})
         classes = tuple(
@@ -195,7 +194,7 @@ class Manifest:
             row
             for row in self.rows
             if row.label in classes
-            and (splits is None or split_of(row.split) in splits)
+            and (splits is None or row.split in splits)
             and (folds is None or row.fold in folds)
             and (status is None or row.status == status)
         )
@@ -224,10 +223,10 @@ class Manifest:
         return os.path.relpath(os.path.join(root, row.path), folder)
 
 
-def split_of(name: str) -> str:
-    """Returns the split that a folder or a cell means, if it is a usual name.
+def usual_split(name: str) -> str:
+    """Returns what a split is called here that has one of the usual names.
 
-    >>> split_of("Validation"), split_of("night")
+    >>> usual_split("Validation"), usual_split("night")
     ('val', 'night')
     """
     plain = name.casefold()

@@ -27,7 +27,7 @@ def open_source(options: options_lib.DataOptions, part: str = "train"):
             f"`part` must be one of {options_lib.PARTS}. "
             f"Received: part={part!r}."
         )
-    source = _open_all(options)
+    source = _open_all(options, part)
     manifest = source.manifest.select(exclude_labels=options.exclude_labels)
     manifest = parts.select_part(manifest, options, part)
     if not manifest.rows:
@@ -42,11 +42,11 @@ def open_source(options: options_lib.DataOptions, part: str = "train"):
     return source
 
 
-def _open_all(options):
+def _open_all(options, part):
     path = pathlib.Path(options.source)
     if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
         source = records.RecordSource(options.source)
-        _check_size(source, options)
+        _check_size(source, options, part)
         return source
     # Twice what is needed keeps the final scaling sharp, and memory small.
     limit = 2 * max(options.short_side_range[1], options.eval_size[0])
@@ -57,13 +57,14 @@ def _open_all(options):
     return sources.VideoSource(_usable(scan_cached(options)), limit)
 
 
-def _check_size(source, options) -> None:
+def _check_size(source, options, part) -> None:
     """Refuses records of clips made smaller than they are asked for.
 
     A video that is not larger itself is never made smaller.
     """
-    stored = source.index["short_side"]
-    wanted = max(options.short_side_range[0], options.eval_size[0])
+    stored, wanted = source.index["short_side"], options.eval_size[0]
+    if part == "train":
+        wanted = max(wanted, options.short_side_range[0])
     if stored < wanted and any(
         min(row.height, row.width) == stored for row in source.manifest.rows
     ):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import sampling as sampling_lib
 
 FLIPS = ("auto", "swap", True, False)
@@ -149,6 +150,10 @@ class DataOptions:
                 f"eval_short_side={self.eval_size[0]}, "
                 f"eval_crop_size={self.eval_size[1]}."
             )
+        for part in PARTS[:3]:
+            splits = getattr(self, f"{part}_splits")
+            usual = tuple(map(manifest_lib.usual_split, splits))
+            object.__setattr__(self, f"{part}_splits", usual)
         self._check_parts_disjoint("splits")
         self._check_parts_disjoint("folds")
 

@@ -77,7 +77,7 @@ def _select_part(manifest, options, part):
             )
         return manifest.select(splits=splits, folds=folds)
     own_splits = manifest.splits
-    if part in own_splits and "train" in own_splits:
+    if is_own_split(part, own_splits):
         return manifest.select(splits=(part,))
     if part == "test" or "train" in own_splits:
         # Holding out of a given train split would change its meaning.
@@ -93,6 +93,14 @@ def _select_part(manifest, options, part):
             "and val_splits, or train_folds and val_folds."
         )
     return _split(manifest, options.val_fraction)[part == "val"]
+
+
+def is_own_split(part: str, splits: set[str]) -> bool:
+    """Whether the data itself says what belongs to a part.
+
+    It does if that is all there is, such as a list for validation only.
+    """
+    return part in splits and ("train" in splits or splits == {part})
 
 
 def _split(manifest, fraction: float):

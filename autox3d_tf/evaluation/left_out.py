@@ -3,7 +3,7 @@
 import pathlib
 
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import parts, pipeline
 
 
 def left_out(source, options: pipeline.DataOptions, part: str) -> list[dict]:
@@ -45,6 +45,6 @@ def _belongs(row, rows, options, part) -> bool:
             not folds or row.fold in folds
         )
     splits = {other.split for other in rows}
-    if part in splits and "train" in splits:
+    if parts.is_own_split(part, splits):
         return row.split == part
     return True

@@ -76,7 +76,8 @@ class RunDir:
             return
         for folder in (self.checkpoints, self.summaries):
             folder.mkdir(parents=True, exist_ok=True)
-        self.write_json(_RUN_FILE, self.config)
+        if not self.resumed:
+            self.write_json(_RUN_FILE, self.config)
         if config_text is not None:
             write_text(self.path / "config.gin", config_text())
 
@@ -112,6 +113,7 @@ class RunDir:
                 f"{self.path} belongs to another run ({'; '.join(changes)}). "
                 "Give another --run_dir, or the options it was started with."
             )
+        self.config = there  # for the same fingerprint, of checkpoints too
         return True
 
     def _read_run_file(self) -> Any:

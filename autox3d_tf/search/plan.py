@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from autox3d_tf.runs import run_dir
 from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.comparison", 1
@@ -142,7 +143,7 @@ def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
         )
     records = [read_result(path) for path in paths]
     for path, record in zip(paths, records, strict=True):
-        if record["recipe"] != records[0]["recipe"]:
+        if run_dir.differences(record["recipe"], records[0]["recipe"]):
             raise ValueError(
                 f"{path} and {paths[0]} were trained with different recipes, "
                 "so their accuracies cannot be compared. Keep the results of "

@@ -12,6 +12,8 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card, files
 
+_STRIDE_FPS = 30.0  # what SlowFast and PyTorchVideo count strides in
+
 
 def import_checkpoint(
     path: str | os.PathLike,
@@ -93,6 +95,7 @@ def _record(arch, labels, config, report, licence) -> dict[str, Any]:
             "clip_frames": frames,
             "sampling": "dense",
             "stride": arch.frame_stride,
+            "stride_fps": _STRIDE_FPS,
             "short_side": min(height, width),
             "crop_size": min(height, width),
             "mean": transforms.MEAN,

@@ -51,8 +51,8 @@ def portable(
 
     So a run can be moved, and gone on with from any directory.
     """
-    path = pathlib.Path(options.source)
-    if path.resolve().parent != pathlib.Path(folder).resolve():
+    path = pathlib.Path(options.source).resolve()
+    if path.parent != pathlib.Path(folder).resolve():
         return options
     return dataclasses.replace(options, source=f"{_FOLDER}/{path.name}")
 
@@ -146,16 +146,16 @@ def warn_of_other_cut(record: dict, options: pipeline.DataOptions) -> None:
     """Warns where clips are not cut as in the training."""
     known = record.get("preprocessing", {})
     for name in _CUT:
-        if name == "crop_size" or name not in known:
+        if name == "crop_size" or name not in {*known, "stride_fps"}:
             continue
-        here = getattr(options, name)
+        there, here = known.get(name), getattr(options, name)
         if name.startswith("stride") and options.sampling != "dense":
             continue
-        if here != known[name]:
+        if here != there:
             logging.warning(
                 "The network was trained with %s=%r, not %r.",
                 name,
-                known[name],
+                there,
                 here,
             )
 

@@ -41,6 +41,8 @@ class Preprocessing:
         standardize: The colours of the clip are shifted and scaled to a
             given mean and deviation; "frame" for each frame by itself
             (autox3d_tf.data.sampling.standardize).
+        stride_fps: Frame rate that the stride counts in; 0.0 for that of each
+            video.
         fps: Frames per second of the training videos, the median; 0.0 if not
             known.
     """
@@ -52,6 +54,7 @@ class Preprocessing:
     crop_size: int
     squash: bool = False
     standardize: bool | str = False
+    stride_fps: float = 0.0
     fps: float = 0.0
 
     def __post_init__(self):

@@ -91,13 +91,15 @@ def contradictions(
             continue
         error, agrees = found["max_error"], found["top1_agreement"]
         exact = who == "lowered" or precision == "fp32"
-        if exact and not error <= FLOAT_ERROR:  # NaN too
+        if not np.isfinite(error):
+            yield who, "is not finite"
+        elif exact and error > FLOAT_ERROR:
             yield (
                 who,
                 f"is up to {error:.2g} off {report['reference']}, may be "
                 f"{FLOAT_ERROR:.0e}",
             )
-        elif not error <= 0.5 and agrees < 0.5:
+        elif error > 0.5 and agrees < 0.5:
             yield (
                 who,
                 f"has the label of {report['reference']} on {agrees:.0%} of "

@@ -51,7 +51,8 @@ class Recognizer:
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._run = streaming.make_runner(model, stream, num_threads, runtime)
         if window is None:
-            stride = _at_rate(wanted.stride, wanted.fps, fps)
+            known = wanted.stride_fps or wanted.fps
+            stride = _at_rate(wanted.stride, known, fps)
             window = round(wanted.clip_frames * max(1.0, stride))
         if hop is None:
             hop = window // 4
@@ -99,7 +100,10 @@ class Recognizer:
         self._frames.append(self._scale(frame)[0])
         beyond = self._pushed - self.window
         if beyond >= 0 and beyond % self.hop == 0:
-            frames = np.stack(self._frames)[self._frame_numbers(self.window)]
+            numbers = self._frame_numbers(
+                self.window, self.window / self.clip_shape[0]
+            )
+            frames = np.stack(self._frames)[numbers]
             self._latest = self.scores(self._standardize(frames))
         return self._latest
 
@@ -149,7 +153,9 @@ class Recognizer:
         """Decodes the frames of a video that the network looks at."""
         from autox3d_tf.data import decoding
 
-        indices = self._frame_numbers(decoding.probe(path).frames)
+        info, wanted = decoding.probe(path), self.manifest.preprocessing
+        stride = _at_rate(wanted.stride, wanted.stride_fps, info.fps)
+        indices = self._frame_numbers(info.frames, stride)
         return self._cut(decoding.decode_frames(path, indices))
 
     def make_clip(self, frames: np.ndarray) -> np.ndarray:
@@ -160,7 +166,8 @@ class Recognizer:
         frames = _check_frames(np.asarray(frames), "source")
         if frames.shape == self.clip_shape:
             return self._standardize(frames)
-        return self._cut(frames[self._frame_numbers(len(frames))])
+        stride = self.manifest.preprocessing.stride
+        return self._cut(frames[self._frame_numbers(len(frames), stride)])
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:
         """Makes a clip of sampled frames."""
@@ -183,7 +190,7 @@ class Recognizer:
         )
         return sampling.center_crop(frames, wanted.crop_size)
 
-    def _frame_numbers(self, num_frames: int) -> np.ndarray:
+    def _frame_numbers(self, num_frames: int, stride: float) -> np.ndarray:
         from autox3d_tf.data import sampling
 
         wanted = self.manifest.preprocessing
@@ -191,7 +198,7 @@ class Recognizer:
             wanted.sampling,
             num_frames,
             wanted.clip_frames,
-            stride=wanted.stride,
+            stride=stride,
         )
 
 

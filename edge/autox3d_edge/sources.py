@@ -150,15 +150,19 @@ def preprocessing(
         rows: Of the manifest of the training clips.
     """
     short_side, crop_size = data.eval_size
+    stride = data.stride if data.sampling == "dense" else 1
+    if data.sampling == "segment" and rows:
+        stride = pace(rows, data)["stride"]
     rates = [row.fps for row in rows if row.fps]
     return manifest_lib.Preprocessing(
         clip_frames=data.clip_frames,
         sampling=data.sampling,
-        stride=pace(rows, data)["stride"] if rows else 1,
+        stride=stride,
         short_side=short_side,
         crop_size=crop_size,
         squash=data.squash,
         standardize=data.standardize,
+        stride_fps=data.stride_fps or 0.0,
         fps=round(float(np.median(rates)), 3) if rates else 0.0,
     )
 

@@ -89,6 +89,21 @@ def test_splits_may_have_any_of_their_usual_names():
     assert parts.select_part(manifest, named, "train").rows == train.rows
 
 
+def test_a_list_for_validation_only_is_all_of_it():
+    manifest = make_manifest({"a": 3}, split="validation")
+    options = options_lib.DataOptions(source="x")
+    assert parts.select_part(manifest, options, "val").rows == manifest.rows
+    with pytest.raises(ValueError, match=r"splits \['val'\]. Name"):
+        parts.select_part(manifest, options, "train")
+
+
+def test_two_names_of_a_split_are_the_same():
+    with pytest.raises(ValueError, match="must not overlap"):
+        options_lib.DataOptions(
+            source="x", train_splits=("train",), val_splits=("training",)
+        )
+
+
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_splits_that_mean_nothing_are_not_thrown_together(part):
     day = make_manifest({"a": 3}, split="day")

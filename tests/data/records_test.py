@@ -36,18 +36,21 @@ def test_fetched_frames_are_those_of_the_video(clips, folder):
 
 
 def test_clips_larger_than_the_records_are_refused(folder, clips, tmp_path):
-    def opened(where, side):
+    def opened(where, side, part="train"):
         options = pipeline.DataOptions(
             source=str(where),
             clip_frames=4,
             crop_size=16,
             short_side_range=(side, side),
+            train_folds=(0, 1, 2, 3),
+            test_folds=(-1,),
         )
-        return pipeline.open_source(options, "all")
+        return pipeline.open_source(options, part)
 
     assert len(opened(folder, 24)) == 12
     with pytest.raises(ValueError, match="--short_side=32 or more"):
         opened(folder, 32)
+    assert len(opened(folder, 32, "all")) == 12  # the crop is 16 there
     # The videos have 48 pixels themselves.
     records.make_records(clips, tmp_path / "whole", short_side=60)
     assert len(opened(tmp_path / "whole", 60)) == 12

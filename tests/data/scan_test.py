@@ -159,6 +159,8 @@ def test_folders_that_are_links_are_followed_but_not_in_circles(tmp_path):
     write_clip(tmp_path / "clips/a/1.mp4", seed=2)
     (tmp_path / "clips/b").symlink_to(tmp_path / "elsewhere/b")
     (tmp_path / "clips/a/up").symlink_to(tmp_path / "clips")
+    (tmp_path / "elsewhere/b/a").symlink_to(tmp_path / "clips/a")
+    (tmp_path / "clips/_latest").symlink_to(tmp_path / "clips/a")
     assert locating.find_videos(tmp_path / "clips") == [
         pathlib.PurePath("a/1.mp4"),
         pathlib.PurePath("b/1.mp4"),

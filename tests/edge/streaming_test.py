@@ -16,6 +16,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import space
+from autox3d_tf.data import decoding, synthetic
 from tests.edge import networks, reference
 
 FRAMES = 6
@@ -316,6 +317,36 @@ def test_a_window_lasts_as_long_as_in_training(exported, tmp_path):
     for fps, window, hop in ((None, 20, 5), (60.0, 40, 10), (2.0, 4, 1)):
         recognizer = Recognizer(path, fps=fps)
         assert (recognizer.window, recognizer.hop) == (window, hop)
+
+
+@pytest.mark.parametrize("fps, apart", [(None, 3), (60.0, 6), (10.0, 1)])
+def test_a_dense_clip_in_a_window_spans_the_same_time(
+    exported, tmp_path, fps, apart
+):
+    model, manifest = manifest_lib.read_model(exported.path)
+    dense = dataclasses.replace(
+        manifest.preprocessing, sampling="dense", stride=3, stride_fps=30.0
+    )
+    path = tmp_path / "model.tflite"
+    manifest = dataclasses.replace(manifest, preprocessing=dense)
+    path.write_bytes(manifest_lib.pack(model, manifest))
+    recognizer = Recognizer(path, fps=fps, hop=1)
+    assert recognizer.window == 4 * apart
+    video = reference.random_clips(1, (30, 24, 24))[0]
+    pushed = [recognizer.push(frame) for frame in video]
+    spare = (recognizer.window - 3 * apart - 1) // 2
+    first = len(video) - recognizer.window + spare
+    clip = video[first : first + 3 * apart + 1 : apart]
+    np.testing.assert_array_equal(pushed[-1], recognizer.scores(clip))
+    # The same of a whole video whose rate is known.
+    if fps:
+        synthetic.write_video(tmp_path / "video.mp4", video, fps=int(fps))
+        middle = (30 - 3 * apart - 1) // 2
+        numbers = range(middle, middle + 3 * apart + 1, apart)
+        np.testing.assert_array_equal(
+            recognizer.read_clip(tmp_path / "video.mp4"),
+            decoding.decode_frames(tmp_path / "video.mp4", list(numbers)),
+        )
 
 
 def test_push_says_what_it_takes(exported):

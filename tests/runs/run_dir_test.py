@@ -38,6 +38,17 @@ def test_a_run_of_another_kind_is_told_in_a_line(tmp_path):
         run_dir.RunDir(tmp_path / "a", {"kind": "train", "epochs": 3})
 
 
+def test_a_run_from_before_an_option_goes_on_as_it_was(tmp_path):
+    before = run_dir.RunDir(tmp_path, {"data": {"stride": 2}})
+    config = {"data": {"stride": 2, "stride_fps": None}}
+    resumed = run_dir.RunDir(tmp_path, config)
+    assert resumed.resumed and resumed.fingerprint == before.fingerprint
+    assert run_dir.RunDir(tmp_path, {"data": {"stride": 2}}).resumed
+    config["data"]["stride_fps"] = 30.0
+    with pytest.raises(ValueError, match="stride_fps='nothing' there, 30.0"):
+        run_dir.RunDir(tmp_path, config)
+
+
 def test_missing_key_is_a_difference(tmp_path):
     run_dir.RunDir(tmp_path, {"seed": 0})
     with pytest.raises(ValueError, match="arch='nothing' there, 'x' here"):

@@ -1,5 +1,6 @@
 """Tables of a comparison, from its result files alone."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -110,9 +111,10 @@ def equal_table(records: Records) -> Table:
     """What the search saves at the accuracy that it has at each budget.
 
     Once between the means, of those seeds and folds that a method has at all
-    budgets, and once for each of them by itself, for the interval: Student's,
-    of the ratio's logarithm. There is none if some runs lie outside of what
-    was measured: those left would not stand for all.
+    budgets (or those that leave most runs), and once for each of them by
+    itself, for the interval: Student's, of the ratio's logarithm. There is
+    none if some runs lie outside of what was measured: those left would not
+    stand for all.
     """
     methods = by_method(records)
     rows = []
@@ -162,12 +164,31 @@ def _bound(accuracy, macs, points) -> str:
 
 
 def _shared_runs(ours, others) -> tuple[list, list]:
-    """Of ours at one budget and others at all, the seeds and folds of each."""
-    shared = set(map(_repeat, ours))
-    for target in targets(others):
-        shared &= {_repeat(r) for r in others if r["target_macs"] == target}
-    return tuple(
-        [r for r in found if _repeat(r) in shared] for found in (ours, others)
+    """Of ours at one budget and others at all, the seeds and folds of each.
+
+    Where these are few because some budgets have others, of all choices of
+    two budgets or more that which leaves most runs; if two do, the larger.
+    """
+    by_target = {
+        target: {_repeat(r) for r in others if r["target_macs"] == target}
+        for target in targets(others)
+    }
+    chosen: tuple = ()
+    shared: set = set()
+    for count in range(min(2, len(by_target)), len(by_target) + 1):
+        for some in itertools.combinations(by_target, count):
+            found = set(map(_repeat, ours)).intersection(
+                *(by_target[target] for target in some)
+            )
+            if len(found) * count >= len(shared) * len(chosen):
+                chosen, shared = some, found
+    return (
+        [r for r in ours if _repeat(r) in shared],
+        [
+            r
+            for r in others
+            if r["target_macs"] in chosen and _repeat(r) in shared
+        ],
     )
 
 

@@ -56,6 +56,30 @@ def test_only_runs_at_all_budgets_of_a_method_are_compared():
     assert rows == []
 
 
+def test_budgets_with_other_seeds_are_left_out():
+    by_hand = [
+        _record("hand_scaled", seed, macs, accuracy)
+        for seeds, macs, accuracy in (
+            ((4, 5), 1e6, 0.5),
+            ((0, 1, 2, 4, 5), 4e6, 0.7),
+            ((0, 1, 2), 16e6, 0.9),
+        )
+        for seed in seeds
+    ]
+    found = [
+        _record("probabilistic", seed, macs, accuracy)
+        for seeds, macs, accuracy in (
+            ((4, 5), 1e6, 0.6),
+            ((0, 1, 2, 4, 5), 4e6, 0.8),
+        )
+        for seed in seeds
+    ]
+    _, (low, high) = tables.equal_table(found + by_hand)
+    # Half way from 1 M to 4 M, with seeds 4 and 5; from 4 M to 16 M, 0 to 2.
+    assert low[1:6] == ["60.00", "1.000", "2.000", "2.00", "2 of 2"]
+    assert high[1:6] == ["80.00", "4.000", "8.000", "2.00", "3 of 3"]
+
+
 def test_runs_outside_of_what_was_measured_leave_no_mean():
     by_hand = [
         _record("hand_scaled", seed, macs, accuracy)

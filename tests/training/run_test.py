@@ -47,6 +47,7 @@ def test_a_run_says_what_it_did(clips, tmp_path):
     assert record["labels"] == ["left", "right", "up"]
     assert record["preprocessing"] == {
         "clip_frames": 4, "sampling": "segment", "stride": 2,
+        "stride_fps": None,
         "short_side": 16, "crop_size": 16, "mean": 0.45, "deviation": 0.225,
         "squash": False, "standardize": False,
     }  # fmt: skip

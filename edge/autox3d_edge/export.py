@@ -144,12 +144,18 @@ def write_model(
     )
     measured = {}
     if checked.passed:  # else it may take the interpreter down
-        run = streaming.make_runner(content, stream)
-        checked, measured = _compare(
-            run, checked, precision, references, parity_clips
+        measured = _measure(
+            streaming.make_runner(content, stream),
+            references,
+            parity_clips,
+            test,
         )
-        if test is not None:
-            measured["test"] = test(run)
+        checked = checked.with_findings(
+            audit.Finding(rule="parity", where=who, message=message)
+            for who, message in parity.contradictions(
+                measured.get("parity", {}), precision
+            )
+        )
     made = {"recipe": recipe.name} if precision in audit.INT8_PRECISIONS else {}
     if recipe.kept:
         made["kept"] = dict(recipe.kept)
@@ -180,6 +186,23 @@ def write_model(
         "audit": checked.to_dict(),
         **measured,
     }
+    _write(path, packed, report, checked)
+    return report
+
+
+def _measure(run, references, parity_clips, test) -> dict[str, Any]:
+    """Returns what a report says of a flatbuffer, a function here, in use."""
+    measured = {}
+    if parity_clips is not None and len(parity_clips):
+        scorers = {**references, "tflite": run}
+        measured["parity"] = parity.compare(scorers, parity_clips)
+    if test is not None:
+        measured["test"] = test(run)
+    return measured
+
+
+def _write(path, packed, report, checked) -> None:
+    """Writes the report, and the file if nothing was found against it."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     arch_lib.write_json(f"{path}.report.json", report)
@@ -187,27 +210,9 @@ def write_model(
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(packed)
     os.replace(temporary, path)
-    logging.info("Wrote %s (%s, %d bytes).", path, precision, len(packed))
-    return report
-
-
-def _compare(run, checked, precision, references, clips):
-    """Returns the audit with what contradicts the references, and its report.
-
-    Args:
-        run: The flatbuffer as a function.
-        checked: Its audit.
-        precision, references: As in `write_model`.
-        clips: The clips to compare on; without any nothing is compared.
-    """
-    if clips is None or not len(clips):
-        return checked, {}
-    found = parity.compare({**references, "tflite": run}, clips)
-    checked = checked.with_findings(
-        audit.Finding(rule="parity", where=who, message=message)
-        for who, message in parity.contradictions(found, precision)
+    logging.info(
+        "Wrote %s (%s, %d bytes).", path, report["precision"], len(packed)
     )
-    return checked, {"parity": found}
 
 
 def references(model, lowered) -> dict[str, parity.Scorer]:

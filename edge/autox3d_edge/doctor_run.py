@@ -163,11 +163,7 @@ def _export(loaded, found, options, folder):
     chosen = found.chosen
     lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
     path = folder / f"model_{chosen.precision}.tflite"
-    about = {
-        "runtime": options.runtime,
-        "test": loaded.tester(),
-        **loaded.about,
-    }
+    about = {"runtime": options.runtime, **loaded.about}
     if chosen.name == diagnosis.FINE_TUNED:
         about = run.about_fine_tuning(about, options.fine_tuning)
     return export.write_model(

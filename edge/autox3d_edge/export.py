@@ -156,6 +156,9 @@ def write_model(
                 measured.get("parity", {}), precision
             )
         )
+    accuracy = dict(accuracy or {})
+    if "test" in measured:
+        accuracy["test"] = measured["test"]
     made = {"recipe": recipe.name} if precision in audit.INT8_PRECISIONS else {}
     if recipe.kept:
         made["kept"] = dict(recipe.kept)
@@ -165,10 +168,7 @@ def write_model(
         precision=precision,
         arch={**arch.to_dict(), "fingerprint": arch.fingerprint},
         provenance={**_versions(), **made, **(provenance or {})},
-        accuracy={
-            **(accuracy or {}),
-            **{k: v for k, v in measured.items() if k == "test"},
-        },
+        accuracy=accuracy,
         stream=stream,
     )
     if card is None:

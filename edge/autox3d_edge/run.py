@@ -122,11 +122,7 @@ def run_export(
         stream_export.check_streams(
             loaded.model.arch, sources.preprocessing(loaded.data)
         )
-    about = {
-        "runtime": options.runtime,
-        "test": loaded.tester(),
-        **loaded.about,
-    }
+    about = {"runtime": options.runtime, **loaded.about}
     reports, paths = {}, {}
     for precision in options.precisions:
         path = folder / f"model_{precision}.tflite"

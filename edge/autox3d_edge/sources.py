@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -60,38 +60,29 @@ class Sources:
                 "calibration": self.drawn,
             },
             "accuracy": {"trained": {"validation": validation}},
+            "test": self._test if len(self.clips) else None,
             "card": files.read_card(self.trained),
         }
 
-    def tester(
-        self,
-    ) -> Callable[[parity.Scorer], dict[str, Any]] | None:
-        """Returns what tests a file: its accuracy and where it agrees.
+    def _test(self, run: parity.Scorer) -> dict[str, Any]:
+        """Returns the accuracy of a file and on how many clips it agrees.
 
-        `agrees` counts the clips on which it says what the trained network
-        says. None if there are no clips.
+        That is, says what the trained network says.
         """
-        if not len(self.clips):
-            return None
-        reference = self.keras_labels
-
-        def test(run):
-            found = self._labels(run)
-            agrees = int((found == reference).sum())
-            return {
-                **score(found, self.targets),
-                "agrees": agrees,
-                "protocol": self.protocol,
-            }
-
-        return test
+        found = self.labels_of(run)
+        return {
+            **score(found, self.targets),
+            "agrees": int((found == self.keras_labels).sum()),
+            "protocol": self.protocol,
+        }
 
     @functools.cached_property
     def keras_labels(self) -> np.ndarray:
         """Classes that the trained network says the test clips are of."""
-        return self._labels(parity.keras_scorer(self.model))
+        return self.labels_of(parity.keras_scorer(self.model))
 
-    def _labels(self, scorer) -> np.ndarray:
+    def labels_of(self, scorer: parity.Scorer) -> np.ndarray:
+        """Classes that a network says the test clips are of."""
         return np.array([scorer(clip).argmax() for clip in self.clips])
 
 

@@ -54,16 +54,15 @@ def describe(
         return text
     text = describe_space(found, num_classes, clip_size)
     if table is not None:
-        text += "\n" + describe_latency(found, num_classes, table)
+        text += "\n" + describe_latency(found, num_classes, table, clip_size)
     return text
 
 
-def describe_latency(found, num_classes, table) -> str:
+def describe_latency(found, num_classes, table, clip_size=None) -> str:
     """Returns how milliseconds spread among networks of equal MACs."""
-    macs = cost.SpaceCost(found, cost.Budget(target=1, num_classes=num_classes))
-    budget = cost.Budget(
-        metric=cost.LATENCY, target=1, num_classes=num_classes, table=table
-    )
+    size = {"num_classes": num_classes, "clip_size": clip_size}
+    macs = cost.SpaceCost(found, cost.Budget(target=1, **size))
+    budget = cost.Budget(metric=cost.LATENCY, target=1, table=table, **size)
     latency = cost.SpaceCost(found, budget)
     drawn = [
         (macs(indices), latency(indices))

@@ -12,7 +12,6 @@ on where it stopped.
 """
 
 import functools
-import json
 import pathlib
 
 from absl import flags
@@ -49,7 +48,7 @@ def _main(arguments):
         raise binary.UsageError(
             f"{arguments[0]} holds no training. Name one by --recipe."
         )
-    summary = rank.rank_correlation(
+    found = rank.rank_correlation(
         arguments[0],
         train_fn=_train_fn(recipe),
         run_dir=FLAGS.run_dir,
@@ -58,14 +57,10 @@ def _main(arguments):
         candidates=FLAGS.candidates,
         trainings=FLAGS.trainings,
     )
-    if summary is None:
+    if found is None:
         print("Other processes are at the rest; start again for the tables.")
         return
-    records = [
-        json.loads(path.read_text())
-        for path in sorted(pathlib.Path(FLAGS.results).glob("arch_*.json"))
-    ]
-    print(rank.format_rankings(records, summary), end="")
+    print(rank.format_rankings(*found), end="")
 
 
 def _define_flags():

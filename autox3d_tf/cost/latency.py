@@ -152,6 +152,16 @@ def load_latency_table(
     """
     data = arch_lib.read_json(path, "a latency table")
     _check_format(path, data)
+    try:
+        return _column_of(path, data, precision, threads, runtime)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is a damaged latency table ({type(error).__name__}: "
+            f"{error}). Measure again: autox3d-benchmark --table."
+        ) from error
+
+
+def _column_of(path, data, precision, threads, runtime) -> LatencyTable:
     columns = {(c["precision"], c["threads"]): c for c in data["columns"]}
     column = columns.get((precision, threads))
     if column is None:
@@ -167,8 +177,14 @@ def load_latency_table(
             f"{measured!r}. Measure it there: autox3d-benchmark --table "
             "--runtime."
         )
+    coefficients = dict(column["coefficients"])
+    if any(not 0 <= value < math.inf for value in coefficients.values()):
+        raise ValueError(
+            f"{path} is a damaged latency table: a coefficient is below 0 or "
+            "no number. Measure again: autox3d-benchmark --table."
+        )
     return LatencyTable(
-        coefficients=dict(column["coefficients"]),
+        coefficients=coefficients,
         tile=column["tile"],
         precision=precision,
         threads=threads,

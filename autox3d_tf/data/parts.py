@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+import itertools
 import re
 
 import numpy as np
@@ -148,30 +149,53 @@ def held_out_paths(manifest, fraction: float) -> set[str]:
 def halve(source, seed: int):
     """Returns two sources that share no clip and balance every class.
 
-    A search learns weights on the first and architectures on the second. The
-    odd clips of the classes go to the two halves in turn, a class's only clip
-    to the first.
+    A search learns weights on the first and architectures on the second. Clips
+    of one group stay together; a class's only clip (or group) goes to the
+    first half.
     """
-    rng = np.random.default_rng([seed, 0x4A1F])
-    labels = source.labels
+    manifest, labels = source.manifest, source.labels
+    units: dict[str, list[int]] = {}
+    for place, row in enumerate(manifest.rows):
+        units.setdefault(row.group or row.path, []).append(place)
+    in_class = np.bincount(labels, minlength=len(source.classes))
+    alone = {
+        unit: [
+            source.classes[label]
+            for label, count in collections.Counter(labels[places]).items()
+            if count == in_class[label]
+        ]
+        for unit, places in units.items()
+    }
+    for name in sorted(itertools.chain(*alone.values())):
+        logging.warning(
+            "Class %r has a single clip or group: only the first half has it.",
+            name,
+        )
+    # The largest are dealt out first: the small ones make good what they upset.
+    # Single clips go class by class, so that odd ones end in turn.
+    order = list(units)
+    np.random.default_rng([seed, 0x4A1F]).shuffle(order)
+    order.sort(
+        key=lambda unit: (
+            not alone[unit],
+            -len(units[unit]),
+            labels[units[unit][0]],
+        )
+    )
     first = np.zeros(len(labels), bool)
-    extra = 1  # whether the next odd clip goes to the first half
-    for number, name in enumerate(source.classes):
-        positions = rng.permutation(np.flatnonzero(labels == number))
-        odd = len(positions) % 2
-        up = max(extra, int(len(positions) == 1))
-        first[positions[: (len(positions) + odd * up) // 2]] = True
-        extra = extra ^ odd
-        if len(positions) == 1:
-            logging.warning(
-                "Class %r has a single clip: only the first half has it.", name
-            )
+    lead = np.zeros(len(source.classes), int)  # of the first half, in clips
+    for unit in order:
+        places = units[unit]
+        surplus = lead[labels[places]].sum() or lead.sum()
+        first[places] = bool(alone[unit]) or surplus <= 0
+        np.add.at(lead, labels[places], np.where(first[places], 1, -1))
     if first.all():
         raise ValueError(
-            "`source` must have a class with two clips to be halved. "
-            f"Received: {len(labels)} clips in {len(source.classes)} classes."
+            "`source` must have a class with clips of two groups, or two clips "
+            f"without a group, to be halved. Received: {len(labels)} clips, "
+            f"{len(units)} groups or single clips, of {len(source.classes)} "
+            "classes."
         )
-    manifest = source.manifest
     halves = []
     for mask in (first, ~first):
         rows = tuple(manifest.rows[i] for i in np.flatnonzero(mask))

@@ -76,6 +76,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps that have a checkpoint, oldest first."""
+        if not self.directory.is_dir():
+            return []
         names = (_NAME.fullmatch(p.name) for p in self.directory.iterdir())
         return sorted(int(name[1]) for name in names if name)
 

@@ -18,19 +18,20 @@ import numpy as np
 from autox3d_tf.search import options as options_lib
 
 Vector = tuple[int, ...]
-_DRAWS = 10_000  # uniform draws before a budget is called too tight for them
+Fits = Callable[[np.ndarray], np.ndarray]  # (N, choices) -> bool (N,)
+_DRAWS = 1_000_000  # uniform draws before a budget is called too tight for them
+_AT_ONCE = 1_000
 
 
 def random_within(
-    sizes: Sequence[int],
-    fits: Callable[[Vector], bool],
-    rng: np.random.Generator,
+    sizes: Sequence[int], fits: Fits, rng: np.random.Generator
 ) -> Vector:
     """Draws uniformly until an index vector is within budget."""
-    for _ in range(_DRAWS):
-        vector = tuple(int(rng.integers(size)) for size in sizes)
-        if fits(vector):
-            return vector
+    for _ in range(_DRAWS // _AT_ONCE):
+        vectors = rng.integers(sizes, size=(_AT_ONCE, len(sizes)))
+        found = vectors[fits(vectors)]
+        if len(found):
+            return tuple(found[0].tolist())
     raise ValueError(
         f"None of {_DRAWS:,} random architectures is within the budget. "
         "Raise the target; a search by probabilities copes with less."
@@ -39,7 +40,7 @@ def random_within(
 
 def random_search(
     sizes: Sequence[int],
-    fits: Callable[[Vector], bool],
+    fits: Fits,
     score: Callable[[Vector], float],
     *,
     count: int,
@@ -63,7 +64,7 @@ def random_search(
 
 def evolve(
     sizes: Sequence[int],
-    fits: Callable[[Vector], bool],
+    fits: Fits,
     score: Callable[[Vector], float],
     *,
     count: int,
@@ -77,7 +78,7 @@ def evolve(
 
     Args:
         sizes: Candidates per choice.
-        fits: Whether a vector is within budget.
+        fits: Which of index vectors `(N, choices)` are within budget.
         score: Higher is better; called once per vector.
         count: How many vectors are scored in all.
         seed: Of everything random.
@@ -106,7 +107,7 @@ def evolve(
             places = rng.integers(len(alive), size=tournament)
             parent = max((alive[i] for i in places), key=scored.__getitem__)
             vector = mutate(parent, sizes, rng)
-            if not fits(vector):
+            if not fits(np.array([vector])).all():
                 continue
             alive.popleft()
         vector = canonical(vector)
@@ -160,7 +161,7 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         )
     return dataclasses.replace(
         search,
-        method="random",
+        method="probabilistic",
         steps=search.warmup_steps,
         joint_step=0,
         rerank=1,
@@ -168,20 +169,9 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         finalists=1,
         retrained=0,
         start_at_budget=False,
-        candidates=1,
+        top_k=1,
         children=0,
     )
-
-
-def clips_to_choose(search: options_lib.SearchOptions, judged_on: int) -> int:
-    """Returns the clips that a search judges after its last step.
-
-    Args:
-        search: Of a method with steps of the logits.
-        judged_on: Clips that one architecture is judged on.
-    """
-    candidates = max(search.rerank, search.refine)
-    return candidates * judged_on if candidates > 1 else 0
 
 
 def equal_steps(
@@ -190,6 +180,7 @@ def equal_steps(
     *,
     clips: int,
     judged_on: int,
+    to_choose: int = 0,
     samples: int = 0,
 ) -> options_lib.SearchOptions:
     """Returns options under which a method processes about `clips` clips.
@@ -204,6 +195,7 @@ def equal_steps(
         search: Options of the search it is compared with.
         clips: What that search processed after the warm-up.
         judged_on: Clips that one architecture is judged on.
+        to_choose: Of `clips`, what it took after the last step, to choose.
         samples: K of `parsec`.
     """
     if method == "parsec_equal_steps":
@@ -212,11 +204,18 @@ def equal_steps(
         logits_batch = search.logits_batch_size or search.batch_size
         trained = search.weights_samples or samples
         each = trained * search.batch_size + samples * logits_batch
-        left = clips - clips_to_choose(search, judged_on)
-        steps = search.warmup_steps + max(1, round(left / each))
+        after = max(1, round((clips - to_choose) / each))
+        steps, joint_step = search.warmup_steps + after, 0
         if method == "gumbel":
             search = dataclasses.replace(search, method=method, joint_step=0)
-        return dataclasses.replace(search, steps=steps)
+        elif search.joint_step > search.warmup_steps:  # at the same share
+            share = (search.joint_step - search.warmup_steps) / (
+                search.steps - search.warmup_steps
+            )
+            joint_step = search.warmup_steps + round(share * after)
+        else:
+            joint_step = search.joint_step
+        return dataclasses.replace(search, steps=steps, joint_step=joint_step)
     if method not in METHODS:
         raise ValueError(
             f"`method` must be one of {', '.join((*FIXED, *METHODS))}. "

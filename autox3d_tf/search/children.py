@@ -24,8 +24,8 @@ class Child:
     Attributes:
         indices: One entry per choice.
         costs: One per budget.
-        accuracy, log_likelihood: Over all clips of the half, with the
-            statistics of each batch in the batch norms.
+        accuracy, log_likelihood: Over the judge's clips, with the statistics
+            of each batch in the batch norms.
     """
 
     indices: tuple[int, ...]
@@ -35,7 +35,7 @@ class Child:
 
 
 class Judge:
-    """Judges architectures on one half of the clips, all of them each time.
+    """Judges architectures on one half of the clips, the same ones always.
 
     Args:
         supernet: Whose weights are inherited.
@@ -43,10 +43,11 @@ class Judge:
         data: How clips are cut; evaluation's way, without augmentation.
         cost_tables: One per budget.
         batch_size: Clips at once.
-        max_clips: At most about so many clips are used, the same ones always.
+        max_clips: At most about so many clips are used.
 
     Attributes:
         clips_each: Clips that one architecture is judged on.
+        distinct: How many of them differ: batches are full.
         clips: Clips judged so far.
     """
 
@@ -64,6 +65,7 @@ class Judge:
         # the last one is filled up from the beginning.
         count = -(-min(len(source), max_clips) // batch_size)
         self.clips_each = count * batch_size
+        self.distinct = min(len(source), self.clips_each)
         order = np.random.default_rng(0).permutation(len(source))
         rows = [source.manifest.rows[i]
                 for i in np.resize(order, self.clips_each)]  # fmt: skip

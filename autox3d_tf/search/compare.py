@@ -79,12 +79,18 @@ def compare_searches(
         The results of all runs.
 
     Raises:
-        ValueError: If the plan makes no sense, or the earlier comparison lacks
-            one of its runs.
+        ValueError: If the plan makes no sense, the earlier comparison lacks
+            one of its runs, or a finished run is of other options.
     """
-    plan = plan_lib.Plan(methods, budgets, seeds, folds)
+    plan = plan_lib.Plan(
+        methods, budgets, seeds, folds, searched=networks_from is None
+    )
     if networks_from is not None:
         _check_networks(plan, networks_from, results_dir)
+    _check_finished(
+        plan, results_dir, trainings,
+        None if networks_from else (search, estimator),
+    )  # fmt: skip
     worker = _Worker(
         plan=plan,
         search_fn=search_fn,
@@ -262,8 +268,9 @@ class _Worker:
             search = baselines.equal_steps(
                 run.method,
                 search,
-                clips=_clips(record) - self._warm_up_clips(run),
+                clips=_clips(record) - self._warmed_up(run)["clips_trained"],
                 judged_on=record["judged_on"]["clips"],
+                to_choose=record["chosen_among"]["clips"],
                 samples=samples,
             )
             estimator = dataclasses.replace(estimator, fixed_samples=samples)
@@ -279,21 +286,19 @@ class _Worker:
             seed=run.seed,
         )
 
-    def _warm_up_clips(self, run) -> int:
-        record = results.read_record(self.run_dir / run.supernet)
-        return record["counts"]["clips_trained"]
+    def _warmed_up(self, run) -> dict[str, int]:
+        """What the warm-up that a run shares has cost."""
+        return results.read_record(self.run_dir / run.supernet)["counts"]
 
     def _cost(self, run, record, watch) -> dict[str, Any]:
         """What finding the network took, the whole warm-up included."""
         counts, options = record["counts"], record["config"]["search"]
+        warmed_up = self._warmed_up(run)
         steps = options["steps"] - options["warmup_steps"]
         samples = None  # of the logits' steps, if there were any
         if steps:
             batch = options["logits_batch_size"] or options["batch_size"]
-            judged = counts["clips_judged"] - baselines.clips_to_choose(
-                options_lib.SearchOptions(**options),
-                record["judged_on"]["clips"],
-            )
+            judged = counts["clips_judged"] - record["chosen_among"]["clips"]
             samples = judged / (steps * batch)
         warm_up = claim_lib.Stopwatch(
             self.run_dir / run.supernet / trial.SECONDS
@@ -308,7 +313,8 @@ class _Worker:
             "steps": options["steps"],
             "first_samples": record["first_samples"],
             "mean_samples": samples,
-            "warm_up_clips": self._warm_up_clips(run),
+            "warm_up_architectures": warmed_up["architectures"],
+            "warm_up_clips": warmed_up["clips_trained"],
             "warm_up_cpu_seconds": round(warm_up.cpu, 3),
             "cpu_seconds": round(warm_up.cpu + watch.cpu, 3),
             "wall_seconds": round(warm_up.wall + watch.wall, 3),
@@ -328,6 +334,34 @@ def _check_networks(plan, networks_from, results_dir) -> None:
         )
     for run in plan.runs:
         plan_lib.read_result(plan_lib.result_path(networks_from, run))
+
+
+def _check_finished(plan, results_dir, trainings, searched_by) -> None:
+    """Refuses to go on with results that tables must not put side by side."""
+    for run in plan.runs:
+        path = plan_lib.result_path(results_dir, run)
+        if not path.exists():
+            continue
+        found = plan_lib.read_result(path)
+        there = {"trainings": len(found["tests"])}
+        here: dict[str, Any] = {"trainings": trainings}
+        if run.method == plan_lib.REFERENCE and searched_by is not None:
+            there |= {n: found["search"][n] for n in ("options", "estimator")}
+            plain = map(run_dir_lib.to_json, searched_by)
+            here |= dict(zip(("options", "estimator"), plain, strict=True))
+            here["options"] = {  # some do not change what is found
+                name: value
+                for name, value in here["options"].items()
+                if name in there["options"]
+            }
+        changes = run_dir_lib.differences(there, here)
+        if changes:
+            raise ValueError(
+                f"{path} was made with other options ({'; '.join(changes)}). "
+                "Give this comparison another folder of results and another "
+                "run_dir; or, for other TRAININGS of the same networks, remove "
+                "the file: what the run_dir has is not repeated."
+            )
 
 
 def data_of_fold(

@@ -117,9 +117,12 @@ def format_pairs(pairs: Sequence[dict[str, Any]]) -> str:
             f"{kind:10}{means[0]:>10.1%}{means[1]:>8.3f}{means[2] / 1e6:>8.2f}"
         )
     gains = [p["latency"]["accuracy"] - p["macs"]["accuracy"] for p in pairs]
+    interval = ""
+    if len(pairs) > 1:
+        interval = f", 95 % interval +-{100 * repeats.spread(gains)[1]:.1f}"
     lines.append(
-        f"latency - macs: {100 * statistics.fmean(gains):+.1f} points, 95 % "
-        f"interval +-{100 * repeats.spread(gains)[1]:.1f}, {len(pairs)} pairs"
+        f"latency - macs: {100 * statistics.fmean(gains):+.1f} points"
+        f"{interval}; {len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
     )
     return "\n".join(lines)
 

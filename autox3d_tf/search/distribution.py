@@ -156,7 +156,7 @@ class ArchitectureDistribution:
         """Log probability of index vectors `(K, choices)`; shape `(K,)`.
 
         Differentiable by the logits. It is that of the vector as drawn: the
-        choices of a skipped block count. `derive` sums them out.
+        choices of a skipped block count.
         """
         digits = tf.cast(indices, tf.int32) * self._divisor
         of_factor = tf.math.unsorted_segment_sum(

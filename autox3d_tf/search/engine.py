@@ -43,6 +43,8 @@ class Engine:
 
     Attributes:
         first_samples: K at the start.
+        chosen_among: Architectures that were judged to choose one of them, and
+            the clips that took.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class Engine:
             if name.endswith("/filters")
         ]
         self._judge = None
-        self._candidates = self._candidate_clips = 0  # judged to choose
+        # Judged to choose among them; see `counts`.
+        self.chosen_among = {"architectures": 0, "clips": 0}
 
     def _build(self, weights, logits):
         self.supernet = models.Supernet(
@@ -114,8 +117,8 @@ class Engine:
         """What the search has cost so far."""
         names = ("architectures", "clips_trained", "clips_judged")
         found = dict(zip(names, self.counters.numpy().tolist(), strict=True))
-        found["architectures"] += self._candidates
-        found["clips_judged"] += self._candidate_clips
+        found["architectures"] += self.chosen_among["architectures"]
+        found["clips_judged"] += self.chosen_among["clips"]
         return found
 
     def saved(self) -> dict[str, Any]:
@@ -229,6 +232,7 @@ class Engine:
             pathlib.Path(run_dir, "checkpoints"),
             objects,
             identity={"run": run, "space": self.space.fingerprint},
+            writes=False,  # it may still be at work
         )
         steps = saver.restore_latest()
         if steps != config["search"]["steps"]:
@@ -251,7 +255,7 @@ class Engine:
     def choose(self) -> list[derive.Derived]:
         """Architectures within budget, the best first."""
         if self.search.method in baselines.METHODS:
-            return self._choose_by_accuracy()
+            return self._choose_by_likelihood()
         rerank = self.search.rerank
         logging.info("Looking for the most probable architectures in budget.")
         top = derive.top_k(
@@ -282,7 +286,7 @@ class Engine:
             for _, vector in scored
         ]
 
-    def _choose_by_accuracy(self):
+    def _choose_by_likelihood(self):
         """A baseline: architectures judged with inherited weights."""
         scored = self._score_many(
             baselines.METHODS[self.search.method], self.search.candidates
@@ -317,8 +321,10 @@ class Engine:
             **arguments,
         )
         progress.close()
-        self._candidates = len(scored)
-        self._candidate_clips = self.judge_one.clips
+        self.chosen_among = {
+            "architectures": len(scored),
+            "clips": self.judge_one.clips,
+        }
         return scored
 
     def finalists(
@@ -332,9 +338,10 @@ class Engine:
         """Filters of each stage, as indices."""
         return tuple(vector[place] for place in self._filters)
 
-    def _fits(self, vector) -> bool:
-        return all(
-            table([vector])[0] <= table.budget.limit for table in self.tables
+    def _fits(self, vectors: np.ndarray) -> np.ndarray:
+        """Which index vectors are within all budgets."""
+        return np.all(
+            [table(vectors) <= table.budget.limit for table in self.tables], 0
         )
 
     @property

@@ -17,7 +17,7 @@ _MOST_CHANGES = 3
 
 def evolve_elites(
     sizes: Sequence[int],
-    fits: Callable[[Vector], bool],
+    fits: baselines.Fits,
     score: Callable[[Vector], float],
     *,
     niche: Callable[[Vector], tuple],
@@ -55,7 +55,7 @@ def evolve_elites(
             for _ in range(int(rng.integers(1, _MOST_CHANGES + 1))):
                 vector = baselines.mutate(vector, sizes, rng)
         vector = canonical(vector)
-        if vector in scored or not fits(vector):
+        if vector in scored or not fits(np.array([vector])).all():
             continue
         scored[vector] = score(vector)
         kept = elites.setdefault(niche(vector), vector)

@@ -5,7 +5,7 @@ import dataclasses
 MINIMUM_SAMPLES = 2
 OPTIMIZERS = ("sgd", "adamw")
 METHODS = ("probabilistic", "gumbel", "random", "evolution")
-JUDGED = ("random", "evolution")  # pick by accuracy, have no logits' steps
+JUDGED = ("random", "evolution")  # pick by likelihood, no logits' steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,9 @@ class EstimatorOptions:
             if name == "fixed_samples":
                 wanted += ", or 0 to follow the entropy"
             _check(self, name, valid, wanted)
+        valid = self.fixed_samples <= self.max_samples
+        wanted = f"at most max_samples={self.max_samples}"
+        _check(self, "fixed_samples", valid, wanted)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,7 @@ class SearchOptions:
         warmup_steps: The first so many leave the logits as they are; samples
             are uniform.
         method: `probabilistic`; or a baseline by relaxation, `gumbel`; or one
-            that picks by accuracy with the weights of a supernet trained on
+            that picks by likelihood with the weights of a supernet trained on
             uniform paths, `random` or `evolution`. Those have `warmup_steps`
             equal to `steps`.
         candidates: How many architectures they judge.
@@ -206,6 +209,8 @@ class SearchOptions:
         valid = self.method not in JUDGED or self.warmup_steps == self.steps
         wanted = f"equal to steps={self.steps} for {self.method!r}"
         _check(self, "warmup_steps", valid, wanted)
+        valid = self.joint_step <= self.steps
+        _check(self, "joint_step", valid, f"in [0, {self.steps}], the steps")
         valid = not (self.method == "gumbel" and self.joint_step)
         _check(self, "joint_step", valid, "0 for 'gumbel'")
         _check(self, "candidates", self.candidates >= 1, "at least 1")

@@ -92,6 +92,11 @@ def _about(records) -> str:
             "warmed up on uniform paths. Clips, architectures and CPU seconds "
             "are counted as if each had warmed up its own."
         )
+    if others := plan.other_options(records):
+        lines.append(
+            "Searches with other options than the first of `probabilistic`:\n\n"
+            + "\n".join(f"- {line}" for line in others)
+        )
     return "\n\n".join(lines)
 
 

@@ -24,8 +24,8 @@ METHODS = {
     "parsec": "fixed K, as many clips as the search",
     "parsec_equal_steps": "fixed K, as many steps as the search",
     "gumbel": "relaxation: single paths of a Gumbel-softmax",
-    "evolution": "regularised evolution by inherited accuracy",
-    "random": "the best of random networks by inherited accuracy",
+    "evolution": "regularised evolution by inherited likelihood",
+    "random": "the best of random networks by inherited likelihood",
     "hand_scaled": "X3D scaled by hand to the budget in width, no search",
     "hand_scaled_half": "the same with half the depth, and wider",
 }
@@ -66,11 +66,13 @@ class Run:
 class Plan:
     """All runs of a comparison and what they wait for.
 
-    Args: as `compare.compare_searches`.
+    Args: as `compare.compare_searches`; `searched` is false if the networks
+        are those of another comparison.
 
     Raises:
         ValueError: If a method is unknown, the one that the others are
-            measured by is missing, or a list is empty or names one twice.
+            measured by is missing, a list is empty or names one twice, or
+            budgets are too alike for names.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Plan:
         budgets: Sequence[float],
         seeds: Sequence[int],
         folds: Sequence[int] = (),
+        *,
+        searched: bool = True,
     ):
         for name, values in (
             ("methods", methods), ("budgets", budgets), ("seeds", seeds),
@@ -93,7 +97,8 @@ class Plan:
                 )
         for method in methods:
             arch_lib.check_choice("methods", method, METHODS)
-        if REFERENCE not in methods and not set(methods) <= set(BY_HAND):
+        alone = not searched or set(methods) <= set(BY_HAND)
+        if REFERENCE not in methods and not alone:
             raise ValueError(
                 f"`methods` must have {REFERENCE!r}, whose cost the others "
                 f"get. Received: methods={tuple(methods)}."
@@ -107,6 +112,11 @@ class Plan:
             if method in methods
             for target in budgets
         ]
+        if len({run.name for run in self.runs}) < len(self.runs):
+            raise ValueError(
+                "`budgets` must differ in the first six digits. Received: "
+                f"budgets={tuple(budgets)}."
+            )
 
     @staticmethod
     def measured_by(run: Run) -> Run | None:
@@ -125,6 +135,11 @@ def read_result(path: str | os.PathLike) -> dict[str, Any]:
     """Reads a result. Raises ValueError naming what is wrong."""
     record = arch_lib.read_json(pathlib.Path(path), "a result")
     arch_lib.check_record(record, path, "a comparison", FORMAT, SCHEMA_VERSION)
+    search = record["search"]
+    if search and "warm_up_architectures" not in search:  # of before
+        options = search["options"]
+        samples = options["warmup_steps"] * options["warmup_samples"]
+        search["warm_up_architectures"] = samples or None
     return record
 
 
@@ -150,3 +165,27 @@ def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
                 "each recipe in a folder of their own."
             )
     return records
+
+
+def other_options(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Says which searches had other options than the first, and which."""
+    searches = [r for r in records if r["method"] == REFERENCE]
+    lines = []
+    for record in searches[1:]:
+        changes = run_dir.differences(
+            _searched_by(searches[0]), _searched_by(record)
+        )
+        if changes:
+            lines.append(
+                f"{record['target_macs'] / 1e6:g} M, seed {record['seed']}: "
+                f"{'; '.join(changes)}"
+            )
+    return lines
+
+
+def _searched_by(record) -> dict[str, Any]:
+    """What is off is as what an earlier version did not know."""
+    return {
+        name: {key: v for key, v in record["search"][name].items() if v}
+        for name in ("options", "estimator")
+    }

@@ -39,7 +39,7 @@ def rank_correlation(
     count: int = 12,
     candidates: int = 48,
     trainings: int = 1,
-) -> dict[str, Any] | None:
+) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
     """Writes a small file per architecture, then rank_correlation.json.
 
     What is finished is not repeated; processes with the same directories
@@ -55,10 +55,12 @@ def rank_correlation(
         trainings: Of each architecture, with different seeds.
 
     Returns:
-        The summary; None while other processes are at what is left.
+        The architectures, the best by inherited weights first, and the
+        summary; None while other processes are at what is left.
 
     Raises:
-        ValueError: If there are too few of them.
+        ValueError: If there are too few of them, or files of another search
+            or number of trainings.
     """
     if not FEWEST <= count <= candidates:
         raise ValueError(
@@ -68,34 +70,53 @@ def rank_correlation(
     run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
     search = results.read_record(search_dir)
     data = data_of(search)
-    with claim_lib.claim(run_dir / "judged.lock") as ours:
+    judged_in = run_dir / f"judged{candidates}"
+    with claim_lib.claim(f"{judged_in}.lock") as ours:
         if not ours:
             raise ValueError(
                 f"Another process judges architectures in {run_dir}. Start "
                 "again when it has begun to train them."
             )
-        judged = _judge(
-            search_dir, search, data, run_dir / "judged", candidates
-        )
+        top = _judge(search_dir, search, data, judged_in, candidates)["top"]
     space = space_lib.load_space(pathlib.Path(search_dir, "space.json"))
-    for number, place in enumerate(even_places(len(judged["top"]), count)):
-        path = results_dir / f"arch_{number:02d}.json"
+    paths = {
+        place: results_dir / f"arch_{place:02d}_of_{len(top)}.json"
+        for place in even_places(len(top), count)
+    }
+    of = {
+        "search": run_dir_lib.fingerprint_of(search["config"]),
+        "trainings": trainings,
+    }
+    _check_records(paths.values(), of)
+    for place, path in paths.items():
         with claim_lib.claim(run_dir / f"{path.stem}.lock") as ours:
             if ours and not path.exists():
-                folder = run_dir / path.stem
-                one = judged["top"][place]
+                folder, one = run_dir / path.stem, top[place]
                 record = _train(train_fn, space, data, one, folder, trainings)
                 record["provenance"] = run_dir_lib.provenance(
                     search=str(search_dir)
                 )
-                run_dir_lib.write_json(path, {"place": place, **record})
-    found = [results_dir / f"arch_{n:02d}.json" for n in range(count)]
-    if not all(path.exists() for path in found):
+                run_dir_lib.write_json(path, {"place": place, **of, **record})
+    if not all(path.exists() for path in paths.values()):
         return None
-    records = [json.loads(path.read_text()) for path in found]
+    records = [json.loads(path.read_text()) for path in paths.values()]
     summary = summarize(records)
     run_dir_lib.write_json(results_dir / SUMMARY, summary)
-    return summary
+    return records, summary
+
+
+def _check_records(paths, of: dict[str, Any]) -> None:
+    """Refuses files of other searches or trainings, before any training."""
+    for path in paths:
+        if not path.exists():
+            continue
+        record = json.loads(path.read_text())
+        there = {name: record.get(name) for name in of}
+        if changes := run_dir_lib.differences(there, of):
+            raise ValueError(
+                f"{path} is of another ranking ({'; '.join(changes)}). Give "
+                "this one another folder of results and another run_dir."
+            )
 
 
 def _judge(search_dir, search, data, folder, candidates):

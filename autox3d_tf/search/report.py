@@ -12,7 +12,7 @@ import numpy as np
 
 from autox3d_tf import cost
 from autox3d_tf.search import history as history_lib
-from autox3d_tf.search import plan, results, tables
+from autox3d_tf.search import options, plan, results, tables
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -43,17 +43,20 @@ def write_report(
     """
     run_dir = pathlib.Path(run_dir)
     entries = history_lib.read_history(run_dir / history_lib.FILE)
-    if not entries:
+    record_path = run_dir / "search.json"
+    if not entries and not record_path.is_file():
         raise ValueError(
             f"{run_dir} holds no history of a search "
             f"({history_lib.FILE} is missing or empty)."
         )
     space = search_space.load_space(run_dir / "space.json")
-    sections = [
-        ("How it went", _image(draw_curves(entries))),
-        ("Probabilities of the choices", _image(draw_choices(space, entries))),
-    ]
-    record_path = run_dir / "search.json"
+    sections = []
+    if entries:  # a supernet that was taken leaves none
+        choices = _image(draw_choices(space, entries))
+        sections = [
+            ("How it went", _image(draw_curves(entries))),
+            ("Probabilities of the choices", choices),
+        ]
     if record_path.is_file():
         record = results.read_record(run_dir)
         arch = arch_lib.load_arch(run_dir / "arch.json")
@@ -61,8 +64,8 @@ def write_report(
             ("What was found", _found(record)),
             ("The network", _image(draw_network(arch, record))),
             *sections,
-            ("Sampled networks", _image(draw_children(record))),
-            ("The most probable within budget", _top_table(space, record)),
+            ("Judged inside the supernet", _image(draw_children(record))),
+            ("The first of those within budget", _top_table(space, record)),
         ]
         if record.get("finalists"):
             sections.insert(1, ("Finalists", _finalists_table(space, record)))
@@ -197,7 +200,7 @@ def draw_children(record: Mapping[str, Any]):
     points = np.array(
         [(child["costs"][0], child["accuracy"]) for child in record["children"]]
     )
-    axis.scatter(points[:, 0], 100 * points[:, 1], s=18, label="sampled")
+    axis.scatter(points[:, 0], 100 * points[:, 1], s=18, label="judged")
     order = np.lexsort((-points[:, 1], points[:, 0]))
     best = np.maximum.accumulate(points[order, 1])
     front = order[points[order, 1] > np.concatenate([[-1], best[:-1]])]
@@ -219,24 +222,26 @@ def draw_children(record: Mapping[str, Any]):
 
 
 def _found(record):
-    counts = record["counts"]
+    counts, judged_on = record["counts"], record["judged_on"]
+    clips = judged_on.get("distinct", judged_on["clips"])
     rows = [
         ("entropy at the end", f"{record['entropy']:.2f} nats"),
         ("log probability", f"{record['log_prob']:.2f}"),
-        ("rank among all", record["rank"] or "beyond what was counted"),
         (
             "inherited accuracy",
-            f"{100 * record['inherited_accuracy']:.1f} % of "
-            f"{record['judged_on']['clips']} clips, "
+            f"{100 * record['inherited_accuracy']:.1f} % of {clips} clips of "
             f"{record['judged_on']['of']}",
         ),
         ("architectures sampled", f"{counts['architectures']:,}"),
-        ("clips forward and back", f"{counts['clips_trained']:,}"),
-        ("clips forward only", f"{counts['clips_judged']:,}"),
+        ("clips, for the weights", f"{counts['clips_trained']:,}"),
+        ("clips, for the architecture", f"{counts['clips_judged']:,}"),
         ("seed", record["config"]["seed"]),
         ("architecture", record["arch"][:12]),
         ("space", record["space_fingerprint"][:12]),
     ]
+    if record["method"] not in options.JUDGED:
+        rank = record["rank"] or "beyond what was counted"
+        rows.insert(2, ("rank among all", rank))
     for metric, value in record["costs"].items():
         text = " of at most ".join(
             cost.format_amount(metric, value[name])

@@ -77,6 +77,7 @@ def save(
             "inherited_accuracy": child.accuracy,
             "judged_on": {
                 "clips": engine.judge_one.clips_each,
+                "distinct": engine.judge_one.distinct,
                 "of": "the half the architecture was learned on",
             },
             "top": [
@@ -86,6 +87,7 @@ def save(
             "children": [_plain(child) for child in judged],
             "finalists": [_plain(one) for one in raced],
             "counts": engine.counts(),
+            "chosen_among": engine.chosen_among,
             "first_samples": engine.first_samples,
             "seconds_since_start_or_resume": round(seconds, 1),
         },

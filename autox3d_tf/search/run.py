@@ -21,6 +21,7 @@ from autox3d_tf.space import search_space, spaces
 # What a warm-up depends on, beside clips, weights and seed.
 _WARMUP = ("warmup_steps", "warmup_samples", "largest_steps", "batch_size",
            "label_smoothing")  # fmt: skip
+_SAMPLES = ("samples_per_nat", "fixed_samples", "max_samples")  # make K
 _MAY_CHANGE = ("save_secs", "save_steps", "top_k", "children", "norm_batches")
 
 
@@ -259,10 +260,9 @@ def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
         )
     wanted = config["search"]
     if wanted["method"] not in options_lib.JUDGED:
-        wanted = {name: wanted[name] for name in _WARMUP}
         changes = run_dir_lib.differences(
-            {name: there["search"].get(name) for name in ("steps", *wanted)},
-            {"steps": wanted["warmup_steps"], **wanted},
+            {"steps": there["search"]["steps"], **_warm_up_of(there)},
+            {"steps": wanted["warmup_steps"], **_warm_up_of(config)},
         )
         if changes:
             raise ValueError(
@@ -270,6 +270,22 @@ def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
                 f"warm-up. Received: {run_dir} ({'; '.join(changes)})."
             )
     return run_dir_lib.fingerprint_of(there)
+
+
+def _warm_up_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What the warm-up of a search depends on.
+
+    Samples are weighed against each other, by the temperature, if there are
+    several; how many there are may follow from the estimator.
+    """
+    search = config["search"]
+    estimator = run_dir_lib.to_json(config["estimator"])
+    names = ("temperature",) if search["warmup_samples"] != 1 else ()
+    names += () if search["warmup_samples"] else _SAMPLES
+    return {
+        **{name: search.get(name) for name in _WARMUP},
+        **{name: estimator[name] for name in names},
+    }
 
 
 def check_classes(source) -> None:

@@ -33,7 +33,8 @@ def sections(records: Records) -> list[tuple[str, Table]]:
         )
     found.append(
         (
-            "Adaptive against fixed samples, as many steps",
+            "Adaptive against fixed samples, as many steps: architectures and "
+            "CPU seconds after the warm-up, which both share, and in all",
             adaptive_table(records),
         )
     )
@@ -133,6 +134,8 @@ def equal_table(records: Records) -> Table:
             there = statistics.cost_at(accuracy, points)
             if there is None:
                 ratio = _bound(accuracy, macs, points)
+                if len(points) == 1 and ratio != "-":
+                    continue  # one budget says nothing of others
             else:
                 ratio = f"{there / macs:.2f}"
             rows.append(
@@ -219,7 +222,7 @@ def adaptive_table(records: Records) -> Table:
     pairs = [
         (r, fixed[_key(r)])
         for r in methods.get(plan.REFERENCE, ())
-        if _key(r) in fixed
+        if _key(r) in fixed and r["search"]["warm_up_architectures"]
     ]
     if not pairs:
         return (), []
@@ -227,36 +230,28 @@ def adaptive_table(records: Records) -> Table:
         [
             f"{a['target_macs'] / 1e6:g} M, seed {a['seed']}"
             + ("" if a["fold"] is None else f", fold {a['fold']}"),
-            *(f"{one['search']['architectures']:,}" for one in (a, b)),
-            f"{_ratio(a, b, 'architectures'):.3f}",
-            *(f"{one['search']['cpu_seconds']:,.0f}" for one in (a, b)),
-            f"{_ratio(a, b, 'cpu_seconds'):.3f}",
+            *(f"{_after(one, 'architectures'):,}" for one in (a, b)),
+            *(f"{f(a, b, 'architectures'):.3f}" for f in _RATIOS),
+            *(f"{_after(one, 'cpu_seconds'):,.0f}" for one in (a, b)),
+            *(f"{f(a, b, 'cpu_seconds'):.3f}" for f in _RATIOS),
             *(f"{100 * one['accuracy']:.2f}" for one in (a, b)),
         ]
         for a, b in pairs
     ]
     cells = []
     for name in ("architectures", "cpu_seconds"):
-        short = statistics.summarize([_ratio(a, b, name) for a, b in pairs])
-        _, interval = _spread(short, 1, ".3f")
-        cells.append(f"{short.mean:.3f} ({interval})")
+        cells += ["", ""]
+        for ratio in _RATIOS:
+            short = statistics.summarize([ratio(a, b, name) for a, b in pairs])
+            _, interval = _spread(short, 1, ".3f")
+            cells.append(f"{short.mean:.3f} ({interval})")
     accuracies = [f"{100 * _mean(c, lambda r: r['accuracy']):.2f}"
                   for c in zip(*pairs, strict=True)]  # fmt: skip
-    rows.append(
-        [
-            "mean (95 % interval)",
-            "",
-            "",
-            cells[0],
-            "",
-            "",
-            cells[1],
-            *accuracies,
-        ]
-    )
+    rows.append(["mean (95 % interval)", *cells, *accuracies])
     header = (
-        "run", "architectures, adaptive", "fixed", "ratio", "CPU s, adaptive",
-        "fixed", "ratio", "accuracy, %, adaptive", "fixed",
+        "run", "architectures, adaptive", "fixed", "ratio", "in all",
+        "CPU s, adaptive", "fixed", "ratio", "in all",
+        "accuracy, %, adaptive", "fixed",
     )  # fmt: skip
     return header, rows
 
@@ -287,8 +282,20 @@ def _accuracies(records) -> dict[tuple, float]:
     return {_key(r): r["accuracy"] for r in records}
 
 
-def _ratio(one, other, name) -> float:
+def _after(record, name):
+    """Cost of a search without its warm-up."""
+    return record["search"][name] - record["search"][f"warm_up_{name}"]
+
+
+def _ratio_after(one, other, name) -> float:
+    return _after(one, name) / _after(other, name)
+
+
+def _ratio_in_all(one, other, name) -> float:
     return one["search"][name] / other["search"][name]
+
+
+_RATIOS = (_ratio_after, _ratio_in_all)
 
 
 def _mean(records, value: Callable) -> float:

@@ -217,6 +217,11 @@ class ArchSpec:
         check_triple("clip_size", self.clip_size)
         check_positive_int("frame_stride", self.frame_stride)
         check_choice("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.provenance, Mapping):
+            raise ValueError(
+                "`provenance` must be an object. Received: "
+                f"provenance={self.provenance!r}."
+            )
         if not self.stages or not all(self.stages):
             raise ValueError(
                 "`stages` must be a tuple of stages of at least one block. "
@@ -304,8 +309,8 @@ def load_arch(path: str | os.PathLike) -> ArchSpec:
     if claimed is not None and claimed != arch.fingerprint:
         raise ValueError(
             f"{path} was changed after it was written. Expected: fingerprint="
-            f"{claimed[:12]}. Received: {arch.fingerprint[:12]}. Delete its "
-            "`fingerprint` line if the change is wanted."
+            f"{str(claimed)[:12]}. Received: {arch.fingerprint[:12]}. Delete "
+            "its `fingerprint` line if the change is wanted."
         )
     return arch
 

@@ -146,6 +146,8 @@ class SearchSpace:
 
     def __post_init__(self):
         arch_lib.check_triple("clip_size", self.clip_size)
+        for name in ("version", "frame_stride"):
+            arch_lib.check_positive_int(name, getattr(self, name))
         arch_lib.check_choice(
             "activation", self.activation, arch_lib.ACTIVATIONS
         )

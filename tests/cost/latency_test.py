@@ -53,20 +53,21 @@ def budget(target=1e9, **changes):
     )
 
 
+COLUMN = {
+    "precision": "int8",
+    "threads": 1,
+    "tile": TABLE.tile,
+    "coefficients": dict(TABLE.coefficients),
+}
+
+
 def write(tmp_path, **changes):
     data = {
         "kind": "latency_table",
         "schema_version": 1,
         "device": {"processor": "a processor", "runtime": TABLE.runtime},
         "space": {"name": "tiny", "fingerprint": SPACE.fingerprint},
-        "columns": [
-            {
-                "precision": "int8",
-                "threads": 1,
-                "tile": TABLE.tile,
-                "coefficients": dict(TABLE.coefficients),
-            }
-        ],
+        "columns": [COLUMN],
     }
     path = tmp_path / "table.json"
     path.write_text(json.dumps({**data, **changes}))
@@ -193,6 +194,10 @@ def test_a_part_that_was_not_measured_is_refused():
     [
         ({"kind": "weights"}, "not a latency table"),
         ({"schema_version": 99}, "Received: schema_version=99"),
+        ({"columns": None}, r"damaged latency table \(TypeError"),
+        ({"device": {}}, r"damaged latency table \(KeyError: 'runtime'"),
+        ({"columns": [dict(COLUMN, coefficients={"se": -1.0})]}, "is below 0"),
+        ({"columns": [dict(COLUMN, coefficients={"se": "1"})]}, "damaged"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):

@@ -149,9 +149,53 @@ def test_halves_are_disjoint_and_balanced():
     weights, logits = parts.halve(source, seed=3)
     assert not paths(weights.manifest) & paths(logits.manifest)
     assert len(weights) + len(logits) == 21
-    # Odd clips in turn: 4 + 3, then 4 + 5; the only d goes to the first.
-    assert weights.manifest.count() == {"a": 4, "b": 4, "c": 2, "d": 1}
-    assert logits.manifest.count() == {"a": 3, "b": 5, "c": 2, "d": 0}
+    # The only d goes to the first, then odd clips in turn: 3 + 4, then 5 + 4.
+    assert weights.manifest.count() == {"a": 3, "b": 5, "c": 2, "d": 1}
+    assert logits.manifest.count() == {"a": 4, "b": 4, "c": 2, "d": 0}
+
+
+def test_groups_are_not_divided_between_halves():
+    rng = np.random.default_rng(0)
+    rows = [
+        manifest_lib.ClipRow(
+            path=f"{group}_{number}",
+            label="abc"[rng.integers(3)],
+            group=f"g{group}",
+            frames=9,
+        )
+        for group in range(12)
+        for number in range(4 + 2 * group)
+    ]
+    whole = manifest_lib.Manifest("", tuple(rows), ("a", "b", "c"))
+    first, second = parts.halve(sources.VideoSource(whole), seed=0)
+    groups = [{r.group for r in half.manifest.rows} for half in (first, second)]
+    assert not groups[0] & groups[1] and len(groups[0] | groups[1]) == 12
+    for name, count in whole.count().items():
+        one, other = (h.manifest.count()[name] for h in (first, second))
+        assert one + other == count and abs(one - other) < 0.15 * count
+
+
+def test_a_class_of_one_group_is_in_the_first_half():
+    rows = [
+        manifest_lib.ClipRow(path=f"{n}", label=label, group=group, frames=9)
+        for n, (label, group) in enumerate(
+            [("a", "x"), ("b", "x"), ("b", "x"), ("a", "y"), ("a", "z")]
+        )
+    ]
+    source = sources.VideoSource(
+        manifest_lib.Manifest("", tuple(rows), ("a", "b"))
+    )
+    for seed in range(5):
+        first, second = parts.halve(source, seed=seed)
+        assert first.manifest.count()["b"] == 2
+        assert second.manifest.count()["a"] > 0
+    with pytest.raises(ValueError, match="clips of two groups.*3 clips, 1 gr"):
+        parts.halve(
+            source.subset(
+                manifest_lib.Manifest("", tuple(rows[:3]), ("a", "b"))
+            ),
+            seed=0,
+        )
 
 
 def test_halves_depend_on_the_seed():
@@ -163,7 +207,7 @@ def test_halves_depend_on_the_seed():
 
 def test_nothing_to_halve():
     source = sources.VideoSource(make_manifest({"a": 1, "b": 1}))
-    with pytest.raises(ValueError, match="2 clips in 2 classes"):
+    with pytest.raises(ValueError, match="2 clips, 2 groups or single"):
         parts.halve(source, seed=0)
 
 

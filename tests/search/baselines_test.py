@@ -14,8 +14,8 @@ def score(vector):
     return -sum(abs(a - b) for a, b in zip(vector, BEST, strict=True))
 
 
-def fits(vector):
-    return sum(vector) <= 13  # BEST has 12
+def fits(vectors):
+    return np.sum(vectors, axis=-1) <= 13  # BEST has 12
 
 
 def recording(calls):
@@ -105,13 +105,27 @@ def test_what_means_the_same_is_scored_once(method):
 
 
 def test_a_small_space_ends_the_search():
-    found = baselines.evolve((2, 2), lambda v: True, sum, count=50, seed=0)
+    found = baselines.evolve(
+        (2, 2), lambda v: np.ones(len(v), bool), sum, count=50, seed=0
+    )
     assert sorted(v for _, v in found) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def test_a_budget_that_random_draws_never_meet_is_reported():
-    with pytest.raises(ValueError, match="None of 10,000 random architectures"):
-        baselines.random_search(SIZES, lambda v: False, score, count=2, seed=0)
+    with pytest.raises(ValueError, match="None of 1,000,000 random archit"):
+        baselines.random_search(
+            SIZES, lambda v: np.zeros(len(v), bool), score, count=2, seed=0
+        )
+
+
+def test_a_tight_budget_is_met_by_enough_draws():
+    sizes = (10,) * 5
+
+    def rare(vectors):  # one of 100,000
+        return np.sum(vectors, axis=-1) == 0
+
+    rng = np.random.default_rng(0)
+    assert baselines.random_within(sizes, rare, rng) == (0,) * 5
 
 
 def test_equal_steps_processes_as_many_clips():
@@ -132,11 +146,14 @@ def test_equal_steps_processes_as_many_clips():
     assert used == pytest.approx(clips, rel=0.01)
     reranked = baselines.equal_steps(
         "parsec",
-        dataclasses.replace(search, rerank=100),
+        dataclasses.replace(search, rerank=100, joint_step=350),
         clips=clips,
         judged_on=68,
+        to_choose=100 * 68,
         samples=6,
     )
+    half = (reranked.steps - 200) / (reranked.joint_step - 200)
+    assert half == pytest.approx(2, rel=0.01)  # as 350 is between 200 and 500
     used += (reranked.steps - parsec.steps) * (96 + 96) + 100 * 68
     assert used == pytest.approx(clips, rel=0.01)
     gumbel = baselines.equal_steps(
@@ -169,6 +186,13 @@ def test_refining_takes_all_that_are_reranked():
 def test_a_baseline_has_no_steps_of_the_logits():
     with pytest.raises(ValueError, match="equal to steps=5 for 'evolution'"):
         options_lib.SearchOptions(steps=5, warmup_steps=2, method="evolution")
+
+
+def test_what_never_happens_is_refused():
+    with pytest.raises(ValueError, match=r"`joint_step` must be in \[0, 5\]"):
+        options_lib.SearchOptions(steps=5, warmup_steps=2, joint_step=6)
+    with pytest.raises(ValueError, match="at most max_samples=64"):
+        options_lib.EstimatorOptions(fixed_samples=100)
 
 
 def test_a_relaxation_is_never_joint():

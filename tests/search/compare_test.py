@@ -13,7 +13,6 @@ from autox3d_tf.data import synthetic
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
-    baselines,
     compare,
     page,
     plan,
@@ -49,7 +48,8 @@ class FakeSearch:
             search.steps - search.warmup_steps,
         )
         trained = 10 * (search.warmup_steps * search.warmup_samples + later * k)
-        judged = 10 * later * k + baselines.clips_to_choose(search, 40)
+        chosen_among = max(search.rerank, search.refine)
+        judged = 10 * later * k + 40 * chosen_among
         if search.method in options_lib.JUDGED:
             judged = search.candidates * 40
         sum(range(200_000))  # takes some time, which is a divisor
@@ -58,10 +58,11 @@ class FakeSearch:
             "format": results.FORMAT,
             "schema_version": results.SCHEMA_VERSION,
             "counts": {
-                "architectures": 7,
+                "architectures": trained // 10,
                 "clips_trained": trained,
                 "clips_judged": judged,
             },
+            "chosen_among": {"clips": 40 * chosen_among},
             "judged_on": {"clips": 40},
             "inherited_accuracy": 0.5,
             "first_samples": 9,
@@ -286,6 +287,45 @@ def test_what_cannot_be_compared_is_refused(compare_fakes, tmp_path):
         plan.read_results(tmp_path)
 
 
+def test_a_finished_run_of_other_options_is_refused(compare_fakes, tmp_path):
+    methods = {"methods": ("probabilistic",)}
+    compare_fakes(seeds=(0,), **methods)
+    train = FakeTrain()
+    for change, said in (
+        ({"trainings": 2}, "trainings=1 there, 2 here"),
+        ({"estimator": options_lib.EstimatorOptions(beta=9.0)}, "beta=0.5 th"),
+        (
+            {"search": dataclasses.replace(SEARCH, rerank=4)},
+            "options.rerank=3 there, 4 here",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            compare_fakes(train_fn=train, **methods, **change)
+    assert not train.calls
+    for path in (tmp_path / "results").iterdir():
+        path.unlink()  # as the message says
+    found = compare_fakes(
+        train_fn=train, trainings=2, seeds=(0,), search_fn=None, **methods
+    )
+    assert [len(record["tests"]) for record in found] == [2, 2]
+
+
+def test_budgets_that_share_a_name_are_refused(compare_fakes):
+    with pytest.raises(ValueError, match="differ in the first six digits"):
+        compare_fakes(budgets=(100_000.0, 100_000.04))
+
+
+def test_searches_of_other_options_are_named(compare_fakes, tmp_path):
+    compare_fakes(methods=("probabilistic",), budgets=(1e5,))
+    assert "other options" not in page.write_page(tmp_path / "results")
+    path = tmp_path / "results" / "probabilistic_0.1M_seed1_fold3.json"
+    record = json.loads(path.read_text())
+    record["search"]["options"]["rerank"] = 30
+    path.write_text(json.dumps(record))
+    text = page.write_page(tmp_path / "results")
+    assert "- 0.1 M, seed 1: options.rerank=3 there, 30 here" in text
+
+
 def test_results_of_two_recipes_are_not_put_into_one_table(
     compare_fakes, tmp_path
 ):
@@ -311,8 +351,9 @@ def test_tables_by_hand(compare_fakes, tmp_path):
     assert (tmp_path / "results" / page.PLOT).stat().st_size > 5_000
     assert "| probabilistic | 2 | 90.00 | 0.00 | 90.00 to 90.00 |" in text
     assert "| probabilistic - random | 2 | +10.00 | 0.00 |" in text
-    # 100 * (20 * 2 + 80 * 5) of 7 architectures each
-    assert "| mean (95 % interval) |  |  | 1.000 (1.000 to 1.000) |" in text
+    # 80 steps of 5 samples or of 9 after 20 of 2; 400 / 720 and 440 / 760
+    cells = "0.556 (0.556 to 0.556) | 0.579 (0.579 to 0.579)"
+    assert f"| mean (95 % interval) |  |  | {cells} |" in text
     assert "| more than 1.00 | 0 of 2 (2 above, 0 below) | - |" in text
 
 
@@ -363,7 +404,7 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
         assert raced == 2 * (8 + 4 + 6)
     assert "hand_scaled" in page.write_page(tmp_path / "results")
     # The same supernet judges others, for a ranking.
-    summary = rank.rank_correlation(
+    _, summary = rank.rank_correlation(
         tmp_path / "runs" / "supernet_seed0_fold3",
         train_fn=FakeTrain(),
         run_dir=tmp_path / "rank",

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 
 from autox3d_tf.search import baselines, niches
@@ -8,8 +9,8 @@ SIZES = (3, 9, 3, 9)  # two niches' choices and two others
 BUDGET = 14
 
 
-def fits(vector):
-    return sum(vector) <= BUDGET
+def fits(vectors):
+    return np.sum(vectors, axis=-1) <= BUDGET
 
 
 def niche(vector):
@@ -56,8 +57,9 @@ def test_climbing_alone_stays_with_the_neighbours():
     """What niches are for: as many candidates, but fewer sets of filters."""
     sizes, first = (6, 9, 9, 9), [(0, 8, 8, 8)]
 
-    def tight(vector):  # a step of the first takes two of the others
-        return 24 - 2 <= 6 * vector[0] + sum(vector[1:]) <= 24
+    def tight(vectors):  # a step of the first takes two of the others
+        cost = np.sum(vectors * [6, *[1] * (len(sizes) - 1)], axis=-1)
+        return (cost >= 24 - 2) & (cost <= 24)
 
     def flat(vector):  # all widths are about as good
         return 0.01 * sum(vector[1:])

@@ -82,7 +82,7 @@ def rank_five(search_dir, tmp_path, **changes):
 
 
 def test_tau_of_five_by_hand(search_dir, searches, tmp_path):
-    summary = rank_five(search_dir, tmp_path)
+    _, summary = rank_five(search_dir, tmp_path)
     # filters 4 8 12 4 8 from the best inherited down. Of 10 pairs two are
     # ties; of the others (4,8), (4,12), (8,12), (4,8), (4,8) are the wrong
     # way round, (8,4), (12,4), (12,8) the right one: -2 / sqrt(10 x 8).
@@ -100,9 +100,9 @@ def test_tau_of_five_by_hand(search_dir, searches, tmp_path):
 
 
 def test_rankings_are_printed_and_kept(search_dir, searches, tmp_path):
-    summary = rank_five(search_dir, tmp_path)
+    records, summary = rank_five(search_dir, tmp_path)
     paths = sorted((tmp_path / "results").glob("arch_*.json"))
-    records = [json.loads(path.read_text()) for path in paths]
+    assert records == [json.loads(path.read_text()) for path in paths]
     text = rank.format_rankings(records, summary)
     assert "| 1 | -0.1000 | 90.00 | 20.00 | 4 |" in text
     assert "tau-b, inherited accuracy against accuracy trained alone, 5" in text
@@ -113,6 +113,34 @@ def test_rankings_are_printed_and_kept(search_dir, searches, tmp_path):
 def test_what_is_trained_is_not_trained_again(search_dir, searches, tmp_path):
     first = rank_five(search_dir, tmp_path)
     assert rank_five(search_dir, tmp_path, train_fn=None) == first
+
+
+def test_more_architectures_join_those_of_the_same_places(
+    search_dir, searches, tmp_path
+):
+    four, _ = rank_five(search_dir, tmp_path, count=4)
+    assert [record["place"] for record in four] == [0, 1, 3, 4]
+    trained = []
+
+    def counted(**arguments):
+        trained.append(arguments["run_dir"])
+        return train(**arguments)
+
+    five, summary = rank_five(search_dir, tmp_path, train_fn=counted)
+    assert [record["place"] for record in five] == [0, 1, 2, 3, 4]
+    assert len(trained) == 1 and "arch_02_of_5" in trained[0]
+    again, fewer = rank_five(search_dir, tmp_path, count=4, train_fn=None)
+    assert again == four and fewer["architectures"] == 4 < len(five)
+
+
+def test_files_of_another_ranking_are_refused(search_dir, searches, tmp_path):
+    rank_five(search_dir, tmp_path)
+    with pytest.raises(ValueError, match="another ranking .trainings=1 there"):
+        rank_five(search_dir, tmp_path, trainings=2)
+    path = search_dir / "search.json"
+    path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
+    with pytest.raises(ValueError, match="another ranking .search="):
+        rank_five(search_dir, tmp_path)
 
 
 def test_a_budget_of_milliseconds_is_refused(search_dir, searches, tmp_path):

@@ -46,6 +46,7 @@ def write_result(folder):
     record = {
         "format": results.FORMAT,
         "schema_version": results.SCHEMA_VERSION,
+        "method": "probabilistic",
         "space_fingerprint": SPACE.fingerprint,
         "arch": arch.fingerprint,
         "costs": {"macs": {"target": 2 * macs, "cost": macs}},

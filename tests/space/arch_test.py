@@ -116,6 +116,8 @@ def _edited(tmp_path, edit):
             lambda d: d["stages"][0][0].update(filters=32),
             "changed after it was written",
         ),
+        (lambda d: d.update(provenance=5), "`provenance` must be an object"),
+        (lambda d: d.update(fingerprint=5), "Expected: fingerprint=5"),
         (lambda d: d["stages"].append(3), "BlockSpec|must be|iterable"),
     ],
 )

@@ -134,6 +134,13 @@ def test_a_stage_refuses_nonsense(change, message):
         dataclasses.replace(stage, **change)
 
 
+@pytest.mark.parametrize("change", [{"frame_stride": 0}, {"version": "x"}])
+def test_a_space_refuses_nonsense(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"`{name}` must be a positive"):
+        dataclasses.replace(space.get_space("tiny"), **change)
+
+
 def test_indices_are_checked():
     tiny = space.get_space("tiny")
     with pytest.raises(ValueError, match="must have 11 entries.*Received: 2"):

@@ -160,7 +160,7 @@ def _main(_):
 
 def main():
     """Console script."""
-    binary.run_plain(_main)
+    binary.run_plain(_main, threads=True)
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def _define_flags():
 
 def main():
     _define_flags()
-    binary.run_plain(_run)
+    binary.run_plain(_run, threads=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def _define_flags():
 def main():
     """Console script."""
     _define_flags()
-    binary.run_plain(_main)
+    binary.run_plain(_main, threads=True)
 
 
 if __name__ == "__main__":

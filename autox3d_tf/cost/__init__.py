@@ -9,7 +9,11 @@ from autox3d_tf.cost.budget import (
     format_amount,
 )
 from autox3d_tf.cost.latency import METRIC as LATENCY
-from autox3d_tf.cost.latency import LatencyTable, load_latency_table
+from autox3d_tf.cost.latency import (
+    LatencyTable,
+    load_latency_table,
+    load_latency_tables,
+)
 from autox3d_tf.cost.network import Cost, cost_of, format_cost
 from autox3d_tf.cost.parts import Operation, Part, parts_of
 
@@ -28,5 +32,6 @@ __all__ = [
     "format_amount",
     "format_cost",
     "load_latency_table",
+    "load_latency_tables",
     "parts_of",
 ]

@@ -20,7 +20,7 @@ never predicted to be faster.
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autox3d_tf.cost import parts as parts_lib
@@ -150,10 +150,37 @@ def load_latency_table(
         ValueError: The file is damaged, has no such column, or was measured
             with another runtime.
     """
+    return _read(
+        path, lambda d: _column_of(path, d, precision, threads, runtime)
+    )
+
+
+def load_latency_tables(
+    path: str | os.PathLike, threads: Sequence[int], runtime: str | None = None
+) -> list[LatencyTable]:
+    """Reads all columns of a table at some numbers of threads.
+
+    Args:
+        path, runtime: As of `load_latency_table`.
+        threads: Which columns.
+    """
+
+    def columns_of(data):
+        return [
+            _column_of(path, data, c["precision"], c["threads"], runtime)
+            for c in data["columns"]
+            if c["threads"] in threads
+        ]
+
+    return _read(path, columns_of)
+
+
+def _read(path, take: Callable[[Mapping[str, Any]], Any]):
+    """What is taken from a table; ValueError in a line if it is damaged."""
     data = arch_lib.read_json(path, "a latency table")
     _check_format(path, data)
     try:
-        return _column_of(path, data, precision, threads, runtime)
+        return take(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is a damaged latency table ({type(error).__name__}: "

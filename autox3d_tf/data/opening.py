@@ -12,7 +12,12 @@ from autox3d_tf.data import options as options_lib
 from autox3d_tf.data import parts, records, scan, sources
 
 
-def open_source(options: options_lib.DataOptions, part: str = "train"):
+def open_source(
+    options: options_lib.DataOptions,
+    part: str = "train",
+    *,
+    whole: bool = False,
+):
     """Opens the clips of one part of a data set.
 
     Args:
@@ -21,13 +26,15 @@ def open_source(options: options_lib.DataOptions, part: str = "train"):
             are named in the options, the manifest's own splits train, val and
             test are used; failing that, a share of each class is held out, by
             a rule that depends on the paths only.
+        whole: Decode videos in their full size, as a device does; otherwise
+            large ones are made smaller at once, to twice what is needed.
     """
     if part not in options_lib.PARTS:
         raise ValueError(
             f"`part` must be one of {options_lib.PARTS}. "
             f"Received: part={part!r}."
         )
-    source = _open_all(options, part)
+    source = _open_all(options, part, whole)
     manifest = source.manifest.select(exclude_labels=options.exclude_labels)
     manifest = parts.select_part(manifest, options, part)
     if not manifest.rows:
@@ -42,7 +49,7 @@ def open_source(options: options_lib.DataOptions, part: str = "train"):
     return source
 
 
-def _open_all(options, part):
+def _open_all(options, part, whole):
     path = pathlib.Path(options.source)
     if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
         source = records.RecordSource(options.source)
@@ -50,6 +57,7 @@ def _open_all(options, part):
         return source
     # Twice what is needed keeps the final scaling sharp, and memory small.
     limit = 2 * max(options.short_side_range[1], options.eval_size[0])
+    limit = None if whole else limit
     if path.is_file():
         manifest = manifest_lib.read_manifest(path)
         if all(row.frames for row in manifest.select().rows):

@@ -2,10 +2,11 @@
 
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 from absl import logging
+
+from autox3d_tf.models import weight_file
 
 
 def write(
@@ -39,7 +40,7 @@ def read(path: str | os.PathLike, identity: str) -> np.ndarray | None:
         with np.load(path, allow_pickle=False) as file:
             if str(file["identity"]) == identity:
                 return file["logits"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+    except weight_file.DAMAGE as e:
         logging.warning("%s is damaged (%s): evaluating anew.", path, e)
         return None
     logging.info("%s is of other weights or views: evaluating anew.", path)

@@ -15,6 +15,7 @@ from autox3d_tf.evaluation import metrics, report
 from autox3d_tf.evaluation import run as run_lib
 from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import initial
 from autox3d_tf.training import options as options_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.transfer", 1
@@ -90,7 +91,7 @@ def compare_starts(
         if start is not None or name == SCRATCH
     }
     results = pathlib.Path(results_dir)
-    _check_same(results, training, optimizer, options)
+    _check_same(results, training, optimizer, options, starts)
     # Seeds outermost: an interrupted table has whole columns to compare.
     for seed in options.seeds:
         for count in options.clips_per_class:
@@ -120,8 +121,12 @@ def compare_starts(
     return text
 
 
-def _check_same(results, training, optimizer, options) -> None:
+def _check_same(results, training, optimizer, options, starts) -> None:
     """Refuses a folder with runs of other options: a table is of one kind."""
+    weights = {
+        name: start and run_dir_lib.file_sha256(initial.weights_path(start))
+        for name, start in starts.items()
+    }
     for path in sorted(results.glob("*.json")):
         entry = _read_result(path)
         wanted = {
@@ -130,6 +135,9 @@ def _check_same(results, training, optimizer, options) -> None:
             "optimizer": run_dir_lib.to_json(optimizer),
         }
         found = {name: entry[name] for name in wanted}
+        if entry["start"] in weights:
+            wanted["weights"] = weights[entry["start"]]
+            found["weights"] = (entry["init_from"] or {}).get("sha256")
         for part in ("training", "optimizer"):  # lengths are in steps
             wanted[part] = {
                 name: value

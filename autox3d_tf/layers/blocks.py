@@ -134,6 +134,8 @@ class Stem3D(NormedLayer):
             share: Of the channels, in [0, 1].
         """
         kernel = self.weight_values()["temporal_kernel"]  # (k, 1, 1, filters)
+        if len(kernel) == 1:  # sees no time
+            return
         first = kernel[..., : round(share * kernel.shape[-1])]
         moved = first - first.mean(axis=0)
         size = np.linalg.norm(moved, axis=0) + 1e-12

@@ -3,9 +3,14 @@
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
+
+# What numpy and zipfile raise for a file that is not whole.
+DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error,
+          zipfile.BadZipFile)  # fmt: skip
 
 
 def save_weights(
@@ -28,7 +33,7 @@ def load_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             values = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(
             f"{path} is not a file of weights, or is damaged: {error}."
         ) from None

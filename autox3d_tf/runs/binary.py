@@ -27,14 +27,18 @@ class UsageError(Exception):
     """The command line or a gin file is wrong: one line, exit code 2."""
 
 
-def define_flags() -> None:
-    """Defines the flags that each binary has; may be called again."""
-    if "debug" in FLAGS:
-        return
-    flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
-    flags.DEFINE_integer(
-        "threads", None, "CPU threads of TensorFlow; all if not given.", 1
-    )
+def define_flags(threads: bool = True) -> None:
+    """Defines the flags that each binary has; may be called again.
+
+    Args:
+        threads: Whether it runs TensorFlow.
+    """
+    if "debug" not in FLAGS:
+        flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+    if threads and "threads" not in FLAGS:
+        flags.DEFINE_integer(
+            "threads", None, "CPU threads of TensorFlow; all if not given.", 1
+        )
 
 
 class _ClipSizeParser(flags.ArgumentParser):
@@ -108,7 +112,10 @@ def run(
 
 
 def run_plain(
-    main_fn: Callable[[list[str]], int | None], argv: list[str] | None = None
+    main_fn: Callable[[list[str]], int | None],
+    argv: list[str] | None = None,
+    *,
+    threads: bool = False,
 ) -> None:
     """Runs a binary of plain absl flags, without gin, which devices lack.
 
@@ -116,9 +123,10 @@ def run_plain(
         main_fn: Gets the positional arguments, returns an exit code or None.
             Raise `UsageError` if they are wrong.
         argv: With the program's name; `sys.argv` if not given.
+        threads: Whether it runs TensorFlow, on --threads.
     """
     module = sys._getframe(1).f_globals
-    define_flags()
+    define_flags(threads)
     run(main_fn, module, argv)
 
 
@@ -180,7 +188,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _set_threads() -> None:
-    if FLAGS.threads is None:
+    if "threads" not in FLAGS or FLAGS.threads is None:
         return
     import tensorflow as tf
 

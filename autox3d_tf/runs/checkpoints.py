@@ -21,7 +21,8 @@ from absl import logging
 from autox3d_tf.runs import determinism, run_dir
 
 _NAME = re.compile(r"step_(\d{8,})")
-_DAMAGE = (tf.errors.OpError, OSError, ValueError, LookupError, RuntimeError)
+_DAMAGE = (tf.errors.OpError, OSError, ValueError, LookupError, RuntimeError,
+           TypeError, AttributeError)  # fmt: skip
 
 
 class NonFiniteError(ValueError):
@@ -62,6 +63,7 @@ class Checkpoints:
             raise ValueError(f"`keep` must be at least 1. Received: {keep=}.")
         self.directory = pathlib.Path(directory)
         self.keep, self.writes = keep, writes
+        self._damaged: set[int] = set()
         self.identity = run_dir.to_json(identity or {})
         self._variables = {n: _variables(n, o) for n, o in objects.items()}
         tracked = {
@@ -88,6 +90,8 @@ class Checkpoints:
     def save(self, step: int) -> pathlib.Path:
         """Saves after `step` steps; drops the oldest beyond `keep`.
 
+        Later ones, which `restore_latest` has skipped, go as well.
+
         Raises:
             NonFiniteError: If a weight is NaN or infinite; nothing is saved.
         """
@@ -109,8 +113,11 @@ class Checkpoints:
         run_dir.write_json(partial / "about.json", about)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-        for old in self.steps()[: -self.keep]:
+        steps = self.steps()
+        good = steps[: steps.index(step) + 1]  # later ones were damaged
+        for old in {*steps} - {*good[-self.keep :]}:
             shutil.rmtree(self.path(old), ignore_errors=True)
+        self._damaged.clear()
         return final
 
     def restore_latest(self) -> int:
@@ -126,6 +133,7 @@ class Checkpoints:
                 self.restore(step)
             except _Damaged as error:
                 logging.warning("Skipping a damaged checkpoint: %s", error)
+                self._damaged.add(step)
                 continue
             return step
         if steps:
@@ -180,7 +188,7 @@ class Checkpoints:
 
     def last_good(self) -> str:
         """Says in a sentence which checkpoint is the last."""
-        steps = self.steps()
+        steps = [step for step in self.steps() if step not in self._damaged]
         if not steps:
             return "There is no checkpoint before it."
         return f"The last checkpoint, of step {steps[-1]}, is kept."

@@ -74,10 +74,10 @@ class RunDir:
                     "them the same --run_dir, on a shared disk."
                 )
             return
+        if not self.resumed:  # first: what lies beside it is this run's
+            self.write_json(_RUN_FILE, self.config)
         for folder in (self.checkpoints, self.summaries):
             folder.mkdir(parents=True, exist_ok=True)
-        if not self.resumed:
-            self.write_json(_RUN_FILE, self.config)
         if config_text is not None:
             write_text(self.path / "config.gin", config_text())
 

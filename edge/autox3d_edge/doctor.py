@@ -133,12 +133,12 @@ def _try_int8(kitchen, ward, fine_tuned) -> recipes.Recipe:
 
 def _try_wider(kitchen, ward, base, worst, options) -> None:
     """Tries wider parts, the worst first, and the whole network wider."""
-    for precision in mixed.KEPT:
+    for precision in filter(kitchen.has, mixed.KEPT):
         for count in options.kept_parts:
             kept = dict.fromkeys(worst[:count], precision)
             recipe = dataclasses.replace(base, kept=kept)
             ward.admit(recipe.name, kitchen.cook(recipe), recipe)
-    for precision in ("int16x8", "dynamic", "fp16"):
+    for precision in filter(kitchen.has, ("int16x8", "dynamic", "fp16")):
         ward.admit(precision, kitchen.whole(precision), None)
 
 

@@ -118,7 +118,7 @@ def examine(
 ) -> tuple[diagnosis.Diagnosis, bytes | None]:
     """Fine-tunes if wanted, diagnoses; returns both results."""
     arch, weights = loaded.model.arch, export.weights_of(loaded.model)
-    fine_tuned = None
+    judged_clips, fine_tuned = judged(loaded, options.judged_clips), None
     if options.fine_tuning is not None:
         lowered = lowering.lower(arch, weights)
         fine_tuned = run.fine_tune(
@@ -131,7 +131,7 @@ def examine(
         arch,
         weights,
         loaded.calibration,
-        judged(loaded, options.judged_clips),
+        judged_clips,
         options.doctor,
         test=test,
         fine_tuned=fine_tuned,
@@ -141,21 +141,22 @@ def examine(
 
 
 def judged(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
-    """Returns training clips augmented anew, uint8, with their labels."""
+    """Returns training clips augmented anew, uint8, with their outputs."""
     batches = pipeline.make_train_dataset(
         loaded.train,
-        loaded.data,
+        loaded.augmented,
         batch_size=1,
         seed=loaded.seed ^ _JUDGE_SEED,
         total_steps=count,
     )
+    outputs = sources.outputs_of(loaded.train, loaded.record["labels"])
     clips, labels = [], []
     with pipeline.video_errors():
         for clip, label in batches:
             raw = clip[0].numpy() * lowering.PIXEL_DEVIATION
             raw = 255 * (raw + lowering.PIXEL_MEAN)
             clips.append(np.rint(raw).clip(0, 255).astype(np.uint8))
-            labels.append(int(label[0]))
+            labels.append(int(outputs[int(label[0])]))
     return doctor_lib.Judged(clips=clips, labels=labels)
 
 

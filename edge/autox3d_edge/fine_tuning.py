@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 from autox3d_edge import lowering, quantization_aware
-from autox3d_tf.runs import checkpoints, loop, triggers
+from autox3d_tf.runs import checkpoints, claim, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
 
 
@@ -86,14 +86,15 @@ def fine_tune(
         keep=1,
         identity={"run": run.fingerprint},
     )
-    first_step = saver.restore_latest()
-    loop.run_steps(
-        make_step(model, lowered, optimizer),
-        make_batches(first_step),
-        first_step=first_step,
-        total_steps=options.steps,
-        triggers=triggers.usual(run, saver, save_secs=options.save_secs),
-    )
+    with claim.alone(run.path):
+        first_step = saver.restore_latest()
+        loop.run_steps(
+            make_step(model, lowered, optimizer),
+            make_batches(first_step),
+            first_step=first_step,
+            total_steps=options.steps,
+            triggers=triggers.usual(run, saver, save_secs=options.save_secs),
+        )
     return quantization_aware.convert(model, lowered, calibration)
 
 

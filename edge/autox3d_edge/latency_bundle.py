@@ -30,7 +30,6 @@ PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 _MODULES = (
     "autox3d_edge/__init__.py",
     "autox3d_edge/benchmark.py",
-    "autox3d_edge/flatbuffer.py",
     "autox3d_edge/interpreters.py",
     "autox3d_edge/latency_fit.py",
     "autox3d_edge/latency_table.py",
@@ -63,8 +62,15 @@ def make_bundle(
         progress: Is told about each network.
 
     Raises:
-        ValueError: An unknown precision, or a folder that is not empty.
+        ValueError: An unknown precision, too few samples for each candidate to
+            be in one, or a folder that is not empty.
     """
+    most = max(map(_candidates, search_space.choices))
+    if 0 < samples < most:
+        raise ValueError(
+            f"`samples` must be at least {most}, for each candidate of space "
+            f"{search_space.name!r} to be in one. Received: samples={samples}."
+        )
     for precision in precisions:
         arch_lib.check_choice("precisions", precision, PRECISIONS)
     folder = pathlib.Path(folder)
@@ -109,10 +115,15 @@ def balanced_networks(
     """Yields networks of full depth with each candidate equally often."""
     columns = []
     for choice in search_space.choices:
-        candidates = sum(c != space.SKIP for c in choice.candidates)
-        columns.append(rng.permutation(np.arange(count) % candidates))
+        places = np.arange(count) % _candidates(choice)
+        columns.append(rng.permutation(places))
     for indices in zip(*columns, strict=True):
         yield search_space.decode(indices)
+
+
+def _candidates(choice) -> int:
+    """How many there are for a block that is there."""
+    return sum(candidate != space.SKIP for candidate in choice.candidates)
 
 
 def uniform_networks(

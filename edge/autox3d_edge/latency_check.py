@@ -28,15 +28,12 @@ def check_table(
     Raises:
         ValueError: The table is of another runtime, version or space.
     """
-    data = arch_lib.read_json(path, "a latency table")
     here = interpreters.describe(runtime)
-    columns = [c for c in data.get("columns", ()) if c["threads"] in threads]
-    tables = [
-        cost.load_latency_table(path, c["precision"], c["threads"], here)
-        for c in columns
-    ]
+    tables = cost.load_latency_tables(path, threads, here)
     if not tables:
         raise ValueError(f"{path} has no column at threads={list(threads)}.")
+    classes = arch_lib.read_json(path, "a latency table").get("num_classes")
+    arch_lib.check_positive_int("num_classes", classes)
     search_space = space.get_space(tables[0].space_name)
     tables[0].check_space(search_space)
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +41,7 @@ def check_table(
             search_space,
             folder,
             precisions=sorted({table.precision for table in tables}),
-            num_classes=data["num_classes"],
+            num_classes=classes,
             samples=0,
             check=count,
             seed=_SEED,

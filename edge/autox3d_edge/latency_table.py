@@ -115,6 +115,20 @@ def read_index(folder: pathlib.Path) -> dict[str, Any]:
             f"{folder} is not a latency bundle. Make one: autox3d-benchmark "
             "--bundle."
         )
+    keys = ("precisions", "models", "archs", "space", "num_classes")
+    lacks = [key for key in keys if key not in index]
+    if not lacks:
+        lacks = [
+            name
+            for model in index["models"]
+            for name in model["files"].values()
+            if not (folder / name).is_file()
+        ]
+    if lacks:
+        raise ValueError(
+            f"The latency bundle {folder} is not whole: it lacks {lacks[0]}. "
+            "Copy it again, or make one: autox3d-benchmark --bundle."
+        )
     return index
 
 
@@ -214,6 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runtime", default=None)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args(arguments)
+    for name in ("rounds", "threads"):
+        if np.min(getattr(options, name)) < 1:
+            parser.error(f"--{name} must be at least 1")
     try:
         table = measure_bundle(
             options.bundle,

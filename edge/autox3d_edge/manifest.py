@@ -49,7 +49,7 @@ class Preprocessing:
 
     clip_frames: int
     sampling: str = "segment"
-    stride: int = 1
+    stride: int | float = 1
     short_side: int
     crop_size: int
     squash: bool = False
@@ -63,11 +63,21 @@ class Preprocessing:
                 "`sampling` must be 'segment' or 'dense'. "
                 f"Received: sampling={self.sampling!r}."
             )
-        for name in ("clip_frames", "stride", "short_side", "crop_size"):
+        whole = ["clip_frames", "short_side", "crop_size"]
+        if self.sampling == "dense":
+            whole.append("stride")
+        for name in whole:
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(
                     f"`{name}` must be a positive integer. "
+                    f"Received: {name}={value!r}."
+                )
+        for name, least in (("stride", 1), ("stride_fps", 0), ("fps", 0)):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not value >= least:
+                raise ValueError(
+                    f"`{name}` must be a number of at least {least}. "
                     f"Received: {name}={value!r}."
                 )
         if self.crop_size > self.short_side:
@@ -93,6 +103,14 @@ class StreamState:
     shape: tuple[int, ...]
     dtype: str
     initial: int
+
+    def __post_init__(self):
+        for name in ("input", "output"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(
+                    f"`{name}` must be the name of a tensor. "
+                    f"Received: {name}={getattr(self, name)!r}."
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from tensorflow.python.framework import convert_to_constants
 from autox3d_edge import compact, flatbuffer, step_sizes, tap_scales
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
+NO_INT16 = {"hard_swish": "HARD_SWISH"}  # activation -> its operation
 
 
 def convert(
@@ -132,6 +133,14 @@ def quantize_calibrated(calibrated: bytes) -> bytes:
 
 def _quantize_16x8(calibrated: bytes) -> bytes:
     """The same with int16 activations, by the only quantizer that has them."""
+    codes = {op.code for op in flatbuffer.read_graph(calibrated).operators}
+    for activation, code in NO_INT16.items():
+        if code in codes:
+            raise ValueError(
+                "`precision` must not be 'int16x8' for a network with "
+                f"activation={activation!r}, which TFLite has no int16 for. "
+                "Use 'int8', or another activation."
+            )
     # The quantizer changes biases in place, and with them what shares theirs.
     content = flatbuffer.unpack(step_sizes.widen(calibrated))
     compact.separate_buffers(content)

@@ -25,7 +25,7 @@ from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card as card_lib
-from autox3d_tf.training import files
+from autox3d_tf.training import files, inputs
 
 PRECISIONS = (
     *quantize.PRECISIONS,
@@ -204,7 +204,7 @@ def fine_tune(
     def make_batches(first_step):
         return pipeline.make_train_dataset(
             loaded.train,
-            loaded.data,
+            loaded.augmented,
             batch_size=options.batch_size,
             seed=loaded.seed,
             first_step=first_step,
@@ -214,7 +214,7 @@ def fine_tune(
     identity = {
         "files": loaded.record["files"],
         "calibration": loaded.drawn,
-        "data": loaded.data,
+        "data": inputs.portable(loaded.data, pathlib.Path(run_dir).parent),
     }
     with pipeline.video_errors():
         return fine_tuning_lib.fine_tune(

@@ -23,8 +23,9 @@ class Recognizer:
             every quarter of its window.
         window: Frames that a network of whole clips looks back on in `push`;
             by default those that a clip of its training spans.
-        fps: Frames per second that `push` gets, for these defaults to last as
-            long as in training; None if as many as in the training videos.
+        fps: Frames per second of what `push` gets, for these defaults to last
+            as long as in training, and of frames that are not in a file; None
+            if as many as in the training videos.
 
     Raises:
         ValueError: The file is missing, cut short, changed, or not ours.
@@ -60,7 +61,7 @@ class Recognizer:
                 looks = stream.stride * stream.fps
                 hop = round(_at_rate(stream.stride, looks, fps))
             hop = max(1, hop)
-        self.window, self.hop = window, hop
+        self.window, self.hop, self._fps = window, hop, fps
         for name, value in (("hop", self.hop), ("window", self.window)):
             if value < 1:
                 raise ValueError(
@@ -166,7 +167,8 @@ class Recognizer:
         frames = _check_frames(np.asarray(frames), "source")
         if frames.shape == self.clip_shape:
             return self._standardize(frames)
-        stride = self.manifest.preprocessing.stride
+        wanted = self.manifest.preprocessing
+        stride = _at_rate(wanted.stride, wanted.stride_fps, self._fps)
         return self._cut(frames[self._frame_numbers(len(frames), stride)])
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:

@@ -48,6 +48,23 @@ class Sources:
     seed: int
 
     @property
+    def augmented(self) -> pipeline.DataOptions:
+        """How clips of the size that the network takes are augmented.
+
+        That is the size of evaluation, which may be larger than in training.
+        """
+        crop = self.data.eval_size[1]
+        if crop == self.data.crop_size:
+            return self.data
+        scale = crop / self.data.crop_size
+        sides = (round(scale * side) for side in self.data.short_side_range)
+        return dataclasses.replace(
+            self.data,
+            crop_size=crop,
+            short_side_range=tuple(max(crop, side) for side in sides),
+        )
+
+    @property
     def about(self) -> dict[str, Any]:
         """Arguments of `export.write_model`: what a file says of itself."""
         validation = self.record.get("validation")
@@ -110,7 +127,7 @@ def load(
     inputs.warn_of_other_cut(record, data)
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
-    train = pipeline.open_source(data, "train")
+    train = pipeline.open_source(data, "train", whole=True)
     count = min(calibration_clips, len(train))
     calibration = pipeline.calibration_clips(train, data, count, seed)
     clips, targets, protocol = _test_clips(
@@ -143,7 +160,7 @@ def preprocessing(
     short_side, crop_size = data.eval_size
     stride = data.stride if data.sampling == "dense" else 1
     if data.sampling == "segment" and rows:
-        stride = pace(rows, data)["stride"]
+        stride = max(1.0, round(float(np.median(_strides(rows, data))), 3))
     rates = [row.fps for row in rows if row.fps]
     return manifest_lib.Preprocessing(
         clip_frames=data.clip_frames,
@@ -165,12 +182,7 @@ def pace(rows, data: pipeline.DataOptions) -> dict[str, Any]:
         rows: Of the manifest of the training clips.
         data: How these were cut.
     """
-    strides = [
-        data.stride_of(row.fps)
-        if data.sampling == "dense"
-        else row.frames / data.clip_frames
-        for row in rows
-    ]
+    strides = _strides(rows, data)
     rates = [
         row.fps / stride
         for row, stride in zip(rows, strides, strict=True)
@@ -180,6 +192,13 @@ def pace(rows, data: pipeline.DataOptions) -> dict[str, Any]:
         "stride": max(1, round(float(np.median(strides)))),
         "fps": round(float(np.median(rates)), 3) if rates else 0.0,
     }
+
+
+def _strides(rows, data) -> list[float]:
+    """Frames of each video per frame of a clip of it."""
+    if data.sampling == "dense":
+        return [data.stride_of(row.fps) for row in rows]
+    return [row.frames / data.clip_frames for row in rows]
 
 
 def score(labels: np.ndarray, targets: Sequence[int]) -> dict[str, Any]:
@@ -209,17 +228,29 @@ def _drawn(train, calibration, seed) -> dict[str, Any]:
 def _test_clips(data, part, labels, arch):
     if part is None or not inputs.has_part(data, part):
         return [], np.array([], int), None
-    source = pipeline.open_source(data, part)
+    source = pipeline.open_source(data, part, whole=True)
+    targets = outputs_of(source, labels)[np.asarray(source.labels)]
+    protocol = protocol_lib.protocol_of(arch, source, data, len(labels))
+    return _Clips(source, data), targets, protocol
+
+
+def outputs_of(source, labels: Sequence[str]) -> np.ndarray:
+    """Returns which output of a network each class of a source is, int.
+
+    Args:
+        source: Of clips.
+        labels: Of the network, in the order of its outputs.
+
+    Raises:
+        ValueError: The network does not know one of the classes.
+    """
     unknown = sorted(set(source.classes) - set(labels))
     if unknown:
         raise ValueError(
             f"`data` must have the model's classes. Received: {unknown}, "
             "which it was not trained on."
         )
-    places = np.array([labels.index(name) for name in source.classes])
-    protocol = protocol_lib.protocol_of(arch, source, data, len(labels))
-    clips = _Clips(source, data)
-    return clips, places[np.asarray(source.labels)], protocol
+    return np.array([labels.index(name) for name in source.classes])
 
 
 class _Clips(Sequence):

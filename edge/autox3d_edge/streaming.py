@@ -33,6 +33,16 @@ class StreamRunner:
             )
         )
         self._stream = stream
+        states = stream.states
+        for there, wanted in (
+            (self._inputs, {manifest_lib.FRAME, *(s.input for s in states)}),
+            (self._outputs, {manifest_lib.SCORES, *(s.output for s in states)}),
+        ):
+            if there.keys() != wanted:
+                raise ValueError(
+                    "The manifest must name the model's tensors "
+                    f"{sorted(there)}. Received: {sorted(wanted)}."
+                )
         self._frame = self._inputs[manifest_lib.FRAME]
         self._moves = [
             (self._outputs[state.output], self._inputs[state.input])

@@ -14,6 +14,7 @@ from autox3d_edge import (
     mixed,
     op_support,
     quantize,
+    recipes,
     step_sizes,
 )
 from autox3d_edge import manifest as manifest_lib
@@ -129,6 +130,16 @@ def test_newer_operators_than_the_runtime_are_refused(exported, monkeypatch):
 def test_unknown_runtime_lists_the_known():
     with pytest.raises(ValueError, match="tflite-runtime 2.14.*'abacus'"):
         audit.audit_model(b"", runtime="abacus")
+
+
+def test_an_activation_without_int16_is_refused_in_a_line():
+    arch = networks.small_arch(activation="hard_swish", clip_size=(2, 8, 8))
+    weights = networks.random_weights(arch)
+    clips = np.random.default_rng(0).integers(0, 256, (2, 2, 8, 8, 3), np.uint8)
+    kitchen = recipes.Kitchen(arch, weights, clips)
+    assert not kitchen.has("int16x8") and kitchen.has("int8")
+    with pytest.raises(ValueError, match="activation='hard_swish', which TFL"):
+        kitchen.whole("int16x8")
 
 
 @pytest.fixture(scope="module")

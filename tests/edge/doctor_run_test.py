@@ -97,6 +97,35 @@ def test_judged_clips_are_none_of_the_calibration(trained, data, tmp_path):
     assert again.clips[3].tobytes() == judged.clips[3].tobytes()
 
 
+def test_judged_labels_are_outputs_of_the_network(trained, data, tmp_path):
+    loaded = run.sources.load(
+        trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
+    )
+    names = [
+        loaded.train.classes[i] for i in doctor_run.judged(loaded, 6).labels
+    ]
+    turned = dict(loaded.record, labels=loaded.record["labels"][::-1])
+    other = dataclasses.replace(loaded, record=turned)
+    labels = doctor_run.judged(other, 6).labels
+    assert [turned["labels"][place] for place in labels] == names
+    fewer = dict(loaded.record, labels=loaded.record["labels"][:2])
+    with pytest.raises(ValueError, match="must have the model's classes"):
+        doctor_run.judged(dataclasses.replace(loaded, record=fewer), 6)
+
+
+def test_fine_tuning_sees_clips_of_the_size_of_evaluation(
+    trained, data, tmp_path
+):
+    loaded = run.sources.load(
+        trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
+    )
+    assert loaded.augmented is loaded.data
+    larger = dataclasses.replace(data, eval_crop_size=24, eval_short_side=24)
+    loaded = dataclasses.replace(loaded, data=larger)
+    clips = doctor_run.judged(loaded, 2).clips
+    assert {clip.shape[1:] for clip in clips} == {(24, 24, 3)}
+
+
 def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
     options = run.ExportOptions(
         precisions=("qat",),

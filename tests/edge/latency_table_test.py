@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import shutil
 import subprocess
 import sys
 
@@ -28,9 +29,28 @@ def bundle(tmp_path_factory):
         tmp_path_factory.mktemp("latency") / "bundle",
         num_classes=CLASSES,
         precisions=("int8",),
-        samples=2,
+        samples=3,
         check=1,
     )
+
+
+def test_too_few_networks_for_all_candidates_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`samples` must be at least 3"):
+        latency_bundle.make_bundle(SPACE, tmp_path, samples=2)
+
+
+def test_a_bundle_that_is_not_whole_is_refused(bundle, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    index = json.loads((folder / "index.json").read_text())
+    (name,) = index["models"][-1]["files"].values()
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"not whole: it lacks {name}"):
+        latency_table.read_index(folder)
+    del index["precisions"]
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="not whole: it lacks precisions"):
+        latency_table.read_index(folder)
 
 
 def random_parts(count=60):

@@ -5,6 +5,7 @@ import zipfile
 import pytest
 
 from autox3d_edge import Preprocessing
+from autox3d_edge.manifest import StreamState
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import space
 from autox3d_tf.training import card
@@ -150,3 +151,12 @@ def test_preprocessing_refuses_nonsense():
         Preprocessing(clip_frames=4, short_side=8, crop_size=9)
     with pytest.raises(ValueError, match="`clip_frames` must be a positive"):
         Preprocessing(clip_frames=0, short_side=8, crop_size=8)
+    size = {"clip_frames": 4, "short_side": 8, "crop_size": 8}
+    Preprocessing(**size, stride=1.5)  # of segments
+    with pytest.raises(ValueError, match="`stride` must be a positive integer"):
+        Preprocessing(**size, stride=1.5, sampling="dense")
+    for name in ("stride", "fps", "stride_fps"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number of"):
+            Preprocessing(**size, **{name: "30"})
+    with pytest.raises(ValueError, match="`input` must be the name of a ten"):
+        StreamState(input=[], output="b", shape=(1,), dtype="int8", initial=0)

@@ -1,5 +1,6 @@
 """The recognizer: videos and frames in, labels out, no TensorFlow."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from autox3d_edge import Recognizer, interpreters
+from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import synthetic
 from tests.edge import networks
 
@@ -32,6 +34,22 @@ def test_frames_of_any_size_become_a_clip(recognizer):
     frames = np.random.default_rng(0).integers(0, 256, (11, 60, 90, 3))
     clip = recognizer.make_clip(frames.astype(np.uint8))
     assert clip.shape == recognizer.clip_shape and clip.dtype == np.uint8
+
+
+def test_frames_are_cut_at_the_rate_that_is_told(exported):
+    frames = np.arange(40, dtype=np.uint8)[:, None, None, None]
+    frames = np.tile(frames, (1, 24, 24, 3))
+    preprocessing = dataclasses.replace(
+        manifest_lib.read_manifest(exported.path).preprocessing,
+        sampling="dense", stride=6, stride_fps=30.0,
+    )  # fmt: skip
+    for fps, apart in ((None, 6), (30.0, 6), (15.0, 3)):
+        recognizer = Recognizer(exported.path, fps=fps)
+        recognizer.manifest = dataclasses.replace(
+            recognizer.manifest, preprocessing=preprocessing
+        )
+        clip = recognizer.make_clip(frames)
+        assert np.diff(clip.mean((1, 2, 3))).tolist() == [apart] * 3
 
 
 def test_a_video_file(tmp_path, recognizer):

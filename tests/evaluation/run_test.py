@@ -151,6 +151,20 @@ def test_cached_views_are_used_for_the_same_weights_only(
         evaluate(trained, clips, tmp_path, temporal_views=2)
 
 
+def test_logits_with_flipped_bytes_are_made_anew(tmp_path):
+    path = tmp_path / "views.npz"
+    logits = np.random.default_rng(0).random((20, 3, 4), np.float32)
+    cache.write(path, "a", logits, np.zeros(20, int), ["clip"] * 20)
+    whole = path.read_bytes()
+    assert (cache.read(path, "a") == logits).all()
+    for place in range(0, len(whole), 5):
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x55
+        path.write_bytes(flipped)
+        found = cache.read(path, "a")
+        assert found is None or (found == logits).all()
+
+
 def test_an_evaluation_that_was_stopped_goes_on(
     clips, trained, tmp_path, monkeypatch
 ):

@@ -127,4 +127,8 @@ def test_each_run_leaves_a_file_and_is_not_repeated(clips, tmp_path, capsys):
     assert [point["step"] for point in curve] == [1, 2, 3]
     with pytest.raises(ValueError, match="new folder .*steps=3 there, 4 here"):
         compare((2,), steps=4)
+    with pytest.raises(ValueError, match="new folder .*weights="):
+        compare((2,), pretrained=str(tmp_path / "runs/pretrained_2_4"))
+    with pytest.raises(ValueError, match="`init_from` must be a file of wei"):
+        compare((2,), pretrained=str(tmp_path / "none"))
     assert len(calls) == 2

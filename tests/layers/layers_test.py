@@ -224,6 +224,15 @@ def test_motion_channels_ignore_what_stands_still():
     np.testing.assert_allclose(*sizes, rtol=1e-5)
 
 
+def test_a_kernel_of_one_frame_has_no_motion_to_start_with():
+    stem = layers.Stem3D(4, 1, seed=1)
+    stem.build((None, None, None, None, 3))
+    before = stem.weight_values()["temporal_kernel"]
+    stem.start_with_motion(0.5)
+    after = stem.weight_values()["temporal_kernel"]
+    np.testing.assert_array_equal(after, before)
+
+
 def test_kernels_follow_one_direction_each():
     block = layers.BottleneckBlock3D("3x5x5", 4, 8, seed=1)
     block.build((None, None, None, None, 4))

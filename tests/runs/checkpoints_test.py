@@ -270,3 +270,30 @@ def test_lists_of_variables_come_back_and_are_looked_at(tmp_path):
 def test_lists_of_anything_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a list of something else"):
         checkpoints.Checkpoints(tmp_path, {"x": [tf.Variable(1.0), "y"]})
+
+
+def test_what_was_skipped_as_damaged_does_not_push_out_what_is_good(tmp_path):
+    x = tf.Variable(1.0)
+    saver = checkpoints.Checkpoints(tmp_path, {"x": x}, keep=1)
+    saver.save(1)
+    (tmp_path / "step_00000400").mkdir()
+    (tmp_path / "step_00000400" / "about.json").write_text("[]")
+    assert saver.restore_latest() == 1
+    assert saver.last_good() == "The last checkpoint, of step 1, is kept."
+    saver.save(2)
+    assert saver.steps() == [2] and saver.restore_latest() == 2
+
+
+def test_a_reader_of_nothing_finds_nothing(tmp_path):
+    saver = checkpoints.Checkpoints(
+        tmp_path / "none", {"x": tf.Variable(1.0)}, writes=False
+    )
+    assert saver.restore_latest() == 0 and not saver.directory.exists()
+
+
+def test_a_reader_leaves_a_save_in_progress_alone(tmp_path):
+    x = {"x": tf.Variable(1.0)}
+    checkpoints.Checkpoints(tmp_path, x).save(1)
+    (tmp_path / ".partial_1_2").mkdir()
+    checkpoints.Checkpoints(tmp_path, x, writes=False).restore_latest()
+    assert (tmp_path / ".partial_1_2").is_dir()

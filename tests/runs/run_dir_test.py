@@ -61,6 +61,19 @@ def test_directory_of_somebody_else_is_refused(tmp_path):
         run_dir.RunDir(tmp_path, {})
 
 
+def test_a_directory_that_was_killed_while_it_was_made_is_entered(
+    tmp_path, monkeypatch
+):
+    def killed(*arguments, **options):
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_dir.pathlib.Path, "mkdir", killed)
+        with pytest.raises(SystemExit):
+            run_dir.RunDir(tmp_path, {"seed": 0})
+    assert run_dir.RunDir(tmp_path, {"seed": 0}).checkpoints.is_dir()
+
+
 def test_file_is_refused(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(ValueError, match="`path` must be a directory"):

@@ -38,10 +38,11 @@ class StreamRunner:
             (self._inputs, {manifest_lib.FRAME, *(s.input for s in states)}),
             (self._outputs, {manifest_lib.SCORES, *(s.output for s in states)}),
         ):
-            if there.keys() != wanted:
+            unknown = sorted(wanted - there.keys())
+            if unknown:
                 raise ValueError(
-                    "The manifest must name the model's tensors "
-                    f"{sorted(there)}. Received: {sorted(wanted)}."
+                    "The manifest must name tensors of the model, which are "
+                    f"{', '.join(there)}. Received: {', '.join(unknown)}."
                 )
         self._frame = self._inputs[manifest_lib.FRAME]
         self._moves = [

@@ -5,8 +5,8 @@ import zipfile
 import pytest
 
 from autox3d_edge import Preprocessing
-from autox3d_edge.manifest import StreamState
 from autox3d_edge import manifest as manifest_lib
+from autox3d_edge.manifest import StreamState
 from autox3d_tf import space
 from autox3d_tf.training import card
 from tests.edge import networks

@@ -16,12 +16,10 @@ GIN_FILES = sorted((HERE / "gin").rglob("*.gin"))
 
 EXTRAS = {
     "dev": ["pytest>=8", "ruff>=0.6"],
-    # Reading .pyth checkpoints; also a named peer of the benchmarks.
+    # A named peer of the benchmarks.
     "torch": ["torch>=2.4"],
     # The other peers of autox3d-benchmark-peers.
     "peers": ["onnx>=1.16", "onnxruntime>=1.18", "openvino>=2024.4"],
-    # Distributed record making.
-    "beam": ["apache-beam>=2.60"],
     # Records on s3://, az://, hdfs://. tensorflow-io 0.37.1 loads into
     # TensorFlow 2.16 only: install this extra in an environment of its own.
     "remote": ["tensorflow-io==0.37.1"],

@@ -21,6 +21,12 @@ FLAGS = flags.FLAGS
 
 
 def _run(arguments):
+    out = pathlib.Path(FLAGS.out)
+    if not arguments and not any(out.glob("*.json")):
+        raise binary.UsageError(
+            f"Give run directories of trainings, or an --out with results: "
+            f"{out} has none. Try --help."
+        )
     from autox3d_edge import cross_validation, doctor, doctor_run, fine_tuning
 
     options = doctor_run.DoctorRunOptions(
@@ -30,7 +36,6 @@ def _run(arguments):
         fine_tuning=fine_tuning.FineTuningOptions(steps=FLAGS.steps),
         judged_clips=FLAGS.judged_clips,
     )
-    out = pathlib.Path(FLAGS.out)
     for trained in arguments:
         work_dir = pathlib.Path(trained, "int8")
         cross_validation.assess(trained, out, work_dir, options, FLAGS.seed)

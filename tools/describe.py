@@ -25,10 +25,16 @@ from autox3d_tf.space import arch as arch_lib
 
 FLAGS = flags.FLAGS
 _SPACE = "space:"
+_CLASSES = 400  # of Kinetics
 _SAMPLES = 501
 _NEAR, _SAMPLES_NEAR = 0.05, 20_000  # how near multiply-adds are equal
 
-flags.DEFINE_integer("num_classes", 400, "Outputs of the network.", 1)
+flags.DEFINE_integer(
+    "num_classes",
+    None,
+    "Outputs of the network; by default those of its search, or 400.",
+    1,
+)
 binary.define_clip_size(None, "By default what the network is meant for.")
 flags.DEFINE_string("latency_table", None, "Of autox3d-benchmark --table.")
 flags.DEFINE_string("precision", "int8", "Column of the table.")
@@ -39,12 +45,15 @@ flags.DEFINE_string(
 
 def describe(
     name: str,
-    num_classes: int,
+    num_classes: int | None,
     clip_size: tuple[int, int, int] | None,
     table: cost.LatencyTable | None = None,
 ) -> str:
     """Returns the text for a network, a space, or a file of either."""
     found = _find(name)
+    if num_classes is None:
+        made = getattr(found, "provenance", {})
+        num_classes = made.get("num_classes", _CLASSES)
     if isinstance(found, space.ArchSpec):
         costs = cost.cost_of(found, clip_size, num_classes)
         text = cost.format_cost(found, costs)

@@ -29,6 +29,7 @@ class VideoInfo:
         width, height: Size as displayed, after rotation.
         duration: Seconds.
         declared_frames: Frames the container promises, 0 if it does not say.
+        declared_seconds: The same in seconds, of its longest stream.
         error: What stopped decoding before the end, empty if nothing did.
     """
 
@@ -38,6 +39,7 @@ class VideoInfo:
     height: int
     duration: float
     declared_frames: int = 0
+    declared_seconds: float = 0.0
     error: str = ""
 
 
@@ -69,6 +71,7 @@ def probe(path) -> VideoInfo:
             width=shape[1],
             duration=frames / fps if fps else 0.0,
             declared_frames=stream.frames,
+            declared_seconds=(container.duration or 0) / av.time_base,
             error=error,
         )
 

@@ -23,6 +23,8 @@ VIDEO_SUFFIXES = (
     ".wmv",
     ".3gp",
     ".flv",
+    ".ts",
+    ".mts",
 )
 
 

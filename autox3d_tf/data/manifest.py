@@ -244,6 +244,16 @@ def read_manifest(path, root=None) -> Manifest:
         root: Folder the paths start from; by default that of the file.
     """
     path = pathlib.Path(path)
+    try:
+        return _read(path, root)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no CSV file in UTF-8 ({error.reason} at byte "
+            f"{error.start}). Save it as UTF-8, as spreadsheets can."
+        ) from None
+
+
+def _read(path: pathlib.Path, root) -> Manifest:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         missing = {"path", "label"} - set(reader.fieldnames or ())
@@ -251,8 +261,9 @@ def read_manifest(path, root=None) -> Manifest:
             raise ValueError(
                 f"`path` must be a CSV file with the columns path and label. "
                 f"Received: {str(path)!r} with the columns "
-                f"{list(reader.fieldnames or ())}. Other lists, such as those "
-                "of Kinetics, become one through autox3d-scan."
+                f"{str(list(reader.fieldnames or ()))[:80]}. Other lists, such "
+                "as those of Kinetics, become one through autox3d-scan; give "
+                "records by their folder."
             )
         rows = tuple(
             _parse_row(record, f"{path}:{reader.line_num}") for record in reader
@@ -287,11 +298,19 @@ def _parse_row(record: dict, place: str) -> ClipRow:
         raise ValueError(f"{error} See {place}.") from None
 
 
+def _whole(cell: str) -> int:
+    """Reads 3 and, as tables with gaps write it, 3.0."""
+    number = float(cell)
+    if not number.is_integer():
+        raise ValueError(cell)
+    return int(number)
+
+
 _PARSERS = {
-    "fold": int,
-    "frames": int,
-    "width": int,
-    "height": int,
+    "fold": _whole,
+    "frames": _whole,
+    "width": _whole,
+    "height": _whole,
     "fps": float,
     "duration": float,
 }

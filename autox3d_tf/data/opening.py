@@ -7,9 +7,9 @@ import pathlib
 import tensorflow as tf
 from absl import logging
 
+from autox3d_tf.data import decoding, parts, records, scan, sources
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import options as options_lib
-from autox3d_tf.data import parts, records, scan, sources
 
 
 def open_source(
@@ -61,8 +61,25 @@ def _open_all(options, part, whole):
     if path.is_file():
         manifest = manifest_lib.read_manifest(path)
         if all(row.frames for row in manifest.select().rows):
-            return sources.VideoSource(_usable(manifest), limit)
+            manifest = _usable(manifest)
+            _check_present(manifest, path)
+            return sources.VideoSource(manifest, limit)
     return sources.VideoSource(_usable(scan_cached(options)), limit)
+
+
+def _check_present(manifest, path) -> None:
+    """Refuses a list of videos that are not all there."""
+    missing = [
+        row.path
+        for row in manifest.rows
+        if not os.path.exists(manifest.absolute_path(row))
+    ]
+    if missing:
+        raise decoding.VideoError(
+            f"{path} lists videos that must be there. Received: {len(missing)} "
+            f"of {len(manifest)} missing, the first {missing[0]!r} in "
+            f"{manifest.root!r}. autox3d-scan makes a list without them."
+        )
 
 
 def _check_size(source, options, part) -> None:

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 import tqdm
+from absl import logging
 
 from autox3d_tf.data import annotations as annotations_lib
 from autox3d_tf.data import decoding, locating, scan_log
@@ -14,6 +15,7 @@ from autox3d_tf.data import manifest as manifest_lib
 
 VIDEO_SUFFIXES = locating.VIDEO_SUFFIXES
 FORMATS = ("auto", "folders", "csv", "kinetics", "ssv2", "ucf101", "hmdb51")
+_SPLITS = ("train", "val", "test")
 _LAYOUT = (
     "Videos are expected in one folder per class, `root/label/video.mp4`, or "
     "one level deeper, `root/split/label/video.mp4`."
@@ -140,6 +142,11 @@ def _list_folders(source) -> manifest_lib.Manifest:
             f"{_LAYOUT}"
         )
     rows = tuple(_row_from_path(video, source) for video in videos)
+    filled = {video.parts[0] for video in videos}
+    for folder in sorted(source.iterdir()):
+        hidden = folder.name.startswith(".")
+        if folder.is_dir() and folder.name not in filled and not hidden:
+            logging.warning("%s holds no video, and is no class.", folder)
     classes = tuple(sorted({row.label for row in rows}))
     return manifest_lib.Manifest(str(source), rows, classes)
 
@@ -195,8 +202,18 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
     usable = manifest.select()
     lines = [
         f"{len(usable)} of {len(manifest)} clips in {len(manifest.classes)} "
-        f"classes are usable; manifest {manifest.fingerprint[:12]}."
+        f"classes are usable; manifest {manifest.fingerprint[:12]}.",
+        f"Classes: {_some(manifest.classes)}.",
     ]
+    splits = sorted(manifest.splits - {""})
+    if splits:
+        lines.append(f"Splits: {_some(splits)}.")
+    if unusual := [name for name in splits if name not in _SPLITS]:
+        lines.append(
+            f"Splits are called train, val and test. Of others, such as "
+            f"{unusual[0]}, say which trains (train_splits); if they are "
+            "classes, lay the videos out as label/x.mp4."
+        )
     counts = usable.count()
     if len(manifest.classes) == 1:
         lines.append(
@@ -218,6 +235,12 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
             lines.append(f"{status} ({len(rows)}):")
             lines.extend(f"  {row.path}: {row.detail}" for row in rows)
     return "\n".join(lines)
+
+
+def _some(names) -> str:
+    """Names the first of them."""
+    rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + rest
 
 
 def _row_from_path(video: pathlib.Path, source) -> manifest_lib.ClipRow:
@@ -256,8 +279,9 @@ def _examine(row, path, min_frames):
         duration=round(info.duration, 3),
     )
     if is_truncated(info):
-        promised = info.declared_frames or "more"
+        promised = info.declared_frames or _promised(info)
         reason = f" ({info.error})" if info.error else ""
+        promised = promised or "more"
         detail = f"only {info.frames} of {promised} frames decode{reason}"
         return _fail(row, "truncated", detail)
     if info.frames < min_frames:
@@ -269,10 +293,19 @@ def _examine(row, path, min_frames):
 def is_truncated(info: decoding.VideoInfo) -> bool:
     """Whether a video ends before its container says.
 
-    Many sound files promise a frame or two that do not exist.
+    Many sound files promise a frame or two that do not exist; where a container
+    tells seconds only, as Matroska, sound may go on for longer.
     """
-    lacking = info.declared_frames - info.frames
-    return bool(info.error) or lacking > max(2, 0.02 * info.declared_frames)
+    promised, margin = info.declared_frames, 0.02
+    if not promised:
+        promised, margin = _promised(info), 0.2
+    lacking = promised - info.frames
+    return bool(info.error) or lacking > max(2, margin * promised)
+
+
+def _promised(info: decoding.VideoInfo) -> int:
+    """Frames that fit into the seconds the container promises."""
+    return round(info.declared_seconds * info.fps)
 
 
 def _mark_duplicates(examined) -> tuple[manifest_lib.ClipRow, ...]:

@@ -24,6 +24,7 @@ from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs, predict
 from autox3d_tf.training import protocol as protocol_lib
 
+_RECORD = "evaluation.json"
 _PART_CLIPS = 1000  # what a stopped evaluation does again, at most
 
 
@@ -57,18 +58,13 @@ def run_evaluation(
         batch_size: Views in a batch.
         run_dir: Where to write; None for a folder in that of the training.
     """
-    if source is not None and data is not None:
-        raise ValueError(
-            "`source` must be None where `data` says it. Received: "
-            f"source={source!r}."
-        )
     model = files.load_trained(trained)
     record = files.read_record(trained)
-    if data is None:
-        data = inputs.trained_on(record, trained, source)
-    inputs.warn_of_other_cut(record, data)
+    data = inputs.resolve(record, trained, data, source)
     name = f"evaluation_{part}_{temporal_views}x{spatial_crops}"
     folder = pathlib.Path(run_dir or pathlib.Path(trained, name))
+    views = (temporal_views, spatial_crops)
+    _warn_of_another(folder / _RECORD, record["files"], part, views)
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
     clips = pipeline.open_source(data, part)
@@ -93,14 +89,36 @@ def run_evaluation(
     }
     result["provenance"] = run_dir_lib.provenance(data=data)
     text = text_of(result, record["labels"])
-    run_dir_lib.write_json(folder / "evaluation.json", result)
+    run_dir_lib.write_json(folder / _RECORD, result)
     run_dir_lib.write_text(folder / "evaluation.txt", text + "\n")
     lines = report.accuracy_lines(result)
     card = files.add_accuracy(trained, card_lib.accuracy(result, lines))
     run_dir_lib.write_text(folder / card_lib.NAME, card)
     print(text)
-    logging.info("Wrote %s.", folder / "evaluation.json")
+    logging.info("Wrote %s.", folder / _RECORD)
     return result
+
+
+def _warn_of_another(path, weights, part, views) -> None:
+    """Says so where another evaluation is to be replaced."""
+    if not path.is_file():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    protocol = found["protocol"]
+    changes = run_dir_lib.differences(
+        {
+            "weights": found["trained"]["files"],
+            "part": found["part"],
+            "views": [protocol["temporal_views"], protocol["spatial_crops"]],
+        },
+        {"weights": weights, "part": part, "views": list(views)},
+    )
+    if changes:
+        logging.warning(
+            "%s holds another evaluation, which this one replaces (%s).",
+            path.parent,
+            "; ".join(changes),
+        )
 
 
 def evaluate(

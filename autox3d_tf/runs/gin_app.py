@@ -126,7 +126,7 @@ def configured(
     For binaries, and for notebooks and tests:
 
         with gin_app.configured(
-            run.run_search, ["gin/examples/tiny_search.gin"], ["SEED=1"], "out"
+            run.run_search, ["gin/search/tiny_synthetic.gin"], ["SEED=1"], "out"
         ) as run_search:
             run_search()
 
@@ -278,9 +278,14 @@ def apply_override(override: str) -> None:
     try:
         gin.parse_config(f"{name} = {value}")
     except (SyntaxError, ValueError, TypeError) as error:
-        raise gin_check.ConfigError(
-            f"--gin={override}: {_parse_error(error)}"
-        ) from None
+        said = _parse_error(error)
+        if "." not in name:  # a macro is known, so it is the value
+            said = (
+                f"{value or 'nothing'!r} is no number, word, tuple, or path "
+                "that is there. Text with spaces or signs needs quotes inside, "
+                f"\"--gin={name}='...'\", tuples parentheses."
+            )
+        raise gin_check.ConfigError(f"--gin={override}: {said}") from None
 
 
 def _is_literal(value: str) -> bool:

@@ -37,6 +37,9 @@ _PACKAGES = (
 config_text: Callable[[], str] | None = None
 
 
+_SPELLED = "data.source="  # a path; `manifest` says which clips they are
+
+
 class RunDir:
     """The directory of one run, created or entered again.
 
@@ -107,7 +110,11 @@ class RunDir:
                 f"{self.path} belongs to a run of another kind, {kind!r} there "
                 f"and {ours!r} here. Give another --run_dir."
             )
-        changes = differences(there, self.config)
+        changes = [
+            change
+            for change in differences(there, self.config)
+            if not change.startswith(_SPELLED)
+        ]
         if changes:
             raise ValueError(
                 f"{self.path} belongs to another run ({'; '.join(changes)}). "

@@ -150,10 +150,11 @@ class WriteScalars(Every):
     """Writes the metrics for TensorBoard every so many steps."""
 
     def __init__(self, directory, steps: int = 10):
-        super().__init__(self._write, steps=steps, at_end=True)
+        super().__init__(self.write, steps=steps, at_end=True)
         self.directory, self._writer = str(directory), None
 
-    def _write(self, step, metrics):
+    def write(self, step: int, metrics: dict[str, tf.Tensor]) -> None:
+        """Writes metrics now, those of other triggers too."""
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(self.directory)
         with self._writer.as_default():

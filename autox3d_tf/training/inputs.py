@@ -49,7 +49,8 @@ def portable(
 ) -> pipeline.DataOptions:
     """Returns options that call a list in `folder` by its place there.
 
-    So a run can be moved, and gone on with from any directory.
+    So a run can be moved, and gone on with from any directory; the videos of
+    the list must stay where they are as seen from it.
     """
     path = pathlib.Path(options.source).resolve()
     if path.parent != pathlib.Path(folder).resolve():
@@ -140,6 +141,37 @@ def trained_on(
     if source is None:
         source = values["source"].replace(_FOLDER, str(folder))
     return pipeline.DataOptions(**{**values, "source": source})
+
+
+def resolve(
+    record: dict,
+    folder: str | os.PathLike,
+    options: pipeline.DataOptions | None,
+    source: str | None,
+) -> pipeline.DataOptions:
+    """Returns how clips are cut for a trained network.
+
+    Args:
+        record: Its training.json.
+        folder: Where that lies.
+        options: All about the clips; None to cut them as the training did.
+        source: Then, other clips than the training's; None for the same ones.
+    """
+    if options is None:
+        options = trained_on(record, folder, source)
+        if not tf.io.gfile.exists(options.source):
+            raise ValueError(
+                f"There are no clips {options.source}, as seen from "
+                f"{os.getcwd()}. Say where they are: --gin=DATA=..."
+            )
+        return options
+    if source is not None:
+        raise ValueError(
+            "`source` must be None where `data` says it. Received: "
+            f"source={source!r}."
+        )
+    warn_of_other_cut(record, options)
+    return options
 
 
 def warn_of_other_cut(record: dict, options: pipeline.DataOptions) -> None:

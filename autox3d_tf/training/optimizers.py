@@ -82,7 +82,8 @@ def steps_of(
         raise ValueError(
             "`warmup_epochs` must be fewer steps than all epochs. Received: "
             f"warmup_epochs={options.warmup_epochs} ({warmup} steps), epochs="
-            f"{training.epochs} ({total} steps)."
+            f"{training.epochs} ({total} steps). Train for more epochs, or "
+            "give --gin=OptimizerOptions.warmup_epochs=0.0."
         )
     return warmup, total
 

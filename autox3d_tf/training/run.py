@@ -80,6 +80,8 @@ def run_training(
     stride = data.stride if data.sampling == "dense" else 1
     spec = initial.find_arch(arch, size, stride)
     start = None if init_from is None else initial.weights_path(init_from)
+    if start is not None and (start.parent / files.RECORD).is_file():
+        inputs.warn_of_other_cut(files.read_record(start.parent), data)
     if sources is None:
         data = inputs.freeze(data, pathlib.Path(run_dir))
         source = pipeline.open_source(data, "train")
@@ -228,11 +230,13 @@ def _triggers(run, saver, curve, training, validate, num_clips):
     own = [triggers.Every(curve.add, steps=training.log_steps)]
     if validate is not None and training.validate_epochs:
         every = training.steps(training.validate_epochs, num_clips)
+        (scalars,) = (t for t in usual if isinstance(t, triggers.WriteScalars))
 
         def add_validation(step, metrics):
             del metrics
-            found = validate()
-            curve.add(step, {"validation_accuracy": found["accuracy"]})
+            found = {"validation_accuracy": validate()["accuracy"]}
+            curve.add(step, found)
+            scalars.write(step, found)
 
         own.append(triggers.Every(add_validation, steps=every))
     # Saving is last, so that a checkpoint's curve is complete.

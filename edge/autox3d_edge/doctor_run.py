@@ -64,18 +64,21 @@ class DoctorRunOptions:
 def run_doctor(
     *,
     trained: str,
-    data: pipeline.DataOptions,
     options: DoctorRunOptions,
     run_dir: str,
+    data: pipeline.DataOptions | None = None,
+    source: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Writes doctor.json, doctor.txt and the file that was chosen.
 
     Args:
         trained: The run directory of a training.
-        data: Clips to calibrate, judge and test with.
         options: What is tried and on how many clips.
         run_dir: Where the files go.
+        data: Clips to calibrate, judge and test with; None for those of the
+            training, cut as there.
+        source: Or others, cut in the same way.
         seed: Of the choice of calibration and judged clips.
 
     Returns:
@@ -87,6 +90,7 @@ def run_doctor(
         trained,
         data,
         folder,
+        source=source,
         calibration_clips=options.calibration_clips,
         test_part=options.test_part,
         seed=seed,

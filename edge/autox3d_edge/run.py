@@ -88,9 +88,10 @@ class ExportOptions:
 def run_export(
     *,
     trained: str,
-    data: pipeline.DataOptions,
     options: ExportOptions,
     run_dir: str,
+    data: pipeline.DataOptions | None = None,
+    source: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Writes model_<precision>.tflite for each precision, and a table.
@@ -101,9 +102,11 @@ def run_export(
 
     Args:
         trained: The run directory of a training.
-        data: Clips to calibrate and to test with.
         options: Precisions and measurements.
         run_dir: Where the files go; may be that of the training.
+        data: Clips to calibrate and to test with; None for those of the
+            training, cut as there.
+        source: Or others, cut in the same way.
         seed: Of the choice of calibration clips.
 
     Returns:
@@ -114,6 +117,7 @@ def run_export(
         trained,
         data,
         folder,
+        source=source,
         calibration_clips=options.calibration_clips,
         test_part=options.test_part,
         seed=seed,

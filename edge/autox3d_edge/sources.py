@@ -105,9 +105,10 @@ class Sources:
 
 def load(
     trained: str,
-    data: pipeline.DataOptions,
+    data: pipeline.DataOptions | None,
     folder: pathlib.Path,
     *,
+    source: str | None = None,
     calibration_clips: int,
     test_part: str | None,
     seed: int,
@@ -116,7 +117,8 @@ def load(
 
     Args:
         trained: The run directory of a training.
-        data: Where clips are and how they are cut.
+        data: Where clips are and how they are cut; None as in the training.
+        source: Then, where other clips are, to be cut in the same way.
         folder: Where a list of the clips is kept, if it has to be made.
         calibration_clips: How many to draw from the training part, classes
             in turn; all if there are fewer.
@@ -124,7 +126,7 @@ def load(
         seed: Of the draw.
     """
     model, record = files.load_trained(trained), files.read_record(trained)
-    inputs.warn_of_other_cut(record, data)
+    data = inputs.resolve(record, trained, data, source)
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
     train = pipeline.open_source(data, "train", whole=True)

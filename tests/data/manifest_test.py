@@ -100,11 +100,29 @@ def test_select_refuses_unknown_names(condition, message):
         ("path,label\n,a\n", "must not be empty.*m.csv:2"),
         ("path,label\na.mp4,a\na.mp4,b\n", "each clip once.*'a.mp4' 2 times"),
         ("path,label,status\na.mp4,a,fine\n", "`status` must be one of"),
+        ("path,label,fold\na.mp4,a,0.5\n", "`fold` must be a number.*'0.5'"),
+        (f"{'x' * 9999}\n", r"the columns \['x{70,80}\. Other lists"),
     ],
 )
 def test_reading_names_what_is_wrong(tmp_path, text, message):
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
+        manifest_lib.read_manifest(tmp_path / "m.csv")
+
+
+def test_numbers_as_tables_with_gaps_write_them_are_read(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label,fold\na.mp4,a,2.0\nb,a,\n")
+    found = manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert [row.fold for row in found.rows] == [2, None]
+
+
+def test_another_encoding_is_named(tmp_path):
+    (tmp_path / "m.csv").write_bytes(
+        "path,label\ncafé.mp4,é\n".encode("cp1252")
+    )
+    with pytest.raises(
+        ValueError, match="m.csv is no CSV file in UTF-8 .*byte"
+    ):
         manifest_lib.read_manifest(tmp_path / "m.csv")
 
 

@@ -329,6 +329,16 @@ def test_opening_a_manifest_by_folds(clips):
     assert len(pipeline.open_source(options, "val")) == 2
 
 
+def test_a_list_of_videos_that_are_not_there_is_refused_at_once(
+    clips, tmp_path
+):
+    gone = dataclasses.replace(clips.rows[0], path="left/gone.mp4")
+    listed = dataclasses.replace(clips, rows=(*clips.rows, gone))
+    listed.save(tmp_path / "list.csv")
+    with pytest.raises(decoding.VideoError, match="1 of 13 missing, .*/gone"):
+        pipeline.open_source(make_options(tmp_path / "list.csv"), "all")
+
+
 def test_opening_a_list_without_frame_counts(clips, tmp_path):
     lines = ["path,label"] + [
         f"{clips.absolute_path(row)},{row.label}" for row in clips.rows

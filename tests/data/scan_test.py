@@ -110,6 +110,44 @@ def test_a_video_that_stops_early_is_truncated(shared_dir, tmp_path):
     assert 60 < row.frames < 180
 
 
+def test_a_matroska_that_stops_early_is_truncated(tmp_path):
+    for name in ("whole", "half"):  # it tells seconds, no frames
+        write_clip(tmp_path / f"a/{name}.mkv", frames=60, seed=len(name))
+    half = tmp_path / "a/half.mkv"
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    found = {row.path: row for row in scan.scan(tmp_path).rows}
+    assert found["a/whole.mkv"].status == "ok"
+    assert found["a/half.mkv"].status == "truncated"
+    assert " of 60 frames decode" in found["a/half.mkv"].detail
+
+
+@pytest.mark.parametrize(
+    "frames, seconds, truncated",
+    [(90, 3.0, False), (90, 3.7, False), (90, 4.0, True), (90, 0.0, False)],
+)
+def test_sound_may_last_a_little_longer(frames, seconds, truncated):
+    info = decoding.VideoInfo(
+        frames=frames,
+        fps=30.0,
+        width=8,
+        height=8,
+        duration=3.0,
+        declared_seconds=seconds,
+    )
+    assert scan.is_truncated(info) == truncated
+
+
+def test_what_became_a_class_or_a_split_is_said(tmp_path, caplog):
+    for place in ("left/anna", "left/bob", "right/anna"):
+        write_clip(tmp_path / f"{place}/1.mp4", seed=len(place))
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up/1.mp3").touch()
+    text = scan.summarize(scan.list_clips(tmp_path))
+    assert "up holds no video, and is no class." in caplog.text
+    assert "\nClasses: anna, bob.\nSplits: left, right.\n" in text
+    assert "Of others, such as left, say which trains (train_splits)" in text
+
+
 @pytest.mark.parametrize(
     "frames, declared, error, truncated",
     [

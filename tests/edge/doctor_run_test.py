@@ -134,9 +134,9 @@ def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
         repeats=1,
         fine_tuning=OPTIONS.fine_tuning,
     )
-    with pipeline.video_errors():
+    with pipeline.video_errors():  # of the training's clips, cut as there
         result = run.run_export(
-            trained=trained, data=data, options=options, run_dir=str(tmp_path)
+            trained=trained, options=options, run_dir=str(tmp_path)
         )
     report = result["files"]["qat"]
     assert report["audit"]["passed"] and report["test"]["clips"] == 3

@@ -146,7 +146,16 @@ def test_dry_run_prints_and_writes_nothing(tool, tmp_path):
             "space=@Options().",
         ),
         ("SEED", "--gin must be NAME=VALUE. Received: --gin=SEED"),
-        ("SEED=1,2)", "--gin=SEED=1,2): Expected newline. (line 1)"),
+        (
+            "SEED=40M",
+            "--gin=SEED=40M: '40M' is no number, word, tuple, or path that is "
+            "there. Text with spaces or signs needs quotes inside, "
+            "\"--gin=SEED='...'\", tuples parentheses.",
+        ),
+        (
+            "gin_demo.run_demo.seed=1,2)",
+            "--gin=gin_demo.run_demo.seed=1,2): Expected newline. (line 1)",
+        ),
     ],
 )
 def test_wrong_override_is_one_line(tool, override, message):

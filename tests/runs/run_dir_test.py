@@ -32,6 +32,16 @@ def test_another_run_is_refused_and_named(tmp_path):
     assert kept["options"]["rate"] == 0.1
 
 
+def test_clips_may_be_spelled_otherwise(tmp_path):
+    data = {"source": "rec", "stride": 2}
+    first = run_dir.RunDir(tmp_path, {"data": data, "manifest": "a"})
+    other = {"data": {**data, "source": "./rec"}, "manifest": "a"}
+    again = run_dir.RunDir(tmp_path, other)
+    assert again.resumed and again.fingerprint == first.fingerprint
+    with pytest.raises(ValueError, match="manifest='a' there, 'b' here"):
+        run_dir.RunDir(tmp_path, {**other, "manifest": "b"})
+
+
 def test_a_run_of_another_kind_is_told_in_a_line(tmp_path):
     run_dir.RunDir(tmp_path / "a", {"kind": "search", "steps": 1})
     with pytest.raises(ValueError, match="kind, 'search' there and 'train' he"):

@@ -38,6 +38,17 @@ def test_other_crop_and_classes():
     )
 
 
+def test_a_searched_network_has_the_classes_of_its_search(tmp_path):
+    arch = space.get_arch("x3d_xs")
+    searched = dataclasses.replace(arch, provenance={"num_classes": 3})
+    searched.save(tmp_path / "arch.json")
+    found = describe.describe(str(tmp_path), None, None)
+    assert found == describe.describe(str(tmp_path), 3, None)
+    assert describe.describe("x3d_xs", None, None) == describe.describe(
+        "x3d_xs", 400, None
+    )
+
+
 def test_space_shows_choices_fairness_and_costs():
     text = describe.describe("tiny", 10, None)
     found = space.get_space("tiny")

@@ -130,6 +130,24 @@ def test_data_of_weights_from_elsewhere():
         inputs.trained_on(record, "run")
 
 
+def test_clips_are_those_of_the_training_unless_others_are_given(
+    clips, tmp_path
+):
+    data = tiny.data("nowhere", stride=3)
+    record = {
+        "config": {"data": run_dir.to_json(data)},
+        "preprocessing": inputs.preprocessing(data),
+    }
+    with pytest.raises(ValueError, match="There are no clips nowhere, as se"):
+        inputs.resolve(record, tmp_path, None, None)
+    found = inputs.resolve(record, tmp_path, None, str(clips))
+    assert (found.source, found.stride) == (str(clips), 3)
+    other = tiny.data(str(clips))
+    assert inputs.resolve(record, tmp_path, other, None) == other
+    with pytest.raises(ValueError, match="`source` must be None where `data`"):
+        inputs.resolve(record, tmp_path, other, "elsewhere")
+
+
 def test_clips_cut_otherwise_are_a_warning(caplog):
     options = tiny.data("x")
     record = {"preprocessing": inputs.preprocessing(options)}

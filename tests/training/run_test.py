@@ -72,6 +72,8 @@ def test_a_run_says_what_it_did(clips, tmp_path):
         p["step"] for p in record["curve"] if "validation_accuracy" in p
     ]
     assert validated == [3]
+    (events,) = (tmp_path / "summaries").glob("events*")
+    assert b"validation_accuracy" in events.read_bytes()
     rows = manifest_lib.read_manifest(clips).select(folds=(0, 1, 2))
     assert record["config"]["manifest"] == rows.fingerprint
     assert record["config"]["seed"] == 5

@@ -30,6 +30,7 @@ class VideoInfo:
         duration: Seconds.
         declared_frames: Frames the container promises, 0 if it does not say.
         declared_seconds: The same in seconds, of its longest stream.
+        decoded_seconds: From the first frame decoded to the end of the last.
         error: What stopped decoding before the end, empty if nothing did.
     """
 
@@ -40,6 +41,7 @@ class VideoInfo:
     duration: float
     declared_frames: int = 0
     declared_seconds: float = 0.0
+    decoded_seconds: float = 0.0
     error: str = ""
 
 
@@ -50,11 +52,13 @@ def probe(path) -> VideoInfo:
         VideoError: if not a single frame can be decoded.
     """
     frames, shape, error = 0, (0, 0), ""
+    first = last = 0.0
     with _open_video(path) as (container, stream):
         try:
             for frame in container.decode(stream):
+                last = frame.time or last
                 if not frames:
-                    shape = _displayed_shape(frame)
+                    shape, first = _displayed_shape(frame), last
                 frames += 1
         except (av.FFmpegError, OSError, ValueError) as failure:
             error = _reason(failure)
@@ -72,6 +76,7 @@ def probe(path) -> VideoInfo:
             duration=frames / fps if fps else 0.0,
             declared_frames=stream.frames,
             declared_seconds=(container.duration or 0) / av.time_base,
+            decoded_seconds=last - first + (1 / fps if fps else 0.0),
             error=error,
         )
 

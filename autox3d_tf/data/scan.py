@@ -279,10 +279,14 @@ def _examine(row, path, min_frames):
         duration=round(info.duration, 3),
     )
     if is_truncated(info):
-        promised = info.declared_frames or _promised(info)
+        promised = info.declared_frames or "more"
         reason = f" ({info.error})" if info.error else ""
-        promised = promised or "more"
         detail = f"only {info.frames} of {promised} frames decode{reason}"
+        if not info.declared_frames and not info.error:
+            detail += (
+                f", {info.decoded_seconds:.1f} of "
+                f"{info.declared_seconds:.1f} seconds"
+            )
         return _fail(row, "truncated", detail)
     if info.frames < min_frames:
         detail = f"{info.frames} frames, fewer than {min_frames}"
@@ -296,16 +300,12 @@ def is_truncated(info: decoding.VideoInfo) -> bool:
     Many sound files promise a frame or two that do not exist; where a container
     tells seconds only, as Matroska, sound may go on for longer.
     """
-    promised, margin = info.declared_frames, 0.02
-    if not promised:
-        promised, margin = _promised(info), 0.2
-    lacking = promised - info.frames
-    return bool(info.error) or lacking > max(2, margin * promised)
-
-
-def _promised(info: decoding.VideoInfo) -> int:
-    """Frames that fit into the seconds the container promises."""
-    return round(info.declared_seconds * info.fps)
+    if info.error:
+        return True
+    if not info.declared_frames:
+        return info.decoded_seconds < 0.8 * info.declared_seconds
+    lacking = info.declared_frames - info.frames
+    return lacking > max(2, 0.02 * info.declared_frames)
 
 
 def _mark_duplicates(examined) -> tuple[manifest_lib.ClipRow, ...]:

@@ -279,7 +279,8 @@ def apply_override(override: str) -> None:
         gin.parse_config(f"{name} = {value}")
     except (SyntaxError, ValueError, TypeError) as error:
         said = _parse_error(error)
-        if "." not in name:  # a macro is known, so it is the value
+        is_reference = value.startswith(("@", "%"))
+        if "." not in name and not is_reference:  # so it is the value
             said = (
                 f"{value or 'nothing'!r} is no number, word, tuple, or path "
                 "that is there. Text with spaces or signs needs quotes inside, "

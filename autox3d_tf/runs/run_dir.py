@@ -37,9 +37,6 @@ _PACKAGES = (
 config_text: Callable[[], str] | None = None
 
 
-_SPELLED = "data.source="  # a path; `manifest` says which clips they are
-
-
 class RunDir:
     """The directory of one run, created or entered again.
 
@@ -110,11 +107,7 @@ class RunDir:
                 f"{self.path} belongs to a run of another kind, {kind!r} there "
                 f"and {ours!r} here. Give another --run_dir."
             )
-        changes = [
-            change
-            for change in differences(there, self.config)
-            if not change.startswith(_SPELLED)
-        ]
+        changes = differences(there, _as_spelled(self.config, there))
         if changes:
             raise ValueError(
                 f"{self.path} belongs to another run ({'; '.join(changes)}). "
@@ -271,6 +264,15 @@ def to_json(value: Any) -> Any:
         "`value` must be made of JSON values, dataclasses, paths or arrays. "
         f"Received: value={value!r} of {type(value).__name__}."
     )
+
+
+def _as_spelled(config: dict, there: dict) -> dict:
+    """Returns a config that calls its clips as another does, if it can."""
+    ours, theirs = (run.get("data") or {} for run in (config, there))
+    paths = [data.get("source") for data in (ours, theirs)]
+    if None in paths or len(set(map(os.path.realpath, paths))) > 1:
+        return config
+    return {**config, "data": {**ours, "source": paths[1]}}
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[str]:

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -35,11 +36,15 @@ def test_another_run_is_refused_and_named(tmp_path):
 def test_clips_may_be_spelled_otherwise(tmp_path):
     data = {"source": "rec", "stride": 2}
     first = run_dir.RunDir(tmp_path, {"data": data, "manifest": "a"})
-    other = {"data": {**data, "source": "./rec"}, "manifest": "a"}
-    again = run_dir.RunDir(tmp_path, other)
-    assert again.resumed and again.fingerprint == first.fingerprint
-    with pytest.raises(ValueError, match="manifest='a' there, 'b' here"):
-        run_dir.RunDir(tmp_path, {**other, "manifest": "b"})
+    for spelled in ("./rec", os.path.abspath("rec")):
+        other = {"data": {**data, "source": spelled}, "manifest": "a"}
+        again = run_dir.RunDir(tmp_path, other)
+        assert again.resumed and again.fingerprint == first.fingerprint
+        with pytest.raises(ValueError, match="manifest='a' there, 'b' here"):
+            run_dir.RunDir(tmp_path, {**other, "manifest": "b"})
+    other = {"data": {**data, "source": "rec144"}, "manifest": "a"}
+    with pytest.raises(ValueError, match="data.source='rec' there, 'rec144'"):
+        run_dir.RunDir(tmp_path, other)
 
 
 def test_a_run_of_another_kind_is_told_in_a_line(tmp_path):

@@ -107,7 +107,7 @@ class RunDir:
                 f"{self.path} belongs to a run of another kind, {kind!r} there "
                 f"and {ours!r} here. Give another --run_dir."
             )
-        changes = differences(there, _as_spelled(self.config, there))
+        changes = differences(there, _as_there(self.config, there))
         if changes:
             raise ValueError(
                 f"{self.path} belongs to another run ({'; '.join(changes)}). "
@@ -266,13 +266,16 @@ def to_json(value: Any) -> Any:
     )
 
 
-def _as_spelled(config: dict, there: dict) -> dict:
-    """Returns a config that calls its clips as another does, if it can."""
+def _as_there(config: dict, there: dict) -> dict:
+    """Returns a config with what changes no result as another has it."""
     ours, theirs = (run.get("data") or {} for run in (config, there))
-    paths = [data.get("source") for data in (ours, theirs)]
-    if None in paths or len(set(map(os.path.realpath, paths))) > 1:
+    if not ours or not theirs:
         return config
-    return {**config, "data": {**ours, "source": paths[1]}}
+    same = {name: theirs.get(name) for name in ("memory_mib", "cache_dir")}
+    paths = [data.get("source", "") for data in (ours, theirs)]
+    if len(set(map(os.path.realpath, paths))) == 1:  # spelled otherwise
+        same["source"] = theirs.get("source")
+    return {**config, "data": {**ours, **same}}
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[str]:

@@ -34,10 +34,11 @@ def test_another_run_is_refused_and_named(tmp_path):
 
 
 def test_clips_may_be_spelled_otherwise(tmp_path):
-    data = {"source": "rec", "stride": 2}
+    data = {"source": "rec", "stride": 2, "memory_mib": 1500}
     first = run_dir.RunDir(tmp_path, {"data": data, "manifest": "a"})
     for spelled in ("./rec", os.path.abspath("rec")):
-        other = {"data": {**data, "source": spelled}, "manifest": "a"}
+        changes = {"source": spelled, "memory_mib": 0}
+        other = {"data": {**data, **changes}, "manifest": "a"}
         again = run_dir.RunDir(tmp_path, other)
         assert again.resumed and again.fingerprint == first.fingerprint
         with pytest.raises(ValueError, match="manifest='a' there, 'b' here"):

@@ -282,7 +282,9 @@ def file_sha256(path) -> str:
 def _parse_row(record: dict, place: str) -> ClipRow:
     values = {}
     for field in dataclasses.fields(ClipRow):
-        cell = (record.get(field.name) or "").strip()
+        cell = record.get(field.name) or ""
+        if field.name != "path":  # a folder's name may begin with a space
+            cell = cell.strip()
         if not cell:
             continue
         try:

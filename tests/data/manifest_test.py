@@ -116,6 +116,12 @@ def test_numbers_as_tables_with_gaps_write_them_are_read(tmp_path):
     assert [row.fold for row in found.rows] == [2, None]
 
 
+def test_spaces_belong_to_a_path_and_to_no_other_cell(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label,fold\n a/b.mp4,wave , 2\n")
+    (row,) = manifest_lib.read_manifest(tmp_path / "m.csv").rows
+    assert (row.path, row.label, row.fold) == (" a/b.mp4", "wave", 2)
+
+
 def test_another_encoding_is_named(tmp_path):
     (tmp_path / "m.csv").write_bytes(
         "path,label\ncafé.mp4,é\n".encode("cp1252")

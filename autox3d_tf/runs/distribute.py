@@ -139,6 +139,19 @@ def wait_for_all(strategy: Strategy | None) -> None:
         strategy.run(tf.function(lambda: total(tf.constant(1))))
 
 
+def wait_at_end(strategy: Strategy | None, is_done: Callable[[], bool]) -> None:
+    """The same, as the last thing that a run does.
+
+    Whoever is told first that all have come may end, and be missed by the
+    others before they are told: no loss, if what was to be done is.
+    """
+    try:
+        wait_for_all(strategy)
+    except _LOST:
+        if not is_done():
+            raise
+
+
 @contextlib.contextmanager
 def chief_first(strategy: Strategy | None) -> Iterator[None]:
     """Lets the chief through a block before the other workers."""

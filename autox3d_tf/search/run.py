@@ -150,7 +150,8 @@ def run_search(
                 engine.adopt(supernet_from)
             if chief:
                 _finish(run, engine, (finalist_fn, retrain_fn), began)
-            distribute.wait_for_all(strategy)
+            found = run.file("search.json").is_file
+            distribute.wait_at_end(strategy, found)
     return results.read_record(run_dir)
 
 

@@ -102,3 +102,13 @@ def test_workers_beside_the_chief_make_no_files(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in path.iterdir()} == before
     with pytest.raises(ValueError, match="seed=1 there, 2 here"):
         run_dir.RunDir(path, {"seed": 2}, writes=False)
+
+
+def test_a_worker_that_is_gone_at_the_end_is_no_loss(monkeypatch):
+    def gone(strategy):
+        raise tf.errors.UnavailableError(None, None, "task:1 is gone")
+
+    monkeypatch.setattr(distribute, "wait_for_all", gone)
+    distribute.wait_at_end(workers(2, 0), lambda: True)
+    with pytest.raises(tf.errors.UnavailableError):
+        distribute.wait_at_end(workers(2, 0), lambda: False)

@@ -129,9 +129,11 @@ def load(
     data = inputs.resolve(record, trained, data, source)
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
-    train = pipeline.open_source(data, "train", whole=True)
+    train = pipeline.open_source(data, "train")
     count = min(calibration_clips, len(train))
-    calibration = pipeline.calibration_clips(train, data, count, seed)
+    calibration = pipeline.calibration_clips(
+        pipeline.open_source(data, "train", whole=True), data, count, seed
+    )
     clips, targets, protocol = _test_clips(
         data, test_part, record["labels"], model.arch
     )

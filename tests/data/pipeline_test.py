@@ -18,6 +18,7 @@ from autox3d_tf.data import (
     records,
     sampling,
     sources,
+    synthetic,
 )
 
 
@@ -327,6 +328,23 @@ def test_opening_a_manifest_by_folds(clips):
     train = pipeline.open_source(options, "train")
     assert train.classes == ("left", "right") and len(train) == 4
     assert len(pipeline.open_source(options, "val")) == 2
+
+
+def test_a_whole_video_is_cut_as_on_a_device(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 16, 3), np.uint8)
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a/large.mp4"
+    synthetic.write_video(path, noise.repeat(10, 1).repeat(10, 2), 10)
+    options = make_options(tmp_path, sampling="segment")
+    numbers = sampling.sample_indices("segment", 9, options.clip_frames)
+    frames = sampling.resize_frames(decoding.decode_frames(path, numbers), 16)
+    there = sampling.center_crop(frames, 16).astype(int)
+    largest = {}
+    for whole in (False, True):
+        source = pipeline.open_source(options, "all", whole=whole)
+        clip = pipeline.device_clip(source, options, 0)
+        largest[whole] = np.abs(clip - there).max()
+    assert largest[True] <= 1 < largest[False]
 
 
 def test_a_list_of_videos_that_are_not_there_is_refused_at_once(

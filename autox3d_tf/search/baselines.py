@@ -205,17 +205,17 @@ def equal_steps(
         trained = search.weights_samples or samples
         each = trained * search.batch_size + samples * logits_batch
         after = max(1, round((clips - to_choose) / each))
-        steps, joint_step = search.warmup_steps + after, 0
-        if method == "gumbel":
-            search = dataclasses.replace(search, method=method, joint_step=0)
-        elif search.joint_step > search.warmup_steps:  # at the same share
-            share = (search.joint_step - search.warmup_steps) / (
-                search.steps - search.warmup_steps
-            )
-            joint_step = search.warmup_steps + round(share * after)
-        else:
-            joint_step = search.joint_step
-        return dataclasses.replace(search, steps=steps, joint_step=joint_step)
+        warmup, joint_step = search.warmup_steps, search.joint_step
+        if joint_step > warmup:  # at the same share
+            share = (joint_step - warmup) / (search.steps - warmup)
+            joint_step = warmup + round(share * after)
+        relaxed = method == "gumbel"
+        return dataclasses.replace(
+            search,
+            method=method if relaxed else search.method,
+            steps=warmup + after,
+            joint_step=0 if relaxed else joint_step,
+        )
     if method not in METHODS:
         raise ValueError(
             f"`method` must be one of {', '.join((*FIXED, *METHODS))}. "

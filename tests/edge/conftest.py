@@ -1,4 +1,4 @@
-"""One exported int8 file for all tests that only read it."""
+"""Exported files for all tests that only read them."""
 
 import types
 
@@ -36,3 +36,22 @@ def exported(tmp_path_factory):
         report=report,
         lowered=lowering.lower(arch, weights),
     )
+
+
+@pytest.fixture(scope="session")
+def streams():
+    """The same network as a float and an int8 stream."""
+    from autox3d_edge import manifest, stream_convert, stream_lowering
+
+    arch = networks.stream_arch()
+    weights = networks.random_weights(arch)
+    clips = reference.random_clips(12, arch.clip_size)
+    model = stream_lowering.lower_stream(arch, weights)
+    made = types.SimpleNamespace(arch=arch, weights=weights, clips=clips[6:])
+    for precision in ("fp32", "int8", "int8_native"):
+        content, states = stream_convert.convert(
+            model, precision, clips[:6], memory=networks.STREAM_FRAMES
+        )
+        stream = manifest.Stream(states=states, memory=networks.STREAM_FRAMES)
+        made.__dict__[precision] = (content, stream)
+    return made

@@ -1,10 +1,13 @@
 """Small networks and weights for the tests of the edge floor."""
 
+import dataclasses
+
 from autox3d_edge import weights
 from autox3d_tf import space
 from tests.edge import reference
 
 CLASSES = 7
+STREAM_FRAMES = 6
 
 
 def small_arch(
@@ -37,6 +40,33 @@ def small_arch(
         head=space.HeadSpec(filters=20, features=12),
         activation=activation,
         causal=causal,
+    )
+
+
+def stream_arch():
+    """Every kind of kernel over time: a pair, taps, strided taps; and none."""
+
+    def block(block_type, filters, strides, attention):
+        return space.BlockSpec(
+            block_type=block_type,
+            filters=filters,
+            inner_filters=2 * filters,
+            strides=strides,
+            attention=attention,
+        )
+
+    return dataclasses.replace(
+        small_arch(causal=True, clip_size=(STREAM_FRAMES, 16, 16)),
+        stages=(
+            (
+                block("separable", 6, (1, 1, 1), "se"),
+                block("3x3x3", 6, (1, 1, 1), "none"),
+            ),
+            (
+                block("5x3x3", 10, (1, 2, 2), "se"),
+                block("1x3x3", 10, (1, 1, 1), "none"),
+            ),
+        ),
     )
 
 

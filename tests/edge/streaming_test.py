@@ -1,7 +1,6 @@
 """A causal network frame by frame: as the whole clip, and without an end."""
 
 import dataclasses
-import types
 
 import numpy as np
 import pytest
@@ -15,55 +14,10 @@ from autox3d_edge import (
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
-from autox3d_tf import space
 from autox3d_tf.data import decoding, synthetic
 from tests.edge import networks, reference
 
-FRAMES = 6
-
-
-def stream_arch():
-    """Every kind of kernel over time: a pair, taps, strided taps; and none."""
-
-    def block(block_type, filters, strides, attention):
-        return space.BlockSpec(
-            block_type=block_type,
-            filters=filters,
-            inner_filters=2 * filters,
-            strides=strides,
-            attention=attention,
-        )
-
-    return dataclasses.replace(
-        networks.small_arch(causal=True, clip_size=(FRAMES, 16, 16)),
-        stages=(
-            (
-                block("separable", 6, (1, 1, 1), "se"),
-                block("3x3x3", 6, (1, 1, 1), "none"),
-            ),
-            (
-                block("5x3x3", 10, (1, 2, 2), "se"),
-                block("1x3x3", 10, (1, 1, 1), "none"),
-            ),
-        ),
-    )
-
-
-@pytest.fixture(scope="module")
-def streams():
-    """The same network as a float and an int8 stream."""
-    arch = stream_arch()
-    weights = networks.random_weights(arch)
-    clips = reference.random_clips(12, arch.clip_size)
-    model = stream_lowering.lower_stream(arch, weights)
-    made = types.SimpleNamespace(arch=arch, weights=weights, clips=clips[6:])
-    for precision in ("fp32", "int8", "int8_native"):
-        content, states = stream_convert.convert(
-            model, precision, clips[:6], memory=FRAMES
-        )
-        stream = manifest_lib.Stream(states=states, memory=FRAMES)
-        made.__dict__[precision] = (content, stream)
-    return made
+FRAMES = networks.STREAM_FRAMES
 
 
 def test_every_frame_gets_the_scores_of_the_clip_up_to_it(streams):
@@ -127,7 +81,7 @@ def test_int8_is_integer_to_the_last_tensor(streams):
     "silence", [networks.silent_squeeze, networks.silent_expansion]
 )
 def test_what_is_silent_on_the_calibration_clips_can_be_run(silence):
-    arch = stream_arch()
+    arch = networks.stream_arch()
     weights = {k: v.copy() for k, v in networks.random_weights(arch).items()}
     silence(weights)
     clips = reference.random_clips(6, arch.clip_size)

@@ -1,0 +1,165 @@
+/**
+ * What a .tflite says about itself: a zip appended behind the flatbuffer, as
+ * edge/autox3d_edge/manifest.py writes it.
+ */
+
+const FORMAT = "autox3d_edge";
+const SCHEMA_VERSION = 1;
+const NAME = "manifest.json";
+const FIELDS = ["labels", "preprocessing", "precision"];
+const COUNTS = ["clip_frames", "short_side", "crop_size"];
+
+// Of the zip format (APPNOTE.TXT 4.3): signature and length of each record.
+const END = [0x06054b50, 22];
+const ENTRY = [0x02014b50, 46];
+const FILE = [0x04034b50, 30];
+const STORED = 0;
+const DEFLATED = 8;
+
+/**
+ * Checks a whole file before an interpreter sees any of it.
+ *
+ * @param {Uint8Array} bytes The file.
+ * @return {Promise<{model: Uint8Array, manifest: object}>} The flatbuffer and
+ *     the fields of autox3d_edge.manifest.ModelManifest.
+ * @throws {Error} The file is cut short, changed, or not ours.
+ */
+export async function readModel(bytes) {
+  if (text(bytes.subarray(4, 8)) !== "TFL3") {
+    throw new Error(`This is not a .tflite file (${bytes.length} bytes).`);
+  }
+  const manifest = parse(await unzip(bytes, NAME));
+  if (manifest?.format !== FORMAT) {
+    throw new Error(`This file was not exported by ${FORMAT}.`);
+  }
+  if (manifest.schema_version !== SCHEMA_VERSION) {
+    throw new Error(
+      "Cannot read the manifest of this file. Expected: schema_version=" +
+        `${SCHEMA_VERSION}. Received: ${manifest.schema_version}.`,
+    );
+  }
+  checkFields(manifest);
+  const model = bytes.slice(0, manifest.model_bytes);
+  if ((await sha256(model)) !== manifest.model_sha256) {
+    throw new Error(
+      "This file is damaged: its model was changed after export.",
+    );
+  }
+  return { model, manifest };
+}
+
+function parse(bytes) {
+  try {
+    return JSON.parse(text(bytes));
+  } catch {
+    throw new Error("This file is damaged: its manifest is not JSON.");
+  }
+}
+
+function checkFields(manifest) {
+  const missing = FIELDS.filter((name) => !(name in manifest));
+  const counts = manifest.preprocessing ?? {};
+  missing.push(...COUNTS.filter((name) => !(counts[name] >= 1)));
+  if (!Array.isArray(manifest.labels)) missing.push("labels");
+  if (!["segment", "dense"].includes(counts.sampling)) missing.push("sampling");
+  if (!Number.isInteger(manifest.model_bytes)) missing.push("model_bytes");
+  if (missing.length) {
+    throw new Error(
+      "The manifest of this file is incomplete; export the model again. " +
+        `Missing: ${missing.join(", ")}.`,
+    );
+  }
+}
+
+/** Returns the content of one entry of the zip at the end of `bytes`. */
+async function unzip(bytes, name) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const end = bytes.length - END[1];
+  if (end < 0 || view.getUint32(end, true) !== END[0]) {
+    throw new Error(
+      "This file has no manifest: it was cut short, or not exported by " +
+        `${FORMAT}.`,
+    );
+  }
+  try {
+    return await readEntry(bytes, view, end, name);
+  } catch (error) {
+    throw new Error(
+      `This file is damaged: its manifest cannot be unpacked (${error.message}).`,
+      { cause: error },
+    );
+  }
+}
+
+async function readEntry(bytes, view, end, name) {
+  const directory = end - view.getUint32(end + 12, true);
+  const start = directory - view.getUint32(end + 16, true);
+  let at = directory;
+  for (let left = view.getUint16(end + 10, true); left > 0; left--) {
+    check(
+      view.getUint32(at, true) === ENTRY[0],
+      "no entry where one should be",
+    );
+    const length = view.getUint16(at + 28, true);
+    if (text(bytes.subarray(at + ENTRY[1], at + ENTRY[1] + length)) === name) {
+      const file = start + view.getUint32(at + 42, true);
+      check(view.getUint32(file, true) === FILE[0], "its entry is elsewhere");
+      const from =
+        file +
+        FILE[1] +
+        view.getUint16(file + 26, true) +
+        view.getUint16(file + 28, true);
+      const packed = bytes.subarray(from, from + view.getUint32(at + 20, true));
+      const content = await unpack(packed, view.getUint16(at + 10, true));
+      check(crc32(content) === view.getUint32(at + 16, true), "bad checksum");
+      return content;
+    }
+    at +=
+      ENTRY[1] +
+      length +
+      view.getUint16(at + 30, true) +
+      view.getUint16(at + 32, true);
+  }
+  throw new Error(`no ${name}`);
+}
+
+async function unpack(packed, method) {
+  if (method === STORED) return packed;
+  check(method === DEFLATED, `compression method ${method}`);
+  const stream = new Blob([packed])
+    .stream()
+    .pipeThrough(new DecompressionStream("deflate-raw"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+function check(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+function text(bytes) {
+  return new TextDecoder().decode(bytes);
+}
+
+/** CRC-32 of ISO 3309, which zip takes. */
+function crc32(bytes) {
+  let crc = -1;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) {
+      crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+    }
+  }
+  return ~crc >>> 0;
+}
+
+async function sha256(bytes) {
+  if (!globalThis.crypto?.subtle) {
+    throw new Error(
+      "Cannot check the model: the page must come from https:// or localhost.",
+    );
+  }
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
+  return Array.from(new Uint8Array(digest), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
+}

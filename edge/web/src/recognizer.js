@@ -1,0 +1,352 @@
+/**
+ * Runs an exported model in a browser: frames in, labels out. What it does
+ * with frames, and how `push` paces them, is that of autox3d_edge.Recognizer.
+ */
+
+import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
+
+import {
+  centerCrop,
+  resizeFrame,
+  roundHalfEven,
+  sampleIndices,
+  standardize,
+} from "./frames.js";
+import { readModel } from "./manifest.js";
+
+const FRAME = "frame"; // tensors of a stream
+const SCORES = "scores";
+const SCORE_STEP = 1 / 256; // of a uint8 softmax, by TFLite's specification
+const ARRAYS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
+
+let runtime; // one for the page, by LiteRT.js's own rule
+
+/** Names what happens in a video, with one exported .tflite file. */
+export class Recognizer {
+  #compiled;
+  #input;
+  #inputs;
+  #frames;
+  #pushed;
+  #latest;
+  #turn = Promise.resolve();
+
+  /**
+   * @param {string|Blob|Uint8Array} source Address or content of a file that
+   *     autox3d-export wrote; of a stream, the one with uint8 states.
+   * @param {object} options
+   *   - wasm: Address of the folder with LiteRT.js's WebAssembly files.
+   *   - hop: `push` runs the network at every `hop`-th frame. By default at
+   *     those that a stream was trained on; a network of whole clips at every
+   *     quarter of its window.
+   *   - window: Frames that a network of whole clips looks back on in `push`;
+   *     by default those that a clip of its training spans.
+   *   - fps: Frames per second of what `push` and `classify` get, for these
+   *     defaults to last as long as in training.
+   * @return {Promise<Recognizer>}
+   * @throws {Error} The file is missing, cut short, changed or not ours, or a
+   *     browser cannot run it.
+   */
+  static async load(source, { wasm = "wasm/", ...options } = {}) {
+    const { model, manifest } = await readModel(await bytesOf(source));
+    const states = manifest.stream?.states ?? [];
+    const unknown = states.find((state) => !(state.dtype in ARRAYS));
+    if (unknown) {
+      throw new Error(
+        `Browsers take no ${unknown.dtype} tensors, as the states of this ` +
+          "stream are; take the int8 stream that is not called native.",
+      );
+    }
+    runtime ??= loadLiteRt(wasm);
+    await runtime;
+    const compiled = await loadAndCompile(model, { accelerator: "wasm" });
+    return new Recognizer(compiled, manifest, options);
+  }
+
+  /** For `load`. */
+  constructor(compiled, manifest, { hop, window, fps } = {}) {
+    const { stream, preprocessing } = manifest;
+    this.manifest = manifest;
+    this.#compiled = compiled;
+    const inputs = compiled.getInputDetails();
+    this.#input = stream
+      ? inputs.find((detail) => detail.name === FRAME)
+      : inputs[0];
+    this.fps = fps;
+    const known = preprocessing.stride_fps || preprocessing.fps;
+    const stride = atRate(preprocessing.stride, known, fps);
+    const spanned = preprocessing.clip_frames * Math.max(1, stride);
+    this.window = window ?? roundHalfEven(spanned);
+    const looks = stream
+      ? atRate(stream.stride, stream.stride * stream.fps, fps)
+      : Math.trunc(this.window / 4);
+    this.hop = hop ?? Math.max(1, roundHalfEven(looks));
+    checkCounts({ window: this.window, hop: this.hop });
+    const { clip_frames: frames, crop_size: size } = preprocessing;
+    this.clipShape = [frames, size, size, 3];
+    checkLabels(manifest.labels, compiled, stream);
+    this.#reset();
+  }
+
+  /** Names of the classes, in the order of the scores. */
+  get labels() {
+    return this.manifest.labels;
+  }
+
+  /**
+   * Takes one more frame of a video; returns the latest scores.
+   *
+   * A stream has scores from the first frame on. A network of whole clips has
+   * none until `window` frames are there; then it looks at a clip of the last
+   * `window` frames at every `hop`-th frame. In between, the scores stay what
+   * they were.
+   *
+   * @param {ImageData} frame Of any size; see frames.js.
+   * @return {Promise<Float32Array|null>} `(classes,)`.
+   */
+  push(frame) {
+    checkFrame(frame);
+    return this.#inTurn(() => this.#push(frame));
+  }
+
+  /**
+   * Returns `[label, probability]` pairs, most probable first.
+   *
+   * What was pushed to a stream before is forgotten.
+   *
+   * @param {ImageData[]} frames All frames of a video, in order; or, with
+   *     `sampled`, those that the network is to look at.
+   * @param {{top?: number, sampled?: boolean}} options `top`: how many pairs.
+   */
+  async classify(frames, { top, sampled = false } = {}) {
+    return this.named(await this.scores(this.makeClip(frames, sampled)), top);
+  }
+
+  /** Samples, scales and crops frames: uint8 RGB, `clipShape`. */
+  makeClip(frames, sampled = false) {
+    if (!frames.length) throw new Error("`frames` must not be empty.");
+    frames.forEach(checkFrame);
+    const { preprocessing } = this.manifest;
+    const [count, size] = this.clipShape;
+    if (!sampled) {
+      const rate = preprocessing.stride_fps;
+      const stride = atRate(preprocessing.stride, rate, this.fps);
+      const { sampling } = preprocessing;
+      frames = sampleIndices(sampling, frames.length, count, stride).map(
+        (number) => frames[number],
+      );
+    }
+    if (frames.length !== count) {
+      throw new Error(
+        `\`frames\` must be ${count} of them. Received: ${frames.length}.`,
+      );
+    }
+    const clip = new Uint8Array(count * size * size * 3);
+    frames.forEach((frame, number) =>
+      clip.set(this.#scale(frame), number * size * size * 3),
+    );
+    standardize(clip, count, preprocessing.standardize);
+    return clip;
+  }
+
+  /** Returns the Float32Array of scores of one prepared clip. */
+  scores(clip) {
+    return this.#inTurn(async () => {
+      if (!this.manifest.stream) return this.#runClip(clip);
+      this.#reset();
+      const [count] = this.clipShape;
+      const length = clip.length / count;
+      let scores;
+      for (let number = 0; number < count; number++) {
+        const from = number * length;
+        scores = await this.#runFrame(clip.subarray(from, from + length));
+      }
+      this.#reset();
+      return scores;
+    });
+  }
+
+  /** Returns `[label, probability]` pairs, most probable first. */
+  named(scores, top = scores.length) {
+    const order = Array.from(scores.keys());
+    order.sort((a, b) => scores[b] - scores[a]);
+    return order.slice(0, top).map((i) => [this.labels[i], scores[i]]);
+  }
+
+  /** Forgets the frames that were pushed. */
+  reset() {
+    return this.#inTurn(() => this.#reset());
+  }
+
+  /** Frees the memory of the model. */
+  delete() {
+    return this.#inTurn(() => {
+      freeAll(this.#inputs);
+      this.#compiled.delete();
+    });
+  }
+
+  /** One call after the other: they share the state of the stream. */
+  #inTurn(call) {
+    const result = this.#turn.then(call);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  #reset() {
+    this.#frames = [];
+    this.#pushed = 0;
+    this.#latest = null;
+    freeAll(this.#inputs ?? {});
+    this.#inputs = {};
+    for (const state of this.manifest.stream?.states ?? []) {
+      const values = new ARRAYS[state.dtype](product(state.shape));
+      this.#inputs[state.input] = new Tensor(
+        values.fill(state.initial),
+        state.shape,
+      );
+    }
+  }
+
+  async #push(frame) {
+    this.#pushed += 1;
+    if (this.manifest.stream) {
+      if ((this.#pushed - 1) % this.hop === 0) {
+        const cut = this.#scale(frame);
+        standardize(cut, 1, this.manifest.preprocessing.standardize);
+        this.#latest = await this.#runFrame(cut);
+      }
+      return this.#latest;
+    }
+    this.#frames.push(this.#scale(frame));
+    if (this.#frames.length > this.window) this.#frames.shift();
+    const beyond = this.#pushed - this.window;
+    if (beyond >= 0 && beyond % this.hop === 0) {
+      this.#latest = await this.#runClip(this.#windowClip());
+    }
+    return this.#latest;
+  }
+
+  #windowClip() {
+    const { sampling, standardize: how } = this.manifest.preprocessing;
+    const [count, size] = this.clipShape;
+    const clip = new Uint8Array(count * size * size * 3);
+    sampleIndices(sampling, this.window, count, this.window / count).forEach(
+      (place, number) =>
+        clip.set(this.#frames[place], number * size * size * 3),
+    );
+    standardize(clip, count, how);
+    return clip;
+  }
+
+  /** Scales a frame and cuts out the centre; uint8 RGB. */
+  #scale(frame) {
+    const wanted = this.manifest.preprocessing;
+    const scaled = resizeFrame(frame, wanted.short_side, wanted.squash);
+    return centerCrop(scaled, wanted.crop_size).data;
+  }
+
+  async #runClip(clip) {
+    const input = this.#tensor(clip);
+    const outputs = await this.#compiled.run({ [this.#input.name]: input });
+    input.delete();
+    const [scores] = Object.values(outputs).map(toScores);
+    freeAll(outputs);
+    return scores;
+  }
+
+  async #runFrame(frame) {
+    const input = this.#tensor(frame);
+    const outputs = await this.#compiled.run({
+      ...this.#inputs,
+      [FRAME]: input,
+    });
+    input.delete();
+    freeAll(this.#inputs);
+    for (const state of this.manifest.stream.states) {
+      this.#inputs[state.input] = outputs[state.output];
+    }
+    const scores = toScores(outputs[SCORES]);
+    outputs[SCORES].delete();
+    return scores;
+  }
+
+  #tensor(values) {
+    const { dtype, shape } = this.#input;
+    if (values.length !== product(shape)) {
+      throw new Error(
+        `\`clip\` must have ${product(shape)} values. ` +
+          `Received: ${values.length}.`,
+      );
+    }
+    return new Tensor(ARRAYS[dtype].from(values), shape);
+  }
+}
+
+/** Returns the Blob at an address. */
+export async function fetchBlob(address) {
+  const response = await fetch(address);
+  if (!response.ok) {
+    throw new Error(`Cannot read ${address}: ${response.status}.`);
+  }
+  return response.blob();
+}
+
+async function bytesOf(source) {
+  if (source instanceof Uint8Array) return source;
+  const blob = source instanceof Blob ? source : await fetchBlob(source);
+  return new Uint8Array(await blob.arrayBuffer());
+}
+
+function checkCounts(counts) {
+  for (const [name, value] of Object.entries(counts)) {
+    if (!(Number.isInteger(value) && value >= 1)) {
+      throw new Error(
+        `\`${name}\` must be a positive integer. Received: ${value}.`,
+      );
+    }
+  }
+}
+
+function checkLabels(labels, compiled, stream) {
+  const outputs = compiled.getOutputDetails();
+  const scores = stream
+    ? outputs.find((detail) => detail.name === SCORES)
+    : outputs[0];
+  if (scores?.shape.at(-1) !== labels.length) {
+    throw new Error(
+      `The manifest must name the ${scores?.shape.at(-1)} classes of the ` +
+        `model. Received: ${labels.length} labels.`,
+    );
+  }
+}
+
+function checkFrame(frame) {
+  const pixels = frame?.width * frame?.height;
+  if (![3 * pixels, 4 * pixels].includes(frame?.data?.length) || !pixels) {
+    throw new Error(
+      "A frame must be ImageData, or {data, width, height} of RGB. " +
+        `Received: ${frame?.width} x ${frame?.height}, ` +
+        `${frame?.data?.length} values.`,
+    );
+  }
+}
+
+/** Frames at `fps` that last as long as `count` at the `known` rate. */
+function atRate(count, known, fps) {
+  return fps && known ? (count * fps) / known : count;
+}
+
+function toScores(tensor) {
+  const values = tensor.toTypedArray();
+  const step = tensor.type.dtype === "uint8" ? SCORE_STEP : 1;
+  return Float32Array.from(values, (value) => value * step);
+}
+
+function freeAll(tensors) {
+  Object.values(tensors).forEach((tensor) => tensor.delete());
+}
+
+function product(shape) {
+  return shape.reduce((total, size) => total * size, 1);
+}

@@ -57,8 +57,7 @@ export class Recognizer {
           "stream are; take the int8 stream that is not called native.",
       );
     }
-    runtime ??= loadLiteRt(wasm);
-    await runtime;
+    await loadRuntime(wasm);
     const compiled = await loadAndCompile(model, { accelerator: "wasm" });
     return new Recognizer(compiled, manifest, options);
   }
@@ -280,6 +279,19 @@ export class Recognizer {
       );
     }
     return new Tensor(ARRAYS[dtype].from(values), shape);
+  }
+}
+
+async function loadRuntime(wasm) {
+  runtime ??= loadLiteRt(wasm);
+  try {
+    await runtime;
+  } catch (error) {
+    runtime = undefined; // The next call may name another folder.
+    throw new Error(
+      `Cannot load LiteRT.js from ${wasm}: ${error.message ?? "not there"}.`,
+      { cause: error },
+    );
   }
 }
 

@@ -80,6 +80,17 @@ class SliceFrames(tf_keras.layers.Layer):
         }
 
 
+def _mean_of_pixels(frames, count):
+    """(T, H, W, C) -> (count, 1, 1, C), each of T / count frames.
+
+    Over one axis: for a MEAN over height and width, TFLite has an int8 kernel
+    that rounds the zero point by itself. Where XNNPACK does not step in, as in
+    tflite-runtime 2.14, all channels are up to a step too high or too low.
+    """
+    pixels = tf.reshape(frames, (count, 1, -1, frames.shape[-1]))
+    return tf.reduce_mean(pixels, 2, keepdims=True)
+
+
 @tf_keras.utils.register_keras_serializable("autox3d_edge")
 class ClipMean(tf_keras.layers.Layer):
     """Mean over all frames, rows and columns: (T, H, W, C) -> (1, 1, 1, C).
@@ -88,9 +99,7 @@ class ClipMean(tf_keras.layers.Layer):
     """
 
     def call(self, frames):
-        time, height, width, channels = frames.shape
-        flat = tf.reshape(frames, (1, time * height, width, channels))
-        return tf.reduce_mean(flat, (1, 2), keepdims=True)
+        return _mean_of_pixels(frames, 1)
 
 
 @tf_keras.utils.register_keras_serializable("autox3d_edge")
@@ -103,7 +112,7 @@ class CumulativeMean(tf_keras.layers.Layer):
 
     def call(self, frames):
         time, _, _, channels = frames.shape
-        means = tf.reduce_mean(frames, (1, 2), keepdims=True)  # (T, 1, 1, C)
+        means = _mean_of_pixels(frames, time)  # (T, 1, 1, C)
         rows = tf.transpose(means, (3, 1, 2, 0))  # (C, 1, 1, T)
         weights = np.tril(np.ones((time, time), np.float32))
         weights /= np.arange(1, time + 1, dtype=np.float32)[:, None]

@@ -187,14 +187,38 @@ def test_clips_and_scores(ask, video, exported):
         assert found == pytest.approx(probability[label], abs=1 / 256)
 
 
-def test_clips_are_looked_at_in_turn(ask, video, exported):
+def test_clips_are_looked_at_in_turn(ask, video, exported, tmp_path):
+    model, _ = manifest_lib.read_model(exported.path)
+    dense = write_model(
+        tmp_path / "dense.tflite",
+        model,
+        exported,
+        preprocessing=Preprocessing(
+            clip_frames=4,
+            sampling="dense",
+            stride=2,
+            short_side=28,
+            crop_size=24,
+            standardize=True,
+            stride_fps=30.0,
+        ),
+    )
     frames = moving_frames(14, 30, 40)
-    call = {"do": "push", "model": str(exported.path), "clip": video(frames)}
-    settings = [{}, {"window": 6, "hop": 2}, {"fps": 7.5, "window": 5}]
-    answers = ask(*({**call, "options": options} for options in settings))
-    for options, answer in zip(settings, answers, strict=True):
-        recognizer = Recognizer(exported.path, **options)
-        check_pushed(recognizer, frames, answer["value"])
+    clip = video(frames)
+    cases = [
+        (str(exported.path), {}),
+        (str(exported.path), {"window": 6, "hop": 2}),
+        (dense, {}),
+        (dense, {"fps": 15.0}),
+    ]
+    answers = ask(
+        *(
+            {"do": "push", "model": path, "clip": clip, "options": options}
+            for path, options in cases
+        )
+    )
+    for (path, options), answer in zip(cases, answers, strict=True):
+        check_pushed(Recognizer(path, **options), frames, answer["value"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -25,7 +25,7 @@ test: install
 	$(BIN)/python -m pytest
 
 web: install
-	$(NPM) run build -- $(abspath $(MODEL))
+	$(NPM) run --silent build -- $(if $(MODEL),"$$(realpath "$(MODEL)")")
 
 install: $(STAMP) $(WEB)
 

@@ -24,12 +24,16 @@ done
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 python=$repo/.venv/bin/python
+if [[ ! -x $python ]]; then
+  echo "There is no $python: make install" >&2
+  exit 1
+fi
 build=$repo/build/raspberry_pi
 scores=$repo/edge/raspberry_pi/scores.py
 mkdir -p "$build"
 
 if [[ ! -e $build/root/usr/bin/python3.11 ]]; then
-  rm -rf "$build/root"
+  rm -rf "$build/root" "$build/new_root"
   mmdebstrap --quiet --arch=arm64 --variant=extract \
     --include=libpython3.11-stdlib,python3.11-minimal,libstdc++6,libbz2-1.0 \
     bookworm "$build/new_root" 2> "$build/mmdebstrap.log" ||

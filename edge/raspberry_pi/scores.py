@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 from autox3d_edge import Recognizer, interpreters
+from autox3d_tf.data import decoding
 
 VIDEOS = 100  # of the folder, evenly over its sorted files
 FLOAT_ERROR = 1e-4  # of a score
@@ -83,8 +84,14 @@ def _some_videos(folder: str) -> list[str]:
     found = sorted(str(p) for p in files if p.suffix in (".mp4", ".webm"))
     if not found:
         raise SystemExit(f"There is no .mp4 or .webm below {folder}.")
-    return found[:: max(1, len(found) // VIDEOS)][:VIDEOS]
+    count = min(VIDEOS, len(found))
+    return [found[i * len(found) // count] for i in range(count)]
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        if len(sys.argv) < 4:
+            raise ValueError(__doc__)
+        sys.exit(main(*sys.argv[1:]))
+    except (ValueError, decoding.VideoError) as error:
+        sys.exit(str(error))

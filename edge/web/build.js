@@ -1,43 +1,53 @@
 /**
- * Writes dist/, a folder that any web server can serve as it is: `node build.js
- * [MODEL.tflite ...]`, with the models in it.
+ * Writes a folder that any web server can serve as it is, with the models in
+ * it: `node build.js [--out=dist] [MODEL.tflite ...]`.
  */
 
-import { cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 
 import { build } from "esbuild";
 
 const FILES = ["litert_wasm_internal", "litert_wasm_compat_internal"];
 const litert = createRequire(import.meta.url).resolve("@litertjs/core");
 const wasm = join(dirname(litert), "..", "wasm");
-const models = process.argv.slice(2);
-for (const model of models.filter((path) => !existsSync(path))) {
-  console.error(`There is no ${model}.`);
-  process.exit(1);
-}
 
-rmSync("dist", { recursive: true, force: true });
-mkdirSync("dist/wasm", { recursive: true });
-for (const name of FILES) {
-  for (const end of [".js", ".wasm"]) {
-    cpSync(join(wasm, name + end), join("dist/wasm", name + end));
+const { values, positionals: models } = parseArgs({
+  options: { out: { type: "string", default: "dist" } },
+  allowPositionals: true,
+});
+const out = resolve(values.out);
+for (const model of models) {
+  if (!statSync(model, { throwIfNoEntry: false })?.isFile()) {
+    console.error(`There is no file ${model}.`);
+    process.exit(1);
   }
 }
-cpSync("index.html", "dist/index.html");
+
+rmSync(out, { recursive: true, force: true });
+mkdirSync(join(out, "wasm"), { recursive: true });
+for (const name of FILES) {
+  for (const end of [".js", ".wasm"]) {
+    cpSync(join(wasm, name + end), join(out, "wasm", name + end));
+  }
+}
+cpSync("index.html", join(out, "index.html"));
 await build({
   entryPoints: ["src/page.js"],
-  outdir: "dist",
+  outdir: out,
   bundle: true,
   format: "esm",
   minify: true,
   sourcemap: true,
   target: "es2022",
 });
-for (const model of models) cpSync(model, join("dist", basename(model)));
+for (const model of models) cpSync(model, join(out, basename(model)));
+const page = models.length
+  ? `index.html?model=${encodeURIComponent(basename(models[0]))}`
+  : "";
 console.log(
-  "edge/web/dist is ready: python3 -m http.server --directory edge/web/dist,\n" +
-    "then http://localhost:8000/" +
-    (models.length ? `?model=${encodeURIComponent(basename(models[0]))}` : ""),
+  `Ready: python3 -m http.server --directory ${out}\n` +
+    `then http://localhost:8000/${page}`,
 );

@@ -58,6 +58,16 @@ def test_a_machine_that_says_something_else_is_told(
     assert "They differ: small.tflite." in capsys.readouterr().err
 
 
+def test_videos_of_all_folders(scores, tmp_path):
+    for number in range(150):
+        path = tmp_path / f"{number // 25}" / f"{number}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    found = [path.split("/")[-2] for path in scores._some_videos(tmp_path)]
+    assert len(found) == scores.VIDEOS
+    assert {found.count(name) for name in found} <= {16, 17}
+
+
 def test_a_folder_without_videos(scores, exported, tmp_path):
     with pytest.raises(SystemExit, match="There is no .mp4 or .webm"):
         scores.main(

@@ -26,23 +26,24 @@ async function seen(...states) {
   await page.waitForFunction(find, states, { timeout: 120_000 });
   const rows = await page.locator("#labels tr").allInnerTexts();
   const status = await page.textContent("#status");
-  return { status, rows: rows.map((row) => row.split("\t")) };
+  const time = await page.textContent("#time");
+  return { status, time, rows: rows.map((row) => row.split("\t")) };
 }
 
 const answers = [];
 for (const address of addresses) {
   await page.goto(address);
   const video = await seen("done", "error");
-  await page.evaluate(() =>
-    document.getElementById("labels").replaceChildren(),
-  );
   let camera = null;
+  let off = null;
   if (await page.isEnabled("#camera")) {
     await page.click("#camera");
     await page.waitForSelector("#labels tr", { timeout: 120_000 });
     camera = await seen("running", "error");
+    await page.click("#camera");
+    off = await seen("loaded", "error");
   }
-  answers.push({ video, camera });
+  answers.push({ video, camera, off });
 }
 await browser.close();
 writeFileSync(answer, JSON.stringify(answers));

@@ -70,7 +70,7 @@ const CALLS = {
     return Array.from(await (await load(call)).scores(clip));
   },
   classify: async (call) =>
-    (await load(call)).classify(readFrames(call.clip), { top: call.top }),
+    (await load(call)).classify(readFrames(call.clip), call.top),
   push: async (call) => {
     const recognizer = await load(call);
     // All at once: they must queue up.

@@ -105,25 +105,24 @@ def test_frame_numbers(ask):
 
 
 def test_seconds_show_the_frames_that_are_counted(ask):
-    # A video of 50 frames, 25 a second.
+    # Of videos of 25 frames a second.
+    dense = {"sampling": "dense", "fps": 25.0}
     cases = [
-        {"clip_frames": 4, "sampling": "segment", "stride": 1},
-        {"clip_frames": 4, "sampling": "dense", "stride": 5, "fps": 25.0},
-        {
-            "clip_frames": 4,
-            "sampling": "dense",
-            "stride": 6,
-            "stride_fps": 30.0,
-        },
-        {"clip_frames": 13, "sampling": "dense", "stride": 6, "fps": 25.0},
+        ({"sampling": "segment", "clip_frames": 4, "stride": 1}, 1),
+        ({**dense, "clip_frames": 4, "stride": 5}, 5),
+        ({**dense, "clip_frames": 4, "stride": 6, "stride_fps": 30}, 5),
+        ({**dense, "clip_frames": 13, "stride": 6}, 6),
     ]
-    answers = ask(*({"do": "clipTimes", "given": [c, 2.0]} for c in cases))
-    for case, stride, answer in zip(cases, (1, 5, 5, 6), answers, strict=True):
+    asked = [(*case, n) for case in cases for n in (20, 49, 50, 71)]
+    answers = ask(
+        *({"do": "clipTimes", "given": [c, n / 25]} for c, _, n in asked)
+    )
+    for (case, stride, frames), answer in zip(asked, answers, strict=True):
         expected = sampling.sample_indices(
-            case["sampling"], 50, case["clip_frames"], stride=stride
+            case["sampling"], frames, case["clip_frames"], stride=stride
         )
-        found = np.minimum(np.floor(np.array(answer["value"]) * 25 + 1e-6), 49)
-        assert np.abs(found - expected).max() <= 1
+        found = np.floor(np.array(answer["value"]) * 25 + 1e-6)
+        np.testing.assert_array_equal(np.minimum(found, frames - 1), expected)
 
 
 @pytest.mark.parametrize("squash", [False, True])
@@ -169,8 +168,9 @@ def test_clips_and_scores(ask, video, exported):
     frames = moving_frames(11, 60, 90)
     whole = {"model": str(exported.path), "clip": video(frames)}
     clip = video(exported.clips[0])
-    made, named, scores = ask(
+    made, taken, named, scores = ask(
         {"do": "makeClip", **whole},
+        {"do": "makeClip", "model": str(exported.path), "clip": clip},
         {"do": "classify", **whole, "top": 3},
         {"do": "scores", "model": str(exported.path), "clip": clip},
     )
@@ -178,6 +178,7 @@ def test_clips_and_scores(ask, video, exported):
     np.testing.assert_array_equal(
         made["value"], recognizer.make_clip(frames).ravel()
     )
+    np.testing.assert_array_equal(taken["value"], exported.clips[0].ravel())
     expected = recognizer.scores(exported.clips[0])
     # WebAssembly and this CPU may round a sum differently: one step.
     np.testing.assert_allclose(scores["value"], expected, atol=1 / 256)
@@ -292,6 +293,8 @@ def test_bad_files_and_frames(ask, video, exported, streams, tmp_path):
     good = {"do": "push", "model": str(exported.path), "clip": clip}
     calls.append({**good, "options": {"hop": 0}})
     wanted.append("`hop` must be a positive integer")
+    calls.append({**good, "options": {"fps": "30"}})
+    wanted.append("`fps` must be a positive number")
     odd = {**clip, "width": 23}
     calls.append({**good, "clip": odd})
     wanted.append("A frame must be ImageData")
@@ -340,10 +343,11 @@ def test_the_page_in_a_browser(node, exported, streams, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("needs Chromium (Debian's package chromium)")
-    subprocess.run([node, "build.js"], cwd=WEB, check=True)
     site = tmp_path / "site"
-    shutil.copytree(WEB / "dist", site)
-    shutil.copy(exported.path, site / "clip.tflite")
+    clip = shutil.copy(exported.path, tmp_path / "clip.tflite")
+    subprocess.run(
+        [node, "build.js", f"--out={site}", clip], cwd=WEB, check=True
+    )
     content, stream = streams.int8
     write_model(
         site / "stream.tflite",
@@ -359,6 +363,7 @@ def test_the_page_in_a_browser(node, exported, streams, tmp_path):
     frames = (moving_frames(24, 60, 80) + 90).clip(0, 255).astype(np.uint8)
     synthetic.write_video(str(video), frames, fps=12)
     models = ("clip", "stream", "bad")
+    empty = f"index.html?model={models[0]}.tflite&video=none.mp4"
     answer = tmp_path / "answer.json"
     script = str(REPO / "tests/edge/web_browser.mjs")
     with served(site) as address:
@@ -366,8 +371,9 @@ def test_the_page_in_a_browser(node, exported, streams, tmp_path):
             f"{address}/index.html?model={name}.tflite&video=video.mp4"
             for name in models
         ]
+        pages.append(f"{address}/{empty}")
         subprocess.run([node, script, browser, answer, *pages], check=True)
-    *good, bad = json.loads(answer.read_text())
+    *good, bad, absent = json.loads(answer.read_text())
     for name, said in zip(models, good, strict=False):
         probability = dict(Recognizer(site / f"{name}.tflite").classify(video))
         assert len(said["video"]["rows"]) == 5
@@ -375,7 +381,16 @@ def test_the_page_in_a_browser(node, exported, streams, tmp_path):
             # Browsers turn YUV into RGB in a way of their own.
             found = float(percent.removesuffix("%")) / 100
             assert found == pytest.approx(probability[label], abs=0.05)
+        assert (
+            said["video"]["status"]
+            == f"Most likely {said['video']['rows'][0][0]}"
+        )
         assert len(said["camera"]["rows"]) == 5
-        assert said["camera"]["status"].endswith("ms for the frame")
+        assert said["camera"]["status"] == "Watching ..."
+        assert said["camera"]["time"].endswith("ms for the frame")
+        assert said["off"] == {
+            "status": "The camera is off.", "time": "", "rows": []
+        }  # fmt: skip
     assert bad["video"]["status"].startswith("This is not a .tflite file")
     assert bad["video"]["rows"] == [] and bad["camera"] is None
+    assert absent["video"]["status"] == "Cannot read none.mp4: 404."

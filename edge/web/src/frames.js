@@ -164,7 +164,8 @@ function toByte(value) {
   return Math.min(255, Math.max(0, roundHalfEven(value)));
 }
 
-function toRgb({ data, width, height }) {
+/** The uint8 RGB values of a frame. */
+export function toRgb({ data, width, height }) {
   if (data.length === width * height * 3) return Uint8Array.from(data);
   const rgb = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; to < rgb.length; from += 4) {

@@ -6,6 +6,7 @@
 const FORMAT = "autox3d_edge";
 const SCHEMA_VERSION = 1;
 const NAME = "manifest.json";
+export const KIND = [4, 8]; // where a flatbuffer says what it is
 const FIELDS = ["labels", "preprocessing", "precision"];
 const COUNTS = ["clip_frames", "short_side", "crop_size"];
 
@@ -25,9 +26,7 @@ const DEFLATED = 8;
  * @throws {Error} The file is cut short, changed, or not ours.
  */
 export async function readModel(bytes) {
-  if (text(bytes.subarray(4, 8)) !== "TFL3") {
-    throw new Error(`This is not a .tflite file (${bytes.length} bytes).`);
-  }
+  checkKind(text(bytes.subarray(...KIND)), bytes.length);
   const manifest = parse(await unzip(bytes, NAME));
   if (manifest?.format !== FORMAT) {
     throw new Error(`This file was not exported by ${FORMAT}.`);
@@ -46,6 +45,13 @@ export async function readModel(bytes) {
     );
   }
   return { model, manifest };
+}
+
+/** Throws unless the bytes at `KIND` of a file are those of a .tflite. */
+export function checkKind(kind, size) {
+  if (kind !== "TFL3") {
+    throw new Error(`This is not a .tflite file (${size} bytes).`);
+  }
 }
 
 function parse(bytes) {

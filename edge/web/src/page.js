@@ -6,19 +6,34 @@ import { clipTimes, eachFrame, framesAt, ready } from "./video.js";
 const TOP = 5;
 const find = (id) => document.getElementById(id);
 const video = find("video");
+const cameraButton = find("camera");
 let recognizer;
-let watching = new AbortController();
+let current = new AbortController();
 
-/** Runs an action of the user; what goes wrong is said on the page. */
+/**
+ * Makes an action of the user of a function of a signal: it ends the one
+ * before, whose results and errors are not shown any more.
+ */
 function act(action) {
   return async (...given) => {
+    const signal = stop();
     try {
-      await action(...given);
+      await action(signal, ...given);
     } catch (error) {
-      document.body.dataset.state = "error";
-      find("status").textContent = error.message;
+      if (!signal.aborted) say("error", error.message);
     }
   };
+}
+
+/** Ends what goes on; returns the signal of what comes next. */
+function stop() {
+  current.abort();
+  current = new AbortController();
+  video.srcObject = null;
+  cameraButton.ariaPressed = "false";
+  find("time").textContent = "";
+  show([]);
+  return current.signal;
 }
 
 function say(state, text) {
@@ -26,64 +41,75 @@ function say(state, text) {
   find("status").textContent = text;
 }
 
-const openModel = act(async (source, name) => {
-  stop();
+const openModel = act(async (signal, source, name) => {
   say("loading", `Loading ${name} ...`);
   const next = await Recognizer.load(source);
-  await recognizer?.delete();
+  if (signal.aborted) return next.delete();
+  recognizer?.delete();
   recognizer = next;
   const { precision, stream } = recognizer.manifest;
   const kind = stream ? "frame by frame" : `${recognizer.clipShape[0]} frames`;
-  for (const id of ["file", "camera"]) find(id).disabled = false;
+  for (const control of [find("file"), cameraButton]) control.disabled = false;
   say(
     "loaded",
     `${name}: ${recognizer.labels.length} classes, ${precision}, ${kind}`,
   );
 });
 
-const openVideo = act(async (blob) => {
-  stop();
+const openVideo = act(async (signal, source) => {
   say("running", "Reading the video ...");
+  // As a whole: not every server lets a browser seek in a video.
+  const blob = source instanceof Blob ? source : await fetchBlob(source);
+  signal.throwIfAborted();
   URL.revokeObjectURL(video.src);
   video.src = URL.createObjectURL(blob);
   await ready(video);
+  signal.throwIfAborted();
   const times = clipTimes(recognizer.manifest.preprocessing, video.duration);
-  const frames = await framesAt(video, times);
+  const cut = (frame) => recognizer.cut(frame);
+  const frames = await framesAt(video, times, cut, signal);
   const begin = performance.now();
-  const pairs = await recognizer.classify(frames, { sampled: true });
+  const pairs = await recognizer.classify(frames);
+  signal.throwIfAborted();
   show(pairs);
-  say("done", `${milliseconds(begin)} for the clip`);
+  took(begin, "clip");
+  say("done", `Most likely ${pairs[0][0]}`);
 });
 
-const openCamera = act(async () => {
-  stop();
+const openCamera = act(async (signal) => {
   const camera = await navigator.mediaDevices.getUserMedia({ video: true });
-  const { signal } = watching;
-  signal.addEventListener("abort", () => {
-    camera.getTracks().forEach((track) => track.stop());
-  });
+  const [track] = camera.getVideoTracks();
+  const end = () => track.stop();
+  if (signal.aborted) return end();
+  signal.addEventListener("abort", end);
+  track.addEventListener("ended", () => lost(signal));
+  cameraButton.ariaPressed = "true";
   video.srcObject = camera;
   await video.play();
-  await recognizer.reset();
+  // As fast as the network's training videos, or as the camera can.
+  const { stride_fps, fps: usual } = recognizer.manifest.preprocessing;
+  const rates = [track.getSettings().frameRate, stride_fps || usual];
+  const known = rates.filter(Boolean);
+  const fps = known.length ? Math.min(...known) : undefined;
+  await recognizer.reset({ fps });
+  signal.throwIfAborted();
   say("running", "Watching ...");
-  await eachFrame(
-    video,
-    async (frame) => {
-      const begin = performance.now();
-      const scores = await recognizer.push(frame);
-      if (scores) {
-        show(recognizer.named(scores));
-        say("running", `${milliseconds(begin)} for the frame`);
-      }
-    },
-    signal,
-  );
+  const look = async (frame) => {
+    const begin = performance.now();
+    const scores = await recognizer.push(frame);
+    if (!scores || signal.aborted) return;
+    show(recognizer.named(scores));
+    took(begin, "frame");
+  };
+  await eachFrame(video, look, signal, fps);
 });
 
-function stop() {
-  watching.abort();
-  watching = new AbortController();
-  video.srcObject = null;
+const closeCamera = act(async () => say("loaded", "The camera is off."));
+
+function lost(signal) {
+  if (signal.aborted) return;
+  stop();
+  say("error", "The camera went away.");
 }
 
 function show(pairs) {
@@ -96,24 +122,30 @@ function show(pairs) {
   find("labels").replaceChildren(...rows);
 }
 
-function milliseconds(begin) {
-  return `${(performance.now() - begin).toFixed(1)} ms`;
+function took(begin, what) {
+  const milliseconds = (performance.now() - begin).toFixed(1);
+  find("time").textContent = `${milliseconds} ms for the ${what}`;
 }
 
-find("model").addEventListener("change", ({ target: { files } }) => {
-  if (files.length) openModel(files[0], files[0].name);
-});
-find("file").addEventListener("change", ({ target: { files } }) => {
-  if (files.length) openVideo(files[0]);
-});
-find("camera").addEventListener("click", openCamera);
+for (const [id, open] of [
+  ["model", (file) => openModel(file, file.name)],
+  ["file", openVideo],
+]) {
+  const input = find(id);
+  // So that the same file can be chosen again.
+  input.addEventListener("click", () => (input.value = ""));
+  input.addEventListener("change", () => {
+    if (input.files.length) open(input.files[0]);
+  });
+}
+cameraButton.addEventListener("click", () =>
+  cameraButton.ariaPressed === "true" ? closeCamera() : openCamera(),
+);
+say("waiting", "Choose a model that autox3d-export wrote.");
 
 // index.html?model=model_int8.tflite&video=clip.mp4 does both at once.
 const wanted = new URLSearchParams(location.search);
 if (wanted.has("model")) {
   await openModel(wanted.get("model"), wanted.get("model"));
-  if (recognizer && wanted.has("video")) {
-    // As a whole: not every server lets a browser seek in a video.
-    openVideo(await fetchBlob(wanted.get("video")));
-  }
+  if (recognizer && wanted.has("video")) openVideo(wanted.get("video"));
 }

@@ -11,8 +11,9 @@ import {
   roundHalfEven,
   sampleIndices,
   standardize,
+  toRgb,
 } from "./frames.js";
-import { readModel } from "./manifest.js";
+import { checkKind, KIND, readModel } from "./manifest.js";
 
 const FRAME = "frame"; // tensors of a stream
 const SCORES = "scores";
@@ -32,7 +33,7 @@ export class Recognizer {
   #turn = Promise.resolve();
 
   /**
-   * @param {string|Blob|Uint8Array} source Address or content of a file that
+   * @param {string|Blob|ArrayBuffer|Uint8Array} source Address or content of a file that
    *     autox3d-export wrote; of a stream, the one with uint8 states.
    * @param {object} options
    *   - wasm: Address of the folder with LiteRT.js's WebAssembly files.
@@ -59,11 +60,16 @@ export class Recognizer {
     }
     await loadRuntime(wasm);
     const compiled = await loadAndCompile(model, { accelerator: "wasm" });
-    return new Recognizer(compiled, manifest, options);
+    try {
+      return new Recognizer(compiled, manifest, options);
+    } catch (error) {
+      compiled.delete();
+      throw error;
+    }
   }
 
   /** For `load`. */
-  constructor(compiled, manifest, { hop, window, fps } = {}) {
+  constructor(compiled, manifest, options) {
     const { stream, preprocessing } = manifest;
     this.manifest = manifest;
     this.#compiled = compiled;
@@ -71,19 +77,10 @@ export class Recognizer {
     this.#input = stream
       ? inputs.find((detail) => detail.name === FRAME)
       : inputs[0];
-    this.fps = fps;
-    const known = preprocessing.stride_fps || preprocessing.fps;
-    const stride = atRate(preprocessing.stride, known, fps);
-    const spanned = preprocessing.clip_frames * Math.max(1, stride);
-    this.window = window ?? roundHalfEven(spanned);
-    const looks = stream
-      ? atRate(stream.stride, stream.stride * stream.fps, fps)
-      : Math.trunc(this.window / 4);
-    this.hop = hop ?? Math.max(1, roundHalfEven(looks));
-    checkCounts({ window: this.window, hop: this.hop });
     const { clip_frames: frames, crop_size: size } = preprocessing;
     this.clipShape = [frames, size, size, 3];
     checkLabels(manifest.labels, compiled, stream);
+    this.#pace(options);
     this.#reset();
   }
 
@@ -103,7 +100,7 @@ export class Recognizer {
    * @param {ImageData} frame Of any size; see frames.js.
    * @return {Promise<Float32Array|null>} `(classes,)`.
    */
-  push(frame) {
+  async push(frame) {
     checkFrame(frame);
     return this.#inTurn(() => this.#push(frame));
   }
@@ -113,43 +110,46 @@ export class Recognizer {
    *
    * What was pushed to a stream before is forgotten.
    *
-   * @param {ImageData[]} frames All frames of a video, in order; or, with
-   *     `sampled`, those that the network is to look at.
-   * @param {{top?: number, sampled?: boolean}} options `top`: how many pairs.
+   * @param {ImageData[]} frames All frames of a video, in order.
+   * @param {number} top How many pairs; all by default.
    */
-  async classify(frames, { top, sampled = false } = {}) {
-    return this.named(await this.scores(this.makeClip(frames, sampled)), top);
+  async classify(frames, top) {
+    return this.named(await this.scores(this.makeClip(frames)), top);
   }
 
-  /** Samples, scales and crops frames: uint8 RGB, `clipShape`. */
-  makeClip(frames, sampled = false) {
-    if (!frames.length) throw new Error("`frames` must not be empty.");
+  /**
+   * Samples, scales and crops the frames of a whole video: uint8 RGB,
+   * `clipShape`. Frames of the shape of a clip, as `cut` makes them, are not
+   * sampled, scaled or cropped.
+   */
+  makeClip(frames) {
+    if (!frames?.length) throw new Error("`frames` must not be empty.");
     frames.forEach(checkFrame);
-    const { preprocessing } = this.manifest;
+    const { sampling, stride, stride_fps } = this.manifest.preprocessing;
     const [count, size] = this.clipShape;
-    if (!sampled) {
-      const rate = preprocessing.stride_fps;
-      const stride = atRate(preprocessing.stride, rate, this.fps);
-      const { sampling } = preprocessing;
-      frames = sampleIndices(sampling, frames.length, count, stride).map(
-        (number) => frames[number],
-      );
+    if (
+      frames.length === count &&
+      frames.every(({ width, height }) => width === size && height === size)
+    ) {
+      return this.#join(frames.map(toRgb));
     }
-    if (frames.length !== count) {
-      throw new Error(
-        `\`frames\` must be ${count} of them. Received: ${frames.length}.`,
-      );
-    }
-    const clip = new Uint8Array(count * size * size * 3);
-    frames.forEach((frame, number) =>
-      clip.set(this.#scale(frame), number * size * size * 3),
-    );
-    standardize(clip, count, preprocessing.standardize);
-    return clip;
+    const apart = atRate(stride, stride_fps, this.fps);
+    const numbers = sampleIndices(sampling, frames.length, count, apart);
+    return this.#join(numbers.map((number) => this.cut(frames[number]).data));
+  }
+
+  /** Scales a frame and cuts out the centre; RGB, as large as in a clip. */
+  cut(frame) {
+    const wanted = this.manifest.preprocessing;
+    const scaled = resizeFrame(frame, wanted.short_side, wanted.squash);
+    return centerCrop(scaled, wanted.crop_size);
   }
 
   /** Returns the Float32Array of scores of one prepared clip. */
-  scores(clip) {
+  async scores(clip) {
+    if (!(clip instanceof Uint8Array)) {
+      throw new Error("`clip` must be a Uint8Array, as of `makeClip`.");
+    }
     return this.#inTurn(async () => {
       if (!this.manifest.stream) return this.#runClip(clip);
       this.#reset();
@@ -172,9 +172,17 @@ export class Recognizer {
     return order.slice(0, top).map((i) => [this.labels[i], scores[i]]);
   }
 
-  /** Forgets the frames that were pushed. */
-  reset() {
-    return this.#inTurn(() => this.#reset());
+  /**
+   * Forgets the frames that were pushed.
+   *
+   * @param {object} options `hop`, `window` and `fps` from here on, as of
+   *     `load`; without, they stay.
+   */
+  async reset(options) {
+    return this.#inTurn(() => {
+      if (options) this.#pace(options);
+      this.#reset();
+    });
   }
 
   /** Frees the memory of the model. */
@@ -190,6 +198,23 @@ export class Recognizer {
     const result = this.#turn.then(call);
     this.#turn = result.catch(() => {});
     return result;
+  }
+
+  #pace({ hop, window, fps }) {
+    if (fps !== undefined && !(typeof fps === "number" && fps > 0)) {
+      throw new Error(`\`fps\` must be a positive number. Received: ${fps}.`);
+    }
+    const { stream, preprocessing } = this.manifest;
+    const known = preprocessing.stride_fps || preprocessing.fps;
+    const stride = atRate(preprocessing.stride, known, fps);
+    const spanned = preprocessing.clip_frames * Math.max(1, stride);
+    window ??= roundHalfEven(spanned);
+    const looks = stream
+      ? atRate(stream.stride, stream.stride * stream.fps, fps)
+      : Math.trunc(window / 4);
+    hop ??= Math.max(1, roundHalfEven(looks));
+    checkCounts({ window, hop });
+    Object.assign(this, { window, hop, fps });
   }
 
   #reset() {
@@ -211,13 +236,13 @@ export class Recognizer {
     this.#pushed += 1;
     if (this.manifest.stream) {
       if ((this.#pushed - 1) % this.hop === 0) {
-        const cut = this.#scale(frame);
-        standardize(cut, 1, this.manifest.preprocessing.standardize);
-        this.#latest = await this.#runFrame(cut);
+        const { data } = this.cut(frame);
+        standardize(data, 1, this.manifest.preprocessing.standardize);
+        this.#latest = await this.#runFrame(data);
       }
       return this.#latest;
     }
-    this.#frames.push(this.#scale(frame));
+    this.#frames.push(this.cut(frame).data);
     if (this.#frames.length > this.window) this.#frames.shift();
     const beyond = this.#pushed - this.window;
     if (beyond >= 0 && beyond % this.hop === 0) {
@@ -227,22 +252,20 @@ export class Recognizer {
   }
 
   #windowClip() {
-    const { sampling, standardize: how } = this.manifest.preprocessing;
-    const [count, size] = this.clipShape;
-    const clip = new Uint8Array(count * size * size * 3);
-    sampleIndices(sampling, this.window, count, this.window / count).forEach(
-      (place, number) =>
-        clip.set(this.#frames[place], number * size * size * 3),
-    );
-    standardize(clip, count, how);
-    return clip;
+    const [count] = this.clipShape;
+    const { sampling } = this.manifest.preprocessing;
+    const apart = this.window / count;
+    const places = sampleIndices(sampling, this.window, count, apart);
+    return this.#join(places.map((place) => this.#frames[place]));
   }
 
-  /** Scales a frame and cuts out the centre; uint8 RGB. */
-  #scale(frame) {
-    const wanted = this.manifest.preprocessing;
-    const scaled = resizeFrame(frame, wanted.short_side, wanted.squash);
-    return centerCrop(scaled, wanted.crop_size).data;
+  /** One clip of the RGB values of its frames. */
+  #join(frames) {
+    const clip = new Uint8Array(product(this.clipShape));
+    frames.forEach((values, i) => clip.set(values, i * values.length));
+    const { standardize: how } = this.manifest.preprocessing;
+    standardize(clip, frames.length, how);
+    return clip;
   }
 
   async #runClip(clip) {
@@ -297,7 +320,9 @@ async function loadRuntime(wasm) {
 
 /** Returns the Blob at an address. */
 export async function fetchBlob(address) {
-  const response = await fetch(address);
+  const response = await fetch(address).catch((error) => ({
+    status: error.message,
+  }));
   if (!response.ok) {
     throw new Error(`Cannot read ${address}: ${response.status}.`);
   }
@@ -306,7 +331,10 @@ export async function fetchBlob(address) {
 
 async function bytesOf(source) {
   if (source instanceof Uint8Array) return source;
+  if (source instanceof ArrayBuffer) return new Uint8Array(source);
   const blob = source instanceof Blob ? source : await fetchBlob(source);
+  // Before all of it: a file that is no model may be larger than memory.
+  checkKind(await blob.slice(...KIND).text(), blob.size);
   return new Uint8Array(await blob.arrayBuffer());
 }
 

@@ -2,6 +2,7 @@
 
 const USUAL_FPS = 30;
 const LATE = 0.001; // seconds: past the instant at which a frame begins
+const THE_END = 1e9; // seconds
 
 /**
  * Seconds at which a video is looked at, as sampleIndices counts frames. A
@@ -18,35 +19,53 @@ export function clipTimes(preprocessing, duration) {
     return places.map((i) => ((i + 0.5) * duration) / count);
   }
   const fps = preprocessing.stride_fps || preprocessing.fps || USUAL_FPS;
-  const start = Math.max(0, duration - (count - 1) * (stride / fps)) / 2;
+  const reach = ((count - 1) * stride + 1) / fps; // its last frame included
+  const start = Math.max(0, duration - reach) / 2;
   return places.map((i) => Math.min(start + (i * stride) / fps, duration));
 }
 
-/** The ImageData of a <video> at each of the `times`, in seconds. */
-export async function framesAt(video, times) {
-  const frames = [];
+/** What `use` makes of the ImageData of a <video> at each of the `times`. */
+export async function framesAt(video, times, use, signal) {
+  const made = [];
   for (const time of times) {
     await seek(video, Math.min(time + LATE, video.duration));
-    frames.push(await currentFrame(video));
+    signal.throwIfAborted();
+    made.push(use(currentFrame(video)));
   }
-  return frames;
+  return made;
 }
 
-/** Calls `use(ImageData)` for each new frame, until the signal aborts. */
-export async function eachFrame(video, use, signal) {
-  while (!signal.aborted) {
-    await new Promise((resolve) => {
-      video.requestVideoFrameCallback(resolve);
-      signal.addEventListener("abort", resolve, { once: true });
-    });
-    if (!signal.aborted) await use(await currentFrame(video));
+/**
+ * Calls `use(ImageData)` for frames as they come, until the signal aborts.
+ *
+ * @param {number} fps As many a second, if so many come; all without it.
+ */
+export async function eachFrame(video, use, signal, fps) {
+  const period = fps ? 1000 / fps : 0;
+  let due = 0;
+  for (;;) {
+    const now = await new Promise((resolve) =>
+      video.requestVideoFrameCallback(resolve),
+    );
+    if (signal.aborted) return;
+    if (now < due - period / 4) continue; // a quarter: frames come unevenly
+    due = Math.max(due, now - period) + period;
+    await use(currentFrame(video));
   }
 }
 
-/** Waits until a <video> has a first frame to show. */
-export function ready(video) {
-  if (video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
-  return once(video, "loadeddata");
+/** Waits until a <video> has a first frame and its length is known. */
+export async function ready(video) {
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
+    await once(video, "loadeddata");
+  }
+  if (!video.videoWidth) throw new Error("This file has no picture.");
+  if (video.duration === Infinity) {
+    // A recording that does not say: it is known once the end was seen.
+    const known = once(video, "durationchange");
+    video.currentTime = THE_END;
+    await known;
+  }
 }
 
 async function seek(video, time) {
@@ -79,12 +98,13 @@ function once(video, event) {
     );
     video.addEventListener(event, succeed);
     video.addEventListener("error", fail);
+    if (video.error) fail();
   });
 }
 
 let canvas;
 
-async function currentFrame(video) {
+function currentFrame(video) {
   const { videoWidth: width, videoHeight: height } = video;
   canvas ??= document.createElement("canvas");
   Object.assign(canvas, { width, height });

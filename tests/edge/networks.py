@@ -10,6 +10,16 @@ CLASSES = 7
 STREAM_FRAMES = 6
 
 
+def _block(block_type, filters, strides, attention):
+    return space.BlockSpec(
+        block_type=block_type,
+        filters=filters,
+        inner_filters=2 * filters,
+        strides=strides,
+        attention=attention,
+    )
+
+
 def small_arch(
     block_type="3x3x3",
     attention="se",
@@ -20,13 +30,7 @@ def small_arch(
     """Two stages; widths and strides change, so shortcuts project."""
 
     def block(filters, strides):
-        return space.BlockSpec(
-            block_type=block_type,
-            filters=filters,
-            inner_filters=2 * filters,
-            strides=strides,
-            attention=attention,
-        )
+        return _block(block_type, filters, strides, attention)
 
     return space.ArchSpec(
         name="small",
@@ -45,26 +49,16 @@ def small_arch(
 
 def stream_arch():
     """Every kind of kernel over time: a pair, taps, strided taps; and none."""
-
-    def block(block_type, filters, strides, attention):
-        return space.BlockSpec(
-            block_type=block_type,
-            filters=filters,
-            inner_filters=2 * filters,
-            strides=strides,
-            attention=attention,
-        )
-
     return dataclasses.replace(
         small_arch(causal=True, clip_size=(STREAM_FRAMES, 16, 16)),
         stages=(
             (
-                block("separable", 6, (1, 1, 1), "se"),
-                block("3x3x3", 6, (1, 1, 1), "none"),
+                _block("separable", 6, (1, 1, 1), "se"),
+                _block("3x3x3", 6, (1, 1, 1), "none"),
             ),
             (
-                block("5x3x3", 10, (1, 2, 2), "se"),
-                block("1x3x3", 10, (1, 1, 1), "none"),
+                _block("5x3x3", 10, (1, 2, 2), "se"),
+                _block("1x3x3", 10, (1, 1, 1), "none"),
             ),
         ),
     )

@@ -33,8 +33,8 @@ export class Recognizer {
   #turn = Promise.resolve();
 
   /**
-   * @param {string|Blob|ArrayBuffer|Uint8Array} source Address or content of a file that
-   *     autox3d-export wrote; of a stream, the one with uint8 states.
+   * @param {string|Blob|ArrayBuffer|Uint8Array} source Address or content of a
+   *     file that autox3d-export wrote; of a stream, the one with uint8 states.
    * @param {object} options
    *   - wasm: Address of the folder with LiteRT.js's WebAssembly files.
    *   - hop: `push` runs the network at every `hop`-th frame. By default at

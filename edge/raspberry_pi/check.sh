@@ -44,7 +44,8 @@ if [[ ! -e $build/packages ]]; then
   rm -rf "$build/new_packages"
   "$python" -m pip install --quiet --disable-pip-version-check --no-deps \
     --target "$build/new_packages" --only-binary=:all: \
-    --python-version 3.11 --implementation cp --abi cp311 --abi abi3 --abi none \
+    --python-version 3.11 --implementation cp \
+    --abi cp311 --abi abi3 --abi none \
     --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 \
     --platform manylinux_2_28_aarch64 --platform manylinux_2_34_aarch64 \
     tflite-runtime==2.14.0 'numpy<2' av absl-py

@@ -91,7 +91,8 @@ async function unzip(bytes, name) {
     return await readEntry(bytes, view, end, name);
   } catch (error) {
     throw new Error(
-      `This file is damaged: its manifest cannot be unpacked (${error.message}).`,
+      "This file is damaged: its manifest cannot be unpacked " +
+        `(${error.message}).`,
       { cause: error },
     );
   }

@@ -11,6 +11,9 @@ Training is forward, loss, backward and SGD with momentum; inference is one
 forward pass. On a busy machine compare CPU time with --threads=1, because
 threads of PyTorch that wait are busy. PyTorch must be installed
 (pip install 'autox3d-tf[torch]').
+
+On a machine with a GPU that both see, both use it, in float32 with
+TensorFloat-32 products, or as --precision says.
 """
 
 import pathlib
@@ -26,29 +29,37 @@ FLAGS = flags.FLAGS
 OURS = "autox3d_tf"
 
 
-def torch_runs(modules, clips, labels):
+def torch_runs(modules, clips, labels, device="cpu", precision="float32"):
     """Name -> functions, for modules by memory format."""
     import torch
     from torch.nn import functional as F
 
-    clips = torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
-    labels = torch.from_numpy(labels).long()
+    clips = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).to(device)
+    labels = torch.from_numpy(labels).long().to(device)
+
+    def logits_of(module, inputs):
+        reduced = precision != "float32"
+        with torch.autocast(device, torch.bfloat16, enabled=reduced):
+            return module(inputs).float()
+
     runs = {}
     for name, module in modules.items():
         memory = {"memory_format": getattr(torch, name)}
-        module, inputs = module.to(**memory), clips.contiguous(**memory)
+        module, inputs = module.to(device, **memory), clips.contiguous(**memory)
         sgd = torch.optim.SGD(module.parameters(), 1e-3, momentum=0.9)
 
         def train(module=module, inputs=inputs, sgd=sgd):
             module.train()
             sgd.zero_grad()
-            F.cross_entropy(module(inputs), labels).backward()
+            F.cross_entropy(logits_of(module, inputs), labels).backward()
             sgd.step()
+            if device == "cuda":
+                torch.cuda.synchronize()
 
         def infer(module=module, inputs=inputs):
             module.eval()
             with torch.inference_mode():
-                return module(inputs).numpy()
+                return logits_of(module, inputs).cpu().numpy()
 
         runs[f"PyTorch {name}"] = {"train": train, "inference": infer}
     return runs
@@ -67,7 +78,7 @@ def our_runs(model, clips, labels):
 
     def train_step(clips, labels):
         with tf.GradientTape() as tape:
-            logits = model(clips, training=True)
+            logits = tf.cast(model(clips, training=True), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, logits
             )
@@ -77,12 +88,16 @@ def our_runs(model, clips, labels):
         sgd.apply(gradients, weights)
         return loss
 
-    train = loop.compile_step(train_step)
-    infer = loop.compile_step(lambda clips: model(clips, training=False))
-    return {
-        "train": lambda: train(0, clips, labels).numpy(),
-        "inference": lambda: infer(0, clips).numpy(),
-    }
+    compiled = loop.compile_step(train_step)
+    infer = loop.compile_step(
+        lambda clips: tf.cast(model(clips, training=False), tf.float32)
+    )
+
+    def train():
+        compiled(0, clips, labels)
+        tf.test.experimental.sync_devices()
+
+    return {"train": train, "inference": lambda: infer(0, clips).numpy()}
 
 
 def compare(runs, what, repeats):
@@ -127,9 +142,20 @@ def _networks(arch, num_classes):
     return model, modules
 
 
+def _use_tensor_float_32(wanted):
+    import tensorflow as tf
+    import torch
+
+    tf.config.experimental.enable_tensor_float_32_execution(wanted)
+    torch.backends.cuda.matmul.allow_tf32 = wanted
+    torch.backends.cudnn.allow_tf32 = wanted
+
+
 def _check_same_logits(runs):
     """Refuses to compare networks that do not compute the same."""
+    _use_tensor_float_32(False)
     ours, *others = (run["inference"]() for run in runs.values())
+    _use_tensor_float_32(True)
     scale = abs(ours).max()
     error = max(abs(ours - other).max() for other in others) / scale
     print(f"largest difference of logits: {error:.1e} of the largest logit")
@@ -144,11 +170,15 @@ def _run(_):
         raise ValueError(
             "The peer is missing: pip install 'autox3d-tf[torch]'."
         ) from None
+    import keras
     import numpy as np
     import tensorflow as tf
 
-    from autox3d_tf import space
+    from autox3d_tf import models, space
 
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:  # TensorFlow would take all of its memory
+        tf.config.experimental.set_memory_growth(gpu, True)
     arch = space.get_arch(FLAGS.arch)
     size = FLAGS.clip_size or arch.clip_size
     if FLAGS.threads:
@@ -160,14 +190,25 @@ def _run(_):
     clips = rng.normal(size=(FLAGS.batch_size, *size, 3)).astype("float32")
     labels = rng.integers(FLAGS.num_classes, size=FLAGS.batch_size)
     model, modules = _networks(arch, FLAGS.num_classes)
-    runs = {OURS: our_runs(model, clips, labels.astype("int32"))}
-    runs |= torch_runs(modules, clips, labels)
+    device, where = "cpu", f"{torch.get_num_threads()} threads"
+    if gpus and torch.cuda.is_available():
+        device, where = "cuda", torch.cuda.get_device_name()
     print(
         f"{arch.name}, {FLAGS.batch_size} clips of {'x'.join(map(str, size))}, "
         f"TensorFlow {tf.__version__}, PyTorch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, medians of {FLAGS.repeats}"
+        f"{where}, {FLAGS.precision}, medians of {FLAGS.repeats}"
     )
+
+    def all_runs(precision):
+        ours = {OURS: our_runs(model, clips, labels.astype("int32"))}
+        return ours | torch_runs(modules, clips, labels, device, precision)
+
+    runs = all_runs("float32")
     _check_same_logits(runs)
+    if FLAGS.precision != "float32":
+        keras.config.set_dtype_policy(f"mixed_{FLAGS.precision}")
+        model = models.build_model(arch, FLAGS.num_classes)
+        runs = all_runs(FLAGS.precision)
     kinds = ("train", "inference") if FLAGS.what == "both" else (FLAGS.what,)
     for what in kinds:
         medians = compare(runs, what, FLAGS.repeats)
@@ -188,6 +229,12 @@ def _define_flags():
     flags.DEFINE_integer("repeats", 10, "Timed runs of each.", 3)
     flags.DEFINE_enum(
         "what", "both", ["both", "train", "inference"], "What to time."
+    )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "Of both, mixed if reduced.",
     )
 
 

@@ -60,24 +60,25 @@ class NormedLayer(weights_lib.WeightedLayer):
 
     def norm(self, name, clip, training):
         """Batch normalisation; frozen with `trainable=False`."""
-        gamma, beta = (
-            ops.fill_up(self.get(f"{name}_{suffix}"), -1, clip.shape[-1])
-            for suffix in ("gamma", "beta")
-        )
+
+        def filled(suffix):
+            return ops.fill_up(self.get(f"{name}_{suffix}"), -1, clip.shape[-1])
+
+        gamma, beta = filled("gamma"), filled("beta")
         if not self.moving_statistics:
             return ops.batch_norm_training(clip, gamma, beta)[0]
-        moving = [getattr(self, f"{name}_{s}") for s in ("mean", "variance")]
+        moving = filled("mean"), filled("variance")
         learns = training and self.trainable and not self.frozen_statistics
         if not learns:
-            vectors = (
-                ops.fill_up(tf.convert_to_tensor(v), -1, clip.shape[-1])
-                for v in moving
-            )
-            return ops.batch_norm_inference(clip, gamma, beta, *vectors)
-        out, *batch = ops.batch_norm_training(clip, gamma, beta)
-        for old, new in zip(moving, batch, strict=True):
-            new = new[: old.shape[0]]  # without channels that fill up
-            old.assign(MOMENTUM * old + (1 - MOMENTUM) * new)
+            return ops.batch_norm_inference(clip, gamma, beta, *moving)
+        out, *moved = ops.batch_norm_training(
+            clip, gamma, beta, moving, MOMENTUM
+        )
+        for suffix, new in zip(("mean", "variance"), moved, strict=True):
+            variable = getattr(self, f"{name}_{suffix}")
+            if new.shape != variable.shape:  # channels that fill up
+                new = new[: variable.shape[0]]
+            variable.assign(new)
         return out
 
 

@@ -284,7 +284,7 @@ class ElasticStage3D(keras.layers.Layer):
 
     def call(self, clip, previous, indices, gates=None):
         spans = self.spans(previous, indices)
-        images, time = ops.fold_time(clip), tf.shape(clip)[1]
+        images, time = ops.fold_time(clip), ops.sizes(clip)[1]
         for position, block in enumerate(self.blocks):
             kind, _, attention = tf.unstack(
                 indices[1 + 3 * position : 4 + 3 * position], 3

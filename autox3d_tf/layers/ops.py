@@ -3,8 +3,14 @@
 Convolutions over a clip are built from 2-D convolutions and matrix products:
 on CPUs these are many times faster in training than grouped 3-D convolutions,
 and the same forms run on the device. All shapes may be dynamic in batch, time
-and channels, so that the supernet can use slices of shared weights.
+and channels, so that the supernet can use slices of shared weights. Sizes that
+are known do not become nodes of the graph: a small step takes as long as its
+nodes take to start, most of all on a GPU.
 """
+
+import functools
+import operator
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -23,16 +29,39 @@ ACTIVATIONS = {
 }
 
 
+def sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
+    """The size of each axis: a number where it is known, else a scalar."""
+    known = tf.TensorShape(x.shape).as_list()
+    if None not in known:
+        return known
+    found = tf.unstack(tf.shape(x), len(known))
+    return [
+        scalar if number is None else number
+        for number, scalar in zip(known, found, strict=True)
+    ]
+
+
+def reshape(x: tf.Tensor, new_sizes: Sequence[int | tf.Tensor]) -> tf.Tensor:
+    """As `tf.reshape`, which finds the only size that is not known itself."""
+    unknown = [isinstance(size, tf.Tensor) for size in new_sizes]
+    if sum(unknown) == 1:
+        new_sizes = [
+            -1 if scalar else size
+            for size, scalar in zip(new_sizes, unknown, strict=True)
+        ]
+    return tf.reshape(x, new_sizes)
+
+
 def fold_time(clip: tf.Tensor) -> tf.Tensor:
     """`(B, T, H, W, C)` -> `(B * T, H, W, C)`; images stay as they are."""
     if len(clip.shape) == 4:
         return clip
-    return tf.reshape(clip, tf.concat([[-1], tf.shape(clip)[2:]], 0))
+    return tf.reshape(clip, [-1, *sizes(clip)[2:]])
 
 
-def unfold_time(images: tf.Tensor, time: tf.Tensor) -> tf.Tensor:
+def unfold_time(images: tf.Tensor, time: int | tf.Tensor) -> tf.Tensor:
     """`(B * T, H, W, C)` -> `(B, T, H, W, C)`."""
-    return tf.reshape(images, tf.concat([[-1, time], tf.shape(images)[1:]], 0))
+    return tf.reshape(images, [-1, time, *sizes(images)[1:]])
 
 
 def fill_up(weight: tf.Tensor, axis: int, size: int | None) -> tf.Tensor:
@@ -46,10 +75,9 @@ def fill_up(weight: tf.Tensor, axis: int, size: int | None) -> tf.Tensor:
 
 def pointwise(clip: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """1x1x1 convolution; `kernel` is `(in, out)`."""
-    shape = tf.shape(clip)
-    rows = tf.reshape(clip, [-1, shape[-1]])
-    out = tf.matmul(rows, kernel)
-    result = tf.reshape(out, tf.concat([shape[:-1], tf.shape(kernel)[1:]], 0))
+    *outer, inputs = sizes(clip)
+    out = tf.matmul(tf.reshape(clip, [-1, inputs]), kernel)
+    result = reshape(out, [*outer, sizes(kernel)[1]])
     result.set_shape([*clip.shape[:-1], kernel.shape[-1]])
     return result
 
@@ -62,7 +90,7 @@ def subsample(clip: tf.Tensor, strides: tuple[int, int, int]) -> tf.Tensor:
     images = tf.nn.avg_pool2d(fold_time(clip), 1, strides[1:], "VALID")
     if len(clip.shape) == 4:
         return images
-    return unfold_time(images, tf.shape(clip)[1])
+    return unfold_time(images, sizes(clip)[1])
 
 
 def spatial_conv(
@@ -73,7 +101,7 @@ def spatial_conv(
         fold_time(clip), kernel[None, :, :, 0], strides
     )
     images = tf.nn.conv2d(images, kernel, strides[1:], padding)
-    return unfold_time(images, tf.shape(clip)[1])
+    return unfold_time(images, sizes(clip)[1])
 
 
 def depthwise_conv3d(
@@ -99,7 +127,7 @@ def depthwise_conv3d(
     taps, rows, columns = kernel.shape[:3]
     if taps > 1 and rows == columns == 1 and strides == (1, 1, 1):
         return _temporal_depthwise(clip, kernel[:, :, 0, :], causal)
-    time = tf.shape(clip)[1]
+    time = sizes(clip)[1]
     images, padding = pad_if_strided(fold_time(clip), kernel, strides)
     past = taps - 1 if causal else taps // 2
     shifted = []
@@ -113,15 +141,16 @@ def depthwise_conv3d(
 
 def _temporal_depthwise(clip, kernel, causal):
     """`kernel` `(t, 1, C)`: one 2-D convolution over (time, positions)."""
-    taps, shape = kernel.shape[0], tf.shape(clip)
-    flat = tf.reshape(clip, [shape[0], shape[1], -1, shape[4]])
+    taps = kernel.shape[0]
+    batch, time, rows, columns, channels = sizes(clip)
+    flat = reshape(clip, [batch, time, rows * columns, channels])
     padding = "SAME"
     if causal:
         padding = [[0, 0], [taps - 1, 0], [0, 0], [0, 0]]
     out = tf.nn.depthwise_conv2d(
         flat, kernel[..., tf.newaxis], (1, 1, 1, 1), padding
     )
-    return tf.reshape(out, shape)
+    return reshape(out, sizes(clip))
 
 
 def pad_if_strided(images, kernel, strides):
@@ -155,25 +184,46 @@ def shift_time(clip: tf.Tensor, offset: int) -> tf.Tensor:
     """
     if offset == 0:
         return clip
-    shape = tf.shape(clip)
-    rows = tf.reshape(clip, tf.stack([shape[0], shape[1], -1]))
+    batch, time, *rest = sizes(clip)
+    rows = reshape(clip, [batch, time, functools.reduce(operator.mul, rest)])
     past, future = max(-offset, 0), max(offset, 0)
     padded = tf.pad(rows, [[0, 0], [past, future], [0, 0]])
-    rows = tf.slice(padded, [0, future, 0], tf.stack([-1, shape[1], -1]))
-    result = tf.reshape(rows, shape)
+    rows = tf.slice(padded, [0, future, 0], [-1, time, -1])
+    result = reshape(rows, [batch, time, *rest])
     result.set_shape(clip.shape)
     return result
 
 
 def batch_norm_training(
-    clip: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    clip: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    moving: Sequence[tf.Tensor] = (None, None),
+    momentum: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalises clips or images; returns also the mean and variance."""
+    """Normalises clips or images.
+
+    Args:
+        clip: `(B, T, H, W, C)` or `(N, H, W, C)`.
+        gamma, beta: float32, `(C,)`.
+        moving: Moving mean and variance, the same; not given, those of the
+            batch are returned.
+        momentum: What they keep.
+
+    Returns:
+        The result, and the mean and the variance with this batch in them.
+    """
     out, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-        fold_time(clip), gamma, beta, epsilon=EPSILON, is_training=True
+        fold_time(clip),
+        gamma,
+        beta,
+        *moving,
+        epsilon=EPSILON,
+        is_training=True,
+        exponential_avg_factor=1.0 - momentum,
     )
     if len(clip.shape) != 4:
-        out = tf.reshape(out, tf.shape(clip))
+        out = reshape(out, sizes(clip))
     return out, mean, variance
 
 
@@ -198,7 +248,7 @@ def mean_over_clip(clip: tf.Tensor, causal: bool = False) -> tf.Tensor:
     if not causal:
         return tf.reduce_mean(clip, (1, 2, 3), keepdims=True)
     frames = tf.reduce_mean(clip, (2, 3), keepdims=True)
-    count = tf.range(1, tf.shape(clip)[1] + 1)[:, None, None, None]
+    count = tf.range(1, sizes(clip)[1] + 1)[:, None, None, None]
     return tf.cumsum(frames, axis=1) / tf.cast(count, clip.dtype)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from autox3d_tf import models, space
 
@@ -79,6 +80,16 @@ def test_mixed_precision_keeps_float32_logits():
         keras.config.set_dtype_policy("float32")
     assert logits.dtype == "float32"
     assert model.get_layer("stem").compute_dtype == "bfloat16"
+
+
+def test_sizes_that_are_known_are_not_in_the_graph():
+    model = models.build_model(SMALL, num_classes=3)
+
+    call = tf.function(lambda clip: model(clip))
+    graph = call.get_concrete_function(_clip(2, 4, 16, 16, 3)).graph
+    found = {node.op for node in graph.as_graph_def().node}
+    assert "DepthwiseConv2dNative" in found
+    assert not {"Shape", "Pack", "ConcatV2"} & found
 
 
 def test_classes_are_checked():

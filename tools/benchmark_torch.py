@@ -16,6 +16,8 @@ On a machine with a GPU that both see, both use it, in float32 with
 TensorFloat-32 products, or as --precision says.
 """
 
+import contextlib
+import importlib
 import pathlib
 import statistics
 import tempfile
@@ -240,6 +242,10 @@ def _define_flags():
 
 def main():
     _define_flags()
+    # PyTorch's compiler has an LLVM, as TensorFlow has: loaded second it
+    # crashes (2.14 with TensorFlow 2.21), and an optimizer loads it.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torch._dynamo")
     binary.run_plain(_run, threads=True)
 
 

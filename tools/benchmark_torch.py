@@ -80,7 +80,7 @@ def our_runs(model, clips, labels):
 
     def train_step(clips, labels):
         with tf.GradientTape() as tape:
-            logits = tf.cast(model(clips, training=True), tf.float32)
+            logits = model(clips, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, logits
             )
@@ -91,9 +91,7 @@ def our_runs(model, clips, labels):
         return loss
 
     compiled = loop.compile_step(train_step)
-    infer = loop.compile_step(
-        lambda clips: tf.cast(model(clips, training=False), tf.float32)
-    )
+    infer = loop.compile_step(lambda clips: model(clips, training=False))
 
     def train():
         compiled(0, clips, labels)

@@ -142,7 +142,7 @@ def depthwise_conv3d(
 def _temporal_depthwise(clip, kernel, causal):
     """`kernel` `(t, 1, C)`: one 2-D convolution over (time, positions)."""
     taps = kernel.shape[0]
-    batch, time, rows, columns, channels = sizes(clip)
+    shape = batch, time, rows, columns, channels = sizes(clip)
     flat = reshape(clip, [batch, time, rows * columns, channels])
     padding = "SAME"
     if causal:
@@ -150,7 +150,7 @@ def _temporal_depthwise(clip, kernel, causal):
     out = tf.nn.depthwise_conv2d(
         flat, kernel[..., tf.newaxis], (1, 1, 1, 1), padding
     )
-    return reshape(out, sizes(clip))
+    return reshape(out, shape)
 
 
 def pad_if_strided(images, kernel, strides):

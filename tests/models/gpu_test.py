@@ -1,4 +1,4 @@
-"""A GPU computes what the CPU does, and trains and searches with it."""
+"""A GPU computes what the CPU does, in a step of a training and of a search."""
 
 import dataclasses
 

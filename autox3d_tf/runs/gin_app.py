@@ -34,6 +34,7 @@ _BARE_WORD = re.compile(r"[A-Za-z./~][\w./:~+@-]*")
 _NO_PARAMETER = re.compile(
     r"Configurable '(.+?)' doesn't have a parameter named '(.+?)'\.(?=(.*))"
 )
+_NO_CONFIGURABLE = re.compile(r"No configurable matching '(.+?)'\.(?=(.*))")
 _LITERALS = ("True", "False", "None")
 _STRATEGIES = ("one", "mirrored", "multi_worker")  # of distribute.py
 
@@ -196,9 +197,11 @@ def _quiet_lookups():
 
 def _parse_error(error: BaseException) -> str:
     text = binary.one_line(error)
-    if text.startswith("No configurable matching"):
-        text = text.replace("No configurable matching", "Unknown:").replace(
-            ". In", ", which no gin file has imported or referred to. In"
+    missing = _NO_CONFIGURABLE.match(text)
+    if missing:
+        text = (
+            f"Unknown: {missing[1]!r}, which no gin file has imported or "
+            f"referred to.{_same_name(missing[1])}{missing[2]}"
         )
     unknown = _NO_PARAMETER.match(text)
     if unknown:
@@ -207,6 +210,18 @@ def _parse_error(error: BaseException) -> str:
         text = unknown[0] + gin_check.suggest(unknown[2], known) + unknown[3]
     text = re.sub(r" In bindings string line.*", "", text)
     return re.sub(r" In file \"(.*?)\", line (\d+).*", r" (\1, line \2)", text)
+
+
+def _same_name(selector: str) -> str:
+    """Says what a name stands for whose front part is known in a file only.
+
+    There it may be an alias: `from autox3d_tf.search import options as o`.
+    """
+    name = selector.rpartition(".")[2]
+    registry = gin.config._REGISTRY
+    known = map(registry.minimal_selector, registry.matching_selectors(name))
+    known = ", ".join(sorted(known))
+    return f" Known: {known}." if known else ""
 
 
 def _register(run_fn: Callable) -> None:

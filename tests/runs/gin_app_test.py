@@ -109,6 +109,11 @@ def test_dry_run_prints_and_writes_nothing(tool, tmp_path):
             "which no gin file has imported or referred to.",
         ),
         (
+            "alias.Options.rate=3",
+            "--gin=alias.Options.rate=3: Unknown: 'alias.Options', which no "
+            "gin file has imported or referred to. Known: Options.",
+        ),
+        (
             "other/gin_demo.get_space.name=x",
             "other/gin_demo.get_space.name has no effect: the scope 'other' "
             "is never entered. Refer to it as @other/gin_demo.get_space.",

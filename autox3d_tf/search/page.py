@@ -2,11 +2,13 @@
 
 import os
 import pathlib
+import re
 
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import plan, statistics, tables
 
 PAGE, PLOT = "README.md", "accuracy.png"
+_FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+-]+)+/(?=[\w.+-])")  # of one machine
 
 
 def write_page(folder: str | os.PathLike) -> str:
@@ -101,8 +103,9 @@ def _about(records) -> str:
 
 
 def _command(record):
-    command = record["provenance"]["command"]
-    return [pathlib.Path(command[0]).name, *command[1:]]
+    program, *arguments = record["provenance"]["command"]
+    arguments = [_FOLDERS.sub(".../", word) for word in arguments]
+    return [pathlib.Path(program).name, *arguments]
 
 
 def _markdown(table: tables.Table) -> str:

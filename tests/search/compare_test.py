@@ -326,6 +326,24 @@ def test_searches_of_other_options_are_named(compare_fakes, tmp_path):
     assert "- 0.1 M, seed 1: options.rerank=3 there, 30 here" in text
 
 
+def test_page_names_no_folders_of_one_machine(compare_fakes, tmp_path):
+    compare_fakes(methods=("probabilistic",), budgets=(1e5,), seeds=(0,))
+    (path,) = (tmp_path / "results").glob("*.json")
+    record = json.loads(path.read_text())
+    record["provenance"]["command"] = [
+        "/opt/bin/tool.py",
+        "--gin_file=gin/search/own.gin",
+        "--gin=DATA='/data/a-b/manifest.csv'",
+        "--run_dir=/tmp/out",
+    ]
+    path.write_text(json.dumps(record))
+    said = (
+        "made by `tool.py --gin_file=gin/search/own.gin "
+        "--gin=DATA='.../manifest.csv' --run_dir=.../out`"
+    )
+    assert said in page.write_page(tmp_path / "results")
+
+
 def test_results_of_two_recipes_are_not_put_into_one_table(
     compare_fakes, tmp_path
 ):

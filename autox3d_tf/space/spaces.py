@@ -14,7 +14,7 @@ ALL_BLOCK_TYPES = ("3x3x3", "1x3x3", "5x3x3", "3x5x5", "1x5x5", "separable")
 EXPANSIONS = (1.5, 2.0, 2.25, 3.0, 4.0)
 
 
-def _open(*stages):
+def _open(*stages, channel_multiple=8):
     """Stages of `(filters, depth)` in which all choices are open."""
     return tuple(
         search_space.StageSpace(
@@ -22,6 +22,7 @@ def _open(*stages):
             depth=depth,
             block_types=ALL_BLOCK_TYPES,
             expansions=EXPANSIONS,
+            channel_multiple=channel_multiple,
         )
         for filters, depth in stages
     )
@@ -85,18 +86,20 @@ _EGOGESTAR = search_space.SearchSpace(
     ),
     head=arch_lib.HeadSpec(filters=144, features=128),
 )
-# Gestures at a quarter of its multiply-adds: the smallest network takes 5.6 M.
+# Gestures at a quarter of its multiply-adds: filters around what X3D has at
+# 12 M, so that a budget near it leaves several to choose from in each stage.
 _EGOGESTAR_SMALL = search_space.SearchSpace(
     name="egogestar_small",
-    version=1,
+    version=2,
     clip_size=(16, 64, 64),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=8),
     stages=_open(
-        ((2, 4, 8, 10, 12), 1),
-        ((4, 8, 16, 20, 24), 2),
-        ((8, 16, 32, 40, 48), 4),
-        ((16, 32, 64, 80, 96), 2),
+        ((4, 6, 8, 10, 14), 1),
+        ((6, 8, 10, 12, 18), 2),
+        ((12, 16, 20, 24, 36), 4),
+        ((24, 32, 40, 48, 72), 2),
+        channel_multiple=2,
     ),
     head=arch_lib.HeadSpec(filters=96, features=96),
 )

@@ -35,7 +35,8 @@ def _run(sources: list[str]) -> None:
         raise binary.UsageError(
             "Give one manifest or folder of videos, and --out. Try --help."
         )
-    manifest = _manifest(sources[0])
+    log = None if "://" in FLAGS.out else pathlib.Path(FLAGS.out, "scan.part")
+    manifest = _manifest(sources[0], log)
     from autox3d_tf.data import records  # imports TensorFlow
 
     index = records.make_records(
@@ -46,23 +47,24 @@ def _run(sources: list[str]) -> None:
         num_shards=FLAGS.num_shards,
         workers=FLAGS.workers,
     )
+    if log is not None:
+        log.unlink(missing_ok=True)
     written = len(records.RecordSource(FLAGS.out).manifest)
     print(f"{written} of {len(manifest)} clips in {index}.")
 
 
-def _manifest(source: str) -> manifest_lib.Manifest:
+def _manifest(source: str, log) -> manifest_lib.Manifest:
     """Returns a list whose videos have been looked at."""
     path = pathlib.Path(source)
     if path.is_file() and annotations.detect(path) is None:
         manifest = manifest_lib.read_manifest(source)
         if all(row.frames for row in manifest.select().rows):
             return manifest
-    local = "://" not in FLAGS.out
     manifest = scan.scan(
         source,
         min_frames=FLAGS.min_frames,
         workers=FLAGS.workers,
-        log_path=pathlib.Path(FLAGS.out, "scan.part") if local else None,
+        log_path=log,
     )
     print(scan.summarize(manifest))
     return manifest

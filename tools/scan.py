@@ -68,6 +68,8 @@ def _run(sources: list[str]) -> int:
         raise binary.UsageError(
             f"--out must be a file. Received: the folder {FLAGS.out}."
         )
+    out = FLAGS.out and pathlib.Path(FLAGS.out)
+    log = out and out.with_name(f"{out.name}.part")
     manifest = scan.scan(
         sources[0],
         root=FLAGS.root,
@@ -80,12 +82,13 @@ def _run(sources: list[str]) -> int:
         ),
         min_frames=FLAGS.min_frames,
         workers=FLAGS.workers,
-        log_path=f"{FLAGS.out}.part" if FLAGS.out else None,
+        log_path=log or None,
     )
     print(scan.summarize(manifest))
-    if FLAGS.out:
-        manifest.save(pathlib.Path(FLAGS.out))
-        print(f"Wrote {FLAGS.out}.")
+    if out:
+        manifest.save(out)
+        log.unlink(missing_ok=True)
+        print(f"Wrote {out}.")
     if not manifest.select().rows:
         raise ValueError(f"{sources[0]} has no usable clip.")
     return 0

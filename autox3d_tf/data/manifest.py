@@ -3,6 +3,7 @@
 import collections
 import csv
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -207,20 +208,30 @@ class Manifest:
         """
         path = pathlib.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        way_to = functools.cache(lambda root: _way(root, path.parent))
         partial = path.with_name(path.name + f".partial{os.getpid()}")
         with partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(COLUMNS)
             for row in self.rows:
-                moved = self._path_from(row, path.parent)
-                writer.writerow(dataclasses.replace(row, path=moved).cells())
+                if not os.path.isabs(row.path):
+                    head, name = os.path.split(row.path)
+                    way = way_to(os.path.join(self.root, head))
+                    row = dataclasses.replace(row, path=os.path.join(way, name))
+                writer.writerow(row.cells())
         os.replace(partial, path)
 
-    def _path_from(self, row: ClipRow, folder: pathlib.Path) -> str:
-        root = os.path.abspath(self.root)
-        if os.path.isabs(row.path) or root == os.path.abspath(folder):
-            return row.path
-        return os.path.relpath(os.path.join(root, row.path), folder)
+
+def _way(to: str, folder: pathlib.Path) -> str:
+    """Returns how to come to a folder from another; empty if they are one.
+
+    Links are kept as they are called, unless `..` does not lead back out of
+    one.
+    """
+    way, real = os.path.relpath(to, folder), os.path.realpath(folder)
+    if os.path.realpath(os.path.join(real, way)) != os.path.realpath(to):
+        way = os.path.relpath(os.path.realpath(to), real)
+    return "" if way == os.curdir else way
 
 
 def usual_split(name: str) -> str:

@@ -124,11 +124,11 @@ def scan_cached(options) -> manifest_lib.Manifest:
         options.cache_dir, f"manifest-{key.hexdigest()[:16]}.csv"
     )
     if not cached.exists():
+        log = cached.with_suffix(".part")
         scan.scan(
-            options.source,
-            min_frames=options.min_frames,
-            log_path=cached.with_suffix(".part"),
+            options.source, min_frames=options.min_frames, log_path=log
         ).save(cached)
+        log.unlink(missing_ok=True)
     return manifest_lib.read_manifest(cached)
 
 

@@ -126,24 +126,36 @@ def held_out_paths(manifest, fraction: float) -> set[str]:
     """Returns the paths of a share of each class, chosen by hash.
 
     Clips of one group stay together; a class keeps at least one clip (or
-    group) for training, and gives at least one if it has two.
+    group) for training, and gives at least one if it has two, unless its
+    groups are all that another class has left.
     """
-    units: dict[str, dict[str, list[str]]] = {}
-    has_groups = any(row.group for row in manifest.rows)
+    members, labels_of = collections.defaultdict(list), {}
     for row in manifest.rows:
-        # With groups, a group is in or out for all of its classes together.
-        label = "" if has_groups else row.label
         unit = row.group or row.path
-        units.setdefault(label, {}).setdefault(unit, []).append(row.path)
-    chosen: set[str] = set()
-    for members in units.values():
-        names = sorted(
-            members, key=lambda name: hashlib.sha256(name.encode()).digest()
-        )
-        count = min(len(names) - 1, max(1, round(fraction * len(names))))
-        for name in names[:count]:
-            chosen.update(members[name])
-    return chosen
+        members[unit].append(row.path)
+        labels_of.setdefault(unit, set()).add(row.label)
+    total = collections.Counter(itertools.chain(*labels_of.values()))
+    wanted = {
+        label: min(count - 1, max(1, round(fraction * count)))
+        for label, count in total.items()
+    }
+    names = sorted(
+        members, key=lambda name: hashlib.sha256(name.encode()).digest()
+    )
+    chosen, given = [], collections.Counter()
+    for name in names:
+        if all(given[label] < wanted[label] for label in labels_of[name]):
+            chosen.append(name)
+            given.update(labels_of[name])
+    # A group of several classes is passed over once one of them has given its
+    # share; another may have given nothing by then.
+    for name in names:
+        labels = labels_of[name]
+        lacking = any(wanted[label] and not given[label] for label in labels)
+        if lacking and all(given[label] < total[label] - 1 for label in labels):
+            chosen.append(name)
+            given.update(labels)
+    return {path for name in chosen for path in members[name]}
 
 
 def halve(source, seed: int):

@@ -134,6 +134,12 @@ class RecordSource(sources.ClipSource):
             ) from None
         super().__init__(manifest_lib.Manifest(self.folder, rows, classes))
 
+    @property
+    def all_rows(self) -> tuple[manifest_lib.ClipRow, ...]:
+        """The rows of these clips and of those that could not be stored."""
+        left_out = map(manifest_lib.ClipRow.of, self.index["left_out"])
+        return (*self.manifest.rows, *left_out)
+
     def stored_as(self) -> tuple:
         return "records", self.index["short_side"], self.index["quality"]
 

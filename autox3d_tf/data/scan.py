@@ -41,8 +41,9 @@ def scan(
         source, root, format, annotations, reading: As in `list_clips`.
         min_frames: Videos with fewer frames are `too_short`.
         workers: Videos decoded at a time; by default one per core.
-        log_path: File that keeps what was examined, until all is: a scan that
-            was stopped goes on from there. None for none.
+        log_path: File that keeps what was examined: a scan that was stopped
+            goes on from there. To be removed once the result is saved. None
+            for none.
 
     Raises:
         ValueError: if `source` holds no video or is laid out otherwise.
@@ -75,7 +76,6 @@ def scan(
                 disable=None,
             )
         )
-    log.remove()
     rows = _mark_duplicates(examined)
     return manifest_lib.Manifest(listed.root, rows, listed.classes)
 
@@ -124,16 +124,46 @@ def list_clips(
                 f"`annotations` must be given for the format {format}. "
                 f"Received: only the folder {str(source)!r}."
             )
-        return _list_folders(source)
+        return _finished(_list_folders(source, root, reading), reading)
     elif root is not None:
         raise ValueError(
             "`root` must not be given beside the folder of the videos. "
             f"Received: root={str(root)!r}, source={str(source)!r}."
         )
-    return _list_annotated(source, format, annotations, reading)
+    listed = _list_annotated(source, format, annotations, reading)
+    return _finished(listed, reading)
 
 
-def _list_folders(source) -> manifest_lib.Manifest:
+def _finished(listed, reading) -> manifest_lib.Manifest:
+    """Returns the clips with the split that is asked for; checks their names.
+
+    Raises:
+        ValueError: A path is no text, so that no list could hold it.
+    """
+    for row in listed.rows:
+        try:
+            row.path.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                "Names of files must be UTF-8. Received: "
+                f"{os.fsencode(row.path)!r} in {listed.root!r}. Rename it, as "
+                "convmv does."
+            ) from None
+    if reading is None or not reading.split:
+        return listed
+    rows = (
+        dataclasses.replace(row, split=reading.split) for row in listed.rows
+    )
+    return dataclasses.replace(listed, rows=tuple(rows))
+
+
+def _list_folders(source, root, reading) -> manifest_lib.Manifest:
+    _check_no_labels(reading, source)
+    if root is not None:
+        raise ValueError(
+            "`root` is for lists of clips. Received: "
+            f"root={str(root)!r}, and the folder {str(source)!r}."
+        )
     videos = locating.find_videos(source)
     if not videos:
         raise ValueError(
@@ -170,6 +200,7 @@ def _list_annotated(root, format, annotations, reading):
             f"label. Received: {len(annotations)} files. Put them into one "
             "with a column split."
         )
+    _check_no_labels(reading, annotations[0])
     manifest = manifest_lib.read_manifest(annotations[0], root)
     if not manifest.rows:
         raise ValueError(
@@ -177,6 +208,14 @@ def _list_annotated(root, format, annotations, reading):
             f"{str(annotations[0])!r}, which has no rows."
         )
     return manifest
+
+
+def _check_no_labels(reading, source) -> None:
+    if reading is not None and reading.labels:
+        raise ValueError(
+            "`labels` must be None where the names of classes are known. "
+            f"Received: labels={str(reading.labels)!r}, and {source}."
+        )
 
 
 def _format_of(path, format: str) -> str:

@@ -47,11 +47,6 @@ class ScanLog:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(f"\n{line}")  # after half a line, too
 
-    def remove(self) -> None:
-        """Forgets all, once the scan is through."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
     def _key(self, row, video) -> str:
         try:
             facts = os.stat(video)

@@ -63,11 +63,14 @@ def run_evaluation(
     data = inputs.resolve(record, trained, data, source)
     name = f"evaluation_{part}_{temporal_views}x{spatial_crops}"
     folder = pathlib.Path(run_dir or pathlib.Path(trained, name))
-    views = (temporal_views, spatial_crops)
-    _warn_of_another(folder / _RECORD, record["files"], part, views)
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
     clips = pipeline.open_source(data, part)
+    views = (temporal_views, spatial_crops)
+    protocol = protocol_lib.protocol_of(
+        model.arch, clips, data, len(record["labels"]), *views
+    )
+    _warn_of_another(folder / _RECORD, record["files"], part, protocol)
     result = evaluate(
         model,
         clips,
@@ -80,7 +83,7 @@ def run_evaluation(
         cache_path=folder / "views.npz",
     )
     result["part"] = part
-    result["left_out"] = left_out_lib.left_out(clips, data, part)
+    result["left_out"] = left_out_lib.left_out(data, part)
     result["annotated_clips"] = result["clips"] + len(result["left_out"])
     result["trained"] = {
         "run_dir": str(trained),
@@ -99,19 +102,18 @@ def run_evaluation(
     return result
 
 
-def _warn_of_another(path, weights, part, views) -> None:
+def _warn_of_another(path, weights, part, protocol) -> None:
     """Says so where another evaluation is to be replaced."""
     if not path.is_file():
         return
     found = json.loads(path.read_text(encoding="utf-8"))
-    protocol = found["protocol"]
     changes = run_dir_lib.differences(
         {
             "weights": found["trained"]["files"],
             "part": found["part"],
-            "views": [protocol["temporal_views"], protocol["spatial_crops"]],
+            **found["protocol"],
         },
-        {"weights": weights, "part": part, "views": list(views)},
+        {"weights": weights, "part": part, **run_dir_lib.to_json(protocol)},
     )
     if changes:
         logging.warning(

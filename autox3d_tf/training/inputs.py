@@ -36,7 +36,9 @@ def freeze(
     source = pathlib.Path(options.source)
     if source.is_file() and _is_scanned(source):
         return options
-    key = hashlib.sha256(f"{source.resolve()} {options.min_frames}".encode())
+    # As seen from the run, so that both may be moved together.
+    place = os.path.relpath(source.resolve(), folder.resolve())
+    key = hashlib.sha256(f"{place} {options.min_frames}".encode())
     kept = folder / f"manifest-{key.hexdigest()[:8]}.csv"
     if not (run_dir_lib.is_run(folder) and kept.exists()):
         cached = dataclasses.replace(options, cache_dir=str(folder))

@@ -75,6 +75,13 @@ def run_training(
             f"{distribute.num_workers(strategy)} workers. Use --strategy="
             "mirrored on one machine."
         )
+    replicas = distribute.num_replicas(strategy)
+    if training.batch_size % replicas:
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of replicas, which "
+            f"share each batch. Received: batch_size={training.batch_size}, "
+            f"{replicas} replicas."
+        )
     determinism.set_seed(seed)
     size = (data.clip_frames, data.crop_size, data.crop_size)
     stride = data.stride if data.sampling == "dense" else 1

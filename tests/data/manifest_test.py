@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import pytest
 
@@ -49,6 +50,27 @@ def test_saving_elsewhere_keeps_pointing_at_the_videos(tmp_path):
     manifest.save(tmp_path / "lists" / "m.csv")
     read = manifest_lib.read_manifest(tmp_path / "lists" / "m.csv")
     assert read.rows[0].path == "../videos/a/1.mp4"
+
+
+def test_a_list_behind_a_link_points_at_the_videos(tmp_path):
+    video = tmp_path / "videos/a/1.mp4"
+    video.parent.mkdir(parents=True)
+    video.touch()
+    (tmp_path / "far/away/runs").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "far/away/runs")
+    (tmp_path / "linked").symlink_to(tmp_path / "videos")
+    row = manifest_lib.ClipRow(path="a/1.mp4", label="a")
+    for root, place, way in (
+        ("videos", "m.csv", "videos/a/1.mp4"),
+        ("videos", "runs/m.csv", "../../../videos/a/1.mp4"),
+        ("linked", "m.csv", "linked/a/1.mp4"),  # the link may be set anew
+        ("linked", "linked/m.csv", "a/1.mp4"),
+    ):
+        manifest = manifest_lib.Manifest(str(tmp_path / root), (row,), ("a",))
+        manifest.save(tmp_path / place)
+        found = manifest_lib.read_manifest(tmp_path / place)
+        assert found.rows[0].path == way
+        assert os.path.samefile(found.absolute_path(found.rows[0]), video)
 
 
 def test_fingerprint_ignores_order_and_root_but_no_cell():

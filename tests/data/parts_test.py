@@ -67,6 +67,43 @@ def test_groups_stay_together():
     assert chosen == {row.path for row in rows if row.group in groups}
 
 
+def grouped(groups):
+    """Two clips of each label that a group has."""
+    rows = tuple(
+        manifest_lib.ClipRow(
+            path=f"{group}/{label}{i}.mp4", label=label, group=group, frames=9
+        )
+        for group, labels in groups.items()
+        for label in labels
+        for i in range(2)
+    )
+    return manifest_lib.Manifest("/none", rows, ("a", "b", "c"))
+
+
+def test_groups_of_one_class_are_a_share_of_it():
+    manifest = grouped({f"{n}{label}": label for label in "abc" for n in "012"})
+    chosen = parts.held_out_paths(manifest, 0.2)
+    held_out = parts._only(manifest, chosen)
+    assert held_out.count() == {"a": 2, "b": 2, "c": 2}
+    manifest = grouped({label: label for label in "abc"})
+    assert not parts.held_out_paths(manifest, 0.2)  # none would be left
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_some_classes_leave_each_class_a_clip(seed):
+    rng = np.random.default_rng(seed)
+    groups = {
+        f"{seed}/{n}": rng.choice(list("abc"), rng.integers(1, 4), False)
+        for n in range(9)
+    }
+    manifest = grouped({**groups, "x": "ab", "y": "bc", "z": "ca"})
+    chosen = parts.held_out_paths(manifest, 0.3)
+    train, val = parts._split(manifest, 0.3)
+    assert chosen == paths(val)
+    assert not {row.group for row in train.rows} & {r.group for r in val.rows}
+    assert min(train.count().values()) > 0 and min(val.count().values()) > 0
+
+
 def test_own_splits_come_before_holding_out():
     train = make_manifest({"a": 3}, split="train")
     val = make_manifest({"b": 2}, split="val")

@@ -1,10 +1,11 @@
+import os
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
-from autox3d_tf.data import decoding, locating, scan, synthetic
+from autox3d_tf.data import annotations, decoding, locating, scan, synthetic
 from autox3d_tf.data import manifest as manifest_lib
 
 
@@ -84,7 +85,6 @@ def test_a_scan_that_was_stopped_goes_on(messy, tmp_path, monkeypatch):
     monkeypatch.setattr(scan, "_examine", counted)
     found = scan.scan(messy, min_frames=8, workers=1, log_path=log)
     assert len(seen) == len(set(seen)) == 9
-    assert not log.exists()
     assert found == scan.scan(messy, min_frames=8)
 
 
@@ -198,6 +198,36 @@ def test_folders_that_are_links_are_followed_but_not_in_circles(tmp_path):
         pathlib.PurePath("a/1.mp4"),
         pathlib.PurePath("b/1.mp4"),
     ]
+
+
+def test_split_of_all_clips(messy, tmp_path):
+    reading = annotations.ReadOptions(split="validation")
+    manifest = scan.scan(messy, reading=reading)
+    assert manifest.splits == {"val"}
+    manifest.save(tmp_path / "m.csv")
+    reading = annotations.ReadOptions(split="night")
+    assert scan.list_clips(tmp_path / "m.csv", reading=reading).splits == {
+        "night"
+    }
+
+
+def test_options_without_a_meaning_are_refused(messy, tmp_path):
+    named = annotations.ReadOptions(labels="labels.txt")
+    with pytest.raises(ValueError, match="names of classes are known"):
+        scan.list_clips(messy, reading=named)
+    scan.list_clips(messy).save(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="names of classes are known"):
+        scan.list_clips(tmp_path / "m.csv", reading=named)
+    with pytest.raises(ValueError, match="`root` is for lists"):
+        scan.list_clips(messy, root=tmp_path)
+
+
+def test_a_name_that_is_no_text_is_refused_before_it_is_decoded(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9", b"1.mp4")
+    os.mkdir(os.path.dirname(path))
+    open(path, "wb").close()
+    with pytest.raises(ValueError, match=r"UTF-8. Received: b'caf\\xe9/1.mp4'"):
+        scan.scan(tmp_path)
 
 
 def test_folder_without_videos(tmp_path):

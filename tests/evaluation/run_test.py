@@ -256,16 +256,52 @@ def test_bad_clips_of_the_part_are_listed(clips, tmp_path):
         path
     )
     options = data(path)
-    source = pipeline.open_source(options, "test")
     # Four clips of a class, in folds 0 to 3: rows 1 and 5 are of fold 1.
-    found = left_out.left_out(source, options, "test")
+    found = left_out.left_out(options, "test")
     assert [(r["status"], r["label"], r["detail"]) for r in found] == [
         ("undecodable", "left", "why"),
         ("missing", "right", "why"),
     ]
-    assert len(left_out.left_out(source, options, "all")) == 3
+    assert len(left_out.left_out(options, "all")) == 3
     without = dataclasses.replace(options, exclude_labels=("left",))
-    assert len(left_out.left_out(source, without, "test")) == 1
+    assert len(left_out.left_out(without, "test")) == 1
+
+
+@pytest.mark.parametrize("memory_mib", [0, 10])
+def test_bad_clips_of_records_are_listed_in_their_own_part(
+    clips, tmp_path, memory_mib
+):
+    manifest = manifest_lib.read_manifest(clips)
+    rows = [
+        dataclasses.replace(row, split=("train", "val", "test", "test")[n % 4])
+        for n, row in enumerate(manifest.rows)
+    ]
+    for place in (0, 1):  # of the first class, to train and to validate on
+        rows[place] = dataclasses.replace(rows[place], status="empty", frames=0)
+    listed = dataclasses.replace(manifest, rows=tuple(rows))
+    listed.save(tmp_path / "manifest.csv")
+    records.make_records(listed, tmp_path / "records", short_side=20)
+    for source in (tmp_path / "records", tmp_path / "manifest.csv"):
+        options = data(
+            source, memory_mib=memory_mib, train_folds=(), val_folds=(),
+            test_folds=(),
+        )  # fmt: skip
+        found = {
+            part: [r["path"] for r in left_out.left_out(options, part)]
+            for part in ("train", "val", "test")
+        }
+        assert [len(paths) for paths in found.values()] == [1, 1, 0]
+        assert found["train"] != found["val"]
+
+
+def test_another_evaluation_is_replaced_with_a_word(
+    clips, trained, tmp_path, caplog
+):
+    evaluate(trained, clips, tmp_path)
+    evaluate(trained, clips, tmp_path)
+    assert "another evaluation" not in caplog.text
+    evaluate(trained, clips, tmp_path, data=data(clips, test_folds=(3,)))
+    assert "holds another evaluation, which this one replaces (m" in caplog.text
 
 
 def test_confusion_table_names_rows():

@@ -48,6 +48,17 @@ def test_clips_may_be_spelled_otherwise(tmp_path):
         run_dir.RunDir(tmp_path, other)
 
 
+def test_the_same_weights_may_lie_elsewhere(tmp_path):
+    start = {"path": "a/weights.npz", "sha256": "1"}
+    first = run_dir.RunDir(tmp_path, {"init_from": start})
+    moved = {"path": "/b/weights.npz", "sha256": "1"}
+    again = run_dir.RunDir(tmp_path, {"init_from": moved})
+    assert again.resumed and again.fingerprint == first.fingerprint
+    for other in ({**start, "sha256": "2"}, None):
+        with pytest.raises(ValueError, match="belongs to another run"):
+            run_dir.RunDir(tmp_path, {"init_from": other})
+
+
 def test_a_run_of_another_kind_is_told_in_a_line(tmp_path):
     run_dir.RunDir(tmp_path / "a", {"kind": "search", "steps": 1})
     with pytest.raises(ValueError, match="kind, 'search' there and 'train' he"):

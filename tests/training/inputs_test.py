@@ -45,6 +45,21 @@ def test_another_folder_gets_a_list_of_its_own(clips, tmp_path):
     assert len(set(sources)) == 2
 
 
+def test_a_list_is_known_again_where_run_and_videos_have_moved(clips, tmp_path):
+    shutil.copytree(clips.parent, tmp_path / "here/videos")
+    (tmp_path / "here/videos/manifest.csv").unlink()
+    names = []
+    for place in ("here", "there"):
+        options = tiny.data(tmp_path / place / "videos")
+        folder = tmp_path / place / "run"
+        frozen = pathlib.Path(inputs.freeze(options, folder).source)
+        run_dir.RunDir(folder, {"kind": "training"})
+        names.append(frozen.relative_to(folder))
+        if place == "here":
+            (tmp_path / "here").rename(tmp_path / "there")
+    assert names[0] == names[1]
+
+
 def test_scanned_list_stays_as_it_is(clips, tmp_path):
     options = tiny.data(clips)
     assert inputs.freeze(options, tmp_path) is options

@@ -1,5 +1,6 @@
 import pytest
 
+from autox3d_tf.runs import distribute
 from autox3d_tf.training import run
 from tests.runs import distribute_test
 from tests.training import tiny
@@ -18,5 +19,20 @@ def test_several_workers_are_refused(tmp_path):
             optimizer=tiny.optimizer(),
             run_dir=str(tmp_path / "run"),
             strategy=distribute_test.workers(2, 0),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_replicas_do_not_share_evenly_is_refused(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(distribute, "num_replicas", lambda strategy: 2)
+    with pytest.raises(ValueError, match="batch_size=3, 2 replicas"):
+        run.run_training(
+            arch=tiny.arch(),
+            data=tiny.data("clips"),
+            training=tiny.training(batch_size=3),
+            optimizer=tiny.optimizer(),
+            run_dir=str(tmp_path / "run"),
         )
     assert not (tmp_path / "run").exists()

@@ -47,18 +47,14 @@ def _define_flags():
 
 def _videos(arguments):
     """Yields the files of all arguments; folders are searched."""
-    from autox3d_tf.data import scan
+    from autox3d_tf.data import locating
 
     for argument in arguments:
         path = pathlib.Path(argument)
         if not path.is_dir():
             yield path
             continue
-        found = sorted(
-            p
-            for p in path.rglob("*")
-            if p.suffix.lower() in scan.VIDEO_SUFFIXES
-        )
+        found = [path / video for video in locating.find_videos(path)]
         if not found:
             raise binary.UsageError(f"There are no videos in {path}.")
         yield from found

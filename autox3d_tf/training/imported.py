@@ -71,7 +71,7 @@ def _labels(path, num_classes: int) -> list[str]:
     if path is None:
         return [f"class_{number}" for number in range(num_classes)]
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ValueError(
             f"Cannot read labels from {path}: {error.strerror}."

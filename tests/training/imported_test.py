@@ -31,7 +31,7 @@ def checkpoint(tmp_path):
 def test_import_is_read_like_a_training(checkpoint, tmp_path):
     model, path = checkpoint
     labels = tmp_path / "labels.txt"
-    labels.write_text("left\nright\nstill\n")
+    labels.write_text("left\nright\nstill\n", encoding="utf-8-sig")
     for _ in range(2):  # the same import again is welcome
         report = imported.import_checkpoint(
             path,

@@ -57,13 +57,14 @@ def _make_table(threads):
     from autox3d_edge import latency_table
     from autox3d_tf.space import arch as arch_lib
 
+    arch_lib.check_writable(FLAGS.table)
     with tempfile.TemporaryDirectory() as folder:
         _make_bundle(folder)
         table = latency_table.measure_bundle(
             folder, threads=threads, runtime=FLAGS.runtime
         )
-    arch_lib.write_json(FLAGS.table, table)
     print(latency_table.format_report(table))
+    arch_lib.write_json(FLAGS.table, table)
 
 
 def _make_bundle(folder):

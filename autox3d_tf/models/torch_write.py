@@ -26,7 +26,7 @@ def write(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
     path = pathlib.Path(path)
     writer = _Pickle()
     writer.value(value)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
 
         def add(name, data):

@@ -91,6 +91,8 @@ def run(
     """
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before it is imported
+    if hasattr(sys.stdout, "reconfigure"):  # names of files may be any bytes
+        sys.stdout.reconfigure(errors="backslashreplace")
 
     def parse(arguments):
         if any(argument in _HELP for argument in arguments[1:]):

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -388,10 +389,25 @@ def check_record(
         )
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Finds out before long work whether its result can be kept.
+
+    Raises:
+        ValueError: The file cannot be written.
+    """
+    folder = pathlib.Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"Cannot write {path}: {error.strerror}.") from error
+
+
 def write_json(path: str | os.PathLike, data: Any) -> None:
     """Writes JSON through a temporary file, so that it is whole or absent."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
     temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, path)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from absl import logging
 
 from autox3d_edge import (
     flatbuffer,
@@ -162,12 +163,8 @@ def audit_model(
         findings += _border_findings(graph, states)
     loaded_in = []
     if not findings:  # An interpreter may crash on what is forbidden.
-        for name in interpreters.available():
-            problem = _run_problem(model, name, stream)
-            if problem:
-                findings.append(problem)
-            else:
-                loaded_in.append(interpreters.describe(name))
+        loaded_in, problems = _run(model, stream)
+        findings += problems
     return Audit(
         findings=tuple(findings),
         operators=dict(collections.Counter(op.code for op in graph.operators)),
@@ -338,13 +335,34 @@ def _border_findings(graph, states):
                 )
 
 
+def _run(model, stream):
+    """Returns the runtimes that run the model, and findings of the others.
+
+    A runtime that does not work on this machine says nothing about the model;
+    if none does, that is a finding.
+    """
+    ran, findings, broken = [], [], []
+    for name in interpreters.available():
+        try:
+            problem = _run_problem(model, name, stream)
+        except ImportError as error:
+            logging.warning("%s is left out: %s", name, error)
+            broken.append(Finding(rule="runs", where=name, message=str(error)))
+            continue
+        if problem:
+            findings.append(problem)
+        else:
+            ran.append(interpreters.describe(name))
+    return ran, findings if ran else findings + broken
+
+
 def _run_problem(model, name, stream):
     """Returns a finding if a runtime cannot run the model, else None."""
     try:
         run = streaming.make_runner(model, stream, runtime=name)
         clip = np.zeros(run.clip_shape, np.uint8)
         scores = run(clip)
-    except (RuntimeError, ValueError, ImportError) as error:
+    except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()
         return Finding(
             rule="runs",

@@ -18,6 +18,7 @@ from autox3d_edge import (
 from autox3d_edge import doctor as doctor_lib
 from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_tf.data import pipeline
+from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
 
 _RECORD, _TABLE = "doctor.json", "doctor.txt"
@@ -86,34 +87,35 @@ def run_doctor(
         nothing stays within the bound.
     """
     folder = pathlib.Path(run_dir)
-    loaded = sources.load(
-        trained,
-        data,
-        folder,
-        source=source,
-        calibration_clips=options.calibration_clips,
-        test_part=options.test_part,
-        seed=seed,
-    )
-    found, fine_tuned = examine(loaded, options, folder)
-    text = found.format()
-    result = {
-        "trained": str(trained),
-        "arch": loaded.model.arch.name,
-        "fingerprint": loaded.model.arch.fingerprint,
-        "calibration": loaded.drawn,
-        "judged_clips": options.judged_clips,
-        "test_part": options.test_part,
-        **found.to_dict(),
-        "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
-    }
-    run_dir_lib.write_json(folder / _RECORD, result)
-    run_dir_lib.write_text(folder / _TABLE, text + "\n")
-    print(text)
-    if found.chosen is not None:  # what was found stays if this fails
-        result["file"] = _export(loaded, found, options, folder)
+    with claim.alone(folder):
+        loaded = sources.load(
+            trained,
+            data,
+            folder,
+            source=source,
+            calibration_clips=options.calibration_clips,
+            test_part=options.test_part,
+            seed=seed,
+        )
+        found, fine_tuned = examine(loaded, options, folder)
+        text = found.format()
+        result = {
+            "trained": str(trained),
+            "arch": loaded.model.arch.name,
+            "fingerprint": loaded.model.arch.fingerprint,
+            "calibration": loaded.drawn,
+            "judged_clips": options.judged_clips,
+            "test_part": options.test_part,
+            **found.to_dict(),
+            "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
+        }
         run_dir_lib.write_json(folder / _RECORD, result)
-    logging.info("Wrote %s.", folder / _RECORD)
+        run_dir_lib.write_text(folder / _TABLE, text + "\n")
+        print(text)
+        if found.chosen is not None:  # what was found stays if this fails
+            result["file"] = _export(loaded, found, options, folder)
+            run_dir_lib.write_json(folder / _RECORD, result)
+        logging.info("Wrote %s.", folder / _RECORD)
     return result
 
 

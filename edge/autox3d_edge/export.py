@@ -207,7 +207,7 @@ def _write(path, packed, report, checked) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arch_lib.write_json(f"{path}.report.json", report)
     checked.check()
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
     temporary.write_bytes(packed)
     os.replace(temporary, path)
     logging.info(

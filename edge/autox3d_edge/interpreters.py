@@ -86,6 +86,9 @@ def load(
         num_threads: Threads of the interpreter.
         runtime: A name of `KNOWN`; the first that is installed by default.
         **arguments: More of `Interpreter`.
+
+    Raises:
+        ImportError: The runtime is not installed, or does not work here.
     """
     if not isinstance(num_threads, int) or num_threads < 1:
         raise ValueError(
@@ -93,11 +96,17 @@ def load(
             f"Received: num_threads={num_threads!r}."
         )
     make = load_class(runtime)
-    with warnings.catch_warnings():  # tf.lite announces its end
-        warnings.simplefilter("ignore")
-        interpreter = make(
-            model_content=model, num_threads=num_threads, **arguments
-        )
+    try:
+        with warnings.catch_warnings():  # tf.lite announces its end
+            warnings.simplefilter("ignore")
+            interpreter = make(
+                model_content=model, num_threads=num_threads, **arguments
+            )
+    except SystemError as error:  # built for another numpy
+        raise ImportError(
+            f"{describe(runtime)} does not work with numpy {np.__version__}. "
+            "tflite-runtime needs pip install 'numpy<2'."
+        ) from error
     interpreter.allocate_tensors()
     return interpreter
 

@@ -232,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if np.min(getattr(options, name)) < 1:
             parser.error(f"--{name} must be at least 1")
     try:
+        arch_lib.check_writable(options.out)
         table = measure_bundle(
             options.bundle,
             threads=options.threads,
@@ -240,8 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except (ValueError, ImportError) as error:
         parser.exit(1, f"{error}\n")
-    arch_lib.write_json(options.out, table)
     print(format_report(table))
+    arch_lib.write_json(options.out, table)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_tf.data import pipeline
+from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs
@@ -113,43 +114,50 @@ def run_export(
         What export.json says.
     """
     folder = pathlib.Path(run_dir)
-    loaded = sources.load(
-        trained,
-        data,
-        folder,
-        source=source,
-        calibration_clips=options.calibration_clips,
-        test_part=options.test_part,
-        seed=seed,
-    )
-    if any(name.endswith(stream_export.SUFFIX) for name in options.precisions):
-        stream_export.check_streams(
-            loaded.model.arch, sources.preprocessing(loaded.data)
+    with claim.alone(folder):
+        loaded = sources.load(
+            trained,
+            data,
+            folder,
+            source=source,
+            calibration_clips=options.calibration_clips,
+            test_part=options.test_part,
+            seed=seed,
         )
-    about = {"runtime": options.runtime, **loaded.about}
-    reports, paths = {}, {}
-    for precision in options.precisions:
-        path = folder / f"model_{precision}.tflite"
-        reports[precision] = _export(loaded, precision, path, options, about)
-        paths[precision] = path
-    timings = benchmark.benchmark_files(paths, options.threads, options.repeats)
-    result = {
-        "trained": str(trained),
-        "arch": loaded.model.arch.name,
-        "fingerprint": loaded.model.arch.fingerprint,
-        "keras": sources.score(loaded.keras_labels, loaded.targets)
-        if len(loaded.clips)
-        else None,
-        "test_part": options.test_part,
-        "protocol": loaded.protocol,
-        "calibration": loaded.drawn,
-        "files": reports,
-        "drifts": stream_export.drifts(paths, loaded.clips),
-        "timings": [dataclasses.asdict(t) for t in timings],
-        "device": benchmark.device_description(),
-        "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
-    }
-    _write(result, options.threads, loaded, folder)
+        if any(
+            name.endswith(stream_export.SUFFIX) for name in options.precisions
+        ):
+            stream_export.check_streams(
+                loaded.model.arch, sources.preprocessing(loaded.data)
+            )
+        about = {"runtime": options.runtime, **loaded.about}
+        reports, paths = {}, {}
+        for precision in options.precisions:
+            path = folder / f"model_{precision}.tflite"
+            reports[precision] = _export(
+                loaded, precision, path, options, about
+            )
+            paths[precision] = path
+        timings = benchmark.benchmark_files(
+            paths, options.threads, options.repeats
+        )
+        result = {
+            "trained": str(trained),
+            "arch": loaded.model.arch.name,
+            "fingerprint": loaded.model.arch.fingerprint,
+            "keras": sources.score(loaded.keras_labels, loaded.targets)
+            if len(loaded.clips)
+            else None,
+            "test_part": options.test_part,
+            "protocol": loaded.protocol,
+            "calibration": loaded.drawn,
+            "files": reports,
+            "drifts": stream_export.drifts(paths, loaded.clips),
+            "timings": [dataclasses.asdict(t) for t in timings],
+            "device": benchmark.device_description(),
+            "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
+        }
+        _write(result, options.threads, loaded, folder)
     return result
 
 

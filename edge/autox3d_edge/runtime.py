@@ -2,6 +2,7 @@
 
 import collections
 import os
+import threading
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Recognizer:
             as long as in training, and of frames that are not in a file; None
             if as many as in the training videos.
 
+    Threads may share one: a call waits for the one before it.
+
     Raises:
         ValueError: The file is missing, cut short, changed, or not ours.
 
@@ -48,12 +51,13 @@ class Recognizer:
         window: int | None = None,
         fps: float | None = None,
     ):
+        self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._run = streaming.make_runner(model, stream, num_threads, runtime)
         if window is None:
             known = wanted.stride_fps or wanted.fps
-            stride = _at_rate(wanted.stride, known, fps)
+            stride = _at_rate(wanted.stride, known, fps or wanted.fps)
             window = round(wanted.clip_frames * max(1.0, stride))
         if hop is None:
             hop = window // 4
@@ -93,6 +97,10 @@ class Recognizer:
             float32 `(classes,)`, or None.
         """
         frame = _check_frames(np.asarray(frame)[None], "frame")
+        with self._lock:
+            return self._push(frame)
+
+    def _push(self, frame):
         self._pushed += 1
         if self.manifest.stream is not None:
             if (self._pushed - 1) % self.hop == 0:
@@ -110,10 +118,11 @@ class Recognizer:
 
     def reset(self) -> None:
         """Forgets the frames that were pushed."""
-        self._pushed, self._latest = 0, None
-        self._frames = collections.deque(maxlen=self.window)
-        if self.manifest.stream is not None:
-            self._run.reset()
+        with self._lock:
+            self._pushed, self._latest = 0, None
+            self._frames = collections.deque(maxlen=self.window)
+            if self.manifest.stream is not None:
+                self._run.reset()
 
     def named(self, scores: np.ndarray, top: int | None = None):
         """Returns `(label, probability)` pairs, most probable first."""
@@ -143,12 +152,13 @@ class Recognizer:
 
     def scores(self, clip: np.ndarray) -> np.ndarray:
         """Returns the float32 `(classes,)` scores of one prepared clip."""
-        if self.manifest.stream is None:
-            return self._run(clip)
-        self.reset()
-        scores = self._run(clip)
-        self.reset()
-        return scores
+        with self._lock:
+            if self.manifest.stream is None:
+                return self._run(clip)
+            self.reset()
+            scores = self._run(clip)
+            self.reset()
+            return scores
 
     def read_clip(self, path: str | os.PathLike) -> np.ndarray:
         """Decodes the frames of a video that the network looks at."""
@@ -168,7 +178,8 @@ class Recognizer:
         if frames.shape == self.clip_shape:
             return self._standardize(frames)
         wanted = self.manifest.preprocessing
-        stride = _at_rate(wanted.stride, wanted.stride_fps, self._fps)
+        rate = self._fps or wanted.fps
+        stride = _at_rate(wanted.stride, wanted.stride_fps, rate)
         return self._cut(frames[self._frame_numbers(len(frames), stride)])
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:

@@ -162,7 +162,8 @@ def preprocessing(
         rows: Of the manifest of the training clips.
     """
     short_side, crop_size = data.eval_size
-    stride = data.stride if data.sampling == "dense" else 1
+    dense = data.sampling == "dense"
+    stride = data.stride if dense else 1
     if data.sampling == "segment" and rows:
         stride = max(1.0, round(float(np.median(_strides(rows, data))), 3))
     rates = [row.fps for row in rows if row.fps]
@@ -174,7 +175,7 @@ def preprocessing(
         crop_size=crop_size,
         squash=data.squash,
         standardize=data.standardize,
-        stride_fps=data.stride_fps or 0.0,
+        stride_fps=(dense and data.stride_fps) or 0.0,
         fps=round(float(np.median(rates)), 3) if rates else 0.0,
     )
 

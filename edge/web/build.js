@@ -1,6 +1,6 @@
 /**
  * Writes a folder that any web server can serve as it is, with the models in
- * it: `node build.js [--out=dist] [MODEL.tflite ...]`.
+ * it: `node build.js [--out=dist] [MODEL.tflite ...]`. Other files in it stay.
  */
 
 import { cpSync, mkdirSync, rmSync, statSync } from "node:fs";
@@ -19,14 +19,20 @@ const { values, positionals: models } = parseArgs({
   allowPositionals: true,
 });
 const out = resolve(values.out);
-for (const model of models) {
+const names = models.map((model) => basename(model));
+for (const [place, model] of models.entries()) {
   if (!statSync(model, { throwIfNoEntry: false })?.isFile()) {
     console.error(`There is no file ${model}.`);
     process.exit(1);
   }
+  if (names.indexOf(names[place]) !== place) {
+    console.error(`Two files are called ${names[place]}.`);
+    process.exit(1);
+  }
 }
 
-rmSync(out, { recursive: true, force: true });
+// What else lies there stays: it may be anything, a model to be built in too.
+rmSync(join(out, "wasm"), { recursive: true, force: true });
 mkdirSync(join(out, "wasm"), { recursive: true });
 for (const name of FILES) {
   for (const end of [".js", ".wasm"]) {
@@ -43,9 +49,12 @@ await build({
   sourcemap: true,
   target: "es2022",
 });
-for (const model of models) cpSync(model, join(out, basename(model)));
+for (const [place, model] of models.entries()) {
+  const target = join(out, names[place]);
+  if (resolve(model) !== target) cpSync(model, target);
+}
 const page = models.length
-  ? `index.html?model=${encodeURIComponent(basename(models[0]))}`
+  ? `index.html?model=${encodeURIComponent(names[0])}`
   : "";
 console.log(
   `Ready: python3 -m http.server --directory ${out}\n` +

@@ -51,6 +51,29 @@ def test_a_clean_file_passes_and_was_run(exported):
     assert report.operators["PADV2"] == 1
 
 
+def test_a_runtime_that_does_not_work_here_says_nothing_of_the_model(
+    exported, monkeypatch
+):
+    real = interpreters.load_class
+    broken = interpreters.available()[0]
+
+    def make(name):
+        def other_numpy(**arguments):
+            raise SystemError("returned a result with an exception set")
+
+        return other_numpy if name == broken else real(name)
+
+    monkeypatch.setattr(interpreters, "load_class", make)
+    report = audit.audit_file(exported.path)
+    assert report.passed and report.loaded_in
+    assert not any(name.startswith(broken) for name in report.loaded_in)
+    monkeypatch.setattr(interpreters, "available", lambda: [broken])
+    report = audit.audit_file(exported.path)
+    assert rules(report) == {"runs"} and not report.loaded_in
+    with pytest.raises(ValueError, match=f"{broken} .* does not work with num"):
+        report.check()
+
+
 def test_conv3d_is_refused_in_float_and_in_silently_float_int8():
     kernel = np.ones((3, 3, 3, 3, 4), np.float32)
 

@@ -16,7 +16,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import pipeline, synthetic
-from autox3d_tf.runs import gin_app
+from autox3d_tf.runs import claim, gin_app
 from autox3d_tf.training import run as training_run
 from tests.training import tiny
 
@@ -212,6 +212,21 @@ def test_a_network_that_cannot_stream_is_refused_at_once(
             trained=trained, data=data, options=options, run_dir=str(tmp_path)
         )
     assert not list(tmp_path.glob("*.tflite"))
+
+
+def test_two_processes_do_not_write_into_one_folder(trained, data, tmp_path):
+    with claim.alone(tmp_path):
+        for call, options in (
+            (run.run_export, run.ExportOptions(precisions=("fp32",))),
+            (doctor_run.run_doctor, OPTIONS),
+        ):
+            with pytest.raises(ValueError, match="Another process is at work"):
+                call(
+                    trained=trained,
+                    data=data,
+                    options=options,
+                    run_dir=str(tmp_path),
+                )
 
 
 def test_the_gin_file_configures_the_doctor(tmp_path):

@@ -95,6 +95,14 @@ def test_a_device_needs_numpy_and_an_interpreter_only(bundle):
     assert loaded.network_ms(arch, CLASSES) == pytest.approx(predicted)
 
 
+def test_a_table_that_cannot_be_kept_is_not_measured(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file/table.json"
+    with pytest.raises(SystemExit):
+        latency_table.main([str(tmp_path), f"--out={out}"])
+    assert f"Cannot write {out}: " in capsys.readouterr().err
+
+
 def test_every_candidate_is_drawn_equally_often():
     rng = np.random.default_rng(0)
     archs = list(latency_bundle.balanced_networks(SPACE, 6, rng))

@@ -1,5 +1,6 @@
 """The recognizer: videos and frames in, labels out, no TensorFlow."""
 
+import concurrent.futures
 import dataclasses
 import subprocess
 import sys
@@ -28,6 +29,15 @@ def test_classify_sorts_labels(recognizer, exported):
     best = int(recognizer.scores(clip).argmax())
     assert pairs[0][0] == f"gesture {best}"
     assert recognizer.classify(clip, top=2) == pairs[:2]
+
+
+def test_threads_may_share_a_recognizer(recognizer, exported):
+    clips = exported.clips[:3]
+    alone = [recognizer.scores(clip) for clip in clips]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(recognizer.scores, [*clips] * 100))
+    for number, scores in enumerate(found):
+        np.testing.assert_array_equal(scores, alone[number % 3])
 
 
 def test_frames_of_any_size_become_a_clip(recognizer):

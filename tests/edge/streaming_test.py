@@ -273,6 +273,26 @@ def test_a_window_lasts_as_long_as_in_training(exported, tmp_path):
         assert (recognizer.window, recognizer.hop) == (window, hop)
 
 
+def test_a_window_of_a_stride_at_another_rate_than_the_videos(
+    exported, tmp_path
+):
+    model, manifest = manifest_lib.read_model(exported.path)
+    known = dataclasses.replace(
+        manifest.preprocessing,
+        sampling="dense", stride=4, stride_fps=30.0, fps=15.0,
+    )  # fmt: skip
+    path = tmp_path / "model.tflite"
+    manifest = dataclasses.replace(manifest, preprocessing=known)
+    path.write_bytes(manifest_lib.pack(model, manifest))
+    frames = np.arange(40, dtype=np.uint8)[:, None, None, None]
+    frames = np.tile(frames, (1, 24, 24, 3))
+    for fps, apart in ((None, 2), (15.0, 2), (30.0, 4)):
+        recognizer = Recognizer(path, fps=fps)
+        assert (recognizer.window, recognizer.hop) == (4 * apart, apart)
+        clip = recognizer.make_clip(frames)
+        assert np.diff(clip.mean((1, 2, 3))).tolist() == [apart] * 3
+
+
 @pytest.mark.parametrize("fps, apart", [(None, 3), (60.0, 6), (10.0, 1)])
 def test_a_dense_clip_in_a_window_spans_the_same_time(
     exported, tmp_path, fps, apart

@@ -338,6 +338,29 @@ def served(folder):
     server.server_close()
 
 
+def test_building_the_page_keeps_what_else_is_there(node, exported, tmp_path):
+    site = tmp_path / "site"
+    (site / "wasm").mkdir(parents=True)
+    (site / "notes.txt").write_text("mine")
+    (site / "wasm/old.wasm").write_text("of another version")
+    model = shutil.copy(exported.path, site / "model.tflite")
+    build = [node, "build.js", f"--out={site}"]
+    subprocess.run([*build, model], cwd=WEB, check=True, capture_output=True)
+    assert (site / "index.html").is_file() and (site / "page.js").is_file()
+    assert not (site / "wasm/old.wasm").exists()
+    assert (site / "notes.txt").read_text() == "mine"
+    assert (site / "model.tflite").read_bytes() == exported.path.read_bytes()
+    again = subprocess.run(
+        [*build, exported.path, model, exported.path],
+        cwd=WEB, capture_output=True, text=True,
+    )  # fmt: skip
+    name = os.path.basename(exported.path)
+    assert (again.returncode, again.stderr) == (
+        1,
+        f"Two files are called {name}.\n",
+    )
+
+
 @pytest.mark.large
 def test_the_page_in_a_browser(node, exported, streams, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")

@@ -125,7 +125,7 @@ export class Recognizer {
   makeClip(frames) {
     if (!frames?.length) throw new Error("`frames` must not be empty.");
     frames.forEach(checkFrame);
-    const { sampling, stride, stride_fps } = this.manifest.preprocessing;
+    const { sampling, stride, stride_fps, fps } = this.manifest.preprocessing;
     const [count, size] = this.clipShape;
     if (
       frames.length === count &&
@@ -133,7 +133,7 @@ export class Recognizer {
     ) {
       return this.#join(frames.map(toRgb));
     }
-    const apart = atRate(stride, stride_fps, this.fps);
+    const apart = atRate(stride, stride_fps, this.fps || fps);
     const numbers = sampleIndices(sampling, frames.length, count, apart);
     return this.#join(numbers.map((number) => this.cut(frames[number]).data));
   }
@@ -206,7 +206,7 @@ export class Recognizer {
     }
     const { stream, preprocessing } = this.manifest;
     const known = preprocessing.stride_fps || preprocessing.fps;
-    const stride = atRate(preprocessing.stride, known, fps);
+    const stride = atRate(preprocessing.stride, known, fps || preprocessing.fps);
     const spanned = preprocessing.clip_frames * Math.max(1, stride);
     window ??= roundHalfEven(spanned);
     const looks = stream

@@ -190,19 +190,23 @@ def test_clips_and_scores(ask, video, exported):
 
 def test_clips_are_looked_at_in_turn(ask, video, exported, tmp_path):
     model, _ = manifest_lib.read_model(exported.path)
-    dense = write_model(
-        tmp_path / "dense.tflite",
-        model,
-        exported,
-        preprocessing=Preprocessing(
-            clip_frames=4,
-            sampling="dense",
-            stride=2,
-            short_side=28,
-            crop_size=24,
-            standardize=True,
-            stride_fps=30.0,
-        ),
+    dense, slow = (
+        write_model(
+            tmp_path / f"dense{fps}.tflite",
+            model,
+            exported,
+            preprocessing=Preprocessing(
+                clip_frames=4,
+                sampling="dense",
+                stride=2,
+                short_side=28,
+                crop_size=24,
+                standardize=True,
+                stride_fps=30.0,
+                fps=fps,
+            ),
+        )
+        for fps in (0.0, 15.0)
     )
     frames = moving_frames(14, 30, 40)
     clip = video(frames)
@@ -211,6 +215,7 @@ def test_clips_are_looked_at_in_turn(ask, video, exported, tmp_path):
         (str(exported.path), {"window": 6, "hop": 2}),
         (dense, {}),
         (dense, {"fps": 15.0}),
+        (slow, {}),
     ]
     answers = ask(
         *(

@@ -1,6 +1,6 @@
 r"""Compares the supernet's ranking with training alone: Kendall's tau.
 
-  autox3d-rank-correlation runs/comparison/random_1.5M_seed0_fold3 \
+  autox3d-rank-correlation runs/comparison/probabilistic_1.5M_seed0_fold3 \
     --run_dir=runs/rank --results=docs/results/rank
 
 The directory is that of a finished search. Architectures within its budget are

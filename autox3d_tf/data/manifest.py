@@ -90,6 +90,11 @@ class ClipRow:
                 f"path={self.path!r}, label={self.label!r}."
             )
 
+    @property
+    def identity(self) -> str:
+        """Tells the clip from others, wherever its list or its video lies."""
+        return self.sha256 or self.path
+
     def cells(self) -> tuple[str, ...]:
         """Returns the row as the strings of a CSV line, in COLUMNS order."""
         return tuple(_to_cell(getattr(self, name)) for name in COLUMNS)
@@ -141,8 +146,14 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the sorted rows; it does not depend on the root."""
-        lines = sorted("\x1f".join(row.cells()) for row in self.rows)
+        """SHA-256 of the sorted rows, wherever the list lies.
+
+        Where contents are known, names of files do not matter.
+        """
+        lines = sorted(
+            "\x1f".join(dataclasses.replace(row, path=row.identity).cells())
+            for row in self.rows
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property

@@ -57,7 +57,7 @@ def few_per_class(manifest, count: int, seed: int) -> manifest_lib.Manifest:
     """
     kept, ranked = set(), collections.defaultdict(list)
     for row in manifest.rows:
-        digest = hashlib.sha256(f"{seed} {row.path}".encode()).digest()
+        digest = hashlib.sha256(f"{seed} {row.identity}".encode()).digest()
         ranked[row.label].append((digest, row.path))
     for members in ranked.values():
         kept.update(path for _, path in sorted(members)[:count])
@@ -131,7 +131,7 @@ def held_out_paths(manifest, fraction: float) -> set[str]:
     """
     members, labels_of = collections.defaultdict(list), {}
     for row in manifest.rows:
-        unit = row.group or row.path
+        unit = row.group or row.identity
         members[unit].append(row.path)
         labels_of.setdefault(unit, set()).add(row.label)
     total = collections.Counter(itertools.chain(*labels_of.values()))

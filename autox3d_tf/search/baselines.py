@@ -120,8 +120,10 @@ def evolve(
 def mutate(
     vector: Vector, sizes: Sequence[int], rng: np.random.Generator
 ) -> Vector:
-    """Changes one choice to another candidate."""
+    """Changes one choice to another candidate, if there is one."""
     open_places = [i for i, size in enumerate(sizes) if size > 1]
+    if not open_places:
+        return vector
     place = open_places[rng.integers(len(open_places))]
     step = 1 + int(rng.integers(sizes[place] - 1))
     changed = (vector[place] + step) % sizes[place]
@@ -158,6 +160,12 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         raise ValueError(
             "`warmup_steps` must be at least 1 for methods to share the "
             "warm-up. Received: warmup_steps=0."
+        )
+    if not search.warmup_samples:
+        raise ValueError(
+            "`warmup_samples` must be at least 1 for methods to share the "
+            "warm-up: with 0 it follows the K of each. Received: "
+            "warmup_samples=0."
         )
     return dataclasses.replace(
         search,

@@ -105,6 +105,7 @@ def compare_searches(
         restart_after=restart_after,
         networks_from=networks_from,
     )
+    worker.check_measured()
     worker.work()
     return [plan_lib.read_result(worker.path(run)) for run in plan.runs]
 
@@ -128,6 +129,25 @@ class _Worker:
 
     def path(self, run: plan_lib.Run) -> pathlib.Path:
         return plan_lib.result_path(self.results_dir, run)
+
+    def check_measured(self) -> None:
+        """Refuses to wait for searches that nobody will make again.
+
+        Raises:
+            ValueError: A run is to get as many clips as one whose result is
+                there, but not the search itself.
+        """
+        for run in self.plan.runs:
+            other = self.plan.measured_by(run)
+            if other is None or self._is_ready(run) or self.path(run).exists():
+                continue
+            if self.path(other).exists():
+                raise ValueError(
+                    f"`run_dir` must have the search {other.name}, whose clips "
+                    f"{run.name} is to get. Received: {self.run_dir} without "
+                    f"it, while its result is in {self.results_dir}. Give the "
+                    "run_dir of that result, or another folder of results."
+                )
 
     def work(self) -> None:
         """Takes runs that are ready and that nobody has, until all are done."""
@@ -256,8 +276,6 @@ class _Worker:
         )
 
     def _search(self, run, folder, data) -> dict[str, Any]:
-        if trial.is_found(folder):
-            return results.read_record(folder)
         search, estimator = self.search, self.estimator
         measured_by = self.plan.measured_by(run)
         if measured_by is not None:
@@ -274,16 +292,21 @@ class _Worker:
                 samples=samples,
             )
             estimator = dataclasses.replace(estimator, fixed_samples=samples)
+        arguments = {
+            "space": self.space,
+            "search": search,
+            "estimator": estimator,
+            "seed": run.seed,
+        }
+        if trial.is_found(folder):
+            return trial.check_found(folder, **arguments)
         trial.forget()
         return self.search_fn(
-            space=self.space,
+            **arguments,
             data=data,
-            search=search,
-            estimator=estimator,
             target_macs=run.target_macs,
             run_dir=str(folder),
             supernet_from=str(self.run_dir / run.supernet),
-            seed=run.seed,
         )
 
     def _warmed_up(self, run) -> dict[str, int]:

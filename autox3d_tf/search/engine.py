@@ -147,12 +147,7 @@ class Engine:
             run: Where checkpoints and the history are.
             supernet_from: Directory of a search that has done the warm-up.
         """
-        saver = checkpoints.Checkpoints(
-            run.checkpoints,
-            self.saved(),
-            identity={"run": run.fingerprint, "space": self.space.fingerprint},
-            writes=distribute.is_chief(self.strategy),
-        )
+        saver = self._saver(run)
         first_step = saver.restore_latest()
         if not first_step and supernet_from is not None:
             first_step = self.adopt(supernet_from)
@@ -217,13 +212,16 @@ class Engine:
             return relaxation.RelaxedStep
         return search_step.SearchStep
 
-    def adopt(self, run_dir: str) -> int:
+    def adopt(self, run_dir: str, run: run_dir_lib.RunDir | None = None) -> int:
         """Takes the supernet of another search of the space; returns its steps.
 
         The distribution stays as it is.
+
+        Args:
+            run_dir: Of that search.
+            run: Keeps the supernet as its own, if this search takes no steps.
         """
         config = run_dir_lib.read_config(run_dir)
-        run = run_dir_lib.fingerprint_of(config)
         kept = [logits.numpy() for logits in self.supernet.logits]
         objects = self.saved()
         if self.search.method not in baselines.METHODS:
@@ -231,7 +229,7 @@ class Engine:
         saver = checkpoints.Checkpoints(
             pathlib.Path(run_dir, "checkpoints"),
             objects,
-            identity={"run": run, "space": self.space.fingerprint},
+            identity=self._identity(run_dir_lib.fingerprint_of(config)),
             writes=False,  # it may still be at work
         )
         steps = saver.restore_latest()
@@ -243,7 +241,20 @@ class Engine:
             )
         for logits, values in zip(self.supernet.logits, kept, strict=True):
             logits.assign(values)
+        if run is not None:
+            self._saver(run).save(steps)
         return steps
+
+    def _saver(self, run: run_dir_lib.RunDir) -> checkpoints.Checkpoints:
+        return checkpoints.Checkpoints(
+            run.checkpoints,
+            self.saved(),
+            identity=self._identity(run.fingerprint),
+            writes=distribute.is_chief(self.strategy),
+        )
+
+    def _identity(self, run: str) -> dict[str, str]:
+        return {"run": run, "space": self.space.fingerprint}
 
     def _convert(self, step: int, metrics=None) -> None:
         """At `joint_step`, goes on with the joint distribution."""

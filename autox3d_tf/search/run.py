@@ -13,8 +13,8 @@ from autox3d_tf import cost
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim, determinism, distribute
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import derive, distribution, finalists, results
 from autox3d_tf.search import engine as engine_lib
-from autox3d_tf.search import finalists, results
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.space import search_space, spaces
 
@@ -41,7 +41,7 @@ def run_search(
     logits: options_lib.LogitsOptions | None = None,
     supernet_from: str | None = None,
     seed: int = 0,
-    deterministic: bool = True,
+    deterministic: bool | None = None,
     strategy: distribute.Strategy | None = None,
     own_clips: bool = False,
     finalist_fn: Callable[..., dict[str, Any]] | None = None,
@@ -76,7 +76,8 @@ def run_search(
             there, and goes on at what this search, which is longer, has then:
             not quite the search that does its own warm-up.
         seed: Of initialisation, halves, clips and samples.
-        deterministic: Let TensorFlow use deterministic kernels only.
+        deterministic: As in `determinism.set_seed`: by default so that the
+            same bits come back, but on a GPU.
         strategy: Of tf.distribute, such as `distribute.make_strategy` makes:
             its replicas share the architectures of a step. The children's
             batch norms use the clips of their own replica. None for one
@@ -147,7 +148,7 @@ def run_search(
             if supernet_from is None or search.method not in options_lib.JUDGED:
                 engine.train(run, supernet_from)
             else:
-                engine.adopt(supernet_from)
+                engine.adopt(supernet_from, run)
             if chief:
                 _finish(run, engine, (finalist_fn, retrain_fn), began)
             found = run.file("search.json").is_file
@@ -228,6 +229,8 @@ def make_budgets(
         )
     for budget in budgets:
         cost.check_feasible(space, budget)
+    if len(budgets) > 1:  # the cheapest by one may be dear by another
+        derive.top_k(space, distribution.factorized(space), budgets, 1)
     return budgets
 
 

@@ -67,11 +67,11 @@ class SearchStep:
         entropy = self._current(step, lambda d, _: d.entropy())
         num = estimator.num_samples(entropy, self.estimation)
         searching = step >= self.search.warmup_steps
-        weights_num = self.search.weights_samples or num
-        if self.search.warmup_samples:
-            weights_num = tf.where(
-                searching, weights_num, self.search.warmup_samples
-            )
+        weights_num = tf.where(
+            searching,
+            self.search.weights_samples or num,
+            self.search.warmup_samples or num,
+        )
         logits_num = tf.where(searching, num, 0)
         indices = tf.cond(
             searching,

@@ -8,9 +8,11 @@ from typing import Any
 
 import keras
 
+from autox3d_tf import space as space_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import results
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
@@ -29,6 +31,7 @@ def search_once(
         **arguments: Of `search_fn`, such as its data and its seed.
     """
     if is_found(folder):
+        check_found(folder, **arguments)
         return
     folder.mkdir(parents=True, exist_ok=True)
     forget()
@@ -39,6 +42,39 @@ def search_once(
 def is_found(folder: pathlib.Path) -> bool:
     """Whether a search has ended here."""
     return (folder / "search.json").is_file()
+
+
+def check_found(
+    folder: pathlib.Path, *, space, search, seed, estimator=None, **others: Any
+) -> dict[str, Any]:
+    """Returns the record of a search that has ended, if it is this one.
+
+    Args:
+        folder: Its `run_dir`.
+        space, search, seed, estimator: Of `run_search`.
+        **others: Its other arguments, which are not looked at.
+
+    Raises:
+        ValueError: If it was made with other options.
+    """
+    del others
+    record = results.read_record(folder)
+    config = record["config"]
+    here = run_dir_lib.to_json({"search": search, "seed": seed})
+    # Some change nothing that is found; others came later.
+    here["search"] = {n: here["search"].get(n) for n in config["search"]}
+    if estimator is not None:
+        estimator = run_dir_lib.to_json(estimator)
+        here["estimator"] = {n: estimator.get(n) for n in config["estimator"]}
+    here["space"] = space_lib.get_space(space).fingerprint
+    there = {name: config[name] for name in here}
+    there["space"] = config["space"]["fingerprint"]
+    if changes := run_dir_lib.differences(there, here):
+        raise ValueError(
+            f"{folder} holds a search of other options ({'; '.join(changes)}). "
+            "Give this comparison another run_dir."
+        )
+    return record
 
 
 def train_and_test(

@@ -80,6 +80,31 @@ def grouped(groups):
     return manifest_lib.Manifest("/none", rows, ("a", "b", "c"))
 
 
+def test_what_is_held_out_does_not_depend_on_where_the_list_lies():
+    manifest = make_manifest({"a": 20, "b": 10})
+    rows = [
+        dataclasses.replace(row, sha256=f"{number:064x}")
+        for number, row in enumerate(manifest.rows)
+    ]
+    moved = [
+        dataclasses.replace(row, path=f"../../clips/{row.path}") for row in rows
+    ]
+    here, there = (
+        dataclasses.replace(manifest, rows=tuple(each))
+        for each in (rows, moved)
+    )
+    assert here.fingerprint == there.fingerprint != manifest.fingerprint
+    for choose in (
+        lambda manifest: parts._split(manifest, 0.2)[1],
+        lambda manifest: parts.few_per_class(manifest, 3, 0),
+    ):
+        held_out = [
+            {row.sha256 for row in choose(manifest).rows}
+            for manifest in (here, there)
+        ]
+        assert held_out[0] == held_out[1] != set()
+
+
 def test_groups_of_one_class_are_a_share_of_it():
     manifest = grouped({f"{n}{label}": label for label in "abc" for n in "012"})
     chosen = parts.held_out_paths(manifest, 0.2)

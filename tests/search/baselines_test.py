@@ -128,6 +128,22 @@ def test_a_tight_budget_is_met_by_enough_draws():
     assert baselines.random_within(sizes, rare, rng) == (0,) * 5
 
 
+def test_a_space_of_one_architecture_is_no_trap():
+    for method in baselines.METHODS.values():
+        found = method(
+            (1, 1), lambda v: v[:, 0] == 0, lambda v: 0.5, count=9, seed=0
+        )
+        assert found == [(0.5, (0, 0))]
+
+
+def test_the_warm_up_is_the_same_for_all_or_refused():
+    search = options_lib.SearchOptions(
+        steps=9, warmup_steps=3, batch_size=4, warmup_samples=0
+    )
+    with pytest.raises(ValueError, match="`warmup_samples` must be at least 1"):
+        baselines.warm_up(search)
+
+
 def test_equal_steps_processes_as_many_clips():
     search = options_lib.SearchOptions(
         steps=500, warmup_steps=200, batch_size=16, warmup_samples=2

@@ -69,6 +69,8 @@ class FakeSearch:
             "config": {
                 "search": dataclasses.asdict(search),
                 "estimator": dataclasses.asdict(estimator),
+                "space": {"fingerprint": SPACE.fingerprint},
+                "seed": seed,
             },
         }
         with open(f"{run_dir}/search.json", "w") as file:
@@ -215,6 +217,51 @@ def test_a_process_starts_anew_after_some_runs(compare_fakes, monkeypatch):
     assert len(search.calls) == 4  # one of them is the warm-up
     command = [sys.executable, *sys.orig_argv[1:]]
     assert commands == [(sys.executable, command)]
+
+
+def test_a_search_that_is_gone_is_not_waited_for(compare_fakes, tmp_path):
+    methods = {"budgets": (1e5,), "seeds": (0,)}
+    compare_fakes(methods=("probabilistic",), **methods)
+    search = FakeSearch()
+    again = {
+        "methods": ("probabilistic", "random"),
+        "run_dir": str(tmp_path / "elsewhere"),
+        "search_fn": search,
+    }
+    with pytest.raises(
+        ValueError, match="must have the search probabilistic_0"
+    ):
+        compare_fakes(**again, **methods)
+    assert not search.calls
+    compare_fakes(**{**again, "run_dir": str(tmp_path / "runs")}, **methods)
+    assert search.calls
+    # With all results there, nothing is needed of the run_dir.
+    assert len(compare_fakes(**again, **methods)) == 2
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"search": dataclasses.replace(SEARCH, steps=500)}, "steps=100 there"),
+        (
+            {"estimator": dataclasses.replace(ESTIMATOR, beta=7.0)},
+            "estimator.beta=",
+        ),
+        ({"space": "tiny"}, "space="),
+    ],
+)
+def test_a_search_of_other_options_is_not_taken_for_this_one(
+    compare_fakes, tmp_path, change, said
+):
+    one = {"methods": ("probabilistic",), "budgets": (1e5,), "seeds": (0,)}
+    compare_fakes(**one)
+    search = FakeSearch()
+    compare_fakes(**one, results_dir=str(tmp_path / "same"), search_fn=search)
+    assert not search.calls
+    with pytest.raises(
+        ValueError, match="holds a search of other options .*" + said
+    ):
+        compare_fakes(**one, results_dir=str(tmp_path / "other"), **change)
 
 
 def test_a_network_may_be_trained_more_than_once(compare_fakes):

@@ -1,6 +1,7 @@
 """A whole search on real files, also killed and resumed."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import signal
@@ -13,8 +14,9 @@ import pytest
 from autox3d_tf import cost, models
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import synthetic
-from autox3d_tf.search import baselines, history
+from autox3d_tf.search import baselines, history, run
 from autox3d_tf.search import options as options_lib
+from tests.cost import latency_test
 from tests.search import search_driver
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -143,6 +145,17 @@ def test_a_search_goes_on_from_the_warm_up_of_another(
         assert trained == 3 * 2 * 4 + record["counts"]["clips_judged"]
         seen.append(entries[0]["probabilities"])
     assert seen[0] != seen[1]  # each started at its own budget
+    # A search that takes no steps has the supernet too, for a ranking.
+    judged = dataclasses.replace(
+        baselines.warm_up(search), method="random", candidates=2
+    )
+    places = (warm, *(str(tmp_path / name) for name in ("random", "ranked")))
+    for there, here in itertools.pairwise(places):
+        record = search_driver.search(
+            clips, here, search=judged, supernet_from=there
+        )
+        seen.append(record["top"][0]["judged"])
+    assert seen[-1] == seen[-2]
     with pytest.raises(ValueError, match="that ended after the same warm-up"):
         search_driver.search(
             clips,
@@ -155,6 +168,21 @@ def test_a_search_goes_on_from_the_warm_up_of_another(
 def test_impossible_budget_is_refused_with_the_minimum(clips, tmp_path):
     with pytest.raises(ValueError, match=r"macs <= 1,000. The smallest has"):
         search_driver.search(clips, tmp_path / "run", target_macs=1000.0)
+
+
+def test_budgets_that_exclude_each_other_are_refused_at_once():
+    space = latency_test.SPACE
+    tables = latency_test.TABLE
+    least = cost.cheapest(space, cost.Budget(target=1e18, num_classes=3))
+    fastest = cost.cheapest(
+        space,
+        cost.Budget(
+            metric=cost.LATENCY, target=1e18, num_classes=3, table=tables
+        ),
+    )
+    run.make_budgets(space, 3, table=tables, macs=least * 9, latency_ms=fastest)
+    with pytest.raises(ValueError, match="is within all budgets together"):
+        run.make_budgets(space, 3, table=tables, macs=least, latency_ms=fastest)
 
 
 def test_a_target_of_zero_is_refused(clips, tmp_path):

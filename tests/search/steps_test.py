@@ -209,6 +209,15 @@ def test_warm_up_leaves_the_logits_and_moves_the_weights():
     assert parts.counters.numpy().tolist() == [15, 54, 36]
 
 
+def test_without_a_number_the_warm_up_follows_the_entropy():
+    parts = Parts(warmup_steps=2, warmup_samples=0, weights_samples=1)
+    batches = (*make_batch(0), *make_batch(1))
+    metrics = parts.step(tf.constant(1), *batches)
+    assert float(metrics["weights_samples"]) == float(metrics["samples"]) == 6
+    metrics = parts.step(tf.constant(2), *batches)
+    assert float(metrics["weights_samples"]) == 1
+
+
 def test_the_largest_trains_alone_in_the_first_steps():
     parts = Parts(warmup_steps=3, warmup_samples=3, largest_steps=2)
     clips, labels = make_batch(0)

@@ -19,6 +19,7 @@ from autox3d_tf.evaluation import (
     views,
 )
 from autox3d_tf.evaluation import left_out as left_out_lib
+from autox3d_tf.runs import memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs, predict
@@ -71,17 +72,18 @@ def run_evaluation(
         model.arch, clips, data, len(record["labels"]), *views
     )
     _warn_of_another(folder / _RECORD, record["files"], part, protocol)
-    result = evaluate(
-        model,
-        clips,
-        data,
-        labels=record["labels"],
-        temporal_views=temporal_views,
-        spatial_crops=spatial_crops,
-        batch_size=batch_size,
-        identity=record["files"][files.WEIGHTS],
-        cache_path=folder / "views.npz",
-    )
+    with memory.freed_at_end():
+        result = evaluate(
+            model,
+            clips,
+            data,
+            labels=record["labels"],
+            temporal_views=temporal_views,
+            spatial_crops=spatial_crops,
+            batch_size=batch_size,
+            identity=record["files"][files.WEIGHTS],
+            cache_path=folder / "views.npz",
+        )
     result["part"] = part
     result["left_out"] = left_out_lib.left_out(data, part)
     result["annotated_clips"] = result["clips"] + len(result["left_out"])

@@ -16,6 +16,7 @@ from absl import logging
 
 from autox3d_tf import models
 from autox3d_tf.data import pipeline
+from autox3d_tf.runs import memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
 
@@ -109,8 +110,9 @@ def _train_on(folder, engine, finalist, train_fn) -> Finalist:
     arch, name = _arch_of(engine, finalist)
     inherited = folder / f"{name}_inherited.npz"
     if not inherited.exists():
-        model = engine.inherited(finalist.indices)
-        models.save_weights(inherited, models.weight_values(model))
+        with memory.freed_at_end():
+            model = engine.inherited(finalist.indices)
+            models.save_weights(inherited, models.weight_values(model))
     norms = engine.search.norm_batches * engine.search.batch_size
     record = train_fn(
         arch=arch,

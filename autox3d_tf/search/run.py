@@ -11,7 +11,7 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import claim, determinism, distribute
+from autox3d_tf.runs import claim, determinism, distribute, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive, distribution, finalists, results
 from autox3d_tf.search import engine as engine_lib
@@ -140,7 +140,10 @@ def run_search(
             space, source, data, budgets, search, estimator, weights, logits,
             seed, strategy, own_clips,
         )  # fmt: skip
-        with claim.alone(run.path) if chief else contextlib.nullcontext():
+        with (
+            claim.alone(run.path) if chief else contextlib.nullcontext(),
+            memory.freed_at_end(),
+        ):
             if chief:
                 run.write_provenance(**config)
                 space.save(run.file("space.json"))

@@ -17,6 +17,7 @@ from autox3d_tf.runs import (
     determinism,
     distribute,
     loop,
+    memory,
     triggers,
 )
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -102,7 +103,7 @@ def run_training(
         source,
     )  # fmt: skip
     run = run_dir_lib.RunDir(run_dir, config)
-    with claim.alone(run.path):
+    with claim.alone(run.path), memory.freed_at_end():
         run.write_provenance(**config)
         record = _train(
             run, spec, source, validation, data, training, optimizer, start,

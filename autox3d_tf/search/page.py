@@ -68,6 +68,7 @@ def _about(records) -> str:
     clips = sorted({t["clips"] for r in records for t in r["tests"]})
     folds = sorted({r["fold"] for r in records if r["fold"] is not None})
     dates = sorted(r["provenance"]["created"][:10] for r in records)
+    days = sorted({dates[0], dates[-1]})
     space = records[0]["arch"]["clip_size"]
     known = "\n".join(
         f"- `{method}`: {plan.METHODS[method]}"
@@ -75,7 +76,7 @@ def _about(records) -> str:
     )
     searched = any(r["search"] for r in records)
     lines = [
-        f"{len(records)} runs, {dates[0]} to {dates[-1]}, made by "
+        f"{len(records)} runs, {' to '.join(days)}, made by "
         f"`{' '.join(_command(records[0]))}`; this page by `autox3d-results`. "
         f"Clips of {'x'.join(map(str, space))}; each network trained from "
         f"scratch with one recipe and tested on "

@@ -2,8 +2,9 @@
 # make demo DATA=folder   the same on your folder of class folders
 # make test   style and all tests
 # make web MODEL=model_int8.tflite   edge/web/dist, a page that runs the model
-# All install what they need into .venv and edge/web/node_modules (Python 3.11,
-# git and make suffice).
+# make android   build/android/autox3d-edge.jar, which runs models in an app
+# All but the last install what they need into .venv and edge/web/node_modules
+# (Python 3.11, git and make suffice); that one needs a JDK of 9 or later.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -14,8 +15,10 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix edge/web
 DATA ?=
 MODEL ?=
 RUN_DIR ?= runs/demo
+JAR ?= build/android/autox3d-edge.jar
+JAVA := $(shell find edge/android/src -name '*.java')
 
-.PHONY: demo test web install format clean
+.PHONY: demo test web android install format clean
 
 demo: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh "$(RUN_DIR)" "$(DATA)"
@@ -26,6 +29,14 @@ test: install
 
 web: install
 	$(NPM) run --silent build -- $(if $(MODEL),"$$(realpath "$(MODEL)")")
+
+android: $(JAR)
+
+$(JAR): $(JAVA)
+	rm -rf "$@" "$@.classes"
+	javac --release 8 -Xlint:-options -d "$@.classes" $(JAVA)
+	jar --create --file "$@" -C "$@.classes" .
+	rm -r "$@.classes"
 
 install: $(STAMP) $(WEB)
 

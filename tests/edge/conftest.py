@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from tests.edge import networks, reference
+from tests.edge import networks, ports, reference
 
 SMALL_CLIP = (4, 24, 24)
 
@@ -55,3 +55,33 @@ def streams():
         stream = manifest.Stream(states=states, memory=networks.STREAM_FRAMES)
         made.__dict__[precision] = (content, stream)
     return made
+
+
+@pytest.fixture(scope="session")
+def node():
+    """Path of Node.js."""
+    return ports.find_node()
+
+
+@pytest.fixture(scope="session")
+def android(tmp_path_factory):
+    """Class path of edge/android and what runs it for tests."""
+    return ports.build_android(tmp_path_factory.mktemp("android"))
+
+
+@pytest.fixture
+def ask_web(node, tmp_path):
+    """A function that has calls of ports.py answered in Node.js."""
+    return lambda *calls: ports.ask_web(node, tmp_path, calls)
+
+
+@pytest.fixture
+def ask_android(android, tmp_path):
+    """A function that has calls of ports.py answered on a JVM."""
+    return lambda *calls: ports.ask_android(android, tmp_path, calls)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A function that writes frames for the calls of ports.py."""
+    return lambda frames: ports.write_frames(tmp_path, frames)

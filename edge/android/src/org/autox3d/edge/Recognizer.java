@@ -1,0 +1,384 @@
+package org.autox3d.edge;
+
+import java.nio.ByteBuffer;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Names what happens in a video, with one exported .tflite file. What it does
+ * with frames, and how `push` paces them, is that of autox3d_edge.Recognizer.
+ *
+ * <pre>{@code
+ * ModelFile file = ModelFile.read(assets.open("model_int8.tflite"));
+ * Interpreter interpreter = new Interpreter(file.model());
+ * Recognizer recognizer =
+ *     new Recognizer(file, interpreter::runForMultipleInputsOutputs);
+ * float[] scores = recognizer.push(Frame.ofArgb(pixels, width, height));
+ * }</pre>
+ *
+ * <p>Threads may share one: a call waits for the one before it.
+ */
+public final class Recognizer {
+  private static final float SCORE_STEP = 1 / 256f; // of a uint8 softmax
+
+  /** What runs the network, as TensorFlow Lite's Interpreter does. */
+  public interface Network {
+    /**
+     * @param inputs A direct ByteBuffer per input, in the model's order.
+     * @param outputs A direct ByteBuffer per number of an output, to be filled
+     *     from its position on.
+     */
+    void run(Object[] inputs, Map<Integer, Object> outputs);
+  }
+
+  /** When `push` runs the network. What is 0 has its default. */
+  public static final class Pace {
+    /**
+     * `push` runs the network at every `hop`-th frame. By default at those
+     * that a stream was trained on; a network of whole clips at every quarter
+     * of its window.
+     */
+    public int hop;
+
+    /**
+     * Frames that a network of whole clips looks back on in `push`; by default
+     * those that a clip of its training spans.
+     */
+    public int window;
+
+    /**
+     * Frames per second of what `push` and `classify` get, for these defaults
+     * to last as long as in training.
+     */
+    public double fps;
+  }
+
+  /** A class and its probability. */
+  public static final class Guess {
+    public final String label;
+    public final float probability;
+
+    Guess(String label, float probability) {
+      this.label = label;
+      this.probability = probability;
+    }
+
+    @Override
+    public String toString() {
+      return label + " " + probability;
+    }
+  }
+
+  private final ModelFile file;
+  private final Network network;
+  private final ModelFile.Preprocessing wanted;
+  private final ByteBuffer[] inputs;
+  private final ByteBuffer[] outputs;
+  private final int input; // number of the frame or clip among the inputs
+  private final int scores; // and of the scores among the outputs
+  private final int[] stateInputs;
+  private final int[] stateOutputs;
+  private final ArrayDeque<Frame> frames = new ArrayDeque<>();
+
+  private int hop;
+  private int window;
+  private double fps;
+  private long pushed;
+  private float[] latest;
+
+  /** A recognizer with the pace of its training. */
+  public Recognizer(ModelFile file, Network network) {
+    this(file, network, new Pace());
+  }
+
+  /**
+   * @param file Read and checked.
+   * @param network Of `file.model()`.
+   * @param pace When `push` runs it.
+   * @throws IllegalArgumentException The file does not fit its manifest, or
+   *     the pace makes no sense.
+   */
+  public Recognizer(ModelFile file, Network network, Pace pace) {
+    this.file = file;
+    this.network = network;
+    wanted = file.preprocessing;
+    inputs = buffers(file.graph.inputs);
+    outputs = buffers(file.graph.outputs);
+    ModelFile.Stream stream = file.stream;
+    input = stream == null ? 0 : find(file.graph.inputs, ModelFile.FRAME);
+    scores = stream == null ? 0 : find(file.graph.outputs, ModelFile.SCORES);
+    int states = stream == null ? 0 : stream.states.size();
+    stateInputs = new int[states];
+    stateOutputs = new int[states];
+    for (int i = 0; i < states; i++) {
+      ModelFile.State state = stream.states.get(i);
+      stateInputs[i] = find(file.graph.inputs, state.input);
+      stateOutputs[i] = find(file.graph.outputs, state.output);
+    }
+    int classes = file.graph.outputs[scores].size();
+    if (file.labels().size() != classes) {
+      throw new IllegalArgumentException(
+          "The manifest must name the " + classes + " classes of the model. "
+              + "Received: " + file.labels().size() + " labels.");
+    }
+    reset(pace);
+  }
+
+  /**
+   * Takes one more frame of a video; returns the latest scores.
+   *
+   * <p>A stream has scores from the first frame on. A network of whole clips
+   * has none until `window` frames are there; then it looks at a clip of the
+   * last `window` frames at every `hop`-th frame. In between, the scores stay
+   * what they were.
+   *
+   * @param frame Of any size, upright.
+   * @return One per class, or null.
+   */
+  public synchronized float[] push(Frame frame) {
+    pushed++;
+    if (file.isStream()) {
+      if ((pushed - 1) % hop == 0) {
+        byte[] rgb = cut(frame).rgb.clone();
+        Sampling.standardize(rgb, 1, wanted.standardize);
+        latest = run(rgb, 0);
+      }
+      return copy(latest);
+    }
+    frames.add(cut(frame));
+    if (frames.size() > window) frames.remove();
+    long beyond = pushed - window;
+    if (beyond >= 0 && beyond % hop == 0) latest = run(windowClip(), 0);
+    return copy(latest);
+  }
+
+  /**
+   * The classes of a video, most probable first. What was pushed to a stream
+   * before is forgotten.
+   *
+   * @param video All of its frames, in order; see `frameNumbers` for longer
+   *     ones.
+   */
+  public List<Guess> classify(List<Frame> video) {
+    return named(scores(makeClip(video)));
+  }
+
+  /**
+   * Numbers of the frames that a clip is made of, for `clipOf`, so that no
+   * others need to be decoded.
+   *
+   * @param count Frames of the video.
+   * @param fps Frames per second of it; 0 if not known.
+   */
+  public synchronized int[] frameNumbers(int count, double fps) {
+    if (count < 1) {
+      throw new IllegalArgumentException(
+          "A video must have frames. Received: " + count + ".");
+    }
+    double rate = fps > 0 ? fps : this.fps > 0 ? this.fps : wanted.fps;
+    double apart = Sampling.atRate(wanted.stride, wanted.strideFps, rate);
+    return Sampling.indices(wanted.sampling, count, wanted.clipFrames, apart);
+  }
+
+  /**
+   * Samples, scales and crops the frames of a whole video. Frames of the shape
+   * of a clip are not sampled, scaled or cropped.
+   */
+  public byte[] makeClip(List<Frame> video) {
+    if (isClip(video)) return join(video);
+    List<Frame> sampled = new ArrayList<>();
+    for (int number : frameNumbers(video.size(), 0)) {
+      sampled.add(video.get(number));
+    }
+    return clipOf(sampled);
+  }
+
+  /**
+   * Scales and crops sampled frames.
+   *
+   * @param sampled Those of `frameNumbers`.
+   * @return uint8 RGB, frame by frame.
+   */
+  public byte[] clipOf(List<Frame> sampled) {
+    if (sampled.size() != wanted.clipFrames) {
+      throw new IllegalArgumentException(
+          "`sampled` must be the " + wanted.clipFrames + " frames of a clip. "
+              + "Received: " + sampled.size() + ".");
+    }
+    List<Frame> cut = new ArrayList<>();
+    for (Frame frame : sampled) cut.add(cut(frame));
+    return join(cut);
+  }
+
+  /** Scores of one prepared clip. */
+  public synchronized float[] scores(byte[] clip) {
+    int length = 3 * wanted.cropSize * wanted.cropSize;
+    if (clip.length != length * wanted.clipFrames) {
+      throw new IllegalArgumentException(
+          "`clip` must have " + length * wanted.clipFrames + " values. "
+              + "Received: " + clip.length + ".");
+    }
+    if (!file.isStream()) return run(clip, 0);
+    reset();
+    float[] found = null;
+    for (int from = 0; from < clip.length; from += length) {
+      found = run(clip, from);
+    }
+    reset();
+    return found;
+  }
+
+  /** The classes of scores, most probable first. */
+  public List<Guess> named(float[] scores) {
+    List<Guess> guesses = new ArrayList<>();
+    for (int i = 0; i < scores.length; i++) {
+      guesses.add(new Guess(file.labels().get(i), scores[i]));
+    }
+    Collections.sort(
+        guesses, (a, b) -> Float.compare(b.probability, a.probability));
+    return guesses;
+  }
+
+  /** Forgets the frames that were pushed. */
+  public synchronized void reset() {
+    frames.clear();
+    pushed = 0;
+    latest = null;
+    for (int i = 0; i < stateInputs.length; i++) {
+      Graph.Tensor tensor = file.graph.inputs[stateInputs[i]];
+      fill(inputs[stateInputs[i]], tensor, file.stream.states.get(i).initial);
+    }
+  }
+
+  /** Forgets the frames that were pushed; the next come at another pace. */
+  public synchronized void reset(Pace pace) {
+    if (pace.hop < 0 || pace.window < 0 || !(pace.fps >= 0)) {
+      throw new IllegalArgumentException(
+          "`hop`, `window` and `fps` must be positive, or 0 for defaults. "
+              + "Received: " + pace.hop + ", " + pace.window + ", " + pace.fps
+              + ".");
+    }
+    fps = pace.fps;
+    double known = wanted.strideFps > 0 ? wanted.strideFps : wanted.fps;
+    double rate = fps > 0 ? fps : wanted.fps;
+    double apart = Sampling.atRate(wanted.stride, known, rate);
+    double spanned = Math.rint(wanted.clipFrames * Math.max(1, apart));
+    window = pace.window > 0 ? pace.window : (int) spanned;
+    double looks = window / 4;
+    if (file.isStream()) {
+      double training = file.stream.stride * file.stream.fps;
+      looks = Math.rint(Sampling.atRate(file.stream.stride, training, fps));
+    }
+    hop = pace.hop > 0 ? pace.hop : Math.max(1, (int) looks);
+    reset();
+  }
+
+  private boolean isClip(List<Frame> video) {
+    if (video.size() != wanted.clipFrames) return false;
+    for (Frame frame : video) {
+      if (frame.width != wanted.cropSize || frame.height != wanted.cropSize) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private Frame cut(Frame frame) {
+    return frame.resized(wanted.shortSide, wanted.squash).centre(wanted.cropSize);
+  }
+
+  private byte[] windowClip() {
+    List<Frame> seen = new ArrayList<>(frames);
+    double apart = (double) window / wanted.clipFrames;
+    List<Frame> chosen = new ArrayList<>();
+    for (int place :
+        Sampling.indices(wanted.sampling, window, wanted.clipFrames, apart)) {
+      chosen.add(seen.get(place));
+    }
+    return join(chosen);
+  }
+
+  /** One clip of the values of its frames. */
+  private byte[] join(List<Frame> cut) {
+    int length = cut.get(0).rgb.length;
+    byte[] clip = new byte[length * cut.size()];
+    for (int i = 0; i < cut.size(); i++) {
+      System.arraycopy(cut.get(i).rgb, 0, clip, i * length, length);
+    }
+    Sampling.standardize(clip, cut.size(), wanted.standardize);
+    return clip;
+  }
+
+  /** Runs the network on the values of a clip or frame; states move on. */
+  private float[] run(byte[] values, int from) {
+    Graph.Tensor tensor = file.graph.inputs[input];
+    ByteBuffer buffer = inputs[input];
+    for (int i = 0; i < tensor.size(); i++) {
+      int value = values[from + i] & 255;
+      if (tensor.dtype.equals("float32")) {
+        buffer.putFloat(4 * i, value);
+      } else {
+        buffer.put(i, (byte) value);
+      }
+    }
+    Map<Integer, Object> wantedOutputs = new HashMap<>();
+    for (ByteBuffer one : inputs) one.clear();
+    for (int i = 0; i < outputs.length; i++) {
+      outputs[i].clear();
+      wantedOutputs.put(i, outputs[i]);
+    }
+    network.run(inputs.clone(), wantedOutputs);
+    for (int i = 0; i < stateInputs.length; i++) {
+      ByteBuffer next = outputs[stateOutputs[i]];
+      outputs[stateOutputs[i]] = inputs[stateInputs[i]];
+      inputs[stateInputs[i]] = next;
+    }
+    return read(outputs[scores], file.graph.outputs[scores]);
+  }
+
+  private static float[] read(ByteBuffer buffer, Graph.Tensor tensor) {
+    float[] values = new float[tensor.size()];
+    for (int i = 0; i < values.length; i++) {
+      values[i] =
+          tensor.dtype.equals("float32")
+              ? buffer.getFloat(4 * i)
+              : (buffer.get(i) & 255) * SCORE_STEP;
+    }
+    return values;
+  }
+
+  private static void fill(
+      ByteBuffer buffer, Graph.Tensor tensor, double initial) {
+    for (int i = 0; i < tensor.size(); i++) {
+      if (tensor.dtype.equals("float32")) {
+        buffer.putFloat(4 * i, (float) initial);
+      } else if (tensor.dtype.equals("int32")) {
+        buffer.putInt(4 * i, (int) initial);
+      } else {
+        buffer.put(i, (byte) (int) initial);
+      }
+    }
+  }
+
+  private static ByteBuffer[] buffers(Graph.Tensor[] tensors) {
+    ByteBuffer[] result = new ByteBuffer[tensors.length];
+    for (int i = 0; i < result.length; i++) result[i] = tensors[i].buffer();
+    return result;
+  }
+
+  private static int find(Graph.Tensor[] tensors, String name) {
+    for (int i = 0; i < tensors.length; i++) {
+      if (tensors[i].name.equals(name)) return i;
+    }
+    throw new IllegalArgumentException(
+        "The manifest must name tensors of the model. Received: " + name + ".");
+  }
+
+  private static float[] copy(float[] values) {
+    return values == null ? null : values.clone();
+  }
+}

@@ -1,0 +1,123 @@
+"""What only the recognizer for Android has; ports_test.py has the rest."""
+
+import json
+
+import numpy as np
+import pytest
+
+from autox3d_edge import Preprocessing, Recognizer
+from autox3d_edge import manifest as manifest_lib
+from tests.edge import networks
+from tests.edge.ports import moving_frames, write_model
+
+
+def test_frames_as_a_phone_has_them(ask_android, video):
+    frames = moving_frames(1, 6, 10)
+    padded = np.zeros((6, 13, 4), np.uint8)  # rows are longer than the picture
+    padded[:, :10, :3] = frames[0]
+    argb = np.full((1, 6, 10, 4), 255, np.uint8)
+    argb[..., 1:] = frames
+    turns = (0, 90, 180, 270)
+    rgba, numbers, *turned = ask_android(
+        {"do": "padded", "clip": video(padded[None]), "given": [10, 6, 52]},
+        {"do": "argb", "clip": video(argb)},
+        *({"do": "turn", "clip": video(frames), "given": [t]} for t in turns),
+    )
+    assert rgba["value"] == frames.ravel().tolist()
+    assert numbers["value"] == frames.ravel().tolist()
+    for quarters, answer in enumerate(turned):
+        expected = np.rot90(frames[0], -quarters)  # clockwise
+        assert answer["value"] == [expected.ravel().tolist()]
+
+
+def test_only_the_frames_of_a_clip(ask_android, video, exported, tmp_path):
+    model, _ = manifest_lib.read_model(exported.path)
+    path = write_model(
+        tmp_path / "dense.tflite",
+        model,
+        exported,
+        preprocessing=Preprocessing(
+            clip_frames=4,
+            sampling="dense",
+            stride=2,
+            short_side=28,
+            crop_size=24,
+            standardize=True,
+            stride_fps=30.0,
+            fps=15.0,
+        ),
+    )
+    frames = moving_frames(14, 30, 40)
+    as_trained, faster = ask_android(
+        *({"do": "frameNumbers", "model": path, "given": [14, fps]}
+          for fps in (0.0, 60.0))
+    )  # fmt: skip
+    assert as_trained["value"] == [5, 6, 7, 8]
+    assert faster["value"] == [0, 4, 8, 12]
+    sampled = video(frames[as_trained["value"]])
+    (clip,) = ask_android({"do": "clipOf", "model": path, "clip": sampled})
+    expected = Recognizer(path).make_clip(frames)
+    np.testing.assert_array_equal(clip["value"], expected.ravel())
+
+
+def test_states_of_any_type(ask_android, video, exported, streams, tmp_path):
+    content, stream = streams.int8_native
+    path = write_model(
+        tmp_path / "native.tflite",
+        content,
+        exported,
+        stream=stream,
+        preprocessing=Preprocessing(
+            clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
+        ),
+    )
+    frames = moving_frames(9, 30, 40)
+    (pushed,) = ask_android(
+        {"do": "push", "model": path, "clip": video(frames)}
+    )
+    recognizer = Recognizer(path)
+    expected = [recognizer.push(frame) for frame in frames]
+    np.testing.assert_array_equal(pushed["value"][:-1], expected)
+    assert pushed["value"][-1] == pushed["value"][0]
+
+
+def test_json(ask_android):
+    values = [
+        {"a": [1, -2.5, 1e-3, True, False, None], "b": {}, "c": []},
+        'quotes " and \\ and \n and \x07, \u00e9 and \U0001f600',
+        0,
+    ]
+    texts = [json.dumps(value) for value in values]
+    texts += [json.dumps(value, ensure_ascii=False) for value in values]
+    answers = ask_android(*({"do": "parse", "given": [t]} for t in texts))
+    assert [answer["value"] for answer in answers] == 2 * values
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", '{"a"}', '{"a":1,}', "[1 2]", "[1]]", '"a', "tru", "-", "1.2.3",
+     '"\\x"', '"\\u12g4"', "{1:2}", "[" * 10_000],
+)  # fmt: skip
+def test_what_is_not_json(ask_android, text):
+    (answer,) = ask_android({"do": "parse", "given": [text]})
+    assert "is not JSON" in answer["error"]
+
+
+def test_bad_calls(ask_android, video, exported):
+    clip = video(moving_frames(4, 24, 24))
+    good = {"do": "push", "model": str(exported.path), "clip": clip}
+    cases = {
+        "`hop`, `window` and `fps` must be positive": {"options": {"hop": -1}},
+        "A frame must have as many values": {"clip": {**clip, "width": 23}},
+        "`degrees` must be 0, 90, 180 or 270": {"do": "turn", "given": [45]},
+        "must be the 4 frames of a clip": {
+            "do": "clipOf", "clip": video(moving_frames(3, 24, 24))
+        },
+        "`clip` must have 6912 values": {
+            "do": "scores", "clip": video(moving_frames(3, 24, 24))
+        },
+        "A video must have frames": {"do": "frameNumbers", "given": [0, 0.0]},
+    }  # fmt: skip
+    answers = ask_android(*({**good, **change} for change in cases.values()))
+    for message, answer in zip(cases, answers, strict=True):
+        assert message in answer.get("error", ""), answer

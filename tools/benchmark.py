@@ -17,6 +17,11 @@ numpy and an interpreter:
 
   autox3d-benchmark --space=egogestar --bundle=bundle
   (on the device) cd bundle; python -m autox3d_edge.latency_table .
+
+What the activation, kernels over time and squeeze-excite of a network cost:
+
+  autox3d-benchmark --arch=x3d_s --variants=variants
+  (on the device) autox3d-benchmark variants/*.tflite
 """
 
 import pathlib
@@ -35,7 +40,7 @@ def _time_files(paths, threads):
     from autox3d_edge import benchmark
     from autox3d_tf.space import arch as arch_lib
 
-    names = {path: pathlib.Path(path) for path in paths}
+    names = {str(path): pathlib.Path(path) for path in paths}
     timings = benchmark.benchmark_files(
         names, threads, FLAGS.repeats, runtime=FLAGS.runtime
     )
@@ -81,14 +86,30 @@ def _make_bundle(folder):
     )
 
 
+def _write_variants():
+    from autox3d_edge import variants
+    from autox3d_tf.training import initial
+
+    return variants.write_variants(
+        initial.find_arch(FLAGS.arch),
+        FLAGS.variants,
+        precisions=FLAGS.precisions,
+        progress=print,
+    )
+
+
 def _main(arguments):
+    if bool(FLAGS.arch) != bool(FLAGS.variants):
+        raise binary.UsageError("--arch and --variants go together.")
     try:
         threads = [int(number) for number in FLAGS.threads_list]
     except ValueError:
         raise binary.UsageError(
             f"--threads_list must be numbers. Received: {FLAGS.threads_list}."
         ) from None
-    if FLAGS.bundle or (FLAGS.table and FLAGS.space):
+    if FLAGS.variants:
+        _time_files(_write_variants(), threads)
+    elif FLAGS.bundle or (FLAGS.table and FLAGS.space):
         if not FLAGS.space:
             raise binary.UsageError("--bundle needs --space.")
         if FLAGS.bundle:
@@ -107,7 +128,7 @@ def _main(arguments):
         _time_files(arguments, threads)
     else:
         raise binary.UsageError(
-            "Name at least one .tflite file, or --table, or --bundle."
+            "Name .tflite files, or --table, --bundle or --variants."
         )
 
 
@@ -120,7 +141,9 @@ def _define_flags():
     flags.DEFINE_string("table", None, "Latency table to write, or check.")
     flags.DEFINE_string("bundle", None, "Folder to write for a device.")
     flags.DEFINE_string("space", None, "Search space whose parts are timed.")
-    flags.DEFINE_list("precisions", ["int8", "fp32"], "Of the table.")
+    flags.DEFINE_list("precisions", ["int8", "fp32"], "Of what is made.")
+    flags.DEFINE_string("arch", None, "Network whose variants are timed.")
+    flags.DEFINE_string("variants", None, "Folder to write them to.")
     flags.DEFINE_integer("samples", 16, "Networks cut into parts.", 1)
     flags.DEFINE_integer("check", 20, "Networks predicted and timed.", 0)
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from autox3d_edge import Preprocessing, Recognizer
-from autox3d_edge import manifest as manifest_lib
 from tests.edge import networks
-from tests.edge.ports import moving_frames, write_model
+from tests.edge.ports import (
+    moving_frames,
+    write_dense_model,
+    write_model,
+)
 
 
 def test_frames_as_a_phone_has_them(ask_android, video):
@@ -31,22 +34,7 @@ def test_frames_as_a_phone_has_them(ask_android, video):
 
 
 def test_only_the_frames_of_a_clip(ask_android, video, exported, tmp_path):
-    model, _ = manifest_lib.read_model(exported.path)
-    path = write_model(
-        tmp_path / "dense.tflite",
-        model,
-        exported,
-        preprocessing=Preprocessing(
-            clip_frames=4,
-            sampling="dense",
-            stride=2,
-            short_side=28,
-            crop_size=24,
-            standardize=True,
-            stride_fps=30.0,
-            fps=15.0,
-        ),
-    )
+    path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
     frames = moving_frames(14, 30, 40)
     as_trained, faster = ask_android(
         *({"do": "frameNumbers", "model": path, "given": [14, fps]}

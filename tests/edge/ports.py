@@ -126,3 +126,19 @@ def write_model(path, model, exported, **manifest):
     record = manifest_lib.ModelManifest(**fields)
     path.write_bytes(manifest_lib.pack(model, record))
     return str(path)
+
+
+def write_dense_model(path, exported, fps):
+    """The exported network for frames that are apart in a video."""
+    model, _ = manifest_lib.read_model(exported.path)
+    preprocessing = manifest_lib.Preprocessing(
+        clip_frames=4,
+        sampling="dense",
+        stride=2,
+        short_side=28,
+        crop_size=24,
+        standardize=True,
+        stride_fps=30.0,
+        fps=fps,
+    )
+    return write_model(path, model, exported, preprocessing=preprocessing)

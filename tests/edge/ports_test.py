@@ -7,7 +7,11 @@ from autox3d_edge import Preprocessing, Recognizer
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import sampling
 from tests.edge import networks
-from tests.edge.ports import moving_frames, write_model
+from tests.edge.ports import (
+    moving_frames,
+    write_dense_model,
+    write_model,
+)
 
 
 @pytest.fixture(params=["web", "android"])
@@ -96,23 +100,8 @@ def test_clips_and_scores(ask, video, exported):
 
 
 def test_clips_are_looked_at_in_turn(ask, video, exported, tmp_path):
-    model, _ = manifest_lib.read_model(exported.path)
     dense, slow = (
-        write_model(
-            tmp_path / f"dense{fps}.tflite",
-            model,
-            exported,
-            preprocessing=Preprocessing(
-                clip_frames=4,
-                sampling="dense",
-                stride=2,
-                short_side=28,
-                crop_size=24,
-                standardize=True,
-                stride_fps=30.0,
-                fps=fps,
-            ),
-        )
+        write_dense_model(tmp_path / f"dense{fps}.tflite", exported, fps)
         for fps in (0.0, 15.0)
     )
     frames = moving_frames(14, 30, 40)

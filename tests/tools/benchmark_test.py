@@ -14,14 +14,19 @@ class Flags:
     def __init__(self, **changes):
         self.threads_list = ["1"]
         self.bundle = self.table = self.space = None
+        self.arch = self.variants = None
         self.__dict__.update(changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "Name at least one .tflite file, or --table, or --bundle"),
+        (
+            {},
+            "Name .tflite files, or --table, --bundle or --variants",
+        ),
         ({"bundle": "folder"}, "--bundle needs --space"),
+        ({"arch": "x3d_s"}, "--arch and --variants go together"),
         ({"threads_list": ["two"]}, "must be numbers. Received: .'two'"),
     ],
 )

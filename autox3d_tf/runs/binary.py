@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from autox3d_tf.runs import allocator
+
 FLAGS = flags.FLAGS
 _HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
 _OWN_PACKAGES = ("autox3d_tf", "autox3d_edge", "autox3d_tools")
@@ -105,7 +107,7 @@ def run(
 
     def guarded(arguments):
         try:
-            _set_threads()
+            _prepare_tensorflow()
             return main_fn(arguments[1:])
         except BaseException as error:
             return _report(error)
@@ -189,8 +191,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(part for part in kept if part) or type(error).__name__
 
 
-def _set_threads() -> None:
-    if "threads" not in FLAGS or FLAGS.threads is None:
+def _prepare_tensorflow() -> None:
+    """What a binary that runs TensorFlow does before anything else."""
+    if "threads" not in FLAGS:
+        return
+    allocator.keep_freed_memory()
+    if FLAGS.threads is None:
         return
     import tensorflow as tf
 

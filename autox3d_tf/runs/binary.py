@@ -195,7 +195,7 @@ def _prepare_tensorflow() -> None:
     """What a binary that runs TensorFlow does before anything else."""
     if "threads" not in FLAGS:
         return
-    allocator.keep_freed_memory()
+    allocator.keep_tensor_memory()
     if FLAGS.threads is None:
         return
     import tensorflow as tf

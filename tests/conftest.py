@@ -7,6 +7,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
+from autox3d_tf.runs import cpu
+
+cpu.tune()  # as the binaries do, before TensorFlow is imported
+
 REPO = pathlib.Path(__file__).resolve().parents[1]
 
 

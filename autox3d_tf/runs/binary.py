@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from autox3d_tf.runs import allocator
+from autox3d_tf.runs import cpu
 
 FLAGS = flags.FLAGS
 _HELP = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull")
@@ -93,6 +93,7 @@ def run(
     """
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before it is imported
+    cpu.tune()
     if hasattr(sys.stdout, "reconfigure"):  # names of files may be any bytes
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -107,7 +108,7 @@ def run(
 
     def guarded(arguments):
         try:
-            _prepare_tensorflow()
+            _set_threads()
             return main_fn(arguments[1:])
         except BaseException as error:
             return _report(error)
@@ -191,12 +192,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(part for part in kept if part) or type(error).__name__
 
 
-def _prepare_tensorflow() -> None:
-    """What a binary that runs TensorFlow does before anything else."""
-    if "threads" not in FLAGS:
-        return
-    allocator.keep_tensor_memory()
-    if FLAGS.threads is None:
+def _set_threads() -> None:
+    if "threads" not in FLAGS or FLAGS.threads is None:
         return
     import tensorflow as tf
 

@@ -219,6 +219,7 @@ def test_options_augment_training_clips(fields):
         clip = transforms.train_clip(frames, seed, options, False)
         same = transforms.train_clip(frames, seed, plain, False)
         np.testing.assert_allclose(mapped, clip, atol=1e-4)
-        np.testing.assert_array_equal(clip[1:], clip[:-1])
+        # Kernels round the last bit by where in memory a value is.
+        np.testing.assert_allclose(clip[1:], clip[:-1], atol=1e-6)
         changed += bool(np.abs(clip - same).max() > 0.01)
     assert changed >= 4

@@ -304,8 +304,9 @@ def test_video_shorter_than_the_clip(clips):
     options = make_options(clip_frames=32, sampling="dense")
     ((clip, _),) = batches(sources.VideoSource(clips), options, total_steps=1)
     assert clip.shape == (3, 32, 16, 16, 3)
-    # 20 frames, stride 2: from the eleventh on it is the last one.
-    np.testing.assert_array_equal(clip[:, 11], clip[:, 31])
+    # 20 frames, stride 2: from the eleventh on it is the last one. Kernels
+    # round the last bit by where in memory a value is.
+    np.testing.assert_allclose(clip[:, 11], clip[:, 31], atol=1e-6)
 
 
 def test_opening_a_folder_scans_it_once(clips, tmp_path, monkeypatch):

@@ -41,7 +41,8 @@ def test_all_frames_get_the_same_transform(number):
     clip = transforms.train_clip(still(), (number, 1), options, True)
     assert clip.shape == (4, 32, 32, 3)
     for frame in clip[1:]:
-        np.testing.assert_array_equal(frame, clip[0])
+        # Kernels round the last bit by where in memory a value is.
+        np.testing.assert_allclose(frame, clip[0], atol=1e-6)
 
 
 def test_the_seed_decides():

@@ -28,11 +28,10 @@ def variants_of(arch: arch_lib.ArchSpec) -> dict[str, arch_lib.ArchSpec]:
     Every other activation; its depthwise kernels separable, and without time;
     and no squeeze-excite.
     """
-    found = {arch.activation: arch}
-    for activation in arch_lib.ACTIVATIONS:
-        found.setdefault(
-            activation, dataclasses.replace(arch, activation=activation)
-        )
+    found = {
+        activation: dataclasses.replace(arch, activation=activation)
+        for activation in arch_lib.ACTIVATIONS
+    }
     for block_type in ("separable", "1x3x3", "1x5x5"):
         found[block_type] = _replace_blocks(
             arch,
@@ -43,9 +42,8 @@ def variants_of(arch: arch_lib.ArchSpec) -> dict[str, arch_lib.ArchSpec]:
             ),
         )
     found["no_se"] = _replace_blocks(arch, lambda _: {"attention": "none"})
-    own = found.pop(arch.activation)
-    changed = {name: one for name, one in found.items() if one != own}
-    return {arch.activation: own, **changed}
+    changed = {name: one for name, one in found.items() if one != arch}
+    return {arch.activation: arch, **changed}
 
 
 def write_variants(

@@ -143,7 +143,7 @@ public final class Recognizer {
     pushed++;
     if (file.isStream()) {
       if ((pushed - 1) % hop == 0) {
-        byte[] rgb = cut(frame).rgb.clone();
+        byte[] rgb = cut(frame).rgb;
         Sampling.standardize(rgb, 1, wanted.standardize);
         latest = run(rgb, 0);
       }
@@ -317,9 +317,10 @@ public final class Recognizer {
   private float[] run(byte[] values, int from) {
     Graph.Tensor tensor = file.graph.inputs[input];
     ByteBuffer buffer = inputs[input];
-    for (int i = 0; i < tensor.size(); i++) {
+    boolean isFloat = tensor.dtype.equals("float32");
+    for (int i = 0, size = tensor.size(); i < size; i++) {
       int value = values[from + i] & 255;
-      if (tensor.dtype.equals("float32")) {
+      if (isFloat) {
         buffer.putFloat(4 * i, value);
       } else {
         buffer.put(i, (byte) value);

@@ -1,7 +1,8 @@
 """Milliseconds per clip, measured so that the ratios can be trusted.
 
 All candidates take turns within one run, so that a machine that slows down
-slows all of them. Needs numpy and an interpreter only.
+slows all of them, and a ratio is taken within each turn. Needs numpy and an
+interpreter only.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ class Timing:
         name: Of the candidate.
         median: Milliseconds.
         low, high: The middle half of the repeats lies between them.
-        ratio: Its median over that of the first candidate.
+        ratio: To the first candidate in the same round, median over rounds.
         repeats: How many were timed.
     """
 
@@ -62,7 +63,7 @@ def time_in_turns(
             candidate()
             if round_number >= 0:
                 times[name].append(1e3 * (time.perf_counter() - start))
-    first = np.median(times[next(iter(times))])
+    first = np.array(times[next(iter(times))])
     return [_timing(name, values, first) for name, values in times.items()]
 
 
@@ -131,7 +132,7 @@ def _timing(name, values, first) -> Timing:
         median=float(median),
         low=float(low),
         high=float(high),
-        ratio=float(median / first),
+        ratio=float(np.median(values / first)),
         repeats=len(values),
     )
 

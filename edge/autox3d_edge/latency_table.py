@@ -3,8 +3,9 @@
     python -m autox3d_edge.latency_table BUNDLE --out=table.json
 
 Needs numpy and an interpreter only; the bundle carries this module. Each
-round visits every model once and runs it for a while, so that a machine that
-slows down slows all of them; the median over the rounds is the model's time.
+round visits every model once and runs it for a while. The least over the
+rounds is the model's time: a processor whose core is shared works at another
+speed for seconds on end, and a median would say when a model had its turns.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from autox3d_tf.cost import latency
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 
-ROUNDS = 5
+ROUNDS = 9
 VISIT_MS = 15.0
 _FEWEST_RUNS = 2
 
@@ -49,22 +50,23 @@ def measure_bundle(
     folder = pathlib.Path(folder)
     index = read_index(folder)
     device = benchmark.device_description(runtime)
+    models, precisions = index["models"], index["precisions"]
     columns = []
     for count in threads:
-        for precision in index["precisions"]:
-            timings = _measure(
-                [folder / m["files"][precision] for m in index["models"]],
-                count, runtime, rounds, visit_ms,
-                lambda text, p=precision, c=count: progress(
-                    f"{p}, {c} threads: {text}"
-                ),
-            )  # fmt: skip
+        # All precisions in one round: they meet the same disturbances.
+        timings = _measure(
+            [folder / m["files"][p] for m in models for p in precisions],
+            count, runtime, rounds, visit_ms,
+            lambda text, c=count: progress(f"{c} threads: {text}"),
+        )  # fmt: skip
+        for number, precision in enumerate(precisions):
+            own = timings[number :: len(precisions)]
             columns.append(
                 {
                     "precision": precision,
                     "threads": count,
-                    **_fit(index, timings),
-                    "timings": timings,
+                    **_fit(index, own),
+                    "timings": own,
                 }
             )
     return {
@@ -78,7 +80,7 @@ def measure_bundle(
         "archs": index["archs"],
         "models": [
             {key: model[key] for key in ("role", "arch", "part")}
-            for model in index["models"]
+            for model in models
         ],
         "columns": columns,
     }
@@ -102,7 +104,7 @@ def predicted_and_measured(
         for model in networks
     ]
     return [
-        (table.network_ms(arch, index["num_classes"]), timing["median"])
+        (table.network_ms(arch, index["num_classes"]), timing["least"])
         for arch, timing in zip(archs, timings, strict=True)
     ]
 
@@ -170,7 +172,7 @@ def format_check(pairs: Sequence[tuple[float, float]]) -> str:
 
 
 def _measure(paths, threads, runtime, rounds, visit_ms, progress):
-    """Median, low and high milliseconds per file over the rounds."""
+    """Least milliseconds per file over the rounds, and their spread."""
     visits = np.zeros((rounds, len(paths)))
     for number in range(rounds):
         for place, path in enumerate(paths):
@@ -178,10 +180,11 @@ def _measure(paths, threads, runtime, rounds, visit_ms, progress):
         progress(
             f"round {number + 1} of {rounds}, {visits[number].sum():.0f} ms"
         )
-    low, median, high = np.percentile(visits, (25, 50, 75), axis=0)
+    names = ("least", "low", "median", "high")
+    taken = np.percentile(visits, (0, 25, 50, 75), axis=0)
     return [
-        {"median": m, "low": a, "high": b}
-        for m, a, b in np.round(np.stack([median, low, high], 1), 5).tolist()
+        dict(zip(names, values, strict=True))
+        for values in np.round(taken.T, 5).tolist()
     ]
 
 
@@ -208,7 +211,7 @@ def _fit(index, timings):
         parts = archs[model["arch"]]
         if model["role"] == "part":
             (parts,) = [p for p in parts if p.name == model["part"]]
-        by_role[model["role"]].append((parts, timing["median"]))
+        by_role[model["role"]].append((parts, timing["least"]))
     column = latency_fit.fit_column(by_role["part"], by_role["calibrate"])
     column["check"] = [
         (sum(latency_fit.predict(column, part) for part in parts), measured)

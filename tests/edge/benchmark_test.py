@@ -29,6 +29,19 @@ def test_median_and_middle_half(monkeypatch):
     assert (timing.low, timing.high) == pytest.approx((2.0, 4.0))
 
 
+def test_a_machine_at_two_speeds_does_not_change_the_ratio(monkeypatch):
+    # "b" takes twice as long as "a", and either speed may last for a round or
+    # change within it: medians alone would say 4 / 1.
+    times = [1, 2, 2, 4, 1, 2, 2, 4, 1, 4]
+    clock = iter([c for ms in times for c in (0.0, ms / 1e3)])
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    a, b = benchmark.time_in_turns(
+        {"a": lambda: None, "b": lambda: None}, repeats=5, warmup=0
+    )
+    assert (a.median, b.median) == pytest.approx((1.0, 4.0))
+    assert b.ratio == pytest.approx(2.0)
+
+
 def test_files_on_one_and_two_threads(exported):
     timings = benchmark.benchmark_files(
         {"int8": exported.path}, repeats=3, warmup=1

@@ -85,7 +85,9 @@ def test_a_device_needs_numpy_and_an_interpreter_only(bundle):
     table = json.loads((bundle / "latency_table.json").read_text())
     (column,) = table["columns"]
     assert len(column["timings"]) == len(table["models"])
-    assert all(t["low"] <= t["median"] <= t["high"] for t in column["timings"])
+    for timing in column["timings"]:
+        assert list(timing) == ["least", "low", "median", "high"]
+        assert list(timing.values()) == sorted(timing.values())
     assert set(table["device"]) >= {"processor", "cores", "system", "runtime"}
     assert table["space"]["fingerprint"] == SPACE.fingerprint
     ((predicted, measured),) = column["check"]
@@ -93,6 +95,38 @@ def test_a_device_needs_numpy_and_an_interpreter_only(bundle):
     loaded = cost.load_latency_table(bundle / "latency_table.json", "int8")
     arch = space.ArchSpec.from_dict(table["archs"][-1])
     assert loaded.network_ms(arch, CLASSES) == pytest.approx(predicted)
+
+
+def test_a_disturbance_does_not_count(bundle, tmp_path, monkeypatch):
+    # Another program slows down two rounds of three, whatever runs in them.
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    index = json.loads((folder / "index.json").read_text())
+    index["precisions"] = ["int8", "fp32"]
+    for number, model in enumerate(index["models"]):
+        (name,) = model["files"].values()
+        model["files"] = {"int8": name, "fp32": f"{number}_fp32.tflite"}
+        shutil.copy(folder / name, folder / model["files"]["fp32"])
+    (folder / "index.json").write_text(json.dumps(index))
+    alone = {
+        name: (number + 1) * (1 if precision == "int8" else 2)
+        for number, model in enumerate(index["models"])
+        for precision, name in model["files"].items()
+    }
+    visits = {}
+
+    def visit(path, *_):
+        name = str(path.relative_to(folder))
+        visits[name] = visits.get(name, 0) + 1
+        return alone[name] * (1 if visits[name] == 2 else 1.7)
+
+    monkeypatch.setattr(latency_table, "_visit", visit)
+    table = latency_table.measure_bundle(folder, rounds=3)
+    for column in table["columns"]:
+        names = [m["files"][column["precision"]] for m in index["models"]]
+        least = [timing["least"] for timing in column["timings"]]
+        assert least == [alone[name] for name in names]
+        assert column["timings"][0]["median"] == 1.7 * least[0]
 
 
 def test_a_table_that_cannot_be_kept_is_not_measured(capsys, tmp_path):

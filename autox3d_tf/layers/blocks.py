@@ -11,9 +11,6 @@ from autox3d_tf.space import arch as arch_lib
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # down, right
 
 MOMENTUM = 0.9  # of the moving statistics
-# In training, inner channels are filled up with zeros to a multiple of this:
-# with 54 or 108, as X3D has, batch norm on a CPU takes 2 to 4 times as long.
-LANES = 8
 
 
 def bottleneck(
@@ -226,7 +223,7 @@ class BottleneckBlock3D(NormedLayer):
     def call(self, clip, training=False):
         inner = self.spec.inner_filters
         if training and self.trainable:  # norms by batch are what it speeds up
-            inner += -inner % LANES
+            inner += -inner % ops.LANES
 
         def get(name):
             axis = weights_lib.inner_axis(name)

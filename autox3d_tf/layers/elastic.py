@@ -266,6 +266,9 @@ class ElasticStage3D(keras.layers.Layer):
             ]
         )
         of_stage = tf.gather(tf.stack([inner, attention], 2), filters)
+        fills_up = any(
+            width % ops.LANES for row in stage.inner_windows for _, width in row
+        )
         in_window = tf.gather(ins, previous)
         out_window = tf.gather(outs, filters)
         found = []
@@ -278,7 +281,9 @@ class ElasticStage3D(keras.layers.Layer):
             kernel = tf.gather(space, block_type)
             windows = tf.concat([tf.stack(shared), kernel], 0)
             shapes = {n: v.shape for n, v in block.named_weights()}
-            found.append(elastic_windows_lib.place_spans(shapes, windows))
+            found.append(
+                elastic_windows_lib.place_spans(shapes, windows, fills_up)
+            )
             in_window = out_window
         return found
 

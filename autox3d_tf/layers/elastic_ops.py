@@ -19,9 +19,10 @@ def run_if(
     """`function(clip, *weights)` if `active`, else the clip as it is.
 
     What is not active runs on an empty batch: that costs next to nothing, and
-    there is no branch around it. Its gradients are set to zero here, because
-    those of TensorFlow's depthwise convolution are whatever memory held
-    (2.21): from nothing to not-a-number, by machine and by what ran before.
+    there is no branch around it. Gradients of an empty batch are zero, but
+    those of TensorFlow's depthwise kernels are whatever memory held (2.21):
+    from nothing to not-a-number, by machine and by what ran before. They are
+    set to zero here; no other weight has four axes.
 
     Args:
         active: Bool scalar.
@@ -50,7 +51,10 @@ def run_if(
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
             gradients = [
-                tf.where(active, one, tf.zeros_like(one)) for one in gradients
+                tf.where(active, one, tf.zeros_like(one))
+                if one.shape.rank == 4
+                else one
+                for one in gradients
             ]
             return [_choose(active, below, upstream), *gradients]
 
@@ -100,9 +104,9 @@ def elastic_depthwise(
     """
     table = kinds_table(block_types)
     reach, _, _, second = tf.unstack(tf.gather(table, kind))
-    images, padding = ops.pad_if_strided(images, kernel, strides)
+    padded, padding = ops.pad_images(images, kernel, strides)
     total = _taps(
-        images,
+        padded,
         kernel,
         time,
         reach,
@@ -111,6 +115,9 @@ def elastic_depthwise(
         padding=padding,
         causal=causal,
     )
+    if strides == (1, 1, 1) and padding == "VALID":
+        # Of no images oneDNN makes images of the size that it got.
+        total = tf.reshape(total, tf.shape(images))
     if temporal_kernel is None:
         return total
     return run_if(

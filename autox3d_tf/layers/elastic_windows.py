@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from autox3d_tf.layers import ops
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -14,6 +15,7 @@ SHARED_KERNEL = "depthwise_shared_kernel"
 TEMPORAL_KERNEL = "depthwise_temporal_kernel"
 # Axes that have a window: channels, and the shared kernel's size in space.
 AXES = ("in", "inner", "out", "se", "rows", "columns")
+_LANES = [ops.LANES if axis == "inner" else 1 for axis in AXES]
 # Weight name -> axes of input, inner and output channels.
 _CHANNEL_AXES = {
     "expand_kernel": ("in", "inner"),
@@ -38,6 +40,7 @@ class Span(NamedTuple):
     begin: tf.Tensor
     size: tf.Tensor
     padding: tf.Tensor  # `(axes, 2)`: what lies before and behind
+    filling: tf.Tensor | None  # `(axes, 2)`: zeros behind; see `ops.LANES`
 
 
 def channel_axes(name: str) -> tuple[str, ...]:
@@ -85,7 +88,7 @@ def centre(kernel, size, causal):
 
 
 def place_spans(
-    shapes: Mapping[str, Sequence[int]], windows: tf.Tensor
+    shapes: Mapping[str, Sequence[int]], windows: tf.Tensor, fills_up: bool
 ) -> dict[str, Span]:
     """Returns the window of each weight of a block.
 
@@ -95,6 +98,7 @@ def place_spans(
     Args:
         shapes: Weight name -> shape at its widest.
         windows: int32 `(len(AXES), 2)`: start and width per axis.
+        fills_up: Whether inner channels may need zeros to be filled up.
     """
     axes = {name: _axes(name, len(shape)) for name, shape in shapes.items()}
     kinds = list(dict.fromkeys(axes.values()))
@@ -103,16 +107,26 @@ def place_spans(
         for axis, size in zip(kind, shapes[name], strict=True):
             totals[axis] = size
     start, width = tf.unstack(windows, axis=1)
-    columns = tf.stack([start, width, start, totals[1:] - start - width], 1)
+    behind, filling = totals[1:] - start - width, -width % _LANES
+    columns = tf.stack(
+        [start, width, start, behind, tf.zeros_like(filling), filling], 1
+    )
     # The first row is an axis kept whole.
-    columns = tf.concat([[[0, -1, 0, 0]], columns], 0)
+    columns = tf.concat([[[0, -1, 0, 0, 0, 0]], columns], 0)
     picked = tf.gather(columns, list(itertools.chain(*kinds)))
     parts = (
         tf.split(part, [len(kind) for kind in kinds])
-        for part in (picked[:, 0], picked[:, 1], picked[:, 2:])
-    )
+        for part in (
+            picked[:, 0], picked[:, 1], picked[:, 2:4], picked[:, 4:]
+        )
+    )  # fmt: skip
     spans = dict(zip(kinds, map(Span, *parts), strict=True))
-    return {name: spans[kind] for name, kind in axes.items()}
+    return {
+        name: spans[kind]
+        if fills_up and 1 + AXES.index("inner") in kind
+        else spans[kind]._replace(filling=None)
+        for name, kind in axes.items()
+    }
 
 
 def _axes(name, rank):
@@ -131,11 +145,18 @@ def take(name: str, weight: tf.Tensor, span: Span) -> tf.Tensor:
     @tf.custom_gradient
     def cut(weight):
         def gradient(upstream):
+            if span.filling is not None:
+                upstream = tf.slice(
+                    upstream, [0] * len(weight.shape), span.size
+                )
             whole = tf.pad(upstream, span.padding)
             whole.set_shape(weight.shape)
             return whole
 
-        return tf.slice(weight, span.begin, span.size), gradient
+        window = tf.slice(weight, span.begin, span.size)
+        if span.filling is not None:
+            window = tf.pad(window, span.filling)
+        return window, gradient
 
     window = cut(weight)
     if len(weight.shape) == 4:  # depthwise (t, h, w, C)

@@ -100,7 +100,39 @@ def test_gradients_of_a_convolution_that_does_not_run_are_zero():
         np.testing.assert_array_equal(gradient, tf.zeros_like(kernel))
 
 
-def test_windows_of_weights_and_where_their_gradients_go():
+@pytest.mark.parametrize("active", [False, True])
+def test_kernels_larger_than_the_images_may_not_run(active):
+    images, kernel = _random(2 * TIME, 2, 2, 3), _random(3, 5, 5, 3, seed=1)
+
+    def convolve(images, kernel):
+        return elastic_ops.elastic_depthwise(
+            images, TIME, tf.constant(0), kernel, None,
+            block_types=("3x5x5",), strides=(1, 1, 1), causal=False,
+        )  # fmt: skip
+
+    def alone(images, kernel):
+        clip = ops.unfold_time(images, TIME)
+        return ops.fold_time(ops.depthwise_conv3d(clip, kernel))
+
+    def with_gradients(function):
+        with tf.GradientTape() as tape:
+            tape.watch([images, kernel])
+            out = function(images, kernel)
+            loss = tf.reduce_sum(out)
+        return out, *tape.gradient(loss, [images, kernel])
+
+    found = with_gradients(
+        lambda *given: elastic_ops.run_if(tf.constant(active), convolve, *given)
+    )
+    expected = images, tf.ones_like(images), tf.zeros_like(kernel)
+    if active:
+        expected = with_gradients(alone)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("fills_up", [False, True])
+def test_windows_of_weights_and_where_their_gradients_go(fills_up):
     shapes = {
         "expand_kernel": (4, 6),
         "expand_norm_gamma": (6,),
@@ -108,7 +140,8 @@ def test_windows_of_weights_and_where_their_gradients_go():
     }
     # in, inner, out, se, rows, columns: start and width
     windows = tf.constant([[1, 2], [2, 3], [0, 1], [0, 1], [1, 3], [0, 5]])
-    spans = elastic_windows.place_spans(shapes, windows)
+    spans = elastic_windows.place_spans(shapes, windows, fills_up)
+    behind = ops.LANES - 3 if fills_up else 0  # zeros after 3 inner channels
     cuts = {
         "expand_kernel": np.s_[1:3, 2:5],
         "expand_norm_gamma": np.s_[2:5],
@@ -120,7 +153,9 @@ def test_windows_of_weights_and_where_their_gradients_go():
             tape.watch(weight)
             window = elastic_windows.take(name, weight, spans[name])
             loss = tf.reduce_sum(window)
-        np.testing.assert_array_equal(window, weight.numpy()[cuts[name]])
+        cut = weight.numpy()[cuts[name]]
+        filling = [(0, 0)] * (len(shape) - 1) + [(0, behind)]
+        np.testing.assert_array_equal(window, np.pad(cut, filling))
         expected = np.zeros(shape)
         expected[cuts[name]] = 1.0
         np.testing.assert_array_equal(tape.gradient(loss, weight), expected)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autox3d_tf import layers, space
-from autox3d_tf.layers import blocks
+from autox3d_tf.layers import ops
 
 STAGE = space.get_space("tiny").stages[1]
 
@@ -188,7 +188,7 @@ def test_filling_up_channels_changes_nothing(monkeypatch):
     weigh = rng.normal(size=(2, 3, 3, 3, 8)).astype("float32")
     values, results = None, []
     for lanes in (8, 1):
-        monkeypatch.setattr(blocks, "LANES", lanes)
+        monkeypatch.setattr(ops, "LANES", lanes)
         layer = layers.BottleneckBlock3D("3x3x3", 8, 12, (1, 2, 2), "se")
         layer.build(clip.shape)
         values = values or {

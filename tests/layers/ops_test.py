@@ -19,21 +19,24 @@ def _pad(clip, kernel, strides, causal):
     return tf.pad(clip, [(0, 0), time, (h, h), (w, w), (0, 0)])
 
 
+# The second kind of clips is smaller than the kernels.
+@pytest.mark.parametrize("size", [(6, 8, 7), (3, 2, 4)])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     "kernel",
     [(1, 3, 3), (3, 3, 3), (5, 3, 3), (3, 5, 5), (3, 1, 1), (5, 1, 1)],
 )
-def test_depthwise_equals_grouped_conv3d(kernel, stride, causal):
-    clip = _clip(2, 6, 8, 7, 4)
+def test_depthwise_equals_grouped_conv3d(kernel, stride, causal, size):
+    time, height, width = size
+    clip = _clip(2, *size, 4)
     strides = (1, stride, stride)
     conv = keras.layers.Conv3D(
         4, kernel, strides, "valid", groups=4, use_bias=False
     )
     conv.build((None, None, None, None, 4))
     weights = tf.convert_to_tensor(conv.kernel)[:, :, :, 0, :]  # (t, h, w, C)
-    probe = _clip(2, 6, -(-8 // stride), -(-7 // stride), 4, seed=1)
+    probe = _clip(2, time, -(-height // stride), -(-width // stride), 4, seed=1)
     probe /= np.sqrt(probe.size / 4)  # so that all gradients are about 1
 
     def value_and_gradients(function, *inputs):

@@ -36,6 +36,19 @@ _COMPUTES = (  # make new values, whose range is to be learnt
 _QUANTIZER = tfmot.quantization.keras
 
 
+class StridedPointwise(tf_keras.layers.Conv2D):
+    """A strided 1x1 convolution, as one of the pixels that it takes.
+
+    On one thread of a CPU without AVX-512 oneDNN's gradient of the former
+    writes behind its memory (TensorFlow 2.21), unless the channels are a
+    multiple of 8.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        rows, columns = self.strides
+        return tf.nn.conv2d(inputs[:, ::rows, ::columns], kernel, 1, "VALID")
+
+
 def quantization_aware(
     lowered: tf_keras.Model, calibration: Sequence[np.ndarray]
 ) -> tf_keras.Model:
@@ -205,6 +218,11 @@ def _annotate(layer):
         config = DepthwiseQuantizeConfig(
             ["depthwise_kernel"], ["activation"], False
         )
+    elif _is_strided_pointwise(layer):
+        layer = StridedPointwise.from_config(layer.get_config())
+        config = registry.Default8BitConvQuantizeConfig(
+            ["kernel"], ["activation"], False
+        )
     elif isinstance(layer, tf_keras.layers.InputLayer):
         return layer
     else:
@@ -212,11 +230,23 @@ def _annotate(layer):
     return _QUANTIZER.quantize_annotate_layer(layer, config)
 
 
+def _is_strided_pointwise(layer) -> bool:
+    return (
+        isinstance(layer, tf_keras.layers.Conv2D)
+        and layer.kernel_size == (1, 1)
+        and layer.strides != (1, 1)
+    )
+
+
 def _scope():
     return _QUANTIZER.quantize_scope(
         {
             **{layer.__name__: layer for layer in _MOVES + _COMPUTES},
+            "StridedPointwise": StridedPointwise,
             "DepthwiseQuantizeConfig": DepthwiseQuantizeConfig,
+            "Default8BitConvQuantizeConfig": (
+                registry.Default8BitConvQuantizeConfig
+            ),
             "NoOpQuantizeConfig": configs.NoOpQuantizeConfig,
             "Default8BitOutputQuantizeConfig": (
                 configs.Default8BitOutputQuantizeConfig

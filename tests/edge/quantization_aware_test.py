@@ -175,3 +175,28 @@ def test_learnt_ranges_are_those_of_the_file(model, lowered, clips):
         if tensor.name == "stage1_block1_relu"
     }
     assert scale == pytest.approx((5.0 / 255,))
+
+
+def test_no_strided_pointwise_convolution_is_trained(model):
+    # Its gradient writes behind its memory; see StridedPointwise.
+    convolutions = [
+        wrapper.layer
+        for wrapper in model.layers
+        if isinstance(getattr(wrapper, "layer", None), tf_keras.layers.Conv2D)
+        and wrapper.layer.kernel_size == (1, 1)
+        and wrapper.layer.strides != (1, 1)
+    ]
+    assert convolutions  # the shortcut's
+    for layer in convolutions:
+        assert type(layer) is quantization_aware.StridedPointwise
+
+
+def test_a_strided_pointwise_convolution_takes_the_same_pixels():
+    frames = np.random.default_rng(0).normal(size=(2, 5, 6, 3))
+    frames = frames.astype(np.float32)
+    plain = tf_keras.layers.Conv2D(4, 1, (2, 3))
+    expected = plain(frames)
+    ours = quantization_aware.StridedPointwise.from_config(plain.get_config())
+    ours.build(frames.shape)
+    ours.set_weights(plain.get_weights())
+    np.testing.assert_allclose(ours(frames), expected, atol=1e-6)

@@ -1,5 +1,6 @@
 """Do the trained, the lowered and the exported network say the same?"""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from autox3d_tf.data import sampling
 
 FLOAT_ERROR = 1e-3  # of a probability, between float networks
+_FEW = 10  # clips, for which tracing a network takes longer than it saves
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -15,9 +17,10 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 def keras_scorer(model) -> Scorer:
     """Probabilities of a trained model, for uint8 `(T, H, W, 3)` clips."""
 
+    run = _traced_if_often(model)
+
     def score(clip):
-        values = normalise(clip[None])
-        return softmax(np.asarray(model(values, training=False))[0])
+        return softmax(np.asarray(run(normalise(clip[None])))[0])
 
     return score
 
@@ -31,10 +34,30 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
 def lowered_scorer(model) -> Scorer:
     """Probabilities of a lowered model that ends in a softmax."""
 
+    run = _traced_if_often(model)
+
     def score(clip):
-        return np.asarray(model(clip.astype(np.float32), training=False))[0]
+        return np.asarray(run(clip.astype(np.float32)))[0]
 
     return score
+
+
+def _traced_if_often(model) -> Callable:
+    """A model in inference, layer by layer for the first few inputs only."""
+    import tensorflow as tf  # a device may do without
+
+    @tf.function(autograph=False)
+    def traced(values):
+        return model(values, training=False)
+
+    calls = itertools.count()
+
+    def run(values):
+        if next(calls) < _FEW:
+            return model(values, training=False)
+        return traced(tf.constant(values))
+
+    return run
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ augmentation. A run that resumes at a step continues without replaying.
 """
 
 import contextlib
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -198,7 +199,10 @@ def device_clip(source, options: DataOptions, position: int) -> np.ndarray:
     frames = source.fetch(position, indices)
     if source.encoded:
         frames = _decode_pictures(tf.constant(frames))
-    return _eval_clips(frames, options, 1)[0].numpy()
+    cut = _traced_centre_crop(
+        *options.eval_size, options.squash, options.standardize
+    )
+    return cut(frames)[0].numpy()
 
 
 @contextlib.contextmanager
@@ -241,6 +245,18 @@ def _eval_clips(frames, options, spatial_crops):
         spatial_crops,
         options.squash,
         options.standardize,
+    )
+
+
+@functools.cache
+def _traced_centre_crop(short_side, crop_size, squash, standardize):
+    """`eval_clips` in a fraction of the time that it takes op by op."""
+    return tf.function(
+        lambda frames: transforms.eval_clips(
+            frames, short_side, crop_size, 1, squash, standardize
+        ),
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
+        autograph=False,
     )
 
 

@@ -35,8 +35,8 @@ step autox3d-make-records "$run/manifest.csv" --out="$run/records"
 step autox3d-search --gin_file=gin/demo/search.gin "${data[@]}" \
   "${shape[@]}" "${search[@]}" "${motion[@]}" --run_dir="$run/search"
 step autox3d-train --gin_file=gin/demo/train.gin "${data[@]}" "${shape[@]}" \
-  "${motion[@]}" --gin=ARCH="$run/search" --gin=EPOCHS=$epochs \
-  --run_dir="$run/train"
+  "${motion[@]}" --gin=ARCH="$run/search" --gin=INIT_FROM="$run/search" \
+  --gin=EPOCHS=$epochs --run_dir="$run/train"
 step autox3d-evaluate --gin_file=gin/demo/evaluate.gin "${data[@]}" \
   "${shape[@]}" --gin=TRAINED="$run/train" --run_dir="$run/evaluate"
 step autox3d-export --gin_file=gin/demo/export.gin "${data[@]}" "${shape[@]}" \

@@ -144,7 +144,7 @@ def _define_flags():
     flags.DEFINE_list("precisions", ["int8", "fp32"], "Of what is made.")
     flags.DEFINE_string("arch", None, "Network whose variants are timed.")
     flags.DEFINE_string("variants", None, "Folder to write them to.")
-    flags.DEFINE_integer("samples", 16, "Networks cut into parts.", 1)
+    flags.DEFINE_integer("samples", 48, "Networks cut into parts.", 1)
     flags.DEFINE_integer("check", 20, "Networks predicted and timed.", 0)
 
 

@@ -44,7 +44,7 @@ def make_bundle(
     *,
     precisions: Sequence[str] = ("int8", "fp32"),
     num_classes: int = 10,
-    samples: int = 16,
+    samples: int = 48,
     check: int = 20,
     seed: int = 0,
     progress: Callable[[str], Any] = logging.info,

@@ -1,7 +1,7 @@
 /** The page: a model, a video or the camera, and what the network says. */
 
 import { fetchBlob, Recognizer } from "./recognizer.js";
-import { clipTimes, eachFrame, framesAt, ready } from "./video.js";
+import { clipTimes, eachFrame, framesAt, load } from "./video.js";
 
 const TOP = 5;
 const find = (id) => document.getElementById(id);
@@ -62,8 +62,7 @@ const openVideo = act(async (signal, source) => {
   const blob = source instanceof Blob ? source : await fetchBlob(source);
   signal.throwIfAborted();
   URL.revokeObjectURL(video.src);
-  video.src = URL.createObjectURL(blob);
-  await ready(video);
+  await load(video, URL.createObjectURL(blob));
   signal.throwIfAborted();
   const times = clipTimes(recognizer.manifest.preprocessing, video.duration);
   const cut = (frame) => recognizer.cut(frame);

@@ -3,6 +3,7 @@
 const USUAL_FPS = 30;
 const LATE = 0.001; // seconds: past the instant at which a frame begins
 const THE_END = 1e9; // seconds
+const UNSEEN = 1000; // milliseconds; after these a frame is there in any case
 
 /**
  * Seconds at which a video is looked at, as sampleIndices counts frames. A
@@ -54,22 +55,26 @@ export async function eachFrame(video, use, signal, fps) {
   }
 }
 
-/** Waits until a <video> has a first frame and its length is known. */
-export async function ready(video) {
-  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
-    await once(video, "loadeddata");
-  }
+/** Gives a <video> a source; its first frame and its length are then known. */
+export async function load(video, source) {
+  const shown = presented(video);
+  video.src = source;
+  await once(video, "loadeddata");
   if (!video.videoWidth) throw new Error("This file has no picture.");
+  await shown;
   if (video.duration === Infinity) {
     // A recording that does not say: it is known once the end was seen.
     const known = once(video, "durationchange");
+    const end = presented(video);
     video.currentTime = THE_END;
     await known;
+    await end;
   }
 }
 
 async function seek(video, time) {
   const done = once(video, "seeked");
+  const shown = presented(video);
   video.currentTime = time;
   await done;
   if (Math.abs(video.currentTime - time) > 2 * LATE) {
@@ -78,6 +83,25 @@ async function seek(video, time) {
         "answer range requests. Give it as a Blob instead.",
     );
   }
+  await shown;
+}
+
+/**
+ * Waits for the next new frame of a <video>. Events such as "seeked" may come
+ * earlier, when a canvas still gets the frame before.
+ *
+ * A page that nobody sees presents no frames, so this ends without one too.
+ */
+function presented(video) {
+  return new Promise((resolve) => {
+    const settle = () => {
+      video.cancelVideoFrameCallback(asked);
+      clearTimeout(timer);
+      resolve();
+    };
+    const asked = video.requestVideoFrameCallback(settle);
+    const timer = setTimeout(settle, UNSEEN);
+  });
 }
 
 function once(video, event) {

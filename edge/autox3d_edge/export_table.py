@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autox3d_edge import op_support, stream_export
+from autox3d_edge import long_videos, op_support, stream_export
 from autox3d_tf.training import protocol as protocol_lib
 
 
@@ -38,6 +38,7 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
         f"{device['runtime']}; activations: most bytes at once, as planned"
     )
     lines += stream_export.format_drifts(result["drifts"])
+    lines += long_videos.format_score(result["left_running"])
     lines.append(_format_calibration(result["calibration"]))
     precision, report = list(result["files"].items())[-1]
     paper = op_support.format_fall_back(

@@ -15,6 +15,7 @@ from autox3d_edge import (
     benchmark,
     export,
     export_table,
+    long_videos,
     lowering,
     quantize,
     sources,
@@ -25,6 +26,7 @@ from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs
 
@@ -52,6 +54,8 @@ class ExportOptions:
         threads: Numbers of threads to time.
         repeats: Timed runs of each.
         runtime: The oldest runtime that must load the files.
+        memory: Frames after which the means of a stream begin to forget; None
+            for those of a clip.
         fine_tuning: The training of "qat".
     """
 
@@ -61,6 +65,7 @@ class ExportOptions:
     threads: tuple[int, ...] = (1, 2)
     repeats: int = 30
     runtime: str = audit.DEFAULT_RUNTIME
+    memory: int | None = None
     fine_tuning: fine_tuning_lib.FineTuningOptions = dataclasses.field(
         default_factory=fine_tuning_lib.FineTuningOptions
     )
@@ -77,6 +82,8 @@ class ExportOptions:
                     f"`{name}` must be at least 1. "
                     f"Received: {name}={getattr(self, name)}."
                 )
+        if self.memory is not None:
+            arch_lib.check_positive_int("memory", self.memory)
         unknown = [name for name in self.precisions if name not in PRECISIONS]
         if unknown:
             raise ValueError(
@@ -153,6 +160,7 @@ def run_export(
             "calibration": loaded.drawn,
             "files": reports,
             "drifts": stream_export.drifts(paths, loaded.clips),
+            "left_running": long_videos.score(paths, long_videos.find(loaded)),
             "timings": [dataclasses.asdict(t) for t in timings],
             "device": benchmark.device_description(),
             "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
@@ -170,6 +178,7 @@ def _export(loaded, precision, path, options, about):
             path,
             precision=precision.removesuffix(stream_export.SUFFIX),
             calibration=loaded.calibration,
+            memory=options.memory,
             **sources.pace(loaded.train.manifest.rows, loaded.data),
             **about,
         )

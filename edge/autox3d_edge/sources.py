@@ -29,7 +29,8 @@ class Sources:
         train: The clips it was trained on.
         calibration: uint8 clips `(T, H, W, 3)` from them.
         drawn: How these were drawn: their number, by class, seed and hash.
-        clips, targets: uint8 clips to test on, read when they are taken, and
+        test: The videos to test on, None if there are none.
+        clips, targets: uint8 clips of them, read when they are taken, and
             their classes; may be empty.
         protocol: What an accuracy on them is measured with, None if empty.
         seed: Of all that is drawn.
@@ -42,6 +43,7 @@ class Sources:
     train: Any
     calibration: list[np.ndarray]
     drawn: dict[str, Any]
+    test: Any
     clips: Sequence[np.ndarray]
     targets: np.ndarray
     protocol: dict[str, Any] | None
@@ -134,7 +136,7 @@ def load(
     calibration = pipeline.calibration_clips(
         pipeline.open_source(data, "train", whole=True), data, count, seed
     )
-    clips, targets, protocol = _test_clips(
+    test, clips, targets, protocol = _test_clips(
         data, test_part, record["labels"], model.arch
     )
     return Sources(
@@ -145,6 +147,7 @@ def load(
         train=train,
         calibration=calibration,
         drawn=_drawn(train, calibration, seed),
+        test=test,
         clips=clips,
         targets=targets,
         protocol=protocol,
@@ -232,11 +235,12 @@ def _drawn(train, calibration, seed) -> dict[str, Any]:
 
 def _test_clips(data, part, labels, arch):
     if part is None or not inputs.has_part(data, part):
-        return [], np.array([], int), None
+        return None, [], np.array([], int), None
     source = pipeline.open_source(data, part, whole=True)
     targets = outputs_of(source, labels)[np.asarray(source.labels)]
     protocol = protocol_lib.protocol_of(arch, source, data, len(labels))
-    return _Clips(source, data), targets, protocol
+    clips = DeviceClips(source, data, range(len(source)))
+    return source, clips, targets, protocol
 
 
 def outputs_of(source, labels: Sequence[str]) -> np.ndarray:
@@ -258,21 +262,26 @@ def outputs_of(source, labels: Sequence[str]) -> np.ndarray:
     return np.array([labels.index(name) for name in source.classes])
 
 
-class _Clips(Sequence):
+class DeviceClips(Sequence):
     """Clips as a device sees them. None is kept: they may be gigabytes.
 
     Args:
         source: From `pipeline.open_source`.
         data: How they are cut.
+        positions: Which of its videos.
     """
 
-    def __init__(self, source, data: pipeline.DataOptions):
-        self._source, self._data = source, data
+    def __init__(
+        self, source, data: pipeline.DataOptions, positions: Sequence[int]
+    ):
+        self._source, self._data, self._positions = source, data, positions
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._positions)
 
-    def __getitem__(self, position: int) -> np.ndarray:
-        if not 0 <= position < len(self):
-            raise IndexError(position)
-        return pipeline.device_clip(self._source, self._data, position)
+    def __getitem__(self, number: int) -> np.ndarray:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return pipeline.device_clip(
+            self._source, self._data, self._positions[number]
+        )

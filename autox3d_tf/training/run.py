@@ -1,6 +1,7 @@
 """Trains one network: the function behind autox3d-train."""
 
 import contextlib
+import dataclasses
 import pathlib
 import time
 from typing import Any
@@ -86,7 +87,7 @@ def run_training(
     determinism.set_seed(seed)
     size = (data.clip_frames, data.crop_size, data.crop_size)
     stride = data.stride if data.sampling == "dense" else 1
-    spec = initial.find_arch(arch, size, stride)
+    spec = _sized(initial.find_arch(arch, size, stride), data)
     start = None if init_from is None else initial.weights_path(init_from)
     if start is not None and (start.parent / files.RECORD).is_file():
         inputs.warn_of_other_cut(files.read_record(start.parent), data)
@@ -111,6 +112,21 @@ def run_training(
         )  # fmt: skip
     logging.info("Wrote %s.", run.file(files.RECORD))
     return record
+
+
+def _sized(spec, data) -> arch_lib.ArchSpec:
+    """The network for clips as they are cut to be evaluated, and exported."""
+    crop = data.eval_size[1]
+    size = (data.clip_frames, crop, crop)
+    if tuple(spec.clip_size) == size:
+        return spec
+    logging.info(
+        "%s takes clips of %s here, as `data` cuts them, instead of %s.",
+        spec.name,
+        "x".join(map(str, size)),
+        "x".join(map(str, spec.clip_size)),
+    )
+    return dataclasses.replace(spec, clip_size=size)
 
 
 def _train(

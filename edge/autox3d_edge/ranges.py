@@ -4,7 +4,7 @@ An int8 tensor spreads 256 steps over its range. Where a few large values
 stretch it, cutting them off rounds all others more finely.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import tf_keras
@@ -12,34 +12,36 @@ import tf_keras
 from autox3d_edge import compact, flatbuffer, layer_noise
 
 _BINS = 2048
+_FRAMES = ("clip", "frame")  # inputs with the range of pixels
 _SHARES = np.linspace(1.0, 0.3, 29)  # of the whole range, tried in turn
 
 Ranges = Mapping[str, tuple[float, float]]
 
 
-def clipped(lowered: tf_keras.Model, clips: Sequence[np.ndarray]) -> Ranges:
+def clipped(network: tf_keras.Model, samples: Callable[[], Iterable]) -> Ranges:
     """Returns the range of each layer with the least mean squared error.
 
     The error of a range is what rounding to 256 steps makes of the values
     inside, plus what is cut off of those outside.
 
     Args:
-        lowered: The float network.
-        clips: uint8 clips `(T, H, W, 3)`.
+        network: The float network. Inputs other than its frames have a range
+            too, called as they are.
+        samples: Yields what it takes, float32, the same each time.
     """
     layers = [
         layer
-        for layer in lowered.layers[1:]
+        for layer in network.layers
         if not isinstance(layer, tf_keras.layers.Softmax)
+        and layer.name not in _FRAMES
     ]
     watch = layer_noise.compiled(
-        tf_keras.Model(lowered.input, [layer.output for layer in layers])
+        tf_keras.Model(network.input, [layer.output for layer in layers])
     )
 
     def values():
-        for clip in clips:
-            found = watch(np.asarray(clip, np.float32))
-            yield [np.asarray(value) for value in found]
+        for sample in samples():
+            yield [np.asarray(value) for value in watch(sample)]
 
     ends = [[(v.min(), v.max()) for v in found] for found in values()]
     lows, highs = np.min(ends, 0)[:, 0], np.max(ends, 0)[:, 1]
@@ -93,13 +95,15 @@ def set_ranges(calibrated: bytes, ranges: Ranges) -> bytes:
 
     Args:
         calibrated: From `quantize.calibrate`; see `quantize_calibrated`.
-        ranges: Layer -> (lowest, highest) value of its output. Layers that
-            are not in the graph, as they were fused, are left out.
+        ranges: Layer -> (lowest, highest) value of its output, or of an
+            input. Layers that are not in the graph, as they were fused, are
+            left out.
     """
     content = flatbuffer.unpack(calibrated)
     graph = content.subgraphs[0]
     codes = [code.code for code in flatbuffer.read_graph(calibrated).operators]
     made = [int(i) for operator in graph.operators for i in operator.outputs]
+    made += [int(i) for i in graph.inputs]
     # A layer may take several operators; its output is the last.
     last = {_layer(graph.tensors[number]): number for number in made}
     for layer, (low, high) in ranges.items():
@@ -115,7 +119,8 @@ def set_ranges(calibrated: bytes, ranges: Ranges) -> bytes:
 
 
 def _layer(tensor) -> str:
-    return compact.short_name(tensor.name).decode().split("/")[0]
+    name = compact.short_name(tensor.name).decode().split("/")[0]
+    return name.removeprefix("serving_default_").split(":")[0]
 
 
 def _assign(tensor, low: float, high: float) -> None:

@@ -132,4 +132,7 @@ class Kitchen:
         return quantize.calibrate(network, self.calibration)
 
     def _clip(self, network):
-        return ranges.clipped(network, self.calibration)
+        return ranges.clipped(network, self._samples)
+
+    def _samples(self):
+        return (clip.astype(np.float32) for clip in self.calibration)

@@ -26,7 +26,6 @@ from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs
 
@@ -54,8 +53,6 @@ class ExportOptions:
         threads: Numbers of threads to time.
         repeats: Timed runs of each.
         runtime: The oldest runtime that must load the files.
-        memory: Frames after which the means of a stream begin to forget; None
-            for those of a clip.
         fine_tuning: The training of "qat".
     """
 
@@ -65,7 +62,6 @@ class ExportOptions:
     threads: tuple[int, ...] = (1, 2)
     repeats: int = 30
     runtime: str = audit.DEFAULT_RUNTIME
-    memory: int | None = None
     fine_tuning: fine_tuning_lib.FineTuningOptions = dataclasses.field(
         default_factory=fine_tuning_lib.FineTuningOptions
     )
@@ -82,8 +78,6 @@ class ExportOptions:
                     f"`{name}` must be at least 1. "
                     f"Received: {name}={getattr(self, name)}."
                 )
-        if self.memory is not None:
-            arch_lib.check_positive_int("memory", self.memory)
         unknown = [name for name in self.precisions if name not in PRECISIONS]
         if unknown:
             raise ValueError(
@@ -178,7 +172,6 @@ def _export(loaded, precision, path, options, about):
             path,
             precision=precision.removesuffix(stream_export.SUFFIX),
             calibration=loaded.calibration,
-            memory=options.memory,
             **sources.pace(loaded.train.manifest.rows, loaded.data),
             **about,
         )

@@ -1,16 +1,18 @@
 """A lowered stream -> .tflite bytes and the states that it carries."""
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tf_keras
 
-from autox3d_edge import compact, quantize, stream_means, streaming
+from autox3d_edge import compact, quantize, ranges, stream_means, streaming
 from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import stream_lowering as names
 
 NATIVE = "int8_native"
+_LEFT_RUNNING = 8  # one clip in so many shows a stream that is left running
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", NATIVE)
 
 
@@ -58,8 +60,10 @@ def convert(
         stream = manifest_lib.Stream(states=states, memory=memory)
         run = streaming.StreamRunner(exact, stream)
         samples = functools.partial(_samples, run, states, clips)
+        calibrated = quantize.calibrate_on(frozen, samples)
+        found = ranges.clipped(model, samples)
         content = quantize.quantize_calibrated(
-            quantize.calibrate_on(frozen, samples)
+            ranges.set_ranges(calibrated, found)
         )
     return stream_means.close_means(
         content, results, memory, native=precision == NATIVE
@@ -69,14 +73,16 @@ def convert(
 def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:
     """All inputs of the open network, frame by frame, as float32.
 
-    Every clip once from a reset, then all in one go: a stream that is left
-    running holds means that no single clip has.
+    Every clip once from a reset, then some in one go: a stream that is left
+    running holds means that no single clip has. Only some, since where one
+    clip follows another there are values that nothing else has.
     """
     past = [s.input for s in states if s.input.endswith(names.PAST)]
     sums = [s.input for s in states if s.input.endswith(stream_means.SUM)]
     means = [s.removesuffix(stream_means.SUM) + names.SO_FAR for s in sums]
-    for number, clip in enumerate([*clips, *clips]):
-        if number <= len(clips):  # the last time before all in one go
+    left_running = clips[: math.ceil(len(clips) / _LEFT_RUNNING)]
+    for number, clip in enumerate([*clips, *left_running]):
+        if number <= len(clips):  # the last time before some in one go
             run.reset()
         for frame in clip:
             sample = {name: run.state(name) for name in past}

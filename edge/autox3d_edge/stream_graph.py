@@ -43,10 +43,16 @@ class StreamGraph:
         """Returns the shape of a tensor."""
         return tuple(int(size) for size in self._graph.tensors[number].shape)
 
-    def share_quantization(self, source, target):
-        """Gives a tensor the scale and zero point of another."""
-        tensors = self._graph.tensors
-        tensors[target].quantization = tensors[source].quantization
+    def quantization(self, number) -> tuple[float, int]:
+        """Returns the scale and zero point of a tensor with one of each."""
+        found = self._graph.tensors[number].quantization
+        return float(found.scale[0]), int(found.zeroPoint[0])
+
+    def set_quantization(self, number, scale: float, zero: int) -> None:
+        """Gives a tensor another scale and zero point."""
+        found = self._graph.tensors[number].quantization
+        found.scale = np.array([scale], np.float32)
+        found.zeroPoint = np.array([zero], np.int64)
 
     def tensor(self, name, shape, dtype) -> int:
         """Adds a tensor; returns its number."""
@@ -80,7 +86,9 @@ class StreamGraph:
         added = self._tables.OperatorT()
         added.opcodeIndex = self._code(kind)
         added.inputs, added.outputs = list(inputs), [result]
-        name = {"MINIMUM": "MaximumMinimum"}.get(code, code.capitalize())
+        name = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}.get(
+            code, code.capitalize()
+        )
         added.builtinOptionsType = getattr(
             self._tables.BuiltinOptions, f"{name}Options"
         )

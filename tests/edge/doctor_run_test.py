@@ -197,7 +197,6 @@ def test_options_are_checked():
     for changes, message in (
         ({"precisions": ("fp32", "int9")}, "`precisions` .* Received: int9"),
         ({"threads": (0,)}, "`threads` must be at least 1"),
-        ({"memory": 0}, "`memory` must be a positive"),
         ({"runtime": "tflite 2.14"}, "`runtime` must be one of"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -11,6 +11,7 @@ from autox3d_edge import (
     flatbuffer,
     stream_convert,
     stream_lowering,
+    stream_means,
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
@@ -18,6 +19,7 @@ from autox3d_tf.data import decoding, synthetic
 from tests.edge import networks, reference
 
 FRAMES = networks.STREAM_FRAMES
+_FINE = 64  # parts of a step that sums count in
 
 
 def test_every_frame_gets_the_scores_of_the_clip_up_to_it(streams):
@@ -138,13 +140,13 @@ def test_sums_stay_within_the_memory(streams):
     white = np.full(run.clip_shape, 255, np.uint8)
     for _ in range(50):
         run.push(white)
-    assert run.state("frame_count").item() == FRAMES + 1
-    total = run.state("head_sum")
-    assert 0 < total.max() <= 255 * (FRAMES + 1)
+    assert run.state("frame_count").item() == FRAMES
+    kept = run.state("head_sum")
+    assert 0 < kept.max() <= 255 * _FINE * (FRAMES - 1)
 
 
 def test_sums_are_more_exact_than_a_mean_in_eight_bits(streams):
-    """Half a step is what rounding the mean itself costs."""
+    """A 128th of a step, where a mean in 8 bits loses whole ones."""
     run = streaming.StreamRunner(*streams.int8)
     exact, coarse = 0.0, 0.0
     errors = {"sum": [], "coarse": []}
@@ -152,15 +154,71 @@ def test_sums_are_more_exact_than_a_mean_in_eight_bits(streams):
         before = run.state("head_sum").astype(int)
         clip = streams.clips[number // FRAMES % len(streams.clips)]
         run.push(clip[number % FRAMES][None])
-        total, n = run.state("head_sum"), min(number + 1, FRAMES)
-        leak = (before + n // 2) // n if number >= FRAMES else 0
-        frame = total - before + leak  # the mean of this frame, in steps
+        after, n = run.state("head_sum").astype(int), min(number + 1, FRAMES)
+        full = number + 1 >= FRAMES
+        totals = before + _FINE * np.arange(256)[:, None, None, None, None]
+        kept = totals - full * ((totals + n // 2) // n)
+        assert ((kept == after).sum(0) == 1).all()
+        frame = (kept == after).argmax(0)  # the mean of this frame, in steps
         exact = exact + (frame - exact) / n
         coarse = np.rint(coarse + (frame - coarse) / n)
-        errors["sum"].append(np.abs(total / n - exact).max())
+        mean = (before + _FINE * frame) / _FINE / n
+        errors["sum"].append(np.abs(mean - exact).max())
         errors["coarse"].append(np.abs(coarse - exact).max())
-    assert max(errors["sum"]) <= 0.5
+    assert max(errors["sum"]) <= 1 / (2 * _FINE)
     assert max(errors["coarse"]) > 1.0
+
+
+class FakeGraph:
+    """Computes at once, with numpy, what is added to it."""
+
+    _CODES = {
+        "ADD": np.add,
+        "DIV": lambda a, b: np.trunc(a / b).astype(int),  # as C++ divides
+        "MAXIMUM": np.maximum,
+        "MINIMUM": np.minimum,
+    }
+
+    def __init__(self, **scales_and_zeros):
+        self.known = scales_and_zeros
+
+    def quantization(self, name):
+        return self.known[name]
+
+    def set_quantization(self, name, scale, zero):
+        self.known[name] = scale, zero
+
+    def constant(self, value):
+        return np.asarray(value)
+
+    def shape_of(self, value):
+        return np.shape(value)
+
+    def tensor(self, name, shape, dtype):
+        return np.zeros(shape, dtype)
+
+    def operator(self, code, inputs, result):
+        if code == "CAST":
+            (self.made,) = inputs
+        else:
+            result[...] = self._CODES[code](*inputs)
+
+
+@pytest.mark.parametrize("scales", [(1.0, 0.21), (1.0, 1.0), (0.5, 0.9)])
+@pytest.mark.parametrize("zeros", [(0, 0), (100, 128), (31, 7)])
+def test_means_so_far_are_requantized_to_half_a_step(scales, zeros):
+    """Integers against the same in floating point."""
+    graph = FakeGraph(mean=(scales[0], zeros[0]), so_far=(scales[1], zeros[1]))
+    means = object.__new__(stream_means._Means)
+    means._graph, means._dtype = graph, np.int32
+    fine = np.arange(0, 256 * _FINE, 7)
+    means._requantize(fine, "mean", "so_far")
+    step, first = graph.known["so_far"]
+    assert scales[1] <= step <= scales[1] + scales[0] / _FINE
+    value = scales[0] * (fine / _FINE - zeros[0])
+    low, high = step * (0 - first), step * (255 - first)
+    error = np.abs(step * (graph.made - first) - np.clip(value, low, high))
+    assert error.max() <= 1.01 * step / 2
 
 
 def test_other_precisions_are_named():

@@ -128,6 +128,14 @@ def test_fine_tuning_begins_with_the_weights_given(clips, finished, tmp_path):
         np.testing.assert_allclose(value, first[name], atol=1e-8)
 
 
+def test_the_network_is_saved_for_clips_as_they_were_cut(clips, tmp_path):
+    longer = tiny.data(clips, clip_frames=6, eval_crop_size=20)
+    train(clips, tmp_path, data=longer, training=tiny.training(epochs=1))
+    model = files.load_trained(tmp_path)
+    assert tuple(model.arch.clip_size) == (6, 20, 20)
+    assert model.arch.stages == tiny.arch().stages
+
+
 def test_frozen_batch_norm_keeps_statistics_and_learns_scales(clips, tmp_path):
     train(clips, tmp_path, training=tiny.training(freeze_batch_norm=True))
     fresh = models.weight_values(models.build_model(tiny.arch(), 3))

@@ -25,8 +25,8 @@ def clipped(network: tf_keras.Model, samples: Callable[[], Iterable]) -> Ranges:
     inside, plus what is cut off of those outside.
 
     Args:
-        network: The float network. Inputs other than its frames have a range
-            too, called as they are.
+        network: The float network. Its inputs have ranges too, all but the
+            frames.
         samples: Yields what it takes, float32, the same each time.
     """
     layers = [

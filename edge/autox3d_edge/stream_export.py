@@ -62,6 +62,12 @@ def export_stream(
     weights = model if by_name else export.weights_of(model)
     memory = arch.clip_size[0] if memory is None else memory
     arch_lib.check_positive_int("memory", memory)
+    if memory < arch.clip_size[0]:
+        raise ValueError(
+            "`memory` must be at least the frames of a clip, or the stream "
+            "does not say what the network says of one. Received: "
+            f"memory={memory}, clips of {arch.clip_size[0]} frames."
+        )
     content, states = stream_convert.convert(
         stream_lowering.lower_stream(arch, weights),
         precision,

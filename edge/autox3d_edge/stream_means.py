@@ -114,17 +114,19 @@ class _Means:
     def _requantize(self, fine, mean, so_far):
         """A number of parts of a step of `mean` -> one of steps of `so_far`.
 
-        The latter become a multiple of such parts, at least as large as they
-        were, that divides what 0 is in them.
+        The latter become a whole number of such parts: as large as they were
+        or, by less than a part, larger.
         """
         graph = self._graph
         scale, zero = graph.quantization(mean)
         wanted, wanted_zero = graph.quantization(so_far)
-        parts = max(1, math.ceil(wanted * _FINE / scale))
+        # One step that holds all of `mean` is the largest that makes sense.
+        parts = math.ceil(min(wanted * _FINE / scale, _FINE * _LAST))
         step = scale * parts / _FINE
         first = min(_LAST, max(0, round(wanted_zero * wanted / step)))
         graph.set_quantization(so_far, step, first)
-        # (fine - zero * FINE) / parts + first, rounded; below 0 it is cut.
+        # (fine - zero * _FINE) / parts + first, rounded. Of what is below 0,
+        # and then is cut, division rounds the other way.
         shift = first * parts - zero * _FINE + parts // 2
         moved = self._make("ADD", fine, self._constant(shift))
         number = self._make("DIV", moved, self._constant(parts))

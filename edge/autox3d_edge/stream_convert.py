@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tf_keras
 
-from autox3d_edge import compact, quantize, ranges, stream_means, streaming
+from autox3d_edge import (
+    compact,
+    flatbuffer,
+    quantize,
+    ranges,
+    stream_means,
+    streaming,
+)
 from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import stream_lowering as names
 
@@ -60,7 +67,9 @@ def convert(
         stream = manifest_lib.Stream(states=states, memory=memory)
         run = streaming.StreamRunner(exact, stream)
         samples = functools.partial(_samples, run, states, clips)
-        calibrated = quantize.calibrate_on(frozen, samples)
+        calibrated = _name_results(
+            quantize.calibrate_on(frozen, samples), results
+        )
         found = ranges.clipped(model, samples)
         content = quantize.quantize_calibrated(
             ranges.set_ranges(calibrated, found)
@@ -68,6 +77,20 @@ def convert(
     return stream_means.close_means(
         content, results, memory, native=precision == NATIVE
     )
+
+
+def _name_results(calibrated: bytes, results: Sequence[str]) -> bytes:
+    """Calls outputs by their layers, as the converter does all else.
+
+    The quantizer gives the frames that a stream holds, from the input to the
+    output, one range: where one of them had its own, its would be taken.
+    """
+    content = flatbuffer.unpack(calibrated)
+    (signature,) = content.signatureDefs
+    for end in signature.outputs:
+        name = results[int(end.name.rsplit(b"_", 1)[1])]
+        content.subgraphs[0].tensors[end.tensorIndex].name = name.encode()
+    return compact.pack(content)
 
 
 def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:

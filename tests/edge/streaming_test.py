@@ -9,6 +9,7 @@ from autox3d_edge import (
     Recognizer,
     audit,
     flatbuffer,
+    ranges,
     stream_convert,
     stream_lowering,
     stream_means,
@@ -95,6 +96,29 @@ def test_what_is_silent_on_the_calibration_clips_can_be_run(silence):
     scores = streaming.StreamRunner(content, stream)(clips[0])
     expected = reference.probabilities(arch, weights, clips[0])
     np.testing.assert_allclose(scores, expected, atol=0.1)
+
+
+def test_frames_that_are_held_have_clipped_ranges(streams, monkeypatch):
+    clipped, asked = ranges.clipped, {}
+
+    def half(*given):
+        for name, (low, high) in clipped(*given).items():
+            asked[name] = low / 2, high / 2
+        return asked
+
+    monkeypatch.setattr(ranges, "clipped", half)
+    model = stream_lowering.lower_stream(streams.arch, streams.weights)
+    content, states = stream_convert.convert(
+        model, "int8_native", streams.clips[:2], FRAMES
+    )
+    tensors = {t.name: t for t in flatbuffer.read_graph(content).tensors}
+    held = [state for state in states if state.dtype == "int8"]
+    assert len(held) == 4
+    for state in held:
+        low, high = asked[state.output]
+        (scale,) = tensors[state.output].scale
+        assert scale == pytest.approx((high - low) / 255, rel=0.1)
+        assert tensors[state.input].scale == (scale,)
 
 
 def test_streams_begin_with_what_clips_are_padded_with(streams):

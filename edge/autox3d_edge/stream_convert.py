@@ -20,7 +20,8 @@ from autox3d_edge import stream_lowering as names
 
 NATIVE = "int8_native"
 _LEFT_RUNNING = 8  # one clip in so many shows a stream that is left running
-PRECISIONS = ("fp32", "fp16", "dynamic", "int8", NATIVE)
+INTEGER = ("int8", NATIVE)
+PRECISIONS = ("fp32", "fp16", "dynamic", *INTEGER)
 
 
 def convert(
@@ -51,7 +52,7 @@ def convert(
             f"Received: precision={precision!r}."
         )
     frozen, results = quantize.freeze(model), model.output_names
-    if precision not in ("int8", NATIVE):
+    if precision not in INTEGER:
         content = compact.compact(quantize.convert_on(frozen, precision))
     else:
         frame = model.input_shape[names.FRAME]

@@ -10,6 +10,8 @@ import numpy as np
 from autox3d_edge import (
     export,
     lowering,
+    quantize,
+    remedies,
     stream_convert,
     stream_lowering,
     streaming,
@@ -68,8 +70,12 @@ def export_stream(
             "does not say what the network says of one. Received: "
             f"memory={memory}, clips of {arch.clip_size[0]} frames."
         )
+    ours = weights
+    if precision in stream_convert.INTEGER:
+        clips = quantize.check_calibration(calibration, arch.clip_size)
+        ours = remedies.equalize(arch, weights, clips)
     content, states = stream_convert.convert(
-        stream_lowering.lower_stream(arch, weights),
+        stream_lowering.lower_stream(arch, ours),
         precision,
         calibration,
         memory,

@@ -72,7 +72,7 @@ def export_stream(
         )
     ours = weights
     if precision in stream_convert.INTEGER:
-        clips = quantize.check_calibration(calibration, arch.clip_size)
+        clips = quantize.check_calibration(calibration, (*arch.clip_size, 3))
         ours = remedies.equalize(arch, weights, clips)
     content, states = stream_convert.convert(
         stream_lowering.lower_stream(arch, ours),

@@ -45,6 +45,21 @@ def test_frame_by_frame_equals_the_trained_clip_network(exported_stream):
     assert report["manifest_bytes"] < manifest_lib.MAX_BYTES
 
 
+def test_int8_is_close_to_the_trained_clip_network(trained, tmp_path):
+    path = tmp_path / "model_int8_stream.tflite"
+    clips = reference.random_clips(5, trained.arch.clip_size)
+    report = stream_export.export_stream(
+        trained, trained.arch, path, calibration=clips
+    )
+    assert report["audit"]["passed"]
+    found = report["parity"]["tflite"]
+    assert found["max_error"] < 0.1 and found["top1_agreement"] == 1.0
+    path.unlink()
+    with pytest.raises(ValueError, match="must hold uint8 clips for int8"):
+        stream_export.export_stream(trained, trained.arch, path)
+    assert not path.exists()
+
+
 def test_the_file_says_that_it_is_a_stream(exported_stream):
     stream = manifest_lib.read_manifest(exported_stream.path).stream
     assert (stream.stride, stream.fps, stream.memory) == (3, 10.0, 4)

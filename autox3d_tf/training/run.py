@@ -85,9 +85,10 @@ def run_training(
             f"{replicas} replicas."
         )
     determinism.set_seed(seed)
-    size = (data.clip_frames, data.crop_size, data.crop_size)
+    crop = data.eval_size[1]
+    size = (data.clip_frames, crop, crop)
     stride = data.stride if data.sampling == "dense" else 1
-    spec = _sized(initial.find_arch(arch, size, stride), data)
+    spec = _sized(initial.find_arch(arch, size, stride), size)
     start = None if init_from is None else initial.weights_path(init_from)
     if start is not None and (start.parent / files.RECORD).is_file():
         inputs.warn_of_other_cut(files.read_record(start.parent), data)
@@ -114,10 +115,8 @@ def run_training(
     return record
 
 
-def _sized(spec, data) -> arch_lib.ArchSpec:
+def _sized(spec, size) -> arch_lib.ArchSpec:
     """The network for clips as they are cut to be evaluated, and exported."""
-    crop = data.eval_size[1]
-    size = (data.clip_frames, crop, crop)
     if tuple(spec.clip_size) == size:
         return spec
     logging.info(

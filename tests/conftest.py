@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 import pathlib
 
@@ -10,6 +11,13 @@ import pytest
 from autox3d_tf.runs import cpu
 
 cpu.tune()  # as the binaries do, before TensorFlow is imported
+
+
+def pytest_collection_finish():
+    """Spares every collection of garbage what imports leave for good."""
+    gc.collect()
+    gc.freeze()
+
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
 

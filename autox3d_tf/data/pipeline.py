@@ -71,6 +71,7 @@ def make_train_dataset(
     mirror_images = tf.constant(parts.resolve_flip(options, source.classes))
     labels = tf.constant(source.labels)
 
+    @tf.autograph.experimental.do_not_convert
     def load(number):
         # The position of this worker's clip in the sequence of all samples.
         sample = number // share * batch_size + worker * share + number % share
@@ -138,6 +139,7 @@ def make_eval_dataset(
         )
     labels = tf.constant(source.labels)
 
+    @tf.autograph.experimental.do_not_convert
     def load(number):
         position = number // temporal_views
         view = number % temporal_views

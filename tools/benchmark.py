@@ -40,6 +40,8 @@ def _time_files(paths, threads):
     from autox3d_edge import benchmark
     from autox3d_tf.space import arch as arch_lib
 
+    if FLAGS.json:
+        arch_lib.check_writable(FLAGS.json)
     names = {str(path): pathlib.Path(path) for path in paths}
     timings = benchmark.benchmark_files(
         names, threads, FLAGS.repeats, runtime=FLAGS.runtime
@@ -101,6 +103,13 @@ def _write_variants():
 def _main(arguments):
     if bool(FLAGS.arch) != bool(FLAGS.variants):
         raise binary.UsageError("--arch and --variants go together.")
+    if FLAGS.space and not (FLAGS.bundle or FLAGS.table):
+        raise binary.UsageError("--space needs --table or --bundle.")
+    if arguments and (FLAGS.variants or FLAGS.bundle or FLAGS.table):
+        raise binary.UsageError(
+            "Files are timed by themselves, without --table, --bundle or "
+            f"--variants. Received: {' '.join(arguments)}."
+        )
     try:
         threads = [int(number) for number in FLAGS.threads_list]
     except ValueError:

@@ -55,9 +55,7 @@ def _videos(arguments):
             yield path
             continue
         found = [path / video for video in locating.find_videos(path)]
-        if not found:
-            raise binary.UsageError(f"There are no videos in {path}.")
-        yield from found
+        yield from found or [path]  # which fails as any that cannot be read
 
 
 def _print(name, results):

@@ -210,6 +210,11 @@ def _column_of(path, data, precision, threads, runtime) -> LatencyTable:
             f"{path} is a damaged latency table: a coefficient is below 0 or "
             "no number. Measure again: autox3d-benchmark --table."
         )
+    if type(column["tile"]) is not int or column["tile"] < 1:
+        raise ValueError(
+            f"{path} is a damaged latency table: its tile is "
+            f"{column['tile']!r}. Measure again: autox3d-benchmark --table."
+        )
     return LatencyTable(
         coefficients=coefficients,
         tile=column["tile"],

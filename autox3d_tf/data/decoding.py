@@ -44,6 +44,29 @@ class VideoInfo:
     decoded_seconds: float = 0.0
     error: str = ""
 
+    @property
+    def lacking(self) -> str:
+        """What is missing at the end of a video cut short; empty if nothing.
+
+        Many sound files promise a frame or two that do not exist; where a
+        container tells seconds only, as Matroska, sound may go on for longer.
+        """
+        if self.error:
+            promised = f"{self.declared_frames or 'more'} frames"
+            return f"only {self.frames} of {promised} decode ({self.error})"
+        if self.declared_frames:
+            fewer = self.declared_frames - self.frames
+            if fewer > max(2, 0.02 * self.declared_frames):
+                promised = f"{self.declared_frames} frames"
+                return f"only {self.frames} of {promised} decode"
+        elif self.decoded_seconds < 0.8 * self.declared_seconds:
+            return (
+                f"only {self.frames} of more frames decode, "
+                f"{self.decoded_seconds:.1f} of {self.declared_seconds:.1f} "
+                "seconds"
+            )
+        return ""
+
 
 def probe(path) -> VideoInfo:
     """Decodes the whole video and returns what is in it.
@@ -191,6 +214,8 @@ def _open_video(path):
     """Yields `(container, stream)` of the first video stream."""
     path = os.fspath(path)
     camera = is_camera(path)
+    if os.path.isdir(path):
+        raise VideoError(f"{path}: a folder without videos.")
     if not camera and not os.path.isfile(path):
         raise VideoError(f"{path}: there is no such file.")
     if not camera and os.path.getsize(path) == 0:

@@ -317,34 +317,12 @@ def _examine(row, path, min_frames):
         height=info.height,
         duration=round(info.duration, 3),
     )
-    if is_truncated(info):
-        promised = info.declared_frames or "more"
-        reason = f" ({info.error})" if info.error else ""
-        detail = f"only {info.frames} of {promised} frames decode{reason}"
-        if not info.declared_frames and not info.error:
-            detail += (
-                f", {info.decoded_seconds:.1f} of "
-                f"{info.declared_seconds:.1f} seconds"
-            )
-        return _fail(row, "truncated", detail)
+    if info.lacking:
+        return _fail(row, "truncated", info.lacking)
     if info.frames < min_frames:
         detail = f"{info.frames} frames, fewer than {min_frames}"
         return _fail(row, "too_short", detail)
     return dataclasses.replace(row, status="ok", detail="")
-
-
-def is_truncated(info: decoding.VideoInfo) -> bool:
-    """Whether a video ends before its container says.
-
-    Many sound files promise a frame or two that do not exist; where a container
-    tells seconds only, as Matroska, sound may go on for longer.
-    """
-    if info.error:
-        return True
-    if not info.declared_frames:
-        return info.decoded_seconds < 0.8 * info.declared_seconds
-    lacking = info.declared_frames - info.frames
-    return lacking > max(2, 0.02 * info.declared_frames)
 
 
 def _mark_duplicates(examined) -> tuple[manifest_lib.ClipRow, ...]:

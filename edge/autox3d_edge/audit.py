@@ -158,6 +158,7 @@ def audit_model(
     ]
     states = stream.states if stream else ()
     findings += _state_findings(graph, states)
+    findings += _loose_ends(graph, stream)
     findings += _type_findings(graph, precision, kept or {})
     if precision in INT8_PRECISIONS:
         findings += _border_findings(graph, states)
@@ -168,10 +169,18 @@ def audit_model(
     return Audit(
         findings=tuple(findings),
         operators=dict(collections.Counter(op.code for op in graph.operators)),
-        versions={op.code: op.version for op in graph.operators},
+        versions=_versions(graph),
         loaded_in=tuple(loaded_in),
         fall_back=op_support.fall_back(graph),
     )
+
+
+def _versions(graph) -> dict[str, int]:
+    """The version that a runtime must have of each operator."""
+    needed = collections.Counter()
+    for operator in graph.operators:
+        needed |= {operator.code: operator.version}
+    return dict(needed)
 
 
 def check_runtime(runtime: str) -> None:
@@ -312,6 +321,25 @@ def _state_findings(graph, states):
                 where=state.input,
                 message=f"is {wanted.dtype}, must be one of {_STATE_TYPES}",
             )
+
+
+def _loose_ends(graph, stream):
+    """Inputs that nobody would feed, and outputs that nobody would take."""
+    states = stream.states if stream else ()
+    for what, numbers, main in (
+        ("input", graph.inputs, manifest_lib.FRAME),
+        ("output", graph.outputs, manifest_lib.SCORES),
+    ):
+        names = [graph.tensors[number].name for number in numbers]
+        known = {main} if stream else set(names[:1])
+        known |= {getattr(state, what) for state in states}
+        for name in names:
+            if name not in known:
+                yield Finding(
+                    rule="state",
+                    where=name,
+                    message=f"is an {what} that no state of the stream names",
+                )
 
 
 def _border_findings(graph, states):

@@ -1,6 +1,5 @@
 """What int8 costs in accuracy, over folds: each clip in float and in int8."""
 
-import json
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from absl import logging
 from autox3d_edge import doctor_run, interpreters, recipes, sources
 from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import files, inputs
 
 WAYS = ("int8", "doctor", "qat")  # beside fp32
@@ -48,8 +48,8 @@ def assess(
     folds = "_".join(map(str, data.test_folds))
     path = out / f"{record['arch']}_fold{folds}.json"
     if path.exists():
-        known = json.loads(path.read_text())
-        if known.get("made_of") == made_of:
+        known = arch_lib.read_json(path, "a result")
+        if isinstance(known, dict) and known.get("made_of") == made_of:
             return known
         raise ValueError(
             "`out` must not hold the result of another training or of other "
@@ -94,8 +94,15 @@ def assess(
 
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns all results in a folder, by name."""
-    found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
-    return [record for record in found if record.get("format") == _FORMAT]
+    found = [
+        arch_lib.read_json(path, "a result")
+        for path in sorted(folder.glob("*.json"))
+    ]
+    return [
+        record
+        for record in found
+        if isinstance(record, dict) and record.get("format") == _FORMAT
+    ]
 
 
 def format_table(records: Iterable[Mapping[str, Any]]) -> str:

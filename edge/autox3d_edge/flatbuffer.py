@@ -13,7 +13,9 @@ _BYTES |= {"INT8": 1, "UINT8": 1}  # of one value
 # Fewest inputs of operators, 1 of all others. Those behind, such as a bias,
 # may be absent (-1).
 _FEWEST_INPUTS = {
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 2),
+    # Without a bias LiteRT refuses the first and crashes in the second.
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), 3),
+    "FULLY_CONNECTED": 2,
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MEAN", "SUM", "PAD"), 2),
     **dict.fromkeys(("MAXIMUM", "MINIMUM", "TRANSPOSE", "BATCH_MATMUL"), 2),
     "SLICE": 3,

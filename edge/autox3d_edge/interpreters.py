@@ -18,6 +18,7 @@ KNOWN = (
     ("tflite-runtime", "tflite_runtime.interpreter", "tflite-runtime"),
     ("tf.lite", "tensorflow.lite.python.interpreter", "tensorflow"),
 )
+MOST_THREADS = 256  # of very many, interpreters crash
 
 
 def available() -> list[str]:
@@ -90,9 +91,9 @@ def load(
     Raises:
         ImportError: The runtime is not installed, or does not work here.
     """
-    if not isinstance(num_threads, int) or num_threads < 1:
+    if not isinstance(num_threads, int) or not 1 <= num_threads <= MOST_THREADS:
         raise ValueError(
-            "`num_threads` must be a positive integer. "
+            f"`num_threads` must be an integer from 1 to {MOST_THREADS}. "
             f"Received: num_threads={num_threads!r}."
         )
     make = load_class(runtime)

@@ -9,6 +9,7 @@ interpreter are enough:
     cd bundle && python -m autox3d_edge.latency_table .
 """
 
+import hashlib
 import itertools
 import os
 import pathlib
@@ -103,6 +104,7 @@ def make_bundle(
             "precisions": list(precisions),
             "archs": writer.archs,
             "models": writer.models,
+            "sha256": writer.hashes,
         },
     )
     _copy_modules(folder)
@@ -162,7 +164,7 @@ class _Writer:
     def __init__(self, folder, precisions, num_classes, rng):
         self.folder, self.precisions = folder, precisions
         self.num_classes, self.rng = num_classes, rng
-        self.archs, self.models = [], []
+        self.archs, self.models, self.hashes = [], [], {}
         self._seen = set()
 
     def add(self, arch, role, parts=False):
@@ -181,6 +183,8 @@ class _Writer:
             for number, name in enumerate(names, len(self.models)):
                 file = f"models/{number:04}_{precision}.tflite"
                 (self.folder / file).write_bytes(pieces[name])
+                digest = hashlib.sha256(pieces[name]).hexdigest()
+                self.hashes[file] = digest
                 files[name][precision] = file
         for name in names:
             self.models.append(

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
-from autox3d_edge import interpreters, latency_bundle, latency_table
+from autox3d_edge import benchmark, latency_bundle, latency_table
 from autox3d_tf import cost, space
 from autox3d_tf.space import arch as arch_lib
 
@@ -26,13 +26,22 @@ def check_table(
         runtime: Interpreter; the one of the table must be the same.
 
     Raises:
-        ValueError: The table is of another runtime, version or space.
+        ValueError: The table is of another device, runtime, version or space.
     """
-    here = interpreters.describe(runtime)
-    tables = cost.load_latency_tables(path, threads, here)
+    here = benchmark.device_description(runtime)
+    tables = cost.load_latency_tables(path, threads, here["runtime"])
     if not tables:
         raise ValueError(f"{path} has no column at threads={list(threads)}.")
-    classes = arch_lib.read_json(path, "a latency table").get("num_classes")
+    record = arch_lib.read_json(path, "a latency table")
+    for name in ("processor", "machine", "cores"):
+        there = record["device"].get(name)
+        if there != here[name]:
+            raise ValueError(
+                f"{path} must be measured on this device to be checked here. "
+                f"Received: {name}={there!r}, here {here[name]!r}. Check it "
+                "there, or measure this one: autox3d-benchmark --table."
+            )
+    classes = record.get("num_classes")
     arch_lib.check_positive_int("num_classes", classes)
     search_space = space.get_space(tables[0].space_name)
     tables[0].check_space(search_space)

@@ -10,6 +10,7 @@ speed for seconds on end, and a median would say when a model had its turns.
 
 import argparse
 import datetime
+import hashlib
 import os
 import pathlib
 import time
@@ -110,28 +111,44 @@ def predicted_and_measured(
 
 
 def read_index(folder: pathlib.Path) -> dict[str, Any]:
-    """Reads index.json of a bundle. Raises ValueError if it is not one."""
+    """Reads index.json of a bundle. Raises ValueError if it is not whole."""
     index = arch_lib.read_json(folder / "index.json", "a latency bundle")
     if not isinstance(index, dict) or index.get("kind") != "latency_bundle":
         raise ValueError(
             f"{folder} is not a latency bundle. Make one: autox3d-benchmark "
             "--bundle."
         )
-    keys = ("precisions", "models", "archs", "space", "num_classes")
-    lacks = [key for key in keys if key not in index]
-    if not lacks:
-        lacks = [
+    keys = ("precisions", "models", "archs", "space", "num_classes", "sha256")
+    try:
+        lacks = [key for key in keys if key not in index]
+        lacks += [
             name
-            for model in index["models"]
-            for name in model["files"].values()
-            if not (folder / name).is_file()
+            for name, digest in index.get("sha256", {}).items()
+            if not _is_whole(folder / name, digest)
         ]
+        lacks += [
+            name
+            for model in index.get("models", ())
+            for name in model["files"].values()
+            if name not in index.get("sha256", {})
+        ]
+    except (AttributeError, KeyError, TypeError):
+        lacks = ["the files' names in index.json"]
     if lacks:
         raise ValueError(
-            f"The latency bundle {folder} is not whole: it lacks {lacks[0]}. "
-            "Copy it again, or make one: autox3d-benchmark --bundle."
+            f"The latency bundle {folder} is not whole: it lacks {lacks[0]}, "
+            "or that was changed. Copy it again, or make one: "
+            "autox3d-benchmark --bundle."
         )
     return index
+
+
+def _is_whole(path: pathlib.Path, digest: str) -> bool:
+    """An interpreter may crash on a damaged file, so none gets to see one."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
 
 
 def format_report(table: dict[str, Any]) -> str:
@@ -163,11 +180,13 @@ def format_check(pairs: Sequence[tuple[float, float]]) -> str:
         return "no whole networks were timed"
     predicted, measured = np.array(pairs).T
     errors = np.abs(predicted / measured - 1.0)
+    alike = ""
+    if len(errors) > 2:  # of fewer it says nothing
+        alike = f"; correlation {np.corrcoef(predicted, measured)[0, 1]:.3f}"
     return (
         f"{len(errors)} whole networks not used in the fit, "
         f"{measured.min():.2f}-{measured.max():.2f} ms: absolute error median "
-        f"{np.median(errors):.1%}, largest {errors.max():.1%}; correlation "
-        f"{np.corrcoef(predicted, measured)[0, 1]:.3f}"
+        f"{np.median(errors):.1%}, largest {errors.max():.1%}{alike}"
     )
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 import zipfile
@@ -22,6 +23,13 @@ MAX_BYTES = 20_000  # compressed, the names of the classes apart
 FRAME, SCORES = "frame", "scores"  # tensors of a stream
 _MANIFEST, _LABELS, _CARD = "manifest.json", "labels.txt", "model_card.md"
 _IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
+_MOST_BYTES = 16 << 20  # of it unpacked: what is read is not to fill a memory
+_LARGEST = {  # values of a state: least and largest
+    "uint8": (0, 255),
+    "int8": (-128, 127),
+    "int32": (-(2**31), 2**31 - 1),
+    "float32": (0, 0),
+}
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content
 
 
@@ -67,17 +75,17 @@ class Preprocessing:
         if self.sampling == "dense":
             whole.append("stride")
         for name in whole:
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(
-                    f"`{name}` must be a positive integer. "
-                    f"Received: {name}={value!r}."
-                )
+            _check_count(name, getattr(self, name))
         for name, least in (("stride", 1), ("stride_fps", 0), ("fps", 0)):
+            _check_number(name, getattr(self, name), least)
+        for name, known in (
+            ("squash", (False, True)),
+            ("standardize", (False, True, "frame")),
+        ):
             value = getattr(self, name)
-            if type(value) not in (int, float) or not value >= least:
+            if (type(value), value) not in [(type(v), v) for v in known]:
                 raise ValueError(
-                    f"`{name}` must be a number of at least {least}. "
+                    f"`{name}` must be one of {known}. "
                     f"Received: {name}={value!r}."
                 )
         if self.crop_size > self.short_side:
@@ -111,6 +119,21 @@ class StreamState:
                     f"`{name}` must be the name of a tensor. "
                     f"Received: {name}={getattr(self, name)!r}."
                 )
+        for size in self.shape:
+            _check_count("shape", size)
+        if self.dtype not in _LARGEST:
+            raise ValueError(
+                f"`dtype` must be one of {', '.join(_LARGEST)}. "
+                f"Received: dtype={self.dtype!r}."
+            )
+        least, largest = _LARGEST[self.dtype]
+        if type(self.initial) is not int or not (
+            least <= self.initial <= largest
+        ):
+            raise ValueError(
+                f"`initial` must be an integer from {least} to {largest}. "
+                f"Received: initial={self.initial!r}."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,6 +157,11 @@ class Stream:
     memory: int
     stride: int = 1
     fps: float = 0.0
+
+    def __post_init__(self):
+        _check_count("memory", self.memory)
+        _check_count("stride", self.stride)
+        _check_number("fps", self.fps, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,7 +197,7 @@ def pack(model: bytes, manifest: ModelManifest, card: str = "") -> bytes:
 
     Raises:
         ValueError: The manifest takes more than `MAX_BYTES` beside the names
-            of the classes.
+            of the classes, or holds what JSON cannot.
     """
     record = {
         "format": FORMAT,
@@ -178,16 +206,23 @@ def pack(model: bytes, manifest: ModelManifest, card: str = "") -> bytes:
         "model_sha256": hashlib.sha256(model).hexdigest(),
         **dataclasses.asdict(manifest),
     }
+    try:
+        text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:  # NaN and infinity, too
+        raise ValueError(
+            "`manifest` must hold JSON types and finite numbers. Received: "
+            f"{error}."
+        ) from error
     labels = "".join(f"{label}\n" for label in manifest.labels)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in (
-            (_MANIFEST, json.dumps(record, separators=(",", ":"))),
+        for name, entry in (
+            (_MANIFEST, text),
             (_LABELS, labels),
             (_CARD, card),
         ):
             archive.writestr(
-                zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED
+                zipfile.ZipInfo(name, _DATE), entry, zipfile.ZIP_DEFLATED
             )
     extra = content.getvalue()
     limit = MAX_BYTES + 3 * len(labels.encode())  # so often are they in there
@@ -212,7 +247,7 @@ def read_card(path: str | os.PathLike) -> str:
     with zipfile.ZipFile(path) as archive:
         if _CARD not in archive.namelist():
             return ""
-        return archive.read(_CARD).decode()
+        return _entry(archive, _CARD).decode()
 
 
 def read_model(path: str | os.PathLike) -> tuple[bytes, ModelManifest]:
@@ -248,7 +283,7 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, ModelManifest]:
 def _read_record(data: bytes, path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            record = json.loads(archive.read(_MANIFEST))
+            record = json.loads(_entry(archive, _MANIFEST))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ValueError(
             f"{path} has no readable manifest: it was cut short, damaged, or "
@@ -268,11 +303,20 @@ def _read_record(data: bytes, path) -> dict[str, Any]:
     return record
 
 
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > _MOST_BYTES:
+        raise ValueError(f"{name} of {size} bytes, more than {_MOST_BYTES}")
+    return archive.read(name)
+
+
 def _to_manifest(record: Mapping[str, Any], path) -> ModelManifest:
     names = [field.name for field in dataclasses.fields(ModelManifest)]
     try:
         record = {"stream": None, **record}  # older files take clips
         values = {name: record[name] for name in names}
+        if not isinstance(values["labels"], list):
+            raise ValueError("`labels` is no list")
         values["labels"] = tuple(values["labels"])
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
         values["stream"] = _to_stream(values["stream"])
@@ -291,6 +335,21 @@ def _to_stream(record: Mapping[str, Any] | None) -> Stream | None:
         for state in record["states"]
     )
     return Stream(**{**record, "states": states})
+
+
+def _check_count(name: str, value) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value!r}."
+        )
+
+
+def _check_number(name: str, value, least: int) -> None:
+    if type(value) not in (int, float) or not least <= value < math.inf:
+        raise ValueError(
+            f"`{name}` must be a number of at least {least}. "
+            f"Received: {name}={value!r}."
+        )
 
 
 def check_labels(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:

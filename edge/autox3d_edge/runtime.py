@@ -1,6 +1,7 @@
 """Runs an exported model: a video in, labels out. No TensorFlow needed."""
 
 import collections
+import math
 import os
 import threading
 
@@ -51,10 +52,20 @@ class Recognizer:
         window: int | None = None,
         fps: float | None = None,
     ):
+        if fps is not None and not (_is_number(fps) and 0 < fps < math.inf):
+            raise ValueError(
+                f"`fps` must be a positive number. Received: fps={fps!r}."
+            )
         self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._run = streaming.make_runner(model, stream, num_threads, runtime)
+        for name, value in (("hop", hop), ("window", window)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(
+                    f"`{name}` must be a positive integer. "
+                    f"Received: {name}={value!r}."
+                )
         if window is None:
             known = wanted.stride_fps or wanted.fps
             stride = _at_rate(wanted.stride, known, fps or wanted.fps)
@@ -66,11 +77,6 @@ class Recognizer:
                 hop = round(_at_rate(stream.stride, looks, fps))
             hop = max(1, hop)
         self.window, self.hop, self._fps = window, hop, fps
-        for name, value in (("hop", self.hop), ("window", self.window)):
-            if value < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. Received: {name}={value}."
-                )
         self.labels = manifest_lib.check_labels(
             self.manifest.labels, self._run.num_classes
         )
@@ -94,7 +100,8 @@ class Recognizer:
             frame: uint8 RGB `(height, width, 3)` of any size.
 
         Returns:
-            float32 `(classes,)`, or None.
+            float32 `(classes,)`, the same read-only array until the network
+            looks again, or None.
         """
         frame = _check_frames(np.asarray(frame)[None], "frame")
         with self._lock:
@@ -104,17 +111,22 @@ class Recognizer:
         self._pushed += 1
         if self.manifest.stream is not None:
             if (self._pushed - 1) % self.hop == 0:
-                self._latest = self._run.push(self._cut(frame))
+                self._saw(self._run.push(self._cut(frame)))
             return self._latest
-        self._frames.append(self._scale(frame)[0])
+        # A copy: cameras reuse the memory of their frames.
+        self._frames.append(self._scale(frame)[0].copy())
         beyond = self._pushed - self.window
         if beyond >= 0 and beyond % self.hop == 0:
             numbers = self._frame_numbers(
                 self.window, self.window / self.clip_shape[0]
             )
             frames = np.stack(self._frames)[numbers]
-            self._latest = self.scores(self._standardize(frames))
+            self._saw(self.scores(self._standardize(frames)))
         return self._latest
+
+    def _saw(self, scores):
+        scores.setflags(write=False)
+        self._latest = scores
 
     def reset(self) -> None:
         """Forgets the frames that were pushed."""
@@ -151,7 +163,17 @@ class Recognizer:
         return self.named(self.scores(clip), top)
 
     def scores(self, clip: np.ndarray) -> np.ndarray:
-        """Returns the float32 `(classes,)` scores of one prepared clip."""
+        """Returns the float32 `(classes,)` scores of one prepared clip.
+
+        Args:
+            clip: uint8 RGB of `clip_shape`, as of `read_clip` or `make_clip`.
+        """
+        clip = np.asarray(clip)
+        if clip.dtype != np.uint8 or clip.shape != self.clip_shape:
+            raise ValueError(
+                f"`clip` must be uint8 {self.clip_shape}. "
+                f"Received: {clip.dtype} {clip.shape}."
+            )
         with self._lock:
             if self.manifest.stream is None:
                 return self._run(clip)
@@ -161,10 +183,17 @@ class Recognizer:
             return scores
 
     def read_clip(self, path: str | os.PathLike) -> np.ndarray:
-        """Decodes the frames of a video that the network looks at."""
+        """Decodes the frames of a video that the network looks at.
+
+        Raises:
+            autox3d_tf.data.decoding.VideoError: It cannot be read, or only a
+                part of it: the frames of that would not be those of the whole.
+        """
         from autox3d_tf.data import decoding
 
         info, wanted = decoding.probe(path), self.manifest.preprocessing
+        if info.lacking:
+            raise decoding.VideoError(f"{path}: is cut short: {info.lacking}.")
         stride = _at_rate(wanted.stride, wanted.stride_fps, info.fps)
         indices = self._frame_numbers(info.frames, stride)
         return self._cut(decoding.decode_frames(path, indices))
@@ -213,6 +242,10 @@ class Recognizer:
             wanted.clip_frames,
             stride=stride,
         )
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _at_rate(count: float, known: float, fps: float | None) -> float:

@@ -34,15 +34,17 @@ class StreamRunner:
         )
         self._stream = stream
         states = stream.states
-        for there, wanted in (
-            (self._inputs, {manifest_lib.FRAME, *(s.input for s in states)}),
-            (self._outputs, {manifest_lib.SCORES, *(s.output for s in states)}),
+        fed = {manifest_lib.FRAME, *(state.input for state in states)}
+        taken = {manifest_lib.SCORES, *(state.output for state in states)}
+        for there, wanted, fits in (  # an input that nobody feeds is anything
+            (self._inputs, fed, fed == self._inputs.keys()),
+            (self._outputs, taken, taken <= self._outputs.keys()),
         ):
-            unknown = sorted(wanted - there.keys())
-            if unknown:
+            if not fits:
                 raise ValueError(
-                    "The manifest must name tensors of the model, which are "
-                    f"{', '.join(there)}. Received: {', '.join(unknown)}."
+                    "The manifest must name the tensors of the model, which "
+                    f"are {', '.join(there)}. Received: "
+                    f"{', '.join(sorted(wanted))}."
                 )
         self._frame = self._inputs[manifest_lib.FRAME]
         self._moves = [

@@ -16,6 +16,7 @@ from autox3d_edge import Recognizer, interpreters
 from autox3d_tf.data import decoding
 
 VIDEOS = 100  # of the folder, evenly over its sorted files
+FLOAT = ("fp32", "fp16")  # all others compute with integers
 FLOAT_ERROR = 1e-4  # of a score
 # Interpreters round integers differently, and where a network hesitates that
 # decides: the same label on so many videos.
@@ -55,10 +56,10 @@ def main(expected: str, folder: str, *models: str) -> int:
             f"{name} | {same:.1%} | {errors.mean():.2g}, {errors.max():.2g} | "
             f"{right} | {right_there}"
         )
-        if "int8" in recognizer.manifest.precision:
-            passed = same >= INT8_SAME
-        else:
+        if recognizer.manifest.precision in FLOAT:
             passed = errors.max() <= FLOAT_ERROR
+        else:
+            passed = same >= INT8_SAME
         if not passed:
             differ.append(name)
     if differ:

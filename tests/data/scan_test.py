@@ -137,7 +137,7 @@ def test_sound_may_last_a_little_longer(frames, seconds, truncated):
     info = video_info(
         frames=frames, declared_seconds=seconds, decoded_seconds=3.0
     )
-    assert scan.is_truncated(info) == truncated
+    assert bool(info.lacking) == truncated
 
 
 def test_what_became_a_class_or_a_split_is_said(tmp_path, caplog):
@@ -163,7 +163,7 @@ def test_what_became_a_class_or_a_split_is_said(tmp_path, caplog):
 )
 def test_how_much_may_lack(frames, declared, error, truncated):
     info = video_info(frames=frames, declared_frames=declared, error=error)
-    assert scan.is_truncated(info) == truncated
+    assert bool(info.lacking) == truncated
 
 
 def test_csv_with_a_missing_file(messy, tmp_path):

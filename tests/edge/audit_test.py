@@ -317,6 +317,9 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
     def absent_input(graph, content):
         first(graph, content, "ADD").inputs = [0, -1]
 
+    def no_bias(graph, content):
+        first(graph, content, "DEPTHWISE_CONV_2D").inputs = [0, 1]
+
     def absent_weights(graph, content):
         first(graph, content, "CONV_2D").inputs = [0, -1, 1]
 
@@ -336,6 +339,7 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
 
     for change, message in (
         (absent_input, "names tensor -1"),
+        (no_bias, "DEPTHWISE_CONV_2D, has 2 inputs and 1 outputs"),
         (absent_weights, "names tensor -1"),
         (one_input, "CONV_2D, has 1 inputs and 1 outputs"),
         (no_output, "CONV_2D, has 3 inputs and 0 outputs"),

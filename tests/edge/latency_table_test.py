@@ -47,9 +47,20 @@ def test_a_bundle_that_is_not_whole_is_refused(bundle, tmp_path):
     (folder / name).unlink()
     with pytest.raises(ValueError, match=f"not whole: it lacks {name}"):
         latency_table.read_index(folder)
+    shutil.copy(bundle / name, folder / name)
+    latency_table.read_index(folder)
+    changed = bytearray((bundle / name).read_bytes())
+    changed[len(changed) // 2] ^= 1  # an interpreter might end the process
+    (folder / name).write_bytes(changed)
+    with pytest.raises(ValueError, match=f"{name}, or that was changed"):
+        latency_table.read_index(folder)
     del index["precisions"]
     (folder / "index.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match="not whole: it lacks precisions"):
+        latency_table.read_index(folder)
+    index["models"] = [3]
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="the files' names in index.json"):
         latency_table.read_index(folder)
 
 
@@ -107,6 +118,7 @@ def test_a_disturbance_does_not_count(bundle, tmp_path, monkeypatch):
         (name,) = model["files"].values()
         model["files"] = {"int8": name, "fp32": f"{number}_fp32.tflite"}
         shutil.copy(folder / name, folder / model["files"]["fp32"])
+        index["sha256"][model["files"]["fp32"]] = index["sha256"][name]
     (folder / "index.json").write_text(json.dumps(index))
     alone = {
         name: (number + 1) * (1 if precision == "int8" else 2)

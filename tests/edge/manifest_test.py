@@ -9,7 +9,7 @@ import pytest
 
 from autox3d_edge import Preprocessing
 from autox3d_edge import manifest as manifest_lib
-from autox3d_edge.manifest import StreamState
+from autox3d_edge.manifest import Stream, StreamState
 from autox3d_tf import space
 from autox3d_tf.training import card
 from tests.edge import networks
@@ -163,7 +163,63 @@ def test_preprocessing_refuses_nonsense():
     with pytest.raises(ValueError, match="`stride` must be a positive integer"):
         Preprocessing(**size, stride=1.5, sampling="dense")
     for name in ("stride", "fps", "stride_fps"):
-        with pytest.raises(ValueError, match=f"`{name}` must be a number of"):
-            Preprocessing(**size, **{name: "30"})
-    with pytest.raises(ValueError, match="`input` must be the name of a ten"):
-        StreamState(input=[], output="b", shape=(1,), dtype="int8", initial=0)
+        for value in ("30", float("nan"), float("inf")):
+            with pytest.raises(
+                ValueError, match=f"`{name}` must be a number of"
+            ):
+                Preprocessing(**size, **{name: value})
+    for name, value in (("standardize", "clip"), ("squash", 1)):
+        with pytest.raises(ValueError, match=f"`{name}` must be one of"):
+            Preprocessing(**size, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"input": []}, "`input` must be the name of a tensor"),
+        ({"shape": (1, "2")}, "`shape` must be a positive integer"),
+        ({"dtype": "int16"}, "`dtype` must be one of uint8, int8"),
+        ({"initial": 128}, "from -128 to 127. Received: initial=128"),
+        ({"initial": None}, "from -128 to 127. Received: initial=None"),
+    ],
+)
+def test_states_refuse_nonsense(changed, message):
+    fields = {"input": "a", "output": "b", "shape": (1,), "dtype": "int8"}
+    StreamState(**fields, initial=0)
+    with pytest.raises(ValueError, match=message):
+        StreamState(**{"initial": 0, **fields, **changed})
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("stride", -3), ("stride", "x"), ("memory", 0), ("fps", float("inf"))],
+)
+def test_streams_refuse_nonsense(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be a"):
+        Stream(**{"states": (), "memory": 4, name: value})
+
+
+def test_what_json_cannot_hold_is_not_written(exported):
+    """NaN is not JSON: Python reads it, browsers and Android do not."""
+    model, manifest = manifest_lib.read_model(exported.path)
+    for value in (float("nan"), np.float32(1)):
+        changed = dataclasses.replace(manifest, accuracy={"loss": value})
+        with pytest.raises(ValueError, match="JSON types and finite numbers"):
+            manifest_lib.pack(model, changed)
+
+
+def test_labels_are_a_list(exported):
+    manifest = manifest_lib.read_manifest(exported.path)
+    record = {**dataclasses.asdict(manifest), "labels": "abcdefg"}
+    with pytest.raises(ValueError, match="`labels` is no list"):
+        manifest_lib._to_manifest(record, "model.tflite")
+
+
+def test_a_manifest_that_would_fill_the_memory_is_refused(exported, tmp_path):
+    model, _ = manifest_lib.read_model(exported.path)
+    with zipfile.ZipFile(tmp_path / "zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("manifest.json", b" " * (17 << 20))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(model + (tmp_path / "zip").read_bytes())
+    with pytest.raises(ValueError, match="of 17825792 bytes, more than"):
+        manifest_lib.read_model(path)

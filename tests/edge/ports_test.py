@@ -1,5 +1,9 @@
 """The recognizers of other languages against the one in Python."""
 
+import dataclasses
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -182,12 +186,16 @@ def test_a_manifest_with_flipped_bytes(ask, video, exported, tmp_path):
     assert all(labels == list(manifest.labels) for labels in read)
 
 
-def test_bad_files(ask, video, exported, tmp_path):
+def test_bad_files(ask, video, exported, streams, tmp_path):
     data = exported.path.read_bytes()
     model, _ = manifest_lib.read_model(exported.path)
     flipped = bytearray(data)
     flipped[len(model) // 2] ^= 0x10
+    large = io.BytesIO()
+    with zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", b" " * (17 << 20))
     files = {
+        "more than 16777216 bytes": model + large.getvalue(),
         "not a .tflite": b"not a model",
         "cut short": data[: len(data) - 7],
         "its model was changed": bytes(flipped),
@@ -205,5 +213,12 @@ def test_bad_files(ask, video, exported, tmp_path):
     )
     calls.append({"do": "classify", "model": path, "clip": clip})
     wanted.append("must name the 7 classes")
+    content, stream = streams.int8
+    fewer = dataclasses.replace(stream, states=stream.states[1:])
+    path = write_model(
+        tmp_path / "states.tflite", content, exported, stream=fewer
+    )
+    calls.append({"do": "classify", "model": path, "clip": clip})
+    wanted.append("tensors of the model")
     for call, message, answer in zip(calls, wanted, ask(*calls), strict=True):
         assert message in answer.get("error", ""), (call, answer)

@@ -10,7 +10,7 @@ import pytest
 
 from autox3d_edge import Recognizer, interpreters
 from autox3d_edge import manifest as manifest_lib
-from autox3d_tf.data import synthetic
+from autox3d_tf.data import decoding, synthetic
 from tests.edge import networks
 
 
@@ -95,6 +95,34 @@ def test_scores_wants_a_clip(recognizer):
         recognizer.scores(np.zeros((5, 24, 24, 3), np.uint8))
 
 
+def test_a_video_cut_short_is_not_classified(tmp_path, recognizer):
+    """The frames of its beginning are not those of the whole."""
+    frames = np.zeros((60, 48, 64, 3), np.uint8)
+    frames[:] = np.random.default_rng(0).integers(0, 256, frames.shape[1:])
+    path = tmp_path / "video.mkv"
+    synthetic.write_video(str(path), frames, fps=10)
+    assert len(recognizer.classify(path)) == networks.CLASSES
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(decoding.VideoError, match="video.mkv: is cut short"):
+        recognizer.classify(path)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("fps", -5),
+        ("fps", float("nan")),
+        ("fps", float("inf")),
+        ("hop", 2.5),
+        ("hop", "2"),
+        ("window", 24.0),
+    ],
+)
+def test_a_pace_that_makes_no_sense_is_refused(exported, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be a positive"):
+        Recognizer(exported.path, **{name: value})
+
+
 def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
     seen = {}
     real = interpreters.load_class()
@@ -106,7 +134,7 @@ def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
     monkeypatch.setattr(interpreters, "load_class", lambda name: spy)
     Recognizer(exported.path, num_threads=2)
     assert seen["num_threads"] == 2
-    with pytest.raises(ValueError, match="`num_threads` must be a positive"):
+    with pytest.raises(ValueError, match="`num_threads` must be an integer"):
         Recognizer(exported.path, num_threads=0)
 
 

@@ -410,5 +410,38 @@ def test_push_says_what_it_takes(exported):
     assert (recognizer.window, recognizer.hop) == (4, 1)
     with pytest.raises(ValueError, match=r"`frame` must be .*uint8 \(3, 24"):
         recognizer.push(np.zeros((3, 24), np.uint8))
-    with pytest.raises(ValueError, match="`hop` must be at least 1"):
+    with pytest.raises(ValueError, match="`hop` must be a positive integer"):
         Recognizer(exported.path, hop=0)
+
+
+def test_a_camera_may_reuse_the_memory_of_its_frames(exported):
+    """Frames of the size that the network takes are not scaled, so not new."""
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (8, 24, 24, 3), dtype=np.uint8)
+    one, other = (Recognizer(exported.path) for _ in range(2))
+    buffer = np.empty_like(video[0])
+    for frame in video:
+        buffer[:] = frame
+        found, expected = other.push(buffer), one.push(frame)
+        if expected is not None:
+            np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="read-only"):
+        found[:] = 0
+
+
+def test_a_state_that_nobody_feeds_is_refused(recognizer, streams, tmp_path):
+    content, stream = streams.int8
+    fewer = dataclasses.replace(stream, states=stream.states[1:])
+    report = audit.audit_model(content, "int8", stream=fewer)
+    left_out = {stream.states[0].input, stream.states[0].output}
+    assert {finding.where for finding in report.findings} == left_out
+    manifest = dataclasses.replace(recognizer.manifest, stream=fewer)
+    path = tmp_path / "stream.tflite"
+    path.write_bytes(manifest_lib.pack(content, manifest))
+    with pytest.raises(ValueError, match="must name the tensors of the model"):
+        Recognizer(path)
+
+
+def test_clips_of_a_stream_have_all_their_frames(recognizer):
+    with pytest.raises(ValueError, match="`clip` must be uint8"):
+        recognizer.scores(np.zeros((1, 16, 16, 3), np.uint8))

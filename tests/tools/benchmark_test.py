@@ -1,7 +1,10 @@
 """Mistakes on the command line, and the check of a table."""
 
+import json
+
 import pytest
 
+from autox3d_edge import benchmark as benchmark_lib
 from autox3d_edge import interpreters, latency_check
 from autox3d_tf.runs import binary
 from autox3d_tools import benchmark
@@ -28,6 +31,7 @@ class Flags:
         ({"bundle": "folder"}, "--bundle needs --space"),
         ({"arch": "x3d_s"}, "--arch and --variants go together"),
         ({"threads_list": ["two"]}, "must be numbers. Received: .'two'"),
+        ({"space": "tiny"}, "--space needs --table or --bundle"),
     ],
 )
 def test_mistakes_are_named(monkeypatch, changes, message):
@@ -40,6 +44,24 @@ def test_a_table_of_another_runtime_is_not_checked(tmp_path, monkeypatch):
     path = latency_test.write(tmp_path)
     monkeypatch.setattr(interpreters, "describe", lambda name: "other 1.0")
     with pytest.raises(ValueError, match="with runtime 'other 1.0'"):
+        latency_check.check_table(path)
+
+
+def test_files_are_timed_by_themselves(monkeypatch):
+    monkeypatch.setattr(benchmark, "FLAGS", Flags(table="table.json"))
+    with pytest.raises(binary.UsageError, match="Received: model.tflite"):
+        benchmark._main(["model.tflite"])
+
+
+def test_a_table_of_another_device_is_not_checked(tmp_path, monkeypatch):
+    path = latency_test.write(tmp_path)
+    here = {
+        **benchmark_lib.device_description(),
+        "runtime": json.loads(path.read_text())["device"]["runtime"],
+        "processor": "Raspberry Pi 5",
+    }
+    monkeypatch.setattr(benchmark_lib, "device_description", lambda _: here)
+    with pytest.raises(ValueError, match="measured on this device .*Pi 5'"):
         latency_check.check_table(path)
 
 

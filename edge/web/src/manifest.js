@@ -9,6 +9,9 @@ const NAME = "manifest.json";
 export const KIND = [4, 8]; // where a flatbuffer says what it is
 const FIELDS = ["labels", "preprocessing", "precision"];
 const COUNTS = ["clip_frames", "short_side", "crop_size"];
+const OLDER = { stride: 1, stride_fps: 0, fps: 0, standardize: false };
+const STANDARDIZE = [false, true, "frame"];
+const MOST_BYTES = 16 << 20; // of an entry: it is not to fill the memory
 
 // Of the zip format (APPNOTE.TXT 4.3): signature and length of each record.
 const END = [0x06054b50, 22];
@@ -38,6 +41,8 @@ export async function readModel(bytes) {
     );
   }
   checkFields(manifest);
+  // Older files lack some of these.
+  manifest.preprocessing = { ...OLDER, ...manifest.preprocessing };
   const model = bytes.slice(0, manifest.model_bytes);
   if ((await sha256(model)) !== manifest.model_sha256) {
     throw new Error(
@@ -65,8 +70,11 @@ function parse(bytes) {
 function checkFields(manifest) {
   const missing = FIELDS.filter((name) => !(name in manifest));
   const counts = manifest.preprocessing ?? {};
-  missing.push(...COUNTS.filter((name) => !(counts[name] >= 1)));
+  missing.push(...COUNTS.filter((name) => !isCount(counts[name])));
   if (!Array.isArray(manifest.labels)) missing.push("labels");
+  if (!STANDARDIZE.includes(counts.standardize ?? false)) {
+    missing.push("standardize");
+  }
   if (!["segment", "dense"].includes(counts.sampling)) missing.push("sampling");
   if (!Number.isInteger(manifest.model_bytes)) missing.push("model_bytes");
   if (missing.length) {
@@ -75,6 +83,10 @@ function checkFields(manifest) {
         `Missing: ${missing.join(", ")}.`,
     );
   }
+}
+
+function isCount(value) {
+  return Number.isInteger(value) && value >= 1;
 }
 
 /** Returns the content of one entry of the zip at the end of `bytes`. */
@@ -136,7 +148,15 @@ async function unpack(packed, method) {
   const stream = new Blob([packed])
     .stream()
     .pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  const parts = [];
+  let size = 0;
+  for (const reader = stream.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
+    size += value.length;
+    check(size <= MOST_BYTES, `more than ${MOST_BYTES} bytes`);
+    parts.push(value);
+  }
 }
 
 function check(condition, message) {

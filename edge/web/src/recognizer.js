@@ -79,6 +79,7 @@ export class Recognizer {
       : inputs[0];
     const { clip_frames: frames, crop_size: size } = preprocessing;
     this.clipShape = [frames, size, size, 3];
+    if (stream) checkStates(stream.states, compiled);
     checkLabels(manifest.labels, compiled, stream);
     this.#pace(options);
     this.#reset();
@@ -358,6 +359,23 @@ function checkLabels(labels, compiled, stream) {
       `The manifest must name the ${scores?.shape.at(-1)} classes of the ` +
         `model. Received: ${labels.length} labels.`,
     );
+  }
+}
+
+/** A state that nobody feeds would be zeros, or what memory holds. */
+function checkStates(states, compiled) {
+  for (const [what, main, details] of [
+    ["input", FRAME, compiled.getInputDetails()],
+    ["output", SCORES, compiled.getOutputDetails()],
+  ]) {
+    const named = [main, ...states.map((state) => state[what])].sort();
+    const there = details.map((detail) => detail.name).sort();
+    if (named.join() !== there.join()) {
+      throw new Error(
+        `The manifest must name the tensors of the model, which are ${there}. ` +
+          `Received: ${named}.`,
+      );
+    }
   }
 }
 

@@ -28,6 +28,7 @@ public final class ModelFile {
   private static final String FORMAT = "autox3d_edge";
   private static final int SCHEMA_VERSION = 1;
   private static final String NAME = "manifest.json";
+  private static final int MOST_BYTES = 16 << 20; // not to fill the memory
   private static final int KIND_BYTES = 8; // whose second half is the kind
   private static final int END = 0x06054b50; // of a zip (APPNOTE.TXT 4.3.16)
   private static final int END_BYTES = 22;
@@ -55,6 +56,9 @@ public final class ModelFile {
       standardize = fields.has("standardize") ? fields.get("standardize") : false;
       strideFps = fields.number("stride_fps", 0);
       fps = fields.number("fps", 0);
+      fields.check(
+          "standardize",
+          standardize instanceof Boolean || "frame".equals(standardize));
       fields.check("sampling", Sampling.MODES.contains(sampling));
       fields.check("crop_size", cropSize <= shortSide);
     }
@@ -242,6 +246,9 @@ public final class ModelFile {
       byte[] part = new byte[1 << 12];
       for (int count; (count = zip.read(part)) >= 0; ) {
         content.write(part, 0, count);
+        if (content.size() > MOST_BYTES) {
+          throw new IOException("more than " + MOST_BYTES + " bytes");
+        }
       }
       return content.toByteArray();
     }

@@ -119,6 +119,8 @@ public final class Recognizer {
       stateInputs[i] = find(file.graph.inputs, state.input);
       stateOutputs[i] = find(file.graph.outputs, state.output);
     }
+    checkAllNamed(file.graph.inputs, input, stateInputs);
+    checkAllNamed(file.graph.outputs, scores, stateOutputs);
     int classes = file.graph.outputs[scores].size();
     if (file.labels().size() != classes) {
       throw new IllegalArgumentException(
@@ -377,6 +379,21 @@ public final class Recognizer {
     }
     throw new IllegalArgumentException(
         "The manifest must name tensors of the model. Received: " + name + ".");
+  }
+
+  /** A state that nobody feeds would be zeros, or what memory holds. */
+  private static void checkAllNamed(
+      Graph.Tensor[] tensors, int main, int[] states) {
+    boolean[] named = new boolean[tensors.length];
+    named[main] = true;
+    for (int state : states) named[state] = true;
+    for (int i = 0; i < named.length; i++) {
+      if (!named[i]) {
+        throw new IllegalArgumentException(
+            "The manifest must name all tensors of the model. Missing: "
+                + tensors[i].name + ".");
+      }
+    }
   }
 
   private static float[] copy(float[] values) {

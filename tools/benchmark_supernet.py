@@ -30,17 +30,20 @@ flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)
 
 
 def _children(space):
-    """The smallest, a middle and the largest architecture, as indices."""
+    """Architectures of the first block type, as indices.
+
+    With the narrowest filters, the smallest expansion and no attention; with
+    what is in the middle; and with the widest, the largest and attention.
+    """
     for name, share in (("small", 0.0), ("middle", 0.5), ("large", 1.0)):
-        yield (
-            name,
-            [
-                0
-                if choice.name.endswith("block_type")
-                else round(share * (len(choice) - 1))
-                for choice in space.choices
-            ],
-        )
+        indices = []
+        for choice in space.choices:
+            places = range(len(choice))
+            if choice.name.endswith("block_type"):
+                places = [0]
+            places = sorted(places, key=lambda i: choice.candidates[i])
+            indices.append(places[round(share * (len(places) - 1))])
+        yield name, indices
 
 
 def _train_step(model, variables):

@@ -25,10 +25,12 @@ class VideoInfo:
 
     Args:
         frames: Frames decoded.
-        fps: Average frames per second, 0.0 if the file does not say.
+        fps: Average frames per second, 0.0 if not known.
         width, height: Size as displayed, after rotation.
         duration: Seconds.
         declared_frames: Frames the container promises, 0 if it does not say.
+        skipped_frames: Those among them that are not to be shown: where a
+            video was cut without encoding it again, others depend on them.
         declared_seconds: The same in seconds, of its longest stream.
         decoded_seconds: From the first frame decoded to the end of the last.
         error: What stopped decoding before the end, empty if nothing did.
@@ -40,6 +42,7 @@ class VideoInfo:
     height: int
     duration: float
     declared_frames: int = 0
+    skipped_frames: int = 0
     declared_seconds: float = 0.0
     decoded_seconds: float = 0.0
     error: str = ""
@@ -55,7 +58,7 @@ class VideoInfo:
             promised = f"{self.declared_frames or 'more'} frames"
             return f"only {self.frames} of {promised} decode ({self.error})"
         if self.declared_frames:
-            fewer = self.declared_frames - self.frames
+            fewer = self.declared_frames - self.skipped_frames - self.frames
             if fewer > max(2, 0.02 * self.declared_frames):
                 promised = f"{self.declared_frames} frames"
                 return f"only {self.frames} of {promised} decode"
@@ -74,15 +77,17 @@ def probe(path) -> VideoInfo:
     Raises:
         VideoError: if not a single frame can be decoded.
     """
-    frames, shape, error = 0, (0, 0), ""
+    frames, skipped, shape, error = 0, 0, (0, 0), ""
     first = last = 0.0
     with _open_video(path) as (container, stream):
         try:
-            for frame in container.decode(stream):
-                last = frame.time or last
-                if not frames:
-                    shape, first = _displayed_shape(frame), last
-                frames += 1
+            for packet in container.demux(stream):
+                skipped += packet.is_discard
+                for frame in packet.decode():
+                    last = frame.time or last
+                    if not frames:
+                        shape, first = _displayed_shape(frame), last
+                    frames += 1
         except (av.FFmpegError, OSError, ValueError) as failure:
             error = _reason(failure)
         if not frames:
@@ -91,6 +96,10 @@ def probe(path) -> VideoInfo:
                 + (f" ({error})." if error else ".")
             )
         fps = _frame_rate(stream)
+        if frames > 1 and last > first:
+            measured = (frames - 1) / (last - first)
+            if abs(measured - fps) > 0.1 * fps:
+                fps = measured  # of a varying rate some files say the highest
         return VideoInfo(
             frames=frames,
             fps=fps,
@@ -99,6 +108,7 @@ def probe(path) -> VideoInfo:
             duration=frames / fps if fps else 0.0,
             declared_frames=stream.frames,
             declared_seconds=(container.duration or 0) / av.time_base,
+            skipped_frames=skipped,
             decoded_seconds=last - first + (1 / fps if fps else 0.0),
             error=error,
         )

@@ -157,6 +157,12 @@ class Manifest:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
+    def order(self) -> str:
+        """SHA-256 of the clips in their order, which decides what is drawn."""
+        lines = [row.identity for row in self.rows]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
     def labels(self) -> list[int]:
         """The class number of each row."""
         number = {name: i for i, name in enumerate(self.classes)}

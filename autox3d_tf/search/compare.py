@@ -189,7 +189,7 @@ class _Worker:
         other = self.plan.measured_by(run)
         if other is None or self.networks_from is not None:
             return True
-        return trial.is_found(self.run_dir / other.name)
+        return results.is_finished(self.run_dir / other.name)
 
     def _warm_up(self, run: plan_lib.Run) -> bool:
         """Trains the supernet of a run, unless another process is at it."""
@@ -197,8 +197,8 @@ class _Worker:
             return True
         folder = self.run_dir / run.supernet
         with claim_lib.claim(self.run_dir / f"{run.supernet}.lock") as ours:
-            if not ours or trial.is_found(folder):
-                return trial.is_found(folder)
+            if not ours:
+                return results.is_finished(folder)
             logging.info("Supernet %s.", run.supernet)
             trial.search_once(
                 self.search_fn,
@@ -292,17 +292,13 @@ class _Worker:
                 samples=samples,
             )
             estimator = dataclasses.replace(estimator, fixed_samples=samples)
-        arguments = {
-            "space": self.space,
-            "search": search,
-            "estimator": estimator,
-            "seed": run.seed,
-        }
-        if trial.is_found(folder):
-            return trial.check_found(folder, **arguments)
-        trial.forget()
+        if not results.is_finished(folder):
+            trial.forget()
         return self.search_fn(
-            **arguments,
+            space=self.space,
+            search=search,
+            estimator=estimator,
+            seed=run.seed,
             data=data,
             target_macs=run.target_macs,
             run_dir=str(folder),

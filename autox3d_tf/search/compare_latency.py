@@ -62,6 +62,16 @@ def compare_latency(
     Returns:
         The table of all results.
     """
+    made_of = run_dir_lib.to_json(
+        {
+            "space": space_lib.get_space(space).fingerprint,
+            "search": search,
+            "table": latency_table.coefficients,
+            "target_macs": target_macs,
+            "trainings": trainings,
+        }
+    )
+    made_of["table"] = run_dir_lib.fingerprint_of(made_of["table"])
     pairs = []
     for fold in folds or (None,):
         for seed in seeds:
@@ -98,8 +108,8 @@ def compare_latency(
                         trainings=trainings, search=search,
                         supernet_from=str(supernet), **shared, **budget,
                     )  # fmt: skip
-                _write(path, found, latency_table, target_macs, seed, fold)
-            pairs.append(arch_lib.read_json(path, "a result"))
+                _write(path, found, latency_table, made_of, seed, fold)
+            pairs.append(_read(path, made_of))
     text = format_pairs(pairs)
     logging.info("%s", text)
     return text
@@ -146,14 +156,27 @@ def _search_and_train(
     }
 
 
-def _write(path, found, table, target_macs, seed, fold) -> None:
+def _read(path, made_of) -> dict[str, Any]:
+    pair = arch_lib.read_json(path, "a result")
+    arch_lib.check_record(pair, path, "a comparison", FORMAT, SCHEMA_VERSION)
+    changes = run_dir_lib.differences(pair.get("made_of"), made_of)
+    if changes:
+        raise ValueError(
+            f"{path} was made with other options ({'; '.join(changes)}). Give "
+            "this comparison another folder of results and another run_dir."
+        )
+    return pair
+
+
+def _write(path, found, table, made_of, seed, fold) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     run_dir_lib.write_json(
         path,
         {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
-            "target_macs": target_macs,
+            "made_of": made_of,
+            "target_macs": made_of["target_macs"],
             "seed": seed,
             "fold": fold,
             "table": str(table),

@@ -121,9 +121,8 @@ def _check_records(paths, of: dict[str, Any]) -> None:
 
 def _judge(search_dir, search, data, folder, candidates):
     """Random architectures with the search's supernet, best first."""
-    if (folder / "search.json").is_file():
-        return results.read_record(folder)
-    trial.forget()
+    if not results.is_finished(folder):
+        trial.forget()
     config = search["config"]
     options = options_lib.SearchOptions(
         **{

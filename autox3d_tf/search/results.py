@@ -26,7 +26,7 @@ FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
 
 def save(
     run: run_dir_lib.RunDir, *, engine, chosen, top, judged, raced, inherited,
-    seconds,
+    reported, seconds,
 ) -> dict[str, Any]:  # fmt: skip
     """Writes the files; search.json, which vouches for all, last."""
     space = engine.space
@@ -89,6 +89,7 @@ def save(
             "counts": engine.counts(),
             "chosen_among": engine.chosen_among,
             "first_samples": engine.first_samples,
+            "reported": reported,
             "seconds_since_start_or_resume": round(seconds, 1),
         },
     )
@@ -112,6 +113,20 @@ def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
     record = arch_lib.read_json(path, "the record of a search")
     arch_lib.check_record(record, path, "a search", FORMAT, SCHEMA_VERSION)
     return record
+
+
+def is_finished(
+    run_dir: str | os.PathLike, reported: dict[str, Any] | None = None
+) -> bool:
+    """Whether a search has ended here.
+
+    Args:
+        run_dir: Of the search.
+        reported: And has said so much of its end.
+    """
+    if not pathlib.Path(run_dir, "search.json").is_file():
+        return False
+    return reported is None or reported == read_record(run_dir).get("reported")
 
 
 def _plain(value) -> dict[str, Any]:

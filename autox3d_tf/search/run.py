@@ -22,7 +22,8 @@ from autox3d_tf.space import search_space, spaces
 _WARMUP = ("warmup_steps", "warmup_samples", "largest_steps", "batch_size",
            "label_smoothing")  # fmt: skip
 _SAMPLES = ("samples_per_nat", "fixed_samples", "max_samples")  # make K
-_MAY_CHANGE = ("save_secs", "save_steps", "top_k", "children", "norm_batches")
+_REPORTED = ("top_k", "children", "norm_batches")  # what is said of the end
+_MAY_CHANGE = ("save_secs", "save_steps", *_REPORTED)
 
 
 def run_search(
@@ -52,7 +53,8 @@ def run_search(
     Beside it come space.json, inherited.npz (weights for a quick start of the
     training), search.json (what was found, runners-up, provenance) and
     search_history.jsonl. Called again with the same `run_dir` it goes on
-    where it stopped, and ends with the same architecture.
+    where it stopped, and ends with the same architecture; one that has ended
+    is returned as it is.
 
     Args:
         space: A named space, a space.json, or a `SearchSpace`.
@@ -136,6 +138,9 @@ def run_search(
             if own_clips:  # then the result depends on the replicas
                 config["replicas"] = distribute.num_replicas(strategy)
             run = run_dir_lib.RunDir(run_dir, config, writes=chief)
+            if results.is_finished(run.path, _reported(search)):
+                logging.info("%s is finished.", run.path)
+                return results.read_record(run_dir)
         engine = engine_lib.Engine(
             space, source, data, budgets, search, estimator, weights, logits,
             seed, strategy, own_clips,
@@ -168,6 +173,7 @@ def _config_of(
         "space": {"name": space.name, "fingerprint": space.fingerprint},
         "data": dataclasses.replace(data, cache_dir=None),
         "manifest": source.manifest.fingerprint,
+        "order": source.manifest.order,
         "budgets": [_plain_budget(budget) for budget in budgets],
         "search": {
             name: value
@@ -179,6 +185,10 @@ def _config_of(
         "logits": logits,
         "seed": seed,
     }
+
+
+def _reported(search) -> dict[str, Any]:
+    return {name: getattr(search, name) for name in _REPORTED}
 
 
 def _finish(run, engine, train_fns, began) -> None:
@@ -198,6 +208,7 @@ def _finish(run, engine, train_fns, began) -> None:
         judged=judged,
         raced=raced,
         inherited=engine.inherited(chosen.indices),
+        reported=_reported(search),
         seconds=time.monotonic() - began,
     )
     logging.info("Wrote %s.", run.file("arch.json"))

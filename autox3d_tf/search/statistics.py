@@ -58,8 +58,8 @@ def cost_at(
         the cheapest is better already.
     """
     points = sorted(points)
-    if accuracy < points[0][1]:
-        return None
+    if accuracy <= points[0][1]:
+        return points[0][0] if accuracy == points[0][1] else None
     for (low, worse), (high, better) in zip(points, points[1:], strict=False):
         if worse <= accuracy <= better and worse < better:
             share = (accuracy - worse) / (better - worse)

@@ -134,7 +134,7 @@ def equal_table(records: Records) -> Table:
             there = statistics.cost_at(accuracy, points)
             if there is None:
                 ratio = _bound(accuracy, macs, points)
-                if len(points) == 1 and ratio != "-":
+                if len(points) == 1:
                     continue  # one budget says nothing of others
             else:
                 ratio = f"{there / macs:.2f}"
@@ -161,9 +161,7 @@ def _bound(accuracy, macs, points) -> str:
     costs, accuracies = zip(*sorted(points), strict=True)
     if accuracy > max(accuracies):
         return f"more than {costs[-1] / macs:.2f}"
-    if accuracy < accuracies[0]:
-        return f"less than {costs[0] / macs:.2f}"
-    return "-"  # of the cheapest just so, and of no other
+    return f"less than {costs[0] / macs:.2f}"
 
 
 def _shared_runs(ours, others) -> tuple[list, list]:

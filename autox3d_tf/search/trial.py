@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from autox3d_tf import space as space_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -25,56 +24,21 @@ def search_once(
 ) -> None:
     """Searches in a folder, or warms up in it, unless that has been done.
 
+    A search that has ended there is taken if it is this one, and refused if
+    not: by `search_fn`, as it alone knows all of its options.
+
     Args:
         search_fn: `run_search`, with what all searches share bound.
         folder: Its `run_dir`; gets a file of the seconds that it took, too.
         **arguments: Of `search_fn`, such as its data and its seed.
     """
-    if is_found(folder):
-        check_found(folder, **arguments)
+    if results.is_finished(folder):
+        search_fn(run_dir=str(folder), **arguments)
         return
     folder.mkdir(parents=True, exist_ok=True)
     forget()
     with claim.Stopwatch(folder / SECONDS):
         search_fn(run_dir=str(folder), **arguments)
-
-
-def is_found(folder: pathlib.Path) -> bool:
-    """Whether a search has ended here."""
-    return (folder / "search.json").is_file()
-
-
-def check_found(
-    folder: pathlib.Path, *, space, search, seed, estimator=None, **others: Any
-) -> dict[str, Any]:
-    """Returns the record of a search that has ended, if it is this one.
-
-    Args:
-        folder: Its `run_dir`.
-        space, search, seed, estimator: Of `run_search`.
-        **others: Its other arguments, which are not looked at.
-
-    Raises:
-        ValueError: If it was made with other options.
-    """
-    del others
-    record = results.read_record(folder)
-    config = record["config"]
-    here = run_dir_lib.to_json({"search": search, "seed": seed})
-    # Some change nothing that is found; others came later.
-    here["search"] = {n: here["search"].get(n) for n in config["search"]}
-    if estimator is not None:
-        estimator = run_dir_lib.to_json(estimator)
-        here["estimator"] = {n: estimator.get(n) for n in config["estimator"]}
-    here["space"] = space_lib.get_space(space).fingerprint
-    there = {name: config[name] for name in here}
-    there["space"] = config["space"]["fingerprint"]
-    if changes := run_dir_lib.differences(there, here):
-        raise ValueError(
-            f"{folder} holds a search of other options ({'; '.join(changes)}). "
-            "Give this comparison another run_dir."
-        )
-    return record
 
 
 def train_and_test(

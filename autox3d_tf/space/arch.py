@@ -66,6 +66,28 @@ def check_positive_int(name: str, value: Any) -> None:
         )
 
 
+def check_text(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is text, and not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            f"`{name}` must be a text, not empty. Received: {name}={value!r}."
+        )
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"`{name}` must be true or false. Received: {name}={value!r}."
+        )
+
+
+def check_list(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a list or a tuple."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"`{name}` must be a list. Received: {value!r}.")
+
+
 def check_triple(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is three positive ints."""
     if not isinstance(value, tuple) or len(value) != 3:
@@ -84,6 +106,19 @@ def check_strides(strides: Any) -> None:
         raise ValueError(
             "`strides` must keep all frames (1, h, w). Received: "
             f"strides={strides}."
+        )
+
+
+def check_block_strides(strides: Any) -> None:
+    """Raises ValueError if a depthwise kernel cannot take such strides.
+
+    TensorFlow's have one for height and width.
+    """
+    check_strides(strides)
+    if strides[1] != strides[2]:
+        raise ValueError(
+            "`strides` of a block must be equal in height and width, such as "
+            f"(1, 2, 2). Received: strides={strides}."
         )
 
 
@@ -137,7 +172,7 @@ class BlockSpec:
         check_choice("block_type", self.block_type, BLOCK_TYPES)
         check_positive_int("filters", self.filters)
         check_positive_int("inner_filters", self.inner_filters)
-        check_strides(self.strides)
+        check_block_strides(self.strides)
         check_choice("attention", self.attention, ATTENTIONS)
 
     @property
@@ -215,9 +250,11 @@ class ArchSpec:
     )
 
     def __post_init__(self):
+        check_text("name", self.name)
         check_triple("clip_size", self.clip_size)
         check_positive_int("frame_stride", self.frame_stride)
         check_choice("activation", self.activation, ACTIVATIONS)
+        check_bool("causal", self.causal)
         if not isinstance(self.provenance, Mapping):
             raise ValueError(
                 "`provenance` must be an object. Received: "
@@ -275,6 +312,10 @@ class ArchSpec:
         check_version(data["schema_version"])
         data = {k: v for k, v in data.items() if k != "schema_version"}
         check_fields(cls, data)
+        check_list("clip_size", data["clip_size"])
+        check_list("stages", data["stages"])
+        for stage in data["stages"]:
+            check_list("stages", stage)
         stages = tuple(
             tuple(read_fields(BlockSpec, block) for block in stage)
             for stage in data["stages"]

@@ -58,14 +58,22 @@ class StageSpace:
     def __post_init__(self):
         arch_lib.check_positive_int("depth", self.depth)
         arch_lib.check_positive_int("channel_multiple", self.channel_multiple)
-        arch_lib.check_triple("strides", self.strides)
-        if self.strides[0] != 1 or self.strides == (1, 1, 1):
+        arch_lib.check_bool("optional", self.optional)
+        arch_lib.check_block_strides(self.strides)
+        if self.strides == (1, 1, 1):
             raise ValueError(
                 "`strides` of a stage must keep all frames and halve the "
                 f"image, such as (1, 2, 2). Received: strides={self.strides}."
             )
         for name in ("filters", "block_types", "expansions", "attentions"):
             candidates = getattr(self, name)
+            arch_lib.check_list(name, candidates)
+            for candidate in candidates:  # none that cannot be compared
+                if not isinstance(candidate, (int, float, str)):
+                    raise ValueError(
+                        f"`{name}` must be numbers or names. "
+                        f"Received: {name}={candidates!r}."
+                    )
             if not candidates or len(set(candidates)) != len(candidates):
                 raise ValueError(
                     f"`{name}` must be distinct candidates, at least one. "
@@ -80,9 +88,10 @@ class StageSpace:
         for attention in self.attentions:
             arch_lib.check_choice("attentions", attention, arch_lib.ATTENTIONS)
         for expansion in self.expansions:
-            if not 0 < expansion <= 16:
+            number = type(expansion) in (int, float)
+            if not number or not 0 < expansion <= 16:
                 raise ValueError(
-                    "`expansions` must be in (0, 16]. Received: "
+                    "`expansions` must be numbers in (0, 16]. Received: "
                     f"expansions={self.expansions}."
                 )
 
@@ -145,6 +154,8 @@ class SearchSpace:
     causal: bool = False
 
     def __post_init__(self):
+        arch_lib.check_text("name", self.name)
+        arch_lib.check_bool("causal", self.causal)
         arch_lib.check_triple("clip_size", self.clip_size)
         for name in ("version", "frame_stride"):
             arch_lib.check_positive_int(name, getattr(self, name))
@@ -327,6 +338,8 @@ class SearchSpace:
         arch_lib.check_version(data["schema_version"])
         data = {k: v for k, v in data.items() if k != "schema_version"}
         arch_lib.check_fields(cls, data)
+        for name in ("clip_size", "stages"):
+            arch_lib.check_list(name, data[name])
         read = arch_lib.read_fields
         return cls(
             **{

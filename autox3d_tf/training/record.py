@@ -20,6 +20,7 @@ def config_of(spec, data, training, optimizer, start, seed, source):
         "arch": {"name": spec.name, "fingerprint": spec.fingerprint},
         "data": data,
         "manifest": source.manifest.fingerprint,
+        "order": source.manifest.order,
         "training": {
             name: value
             for name, value in options.items()

@@ -1,6 +1,8 @@
+import fractions
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 
@@ -22,6 +24,42 @@ def test_probe_finds_what_was_written(grey_ramp):
     assert info.fps == 10
     assert info.duration == pytest.approx(1.2)
     assert info.error == ""
+
+
+def test_a_video_cut_without_encoding_again_is_whole(grey_ramp, tmp_path):
+    path = str(tmp_path / "cut.mp4")
+    with av.open(str(grey_ramp)) as whole, av.open(path, "w") as cut:
+        stream = whole.streams.video[0]
+        copy = cut.add_stream_from_template(stream)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                for name in ("pts", "dts"):  # half a second earlier
+                    early = getattr(packet, name) - 0.5 / stream.time_base
+                    setattr(packet, name, int(early))
+                packet.stream = copy
+                cut.mux(packet)
+    info = decoding.probe(path)
+    assert info.declared_frames == 12 and info.frames < 9
+    assert info.lacking == ""
+
+
+def test_the_rate_of_varying_frames_is_that_of_their_times(tmp_path):
+    """Matroska calls the finest step of the times their rate."""
+    path = str(tmp_path / "varying.mkv")
+    with av.open(path, "w") as file:
+        stream = file.add_stream("libx264", rate=1000)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = fractions.Fraction(1, 1000)
+        for number, time in enumerate([0, 33, 66, 100, 300, 500, 700, 900]):
+            picture = np.full((32, 32, 3), 30 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, fractions.Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    info = decoding.probe(path)
+    assert info.fps == pytest.approx(7 / 0.9)
+    assert info.duration == pytest.approx(8 * 0.9 / 7)
 
 
 def test_frames_come_in_the_order_asked(grey_ramp):

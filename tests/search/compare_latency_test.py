@@ -45,18 +45,21 @@ def compare_fakes(tmp_path, monkeypatch):
             "config": {"data": dataclasses.asdict(data)},
         }
 
-    def compare_fakes():
+    def compare_fakes(**changes):
         return compare_latency.compare_latency(
-            search_fn=search,
-            train_fn=train,
-            space="tiny",
-            data=data_options.DataOptions(source="x", val_folds=(3,)),
-            search=SEARCH,
-            latency_table=TABLE,
-            target_macs=2e6,
-            run_dir=str(tmp_path / "runs"),
-            results_dir=str(tmp_path / "results"),
-            seeds=(0, 1),
+            **{
+                "search_fn": search,
+                "train_fn": train,
+                "space": "tiny",
+                "data": data_options.DataOptions(source="x", val_folds=(3,)),
+                "search": SEARCH,
+                "latency_table": TABLE,
+                "target_macs": 2e6,
+                "run_dir": str(tmp_path / "runs"),
+                "results_dir": str(tmp_path / "results"),
+                "seeds": (0, 1),
+                **changes,
+            }
         )
 
     return compare_fakes, calls
@@ -95,6 +98,28 @@ def test_what_is_done_is_not_repeated(compare_fakes):
     first = run()
     assert len(calls) == 6
     assert run() == first
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"search": dataclasses.replace(SEARCH, steps=99)}, "search.steps=9 t"),
+        ({"trainings": 3}, "trainings=1 there, 3 here"),
+        ({"space": "motion"}, "space="),
+        (
+            {"latency_table": dataclasses.replace(TABLE, coefficients={})},
+            "table=",
+        ),
+    ],
+)
+def test_a_result_of_other_options_is_refused(
+    compare_fakes, tmp_path, changes, said
+):
+    run, calls = compare_fakes
+    run()
+    with pytest.raises(ValueError, match="made with other options .*" + said):
+        run(**changes, run_dir=str(tmp_path / "other"))
     assert len(calls) == 6
 
 

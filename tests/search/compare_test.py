@@ -40,8 +40,18 @@ class FakeSearch:
     def __init__(self):
         self.calls = {}
 
-    def __call__(self, *, search, estimator, run_dir, seed, **others):
+    def __call__(self, *, search, estimator, run_dir, seed, space, **others):
+        config = {
+            "search": dataclasses.asdict(search),
+            "estimator": dataclasses.asdict(estimator),
+            "space": {"fingerprint": space_lib.get_space(space).fingerprint},
+            "seed": seed,
+        }
+        run_dir_lib.RunDir(run_dir, config)
+        if results.is_finished(run_dir):
+            return results.read_record(run_dir)
         name = run_dir.rsplit("/", 1)[1]
+        others["space"] = space
         self.calls[name] = {"search": search, "estimator": estimator, **others}
         k, later = (
             estimator.fixed_samples or 5,
@@ -66,12 +76,7 @@ class FakeSearch:
             "judged_on": {"clips": 40},
             "inherited_accuracy": 0.5,
             "first_samples": 9,
-            "config": {
-                "search": dataclasses.asdict(search),
-                "estimator": dataclasses.asdict(estimator),
-                "space": {"fingerprint": SPACE.fingerprint},
-                "seed": seed,
-            },
+            "config": config,
         }
         with open(f"{run_dir}/search.json", "w") as file:
             json.dump(record, file)
@@ -247,7 +252,7 @@ def test_a_search_that_is_gone_is_not_waited_for(compare_fakes, tmp_path):
             {"estimator": dataclasses.replace(ESTIMATOR, beta=7.0)},
             "estimator.beta=",
         ),
-        ({"space": "tiny"}, "space="),
+        ({"space": "tiny"}, "space.fingerprint="),
     ],
 )
 def test_a_search_of_other_options_is_not_taken_for_this_one(
@@ -258,9 +263,7 @@ def test_a_search_of_other_options_is_not_taken_for_this_one(
     search = FakeSearch()
     compare_fakes(**one, results_dir=str(tmp_path / "same"), search_fn=search)
     assert not search.calls
-    with pytest.raises(
-        ValueError, match="holds a search of other options .*" + said
-    ):
+    with pytest.raises(ValueError, match="belongs to another run .*" + said):
         compare_fakes(**one, results_dir=str(tmp_path / "other"), **change)
 
 
@@ -351,10 +354,12 @@ def test_a_finished_run_of_other_options_is_refused(compare_fakes, tmp_path):
     assert not train.calls
     for path in (tmp_path / "results").iterdir():
         path.unlink()  # as the message says
+    search = FakeSearch()
     found = compare_fakes(
-        train_fn=train, trainings=2, seeds=(0,), search_fn=None, **methods
+        train_fn=train, trainings=2, seeds=(0,), search_fn=search, **methods
     )
     assert [len(record["tests"]) for record in found] == [2, 2]
+    assert not search.calls
 
 
 def test_budgets_that_share_a_name_are_refused(compare_fakes):

@@ -208,6 +208,15 @@ def test_a_single_class_is_refused(tmp_path):
 
 
 @pytest.mark.large
+@pytest.mark.large
+def test_a_finished_search_is_returned_as_it_is(clips, finished, monkeypatch):
+    before = {p: p.read_bytes() for p in finished.iterdir() if p.is_file()}
+    monkeypatch.setattr(run.engine_lib, "Engine", None)  # nothing is built
+    found = search_driver.search(clips, finished)
+    assert found == json.loads((finished / "search.json").read_text())
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_directory_of_another_search_is_refused(clips, finished):
     with pytest.raises(ValueError, match=r"seed=1 there, 2 here"):
         search_driver.search(clips, finished, seed=2)

@@ -42,14 +42,16 @@ def test_cost_at_an_accuracy_by_hand():
     assert statistics.cost_at(0.9, points) == pytest.approx(4.0)
     assert statistics.cost_at(0.95, points) is None
     assert statistics.cost_at(0.6, points) is None
-    assert statistics.cost_at(0.8, [(1.0, 0.8)]) is None
+    assert statistics.cost_at(0.8, [(1.0, 0.8)]) == 1.0
+    assert statistics.cost_at(0.7, [(1.0, 0.7), (2.0, 0.7)]) == 1.0
     # where more cost is worse there is no such cost
     assert statistics.cost_at(0.8, [(1.0, 0.9), (2.0, 0.7)]) is None
     # and where the cheapest is better, what follows makes no difference
     dip = [(1.0, 0.9), (2.0, 0.7), (4.0, 0.9)]
     assert statistics.cost_at(0.8, dip) is None
+    # where the cheapest has just that, it is the smallest
     later = [(1.0, 0.7), (2.0, 0.6), (4.0, 0.8)]
-    assert statistics.cost_at(0.7, later) == pytest.approx(8**0.5)
+    assert statistics.cost_at(0.7, later) == 1.0
 
 
 @pytest.mark.parametrize(

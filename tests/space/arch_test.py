@@ -87,6 +87,7 @@ def test_a_stem_keeps_all_frames():
         ({"filters": 0}, "`filters` must be a positive integer"),
         ({"inner_filters": 2.5}, "inner_filters=2.5"),
         ({"strides": (2, 2, 2)}, r"keep all frames .* strides=\(2, 2, 2\)"),
+        ({"strides": (1, 1, 2)}, r"equal in height and width.*\(1, 1, 2\)"),
         ({"attention": "cbam"}, "attention='cbam'"),
     ],
 )

@@ -122,7 +122,14 @@ def test_named_spaces_have_fair_filters():
         ({"filters": ()}, "`filters` must be distinct candidates"),
         ({"block_types": ("3x3x3", "3x3x3")}, "`block_types` must be distinct"),
         ({"block_types": ("9x9x9",)}, "block_types='9x9x9'"),
-        ({"expansions": (0.0,)}, r"`expansions` must be in \(0, 16\]"),
+        ({"expansions": (0.0,)}, r"`expansions` must be numbers in \(0, 16\]"),
+        ({"expansions": ("2",)}, r"expansions=\('2',\)"),
+        ({"expansions": (True, 2)}, r"expansions=\(True, 2\)"),
+        ({"expansions": None}, "`expansions` must be a list. Received: None"),
+        ({"filters": 8}, "`filters` must be a list. Received: 8"),
+        ({"filters": ((8,), (16,))}, "`filters` must be numbers or names"),
+        ({"optional": "no"}, "`optional` must be true or false"),
+        ({"strides": (1, 2, 1)}, "equal in height and width"),
         ({"attentions": ("se", "eca")}, "attentions='eca'"),
         ({"depth": 0}, "depth=0"),
         ({"strides": (1, 1, 1)}, "halve the image"),
@@ -134,11 +141,27 @@ def test_a_stage_refuses_nonsense(change, message):
         dataclasses.replace(stage, **change)
 
 
-@pytest.mark.parametrize("change", [{"frame_stride": 0}, {"version": "x"}])
-def test_a_space_refuses_nonsense(change):
-    (name,) = change
-    with pytest.raises(ValueError, match=f"`{name}` must be a positive"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frame_stride": 0}, "`frame_stride` must be a positive"),
+        ({"version": "x"}, "`version` must be a positive"),
+        ({"name": 5}, "`name` must be a text"),
+        ({"name": ""}, "`name` must be a text"),
+        ({"causal": "false"}, "`causal` must be true or false"),
+    ],
+)
+def test_a_space_refuses_nonsense(change, message):
+    with pytest.raises(ValueError, match=message):
         dataclasses.replace(space.get_space("tiny"), **change)
+
+
+def test_stages_are_a_list():
+    record = space.get_space("tiny").to_dict()
+    with pytest.raises(
+        ValueError, match="`stages` must be a list. Received: N"
+    ):
+        space.SearchSpace.from_dict({**record, "stages": None})
 
 
 def test_indices_are_checked():

@@ -112,6 +112,15 @@ def test_another_run_is_refused(clips, again):
         train(clips, again, training=other)
 
 
+def test_clips_in_another_order_are_another_run(clips, again, tmp_path):
+    """What is drawn in which step depends on their order."""
+    manifest = manifest_lib.read_manifest(clips)
+    other = tmp_path / "reversed.csv"
+    dataclasses.replace(manifest, rows=manifest.rows[::-1]).save(other)
+    with pytest.raises(ValueError, match="another run .*order="):
+        train(other, again)
+
+
 def test_fine_tuning_begins_with_the_weights_given(clips, finished, tmp_path):
     gentle = tiny.optimizer(name="sgd", learning_rate=1e-12)
     train(

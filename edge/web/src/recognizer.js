@@ -103,7 +103,7 @@ export class Recognizer {
    */
   async push(frame) {
     checkFrame(frame);
-    return this.#inTurn(() => this.#push(frame));
+    return this.#inTurn(async () => (await this.#push(frame))?.slice() ?? null);
   }
 
   /**

@@ -45,7 +45,8 @@ class ReadOptions:
             the name of its file.
         split_number: Which of the official splits of UCF101 and HMDB51.
         labels: File of class names: labels.json of Something-Something V2, or
-            the names of numbered classes, one a line.
+            the names of numbered classes, one a line from 0, or as JSON,
+            {"name": number}.
     """
 
     split: str = ""
@@ -273,34 +274,45 @@ def read_numbered(files, options: ReadOptions) -> list[Annotation]:
                     f"a class. Received: {line!r}."
                 )
             lines.append((match[1], int(match[2]), split))
-    digits = len(str(max((line[1] for line in lines), default=0)))
-    found = []
-    for place, number, split in lines:
-        if names and number >= len(names):
-            raise ValueError(
-                f"{options.labels} names {len(names)} classes, {place} is of "
-                f"class {number}, counted from 0."
-            )
-        found.append(
-            Annotation(
-                name=pathlib.PurePosixPath(place).stem,
-                label=names[number] if names else f"{number:0{digits}d}",
-                split=split,
-                path=place,
-            )
+    used = {number for _, number, _ in lines}
+    if names is None:
+        digits = len(str(max(used, default=0)))
+        names = {number: f"{number:0{digits}d}" for number in used}
+    if lacking := sorted(used - set(names)):
+        raise ValueError(
+            f"{options.labels} must name every class of the list. Received: "
+            f"{len(names)} names, from number {min(names, default=0)} to "
+            f"{max(names, default=0)}, and clips of class "
+            f"{', '.join(map(str, lacking[:5]))}."
         )
-    return found
+    return [
+        Annotation(
+            name=pathlib.PurePosixPath(place).stem,
+            label=names[number],
+            split=split,
+            path=place,
+        )
+        for place, number, split in lines
+    ]
 
 
-def _class_names(path) -> list[str]:
-    """Returns names in the order of their numbers, none without a file."""
+def _class_names(path) -> dict[int, str] | None:
+    """Returns the name of each number, lines counted from 0."""
     if path is None:
-        return []
+        return None
     path = pathlib.Path(path)
-    if path.suffix == ".json":  # {"name": number}
-        numbers = read_json(path)
-        return sorted(numbers, key=lambda name: int(numbers[name]))
-    return _lines(path)
+    if path.suffix != ".json":
+        return dict(enumerate(_lines(path)))
+    numbers = read_json(path)
+    fits = isinstance(numbers, dict) and all(
+        str(number).isdecimal() for number in numbers.values()
+    )
+    if not fits or len(set(map(int, numbers.values()))) < len(numbers):
+        raise ValueError(
+            f'{path} must be {{"name of a class": its number, ...}}, each '
+            "number once."
+        )
+    return {int(number): name for name, number in numbers.items()}
 
 
 def split_of(text: str) -> str:

@@ -453,8 +453,45 @@ def test_numbers_with_names(tmp_path, video, suffix):
         "val",
     )
     (tmp_path / "val.txt").write_text("a.mp4 2\n")
-    with pytest.raises(ValueError, match="names 2 classes, a.mp4 is of class"):
+    message = "2 names, from number 0 to 1, and clips of class 2"
+    with pytest.raises(ValueError, match=message):
         scan.scan(tmp_path / "val.txt", reading=reading)
+
+
+def numbered(tmp_path, names):
+    """Returns the labels of clips of class 1 and 3, by a file of names."""
+    (tmp_path / "list.txt").write_text("a.mp4 1\nb.mp4 3\n")
+    (tmp_path / "names.json").write_text(names)
+    found = annotations.read_annotations(
+        "numbered",
+        [tmp_path / "list.txt"],
+        annotations.ReadOptions(labels=str(tmp_path / "names.json")),
+    )
+    return [clip.label for clip in found]
+
+
+def test_names_are_found_by_their_numbers(tmp_path):
+    assert numbered(tmp_path, '{"walk": "3", "jump": 1}') == ["jump", "walk"]
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ('{"jump": 1, "run": 2}', "2 names, from number 1 to 2, .* class 3"),
+        ("{}", "0 names, .* class 1, 3"),
+        ('{"jump": 1, "run": 1, "walk": 3}', "each number once"),
+        (
+            '{"1": "jump", "3": "walk"}',
+            r'names.json must be {"name of a class"',
+        ),
+        ('["jump", "run"]', 'must be {"name of a class": its number'),
+        ("5", 'must be {"name of a class": its number'),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(tmp_path, names, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        numbered(tmp_path, names)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_validation_is_held_out_of_a_given_train_split(tmp_path, ucf101):

@@ -97,7 +97,8 @@ class ClipRow:
 
     def cells(self) -> tuple[str, ...]:
         """Returns the row as the strings of a CSV line, in COLUMNS order."""
-        return tuple(_to_cell(getattr(self, name)) for name in COLUMNS)
+        others = (_to_cell(getattr(self, name)) for name in COLUMNS[1:])
+        return (self.path, *others)  # a file may have line breaks in its name
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "ClipRow":
@@ -223,13 +224,17 @@ class Manifest:
         partial = path.with_name(path.name + f".partial{os.getpid()}")
         with partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
+            quoting = csv.writer(  # the other leaves "\r" as it is
+                stream, lineterminator="\n", quoting=csv.QUOTE_ALL
+            )
             writer.writerow(COLUMNS)
             for row in self.rows:
                 if not os.path.isabs(row.path):
                     head, name = os.path.split(row.path)
                     way = way_to(os.path.join(self.root, head))
                     row = dataclasses.replace(row, path=os.path.join(way, name))
-                writer.writerow(row.cells())
+                wanted = quoting if "\r" in row.path else writer
+                wanted.writerow(row.cells())
         os.replace(partial, path)
 
 

@@ -45,6 +45,16 @@ def test_save_and_read_keeps_every_column(tmp_path):
     assert manifest_lib.read_manifest(tmp_path / "m.csv") == manifest
 
 
+def test_line_breaks_in_names_of_files_are_kept(tmp_path):
+    rows = tuple(
+        manifest_lib.ClipRow(path=f"a/x{end}y{end}.mp4{end}", label="a")
+        for end in ("\n", "\r", "\r\n", "\x0b", "\x1c", "\x85", "\u2028")
+    )
+    manifest = manifest_lib.Manifest(str(tmp_path), rows, ("a",))
+    manifest.save(tmp_path / "m.csv")
+    assert manifest_lib.read_manifest(tmp_path / "m.csv") == manifest
+
+
 def test_saving_elsewhere_keeps_pointing_at_the_videos(tmp_path):
     manifest = manifest_lib.Manifest(str(tmp_path / "videos"), ROWS, ("a", "b"))
     manifest.save(tmp_path / "lists" / "m.csv")

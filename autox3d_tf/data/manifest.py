@@ -10,6 +10,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from absl import logging
+
 STATUSES = (
     "ok",
     "missing",
@@ -229,16 +231,22 @@ class Manifest:
             )
             writer.writerow(COLUMNS)
             for row in self.rows:
-                if not os.path.isabs(row.path):
-                    head, name = os.path.split(row.path)
-                    way = way_to(os.path.join(self.root, head))
-                    row = dataclasses.replace(row, path=os.path.join(way, name))
+                row = _seen_from(way_to, row, self.root)
                 wanted = quoting if "\r" in row.path else writer
                 wanted.writerow(row.cells())
         os.replace(partial, path)
 
 
-def _way(to: str, folder: pathlib.Path) -> str:
+def _seen_from(way_to, row: ClipRow, root: str) -> ClipRow:
+    """Returns a row whose path starts where `way_to` does, not from `root`."""
+    if os.path.isabs(row.path):
+        return row
+    head, name = os.path.split(row.path)
+    way = way_to(os.path.join(root, head))
+    return dataclasses.replace(row, path=os.path.join(way, name))
+
+
+def _way(to: str, folder: str | os.PathLike) -> str:
     """Returns how to come to a folder from another; empty if they are one.
 
     Links are kept as they are called, unless `..` does not lead back out of
@@ -264,6 +272,9 @@ def usual_split(name: str) -> str:
 
 def read_manifest(path, root=None) -> Manifest:
     """Reads a manifest written by `save`, or any CSV with path and label.
+
+    Paths are spelled as `save` does, `a/x.mp4` for `./a/x.mp4`. A clip that is
+    listed again, all cells alike, is one row.
 
     Args:
         path: The CSV file. Columns `path` and `label` are required; the others
@@ -292,12 +303,20 @@ def _read(path: pathlib.Path, root) -> Manifest:
                 "as those of Kinetics, become one through autox3d-scan; give "
                 "records by their folder."
             )
-        rows = tuple(
+        rows = [
             _parse_row(record, f"{path}:{reader.line_num}") for record in reader
-        )
-    _check_unique(rows, path)
+        ]
+    root = str(root or path.parent)
+    way_to = functools.cache(lambda folder: _way(folder, root))
+    rows = [
+        row
+        if row.path == os.path.normpath(row.path)
+        else _seen_from(way_to, row, root)
+        for row in rows
+    ]
+    rows = _once_each(rows, path)
     classes = tuple(sorted({row.label for row in rows}))
-    return Manifest(str(root or path.parent), rows, classes)
+    return Manifest(root, rows, classes)
 
 
 def file_sha256(path) -> str:
@@ -362,11 +381,20 @@ def _check_known(what: str, name, known) -> None:
         )
 
 
-def _check_unique(rows, path) -> None:
-    counter = collections.Counter(row.path for row in rows)
+def _once_each(rows, path) -> tuple[ClipRow, ...]:
+    """Returns the rows without repetitions; refuses those that contradict."""
+    distinct = tuple(dict.fromkeys(rows))
+    if len(distinct) < len(rows):
+        logging.warning(
+            "%s: %d rows repeat others and are left out.",
+            path,
+            len(rows) - len(distinct),
+        )
+    counter = collections.Counter(row.path for row in distinct)
     twice = [name for name, count in counter.items() if count > 1]
     if twice:
         raise ValueError(
             f"`path` must name each clip once. Received: {twice[0]!r} "
-            f"{counter[twice[0]]} times in {str(path)!r}."
+            f"{counter[twice[0]]} times in {str(path)!r}, with other cells."
         )
+    return distinct

@@ -142,6 +142,32 @@ def test_reading_names_what_is_wrong(tmp_path, text, message):
         manifest_lib.read_manifest(tmp_path / "m.csv")
 
 
+def test_a_clip_listed_under_two_spellings_is_one_row(tmp_path, caplog):
+    (tmp_path / "m.csv").write_text(
+        "path,label\na/x.mp4,a\n./a//x.mp4,a\na/../a/x.mp4,a\n./b.mp4,b\n"
+    )
+    found = manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert [row.path for row in found.rows] == ["a/x.mp4", "b.mp4"]
+    assert "m.csv: 2 rows repeat others and are left out." in caplog.text
+    found.save(tmp_path / "again.csv")
+    assert manifest_lib.read_manifest(tmp_path / "again.csv") == found
+
+
+def test_a_clip_listed_under_two_spellings_and_labels_is_refused(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\na/x.mp4,a\n./a/x.mp4,b\n")
+    with pytest.raises(ValueError, match="'a/x.mp4' 2 times .*other cells"):
+        manifest_lib.read_manifest(tmp_path / "m.csv")
+
+
+def test_two_dots_behind_a_link_lead_where_it_does(tmp_path):
+    (tmp_path / "far/a").mkdir(parents=True)
+    (tmp_path / "far/x.mp4").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "far/a")
+    (tmp_path / "m.csv").write_text("path,label\nx.mp4,a\nlink/../x.mp4,a\n")
+    found = manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert [row.path for row in found.rows] == ["x.mp4", "far/x.mp4"]
+
+
 def test_numbers_as_tables_with_gaps_write_them_are_read(tmp_path):
     (tmp_path / "m.csv").write_text("path,label,fold\na.mp4,a,2.0\nb,a,\n")
     found = manifest_lib.read_manifest(tmp_path / "m.csv")

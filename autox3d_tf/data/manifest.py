@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from absl import logging
@@ -292,20 +292,7 @@ def read_manifest(path, root=None) -> Manifest:
 
 
 def _read(path: pathlib.Path, root) -> Manifest:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"`path` must be a CSV file with the columns path and label. "
-                f"Received: {str(path)!r} with the columns "
-                f"{str(list(reader.fieldnames or ()))[:80]}. Other lists, such "
-                "as those of Kinetics, become one through autox3d-scan; give "
-                "records by their folder."
-            )
-        rows = [
-            _parse_row(record, f"{path}:{reader.line_num}") for record in reader
-        ]
+    rows = list(_parse_rows(path))
     root = str(root or path.parent)
     way_to = functools.cache(lambda folder: _way(folder, root))
     rows = [
@@ -319,6 +306,33 @@ def _read(path: pathlib.Path, root) -> Manifest:
     return Manifest(root, rows, classes)
 
 
+def _parse_rows(path: pathlib.Path) -> Iterator[ClipRow]:
+    read = 0  # lines, without those that an open quote takes as one cell
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
+            _check_columns(reader.fieldnames or (), path)
+            read = reader.line_num
+            for record in reader:
+                read = reader.line_num
+                yield _parse_row(record, f"{path}:{read}")
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} must be a CSV file. Received: a row after line {read} "
+                f"that cannot be read ({error}). A quote may be left open."
+            ) from None
+
+
+def _check_columns(names, path) -> None:
+    if not {"path", "label"} <= set(names):
+        raise ValueError(
+            f"`path` must be a CSV file with the columns path and label. "
+            f"Received: {str(path)!r} with the columns "
+            f"{str(list(names))[:80]}. Other lists, such as those of Kinetics, "
+            "become one through autox3d-scan; give records by their folder."
+        )
+
+
 def file_sha256(path) -> str:
     """Returns the SHA-256 of a file, in hex."""
     with open(path, "rb") as stream:
@@ -330,7 +344,7 @@ def _parse_row(record: dict, place: str) -> ClipRow:
     for field in dataclasses.fields(ClipRow):
         cell = record.get(field.name) or ""
         if field.name != "path":  # a folder's name may begin with a space
-            cell = cell.strip()
+            cell = _one_line(field.name, cell.strip(), place)
         if not cell:
             continue
         try:
@@ -344,6 +358,15 @@ def _parse_row(record: dict, place: str) -> ClipRow:
         return ClipRow(**{"path": "", "label": "", **values})
     except ValueError as error:
         raise ValueError(f"{error} See {place}.") from None
+
+
+def _one_line(name: str, cell: str, place: str) -> str:
+    if len(cell.splitlines()) > 1:
+        raise ValueError(
+            f"`{name}` must be one line. Received: {name}={cell[:80]!r}, which "
+            f"ends at {place}. A quote may be left open."
+        )
+    return cell
 
 
 def _whole(cell: str) -> int:

@@ -133,13 +133,27 @@ def test_select_refuses_unknown_names(condition, message):
         ("path,label\na.mp4,a\na.mp4,b\n", "each clip once.*'a.mp4' 2 times"),
         ("path,label,status\na.mp4,a,fine\n", "`status` must be one of"),
         ("path,label,fold\na.mp4,a,0.5\n", "`fold` must be a number.*'0.5'"),
+        (
+            f"path,label\nb.mp4,{'x' * 200_000}\n",
+            r"m.csv must be .* a row after line 1 .*\(field larger than",
+        ),
+        (f"{'x' * 200_000}\n", r"a row after line 0 .*\(field larger than"),
+        (
+            'path,label\na.mp4,a\nb.mp4,"b\nc.mp4,b\nd.mp4,b\n',
+            r"a row after line 2 .*\(unexpected end of data\)",
+        ),
+        (
+            'path,label\na.mp4,"a\nb.mp4,a\nc.mp4,c"\n',
+            r"`label` must be one line. .*'a\\nb.mp4,a\\nc.mp4,c', .*m.csv:4",
+        ),
         (f"{'x' * 9999}\n", r"the columns \['x{70,80}\. Other lists"),
     ],
 )
 def test_reading_names_what_is_wrong(tmp_path, text, message):
     (tmp_path / "m.csv").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_clip_listed_under_two_spellings_is_one_row(tmp_path, caplog):

@@ -63,23 +63,38 @@ def read_kinetics(files, options: ReadOptions) -> list[Annotation]:
     """
     found = []
     for path in files:
-        if path.suffix == ".json":
-            found += _kinetics_json(path, options)
-            continue
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            wanted = {"label", "youtube_id", "time_start", "time_end"}
-            lacking = wanted - set(reader.fieldnames or ())
-            if lacking:
-                raise ValueError(
-                    f"{path} must have the columns {', '.join(sorted(wanted))}."
-                    f" It lacks {', '.join(sorted(lacking))}; lists without "
-                    "labels cannot be used, name the others."
-                )
+        read = _kinetics_json if path.suffix == ".json" else _kinetics_csv
+        found += read(path, options)
+    return found
+
+
+def _kinetics_csv(path, options) -> list[Annotation]:
+    found = []
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
+        try:
+            _check_kinetics_columns(reader.fieldnames or (), path)
             for record in reader:
                 place = f"{path}, line {reader.line_num}"
                 found.append(_kinetics_clip(record, path, place, options))
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} must be a CSV file. Received: a row after "
+                f"{len(found)} clips that cannot be read ({error}). A quote "
+                "may be left open."
+            ) from None
     return found
+
+
+def _check_kinetics_columns(names, path) -> None:
+    wanted = {"label", "youtube_id", "time_start", "time_end"}
+    lacking = wanted - set(names)
+    if lacking:
+        raise ValueError(
+            f"{path} must have the columns {', '.join(sorted(wanted))}. It "
+            f"lacks {', '.join(sorted(lacking))}; lists without labels cannot "
+            "be used, name the others."
+        )
 
 
 def _kinetics_json(path, options) -> list[Annotation]:
@@ -93,7 +108,9 @@ def _kinetics_json(path, options) -> list[Annotation]:
     found = []
     for video, entry in entries.items():
         annotation = entry["annotations"]
-        start, end = (*(annotation.get("segment") or ()), None, None)[:2]
+        segment = annotation.get("segment")
+        fits = isinstance(segment, list) and len(segment) == 2
+        start, end = segment if fits else (segment, None)
         record = {
             "label": annotation.get("label"),
             "youtube_id": video,
@@ -118,19 +135,16 @@ def _kinetics_clip(record, path, place, options) -> Annotation:
         start, end = (
             int(float(record[name])) for name in ("time_start", "time_end")
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             "`time_start` and `time_end` must be seconds. Received: "
             f"{record['time_start']!r}, {record['time_end']!r} in {place}."
         ) from None
-    video = record["youtube_id"].strip()
-    split = options.split or split_of(record.get("split") or path.stem)
-    label = (record["label"] or "").strip()
-    _check_filled(place, label=label, youtube_id=video)
+    video = _filled(place, "youtube_id", record["youtube_id"])
     return Annotation(
         name=f"{video}_{start:06d}_{end:06d}",
-        label=label,
-        split=split,
+        label=_filled(place, "label", record["label"]),
+        split=options.split or split_of(str(record.get("split") or path.stem)),
         group=video,
     )
 
@@ -153,8 +167,10 @@ def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
         split = options.split or split_of(path.stem)
         for number, entry in enumerate(entries, 1):
             name, label = (*entry, "")[:2]
+            place = f"{path}, entry {number}"
+            name = _filled(place, "id", name)
+            label = _filled(f"{place} ({name})", "template", label)
             label = re.sub(r"[\[\]]", "", label).strip()
-            _check_filled(f"{path}, entry {number}", id=name, label=label)
             if known and label not in known:
                 raise ValueError(
                     f"{path}: the label {label!r} of clip {name} is not in "
@@ -169,7 +185,8 @@ def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
 def _ssv2_json(path) -> list[tuple[str, str]]:
     entries = read_json(path)
     if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and "id" in entry for entry in entries
+        isinstance(entry, dict) and isinstance(entry.get("id"), str | int)
+        for entry in entries
     ):
         raise ValueError(
             f'{path} must be a list of {{"id": ..., "template": ...}}, as the '
@@ -180,7 +197,7 @@ def _ssv2_json(path) -> list[tuple[str, str]]:
             f"{path} has no templates: the test list has no labels. Give the "
             "train and validation lists, or test-answers.csv."
         )
-    return [(str(e["id"]), str(e.get("template", ""))) for e in entries]
+    return [(str(entry["id"]), entry.get("template")) for entry in entries]
 
 
 def _ssv2_labels(files, options) -> set[str]:
@@ -211,8 +228,9 @@ def read_ucf101(files, options: ReadOptions) -> list[Annotation]:
         split = options.split or split_of(path.stem)
         for number, line in enumerate(_lines(path), 1):
             place = pathlib.PurePosixPath(re.sub(r"\s+\d+$", "", line))
-            label = place.parent.name
-            _check_filled(f"{path}, entry {number}", folder=label)
+            label = _filled(
+                f"{path}, entry {number}", "folder", place.parent.name
+            )
             if known and label not in known:
                 raise ValueError(
                     f"{path}, line {number}: {label!r} is no class of {index}."
@@ -338,7 +356,14 @@ def read_json(path):
         raise ValueError(f"{path} is not JSON: {error}.") from None
 
 
-def _check_filled(place: str, **values) -> None:
-    for name, value in values.items():
-        if not value:
-            raise ValueError(f"{place}: `{name}` is empty.")
+def _filled(place: str, name: str, value) -> str:
+    """Returns one line of text, without spaces around; refuses all else."""
+    text = value.strip() if isinstance(value, str) else value
+    if text is None or text == "":
+        raise ValueError(f"{place}: `{name}` is empty.")
+    if not isinstance(text, str) or len(text.splitlines()) > 1:
+        raise ValueError(
+            f"{place}: `{name}` must be a line of text. "
+            f"Received: {name}={repr(text)[:80]}."
+        )
+    return text

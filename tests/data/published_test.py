@@ -172,6 +172,18 @@ def test_kinetics_as_json(kinetics):
     [
         ({"a": {"annotations": {"segment": [1, 2]}}}, "x.json, a: `label` is"),
         ({"a": {"annotations": {"label": "x"}}}, "None, None in .*x.json, a"),
+        (
+            {"a": {"annotations": {"label": 5, "segment": [1, 2]}}},
+            "x.json, a: `label` must be a line of text. Received: label=5",
+        ),
+        (
+            {"a": {"annotations": {"label": "x", "segment": 5}}},
+            "5, None in .*a",
+        ),
+        (
+            {"a": {"annotations": {"label": "x", "segment": [0, 1e999]}}},
+            "0, inf in .*x.json, a",
+        ),
         ({"a": {"subset": "test"}}, "as the lists of Kinetics with labels"),
         ([], "as the lists of Kinetics with labels"),
     ],
@@ -305,6 +317,23 @@ def test_something_something_answers_of_the_test(something):
     assert (row.path, row.label) == ("8.webm", "Holding something")
     with pytest.raises(ValueError, match="the test list has no labels"):
         scan.scan(videos, annotations=[lists / "test.json"])
+
+
+@pytest.mark.parametrize(
+    "template, message",
+    [
+        (None, r"train.json, entry 2 \(8\): `template` is empty"),
+        (5, r"2 \(8\): `template` must be a line of text. .*template=5"),
+    ],
+)
+def test_something_something_without_a_template(tmp_path, template, message):
+    entries = [
+        {"id": "3", "template": "Holding [something]"},
+        {"id": 8, "template": template},
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match=message):
+        annotations.read_annotations("ssv2", [tmp_path / "train.json"])
 
 
 def test_something_something_label_that_is_not_listed(something):
@@ -514,6 +543,21 @@ BAD_LISTS = {
         "kinetics",
         "label,youtube_id,time_start,time_end\nx,a,one,2\n",
         r"'one', '2' in .*x\.csv, line 2",
+    ),
+    "a short row": (
+        "kinetics",
+        "time_start,time_end,split,label,youtube_id\n1,2,train,x\n",
+        "line 2: `youtube_id` is empty",
+    ),
+    "an open quote": (
+        "kinetics",
+        'label,youtube_id,time_start,time_end\nx,a,1,2\n"y,b,1,2\nx,c,1,2\n',
+        r"after 1 clips that cannot be read \(unexpected end of data\)",
+    ),
+    "two open quotes": (
+        "kinetics",
+        'label,youtube_id,time_start,time_end\n"y,b,1,2\ny",c,1,2\n',
+        r"line 3: `label` must be a line of text.*'y,b,1,2\\ny'",
     ),
     "empty label": (
         "kinetics",

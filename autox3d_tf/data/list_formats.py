@@ -226,10 +226,10 @@ def read_ucf101(files, options: ReadOptions) -> list[Annotation]:
     found = []
     for path in files:
         split = options.split or split_of(path.stem)
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in _numbered_lines(path):
             place = pathlib.PurePosixPath(re.sub(r"\s+\d+$", "", line))
             label = _filled(
-                f"{path}, entry {number}", "folder", place.parent.name
+                f"{path}, line {number}", "folder", place.parent.name
             )
             if known and label not in known:
                 raise ValueError(
@@ -254,7 +254,7 @@ def read_hmdb51(files, options: ReadOptions) -> list[Annotation]:
     found = []
     for path in files:
         label = re.sub(r"_test_split\d$", "", path.stem)
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in _numbered_lines(path):
             match = re.fullmatch(r"(.+?)\s+([012])", line)
             if not match:
                 raise ValueError(
@@ -284,7 +284,7 @@ def read_numbered(files, options: ReadOptions) -> list[Annotation]:
     lines = []
     for path in files:
         split = options.split or split_of(path.stem)
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in _numbered_lines(path):
             match = re.fullmatch(r"(.+?)[\s,;]+(\d+)", line)
             if not match:
                 raise ValueError(
@@ -344,8 +344,14 @@ def split_of(text: str) -> str:
 
 
 def _lines(path) -> list[str]:
-    text = path.read_text(encoding="utf-8-sig")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line for _, line in _numbered_lines(path)]
+
+
+def _numbered_lines(path) -> list[tuple[int, str]]:
+    """Returns the lines that are not blank, with their numbers in the file."""
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    numbered = enumerate(map(str.strip, lines), 1)
+    return [(number, line) for number, line in numbered if line]
 
 
 def read_json(path):

@@ -414,6 +414,20 @@ def test_ucf101_class_that_is_not_listed(ucf101):
         scan.scan(videos, annotations=[lists / "trainlist01.txt"])
 
 
+@pytest.mark.parametrize(
+    "format, text, message",
+    [
+        ("ucf101", "A/a.avi 1\n\n\nb.avi 1\n", "line 4: `folder` is empty"),
+        ("hmdb51", "a.avi 1\n\n \nb.avi\n", "line 4: must be a video"),
+        ("numbered", "\na\u2028.mp4 0\r\n\r\nb x\n", "line 4: must be a path"),
+    ],
+)
+def test_blank_lines_count_in_errors(tmp_path, format, text, message):
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    with pytest.raises(ValueError, match=message):
+        annotations.read_annotations(format, [tmp_path / "list.txt"])
+
+
 def test_hmdb51(tmp_path, video):
     brush = "April_09_brush_hair_u_nm_np1_ba_goo_{}.avi"
     clap = "#20_Rhythm_clap_u_nm_np1_fr_goo_{}.avi"

@@ -10,8 +10,11 @@ import pathlib
 import re
 
 UNUSED = "unused"  # the split of clips that a split file leaves out
-_SPLITS = (("train", "train"), ("val", "val"), ("test", "test"))
-_SPLITS += (("holdout", "test"),)
+_SPLITS = {  # by the words of file names; the first that is there counts
+    "train": {"train", "training", "trainval"},
+    "val": {"val", "valid", "validate", "validation", "eval", "evaluation"},
+    "test": {"test", "testing", "holdout"},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -336,11 +339,15 @@ def _class_names(path) -> dict[int, str] | None:
 def split_of(text: str) -> str:
     """Returns the split that a word or file name means, empty if none.
 
-    >>> split_of("validate"), split_of("something-something-v2-train")
-    ('val', 'train')
+    >>> split_of("trainlist01"), split_of("kinetics_val"), split_of("latest")
+    ('train', 'val', '')
     """
-    text = text.strip().lower()
-    return next((split for word, split in _SPLITS if word in text), "")
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
+    words = {
+        re.sub(r"(?<=.)(?:list|set|split|data)$", "", word)
+        for word in re.findall(r"[^\W\d_]+", text)
+    }
+    return next((split for split, of in _SPLITS.items() if words & of), "")
 
 
 def _lines(path) -> list[str]:

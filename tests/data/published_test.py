@@ -6,7 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from autox3d_tf.data import annotations, opening, pipeline, scan, synthetic
+from autox3d_tf.data import (
+    annotations,
+    list_formats,
+    opening,
+    pipeline,
+    scan,
+    synthetic,
+)
 from autox3d_tf.data import options as options_lib
 
 
@@ -412,6 +419,37 @@ def test_ucf101_class_that_is_not_listed(ucf101):
     (lists / "classInd.txt").write_text("1 ApplyEyeMakeup\n")
     with pytest.raises(ValueError, match="line 2: 'HandstandPushups' is no"):
         scan.scan(videos, annotations=[lists / "trainlist01.txt"])
+
+
+@pytest.mark.parametrize(
+    "text, split",
+    [
+        ("train", "train"),
+        ("Training", "train"),
+        ("k400train", "train"),
+        ("kinetics_train", "train"),
+        ("trainlist01", "train"),
+        ("TrainSet", "train"),
+        ("kineticsTrainval", "train"),
+        ("val", "val"),
+        ("valid", "val"),
+        ("validate", "val"),
+        ("something-something-v2-validation", "val"),
+        ("eval", "val"),
+        ("test", "test"),
+        ("testing", "test"),
+        ("testlist01", "test"),
+        ("test-answers", "test"),
+        ("kinetics-600_holdout", "test"),
+        ("latest", ""),
+        ("contest_interval", ""),
+        ("constraints", ""),
+        ("trainers", ""),
+        ("list", ""),
+    ],
+)
+def test_splits_are_whole_words(text, split):
+    assert list_formats.split_of(text) == split
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ import pathlib
 import re
 
 UNUSED = "unused"  # the split of clips that a split file leaves out
-_SPLITS = (("train", "train"), ("val", "val"), ("test", "test"))
-_SPLITS += (("holdout", "test"),)
+_SPLITS = {  # by the words of file names; the first that is there counts
+    "train": {"train", "training", "trainval"},
+    "val": {"val", "valid", "validate", "validation", "eval", "evaluation"},
+    "test": {"test", "testing", "holdout"},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,8 @@ class ReadOptions:
             the name of its file.
         split_number: Which of the official splits of UCF101 and HMDB51.
         labels: File of class names: labels.json of Something-Something V2, or
-            the names of numbered classes, one a line.
+            the names of numbered classes, one a line from 0, or as JSON,
+            {"name": number}.
     """
 
     split: str = ""
@@ -62,23 +66,38 @@ def read_kinetics(files, options: ReadOptions) -> list[Annotation]:
     """
     found = []
     for path in files:
-        if path.suffix == ".json":
-            found += _kinetics_json(path, options)
-            continue
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            wanted = {"label", "youtube_id", "time_start", "time_end"}
-            lacking = wanted - set(reader.fieldnames or ())
-            if lacking:
-                raise ValueError(
-                    f"{path} must have the columns {', '.join(sorted(wanted))}."
-                    f" It lacks {', '.join(sorted(lacking))}; lists without "
-                    "labels cannot be used, name the others."
-                )
+        read = _kinetics_json if path.suffix == ".json" else _kinetics_csv
+        found += read(path, options)
+    return found
+
+
+def _kinetics_csv(path, options) -> list[Annotation]:
+    found = []
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
+        try:
+            _check_kinetics_columns(reader.fieldnames or (), path)
             for record in reader:
                 place = f"{path}, line {reader.line_num}"
                 found.append(_kinetics_clip(record, path, place, options))
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} must be a CSV file. Received: a row after "
+                f"{len(found)} clips that cannot be read ({error}). A quote "
+                "may be left open."
+            ) from None
     return found
+
+
+def _check_kinetics_columns(names, path) -> None:
+    wanted = {"label", "youtube_id", "time_start", "time_end"}
+    lacking = wanted - set(names)
+    if lacking:
+        raise ValueError(
+            f"{path} must have the columns {', '.join(sorted(wanted))}. It "
+            f"lacks {', '.join(sorted(lacking))}; lists without labels cannot "
+            "be used, name the others."
+        )
 
 
 def _kinetics_json(path, options) -> list[Annotation]:
@@ -92,7 +111,9 @@ def _kinetics_json(path, options) -> list[Annotation]:
     found = []
     for video, entry in entries.items():
         annotation = entry["annotations"]
-        start, end = (*(annotation.get("segment") or ()), None, None)[:2]
+        segment = annotation.get("segment")
+        fits = isinstance(segment, list) and len(segment) == 2
+        start, end = segment if fits else (segment, None)
         record = {
             "label": annotation.get("label"),
             "youtube_id": video,
@@ -117,19 +138,16 @@ def _kinetics_clip(record, path, place, options) -> Annotation:
         start, end = (
             int(float(record[name])) for name in ("time_start", "time_end")
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             "`time_start` and `time_end` must be seconds. Received: "
             f"{record['time_start']!r}, {record['time_end']!r} in {place}."
         ) from None
-    video = record["youtube_id"].strip()
-    split = options.split or split_of(record.get("split") or path.stem)
-    label = (record["label"] or "").strip()
-    _check_filled(place, label=label, youtube_id=video)
+    video = _filled(place, "youtube_id", record["youtube_id"])
     return Annotation(
         name=f"{video}_{start:06d}_{end:06d}",
-        label=label,
-        split=split,
+        label=_filled(place, "label", record["label"]),
+        split=options.split or split_of(str(record.get("split") or path.stem)),
         group=video,
     )
 
@@ -152,8 +170,10 @@ def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
         split = options.split or split_of(path.stem)
         for number, entry in enumerate(entries, 1):
             name, label = (*entry, "")[:2]
+            place = f"{path}, entry {number}"
+            name = _filled(place, "id", name)
+            label = _filled(f"{place} ({name})", "template", label)
             label = re.sub(r"[\[\]]", "", label).strip()
-            _check_filled(f"{path}, entry {number}", id=name, label=label)
             if known and label not in known:
                 raise ValueError(
                     f"{path}: the label {label!r} of clip {name} is not in "
@@ -168,7 +188,8 @@ def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
 def _ssv2_json(path) -> list[tuple[str, str]]:
     entries = read_json(path)
     if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and "id" in entry for entry in entries
+        isinstance(entry, dict) and isinstance(entry.get("id"), str | int)
+        for entry in entries
     ):
         raise ValueError(
             f'{path} must be a list of {{"id": ..., "template": ...}}, as the '
@@ -179,7 +200,7 @@ def _ssv2_json(path) -> list[tuple[str, str]]:
             f"{path} has no templates: the test list has no labels. Give the "
             "train and validation lists, or test-answers.csv."
         )
-    return [(str(e["id"]), str(e.get("template", ""))) for e in entries]
+    return [(str(entry["id"]), entry.get("template")) for entry in entries]
 
 
 def _ssv2_labels(files, options) -> set[str]:
@@ -208,10 +229,11 @@ def read_ucf101(files, options: ReadOptions) -> list[Annotation]:
     found = []
     for path in files:
         split = options.split or split_of(path.stem)
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in _numbered_lines(path):
             place = pathlib.PurePosixPath(re.sub(r"\s+\d+$", "", line))
-            label = place.parent.name
-            _check_filled(f"{path}, entry {number}", folder=label)
+            label = _filled(
+                f"{path}, line {number}", "folder", place.parent.name
+            )
             if known and label not in known:
                 raise ValueError(
                     f"{path}, line {number}: {label!r} is no class of {index}."
@@ -235,7 +257,7 @@ def read_hmdb51(files, options: ReadOptions) -> list[Annotation]:
     found = []
     for path in files:
         label = re.sub(r"_test_split\d$", "", path.stem)
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in _numbered_lines(path):
             match = re.fullmatch(r"(.+?)\s+([012])", line)
             if not match:
                 raise ValueError(
@@ -265,7 +287,7 @@ def read_numbered(files, options: ReadOptions) -> list[Annotation]:
     lines = []
     for path in files:
         split = options.split or split_of(path.stem)
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in _numbered_lines(path):
             match = re.fullmatch(r"(.+?)[\s,;]+(\d+)", line)
             if not match:
                 raise ValueError(
@@ -273,49 +295,70 @@ def read_numbered(files, options: ReadOptions) -> list[Annotation]:
                     f"a class. Received: {line!r}."
                 )
             lines.append((match[1], int(match[2]), split))
-    digits = len(str(max((line[1] for line in lines), default=0)))
-    found = []
-    for place, number, split in lines:
-        if names and number >= len(names):
-            raise ValueError(
-                f"{options.labels} names {len(names)} classes, {place} is of "
-                f"class {number}, counted from 0."
-            )
-        found.append(
-            Annotation(
-                name=pathlib.PurePosixPath(place).stem,
-                label=names[number] if names else f"{number:0{digits}d}",
-                split=split,
-                path=place,
-            )
+    used = {number for _, number, _ in lines}
+    if names is None:
+        digits = len(str(max(used, default=0)))
+        names = {number: f"{number:0{digits}d}" for number in used}
+    if lacking := sorted(used - set(names)):
+        raise ValueError(
+            f"{options.labels} must name every class of the list. Received: "
+            f"{len(names)} names, from number {min(names, default=0)} to "
+            f"{max(names, default=0)}, and clips of class "
+            f"{', '.join(map(str, lacking[:5]))}."
         )
-    return found
+    return [
+        Annotation(
+            name=pathlib.PurePosixPath(place).stem,
+            label=names[number],
+            split=split,
+            path=place,
+        )
+        for place, number, split in lines
+    ]
 
 
-def _class_names(path) -> list[str]:
-    """Returns names in the order of their numbers, none without a file."""
+def _class_names(path) -> dict[int, str] | None:
+    """Returns the name of each number, lines counted from 0."""
     if path is None:
-        return []
+        return None
     path = pathlib.Path(path)
-    if path.suffix == ".json":  # {"name": number}
-        numbers = read_json(path)
-        return sorted(numbers, key=lambda name: int(numbers[name]))
-    return _lines(path)
+    if path.suffix != ".json":
+        return dict(enumerate(_lines(path)))
+    numbers = read_json(path)
+    fits = isinstance(numbers, dict) and all(
+        str(number).isdecimal() for number in numbers.values()
+    )
+    if not fits or len(set(map(int, numbers.values()))) < len(numbers):
+        raise ValueError(
+            f'{path} must be {{"name of a class": its number, ...}}, each '
+            "number once."
+        )
+    return {int(number): name for name, number in numbers.items()}
 
 
 def split_of(text: str) -> str:
     """Returns the split that a word or file name means, empty if none.
 
-    >>> split_of("validate"), split_of("something-something-v2-train")
-    ('val', 'train')
+    >>> split_of("trainlist01"), split_of("kinetics_val"), split_of("latest")
+    ('train', 'val', '')
     """
-    text = text.strip().lower()
-    return next((split for word, split in _SPLITS if word in text), "")
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
+    words = {
+        re.sub(r"(?<=.)(?:list|set|split|data)$", "", word)
+        for word in re.findall(r"[^\W\d_]+", text)
+    }
+    return next((split for split, of in _SPLITS.items() if words & of), "")
 
 
 def _lines(path) -> list[str]:
-    text = path.read_text(encoding="utf-8-sig")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line for _, line in _numbered_lines(path)]
+
+
+def _numbered_lines(path) -> list[tuple[int, str]]:
+    """Returns the lines that are not blank, with their numbers in the file."""
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    numbered = enumerate(map(str.strip, lines), 1)
+    return [(number, line) for number, line in numbered if line]
 
 
 def read_json(path):
@@ -326,7 +369,14 @@ def read_json(path):
         raise ValueError(f"{path} is not JSON: {error}.") from None
 
 
-def _check_filled(place: str, **values) -> None:
-    for name, value in values.items():
-        if not value:
-            raise ValueError(f"{place}: `{name}` is empty.")
+def _filled(place: str, name: str, value) -> str:
+    """Returns one line of text, without spaces around; refuses all else."""
+    text = value.strip() if isinstance(value, str) else value
+    if text is None or text == "":
+        raise ValueError(f"{place}: `{name}` is empty.")
+    if not isinstance(text, str) or len(text.splitlines()) > 1:
+        raise ValueError(
+            f"{place}: `{name}` must be a line of text. "
+            f"Received: {name}={repr(text)[:80]}."
+        )
+    return text

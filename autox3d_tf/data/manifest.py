@@ -7,8 +7,10 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from absl import logging
 
 STATUSES = (
     "ok",
@@ -97,7 +99,8 @@ class ClipRow:
 
     def cells(self) -> tuple[str, ...]:
         """Returns the row as the strings of a CSV line, in COLUMNS order."""
-        return tuple(_to_cell(getattr(self, name)) for name in COLUMNS)
+        others = (_to_cell(getattr(self, name)) for name in COLUMNS[1:])
+        return (self.path, *others)  # a file may have line breaks in its name
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "ClipRow":
@@ -229,17 +232,27 @@ class Manifest:
         partial = path.with_name(path.name + f".partial{os.getpid()}")
         with partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
+            quoting = csv.writer(  # the other leaves "\r" as it is
+                stream, lineterminator="\n", quoting=csv.QUOTE_ALL
+            )
             writer.writerow(COLUMNS)
             for row in self.rows:
-                if not os.path.isabs(row.path):
-                    head, name = os.path.split(row.path)
-                    way = way_to(os.path.join(self.root, head))
-                    row = dataclasses.replace(row, path=os.path.join(way, name))
-                writer.writerow(row.cells())
+                row = _seen_from(way_to, row, self.root)
+                wanted = quoting if "\r" in row.path else writer
+                wanted.writerow(row.cells())
         os.replace(partial, path)
 
 
-def _way(to: str, folder: pathlib.Path) -> str:
+def _seen_from(way_to, row: ClipRow, root: str) -> ClipRow:
+    """Returns a row whose path starts where `way_to` does, not from `root`."""
+    if os.path.isabs(row.path):
+        return row
+    head, name = os.path.split(row.path)
+    way = way_to(os.path.join(root, head))
+    return dataclasses.replace(row, path=os.path.join(way, name))
+
+
+def _way(to: str, folder: str | os.PathLike) -> str:
     """Returns how to come to a folder from another; empty if they are one.
 
     Links are kept as they are called, unless `..` does not lead back out of
@@ -266,6 +279,9 @@ def usual_split(name: str) -> str:
 def read_manifest(path, root=None) -> Manifest:
     """Reads a manifest written by `save`, or any CSV with path and label.
 
+    Paths are spelled as `save` does, `a/x.mp4` for `./a/x.mp4`. A clip that is
+    listed again, all cells alike, is one row.
+
     Args:
         path: The CSV file. Columns `path` and `label` are required; the others
             of `COLUMNS` are read where present.
@@ -282,23 +298,45 @@ def read_manifest(path, root=None) -> Manifest:
 
 
 def _read(path: pathlib.Path, root) -> Manifest:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"`path` must be a CSV file with the columns path and label. "
-                f"Received: {str(path)!r} with the columns "
-                f"{str(list(reader.fieldnames or ()))[:80]}. Other lists, such "
-                "as those of Kinetics, become one through autox3d-scan; give "
-                "records by their folder."
-            )
-        rows = tuple(
-            _parse_row(record, f"{path}:{reader.line_num}") for record in reader
-        )
-    _check_unique(rows, path)
+    rows = list(_parse_rows(path))
+    root = str(root or path.parent)
+    way_to = functools.cache(lambda folder: _way(folder, root))
+    rows = [
+        row
+        if row.path == os.path.normpath(row.path)
+        else _seen_from(way_to, row, root)
+        for row in rows
+    ]
+    rows = _once_each(rows, path)
     classes = tuple(sorted({row.label for row in rows}))
-    return Manifest(str(root or path.parent), rows, classes)
+    return Manifest(root, rows, classes)
+
+
+def _parse_rows(path: pathlib.Path) -> Iterator[ClipRow]:
+    read = 0  # lines, without those that an open quote takes as one cell
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
+            _check_columns(reader.fieldnames or (), path)
+            read = reader.line_num
+            for record in reader:
+                read = reader.line_num
+                yield _parse_row(record, f"{path}:{read}")
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} must be a CSV file. Received: a row after line {read} "
+                f"that cannot be read ({error}). A quote may be left open."
+            ) from None
+
+
+def _check_columns(names, path) -> None:
+    if not {"path", "label"} <= set(names):
+        raise ValueError(
+            f"`path` must be a CSV file with the columns path and label. "
+            f"Received: {str(path)!r} with the columns "
+            f"{str(list(names))[:80]}. Other lists, such as those of Kinetics, "
+            "become one through autox3d-scan; give records by their folder."
+        )
 
 
 def file_sha256(path) -> str:
@@ -312,7 +350,7 @@ def _parse_row(record: dict, place: str) -> ClipRow:
     for field in dataclasses.fields(ClipRow):
         cell = record.get(field.name) or ""
         if field.name != "path":  # a folder's name may begin with a space
-            cell = cell.strip()
+            cell = _one_line(field.name, cell.strip(), place)
         if not cell:
             continue
         try:
@@ -326,6 +364,15 @@ def _parse_row(record: dict, place: str) -> ClipRow:
         return ClipRow(**{"path": "", "label": "", **values})
     except ValueError as error:
         raise ValueError(f"{error} See {place}.") from None
+
+
+def _one_line(name: str, cell: str, place: str) -> str:
+    if len(cell.splitlines()) > 1:
+        raise ValueError(
+            f"`{name}` must be one line. Received: {name}={cell[:80]!r}, which "
+            f"ends at {place}. A quote may be left open."
+        )
+    return cell
 
 
 def _whole(cell: str) -> int:
@@ -363,11 +410,20 @@ def _check_known(what: str, name, known) -> None:
         )
 
 
-def _check_unique(rows, path) -> None:
-    counter = collections.Counter(row.path for row in rows)
+def _once_each(rows, path) -> tuple[ClipRow, ...]:
+    """Returns the rows without repetitions; refuses those that contradict."""
+    distinct = tuple(dict.fromkeys(rows))
+    if len(distinct) < len(rows):
+        logging.warning(
+            "%s: %d rows repeat others and are left out.",
+            path,
+            len(rows) - len(distinct),
+        )
+    counter = collections.Counter(row.path for row in distinct)
     twice = [name for name, count in counter.items() if count > 1]
     if twice:
         raise ValueError(
             f"`path` must name each clip once. Received: {twice[0]!r} "
-            f"{counter[twice[0]]} times in {str(path)!r}."
+            f"{counter[twice[0]]} times in {str(path)!r}, with other cells."
         )
+    return distinct

@@ -24,8 +24,9 @@ def open_source(
         options: Says where the data is and what belongs to which part.
         part: `train`, `val`, `test` or `all`. Where neither splits nor folds
             are named in the options, the manifest's own splits train, val and
-            test are used; failing that, a share of each class is held out, by
-            a rule that depends on the paths only.
+            test are used; failing that, a share of each class is held out,
+            chosen by the hash of its groups, of the contents of clips without
+            a group, or of their paths where contents are not known.
         whole: Decode videos in their full size, as a device does; otherwise
             large ones are made smaller at once, to twice what is needed.
     """

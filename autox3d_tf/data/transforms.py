@@ -252,12 +252,12 @@ def _resize_shape(height, width, short_side, squash=False):
     """`sampling.resize_shape` for tensors."""
     if squash:
         return short_side, short_side
-    shorter = tf.cast(tf.minimum(height, width), tf.float64)
-    ratio = tf.cast(short_side, tf.float64) / shorter
+    height, width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
+    shorter, side = tf.minimum(height, width), tf.cast(short_side, tf.float64)
 
     def scaled(size):
-        # Round half to even, as Python's round.
-        size = tf.cast(tf.round(tf.cast(size, tf.float64) * ratio), tf.int32)
+        # As there: first the product, then round half to even.
+        size = tf.cast(tf.round(size * side / shorter), tf.int32)
         return tf.maximum(size, short_side)
 
     return scaled(height), scaled(width)

@@ -45,6 +45,16 @@ def test_save_and_read_keeps_every_column(tmp_path):
     assert manifest_lib.read_manifest(tmp_path / "m.csv") == manifest
 
 
+def test_line_breaks_in_names_of_files_are_kept(tmp_path):
+    rows = tuple(
+        manifest_lib.ClipRow(path=f"a/x{end}y{end}.mp4{end}", label="a")
+        for end in ("\n", "\r", "\r\n", "\x0b", "\x1c", "\x85", "\u2028")
+    )
+    manifest = manifest_lib.Manifest(str(tmp_path), rows, ("a",))
+    manifest.save(tmp_path / "m.csv")
+    assert manifest_lib.read_manifest(tmp_path / "m.csv") == manifest
+
+
 def test_saving_elsewhere_keeps_pointing_at_the_videos(tmp_path):
     manifest = manifest_lib.Manifest(str(tmp_path / "videos"), ROWS, ("a", "b"))
     manifest.save(tmp_path / "lists" / "m.csv")
@@ -123,13 +133,53 @@ def test_select_refuses_unknown_names(condition, message):
         ("path,label\na.mp4,a\na.mp4,b\n", "each clip once.*'a.mp4' 2 times"),
         ("path,label,status\na.mp4,a,fine\n", "`status` must be one of"),
         ("path,label,fold\na.mp4,a,0.5\n", "`fold` must be a number.*'0.5'"),
+        (
+            f"path,label\nb.mp4,{'x' * 200_000}\n",
+            r"m.csv must be .* a row after line 1 .*\(field larger than",
+        ),
+        (f"{'x' * 200_000}\n", r"a row after line 0 .*\(field larger than"),
+        (
+            'path,label\na.mp4,a\nb.mp4,"b\nc.mp4,b\nd.mp4,b\n',
+            r"a row after line 2 .*\(unexpected end of data\)",
+        ),
+        (
+            'path,label\na.mp4,"a\nb.mp4,a\nc.mp4,c"\n',
+            r"`label` must be one line. .*'a\\nb.mp4,a\\nc.mp4,c', .*m.csv:4",
+        ),
         (f"{'x' * 9999}\n", r"the columns \['x{70,80}\. Other lists"),
     ],
 )
 def test_reading_names_what_is_wrong(tmp_path, text, message):
     (tmp_path / "m.csv").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_clip_listed_under_two_spellings_is_one_row(tmp_path, caplog):
+    (tmp_path / "m.csv").write_text(
+        "path,label\na/x.mp4,a\n./a//x.mp4,a\na/../a/x.mp4,a\n./b.mp4,b\n"
+    )
+    found = manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert [row.path for row in found.rows] == ["a/x.mp4", "b.mp4"]
+    assert "m.csv: 2 rows repeat others and are left out." in caplog.text
+    found.save(tmp_path / "again.csv")
+    assert manifest_lib.read_manifest(tmp_path / "again.csv") == found
+
+
+def test_a_clip_listed_under_two_spellings_and_labels_is_refused(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\na/x.mp4,a\n./a/x.mp4,b\n")
+    with pytest.raises(ValueError, match="'a/x.mp4' 2 times .*other cells"):
+        manifest_lib.read_manifest(tmp_path / "m.csv")
+
+
+def test_two_dots_behind_a_link_lead_where_it_does(tmp_path):
+    (tmp_path / "far/a").mkdir(parents=True)
+    (tmp_path / "far/x.mp4").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "far/a")
+    (tmp_path / "m.csv").write_text("path,label\nx.mp4,a\nlink/../x.mp4,a\n")
+    found = manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert [row.path for row in found.rows] == ["x.mp4", "far/x.mp4"]
 
 
 def test_numbers_as_tables_with_gaps_write_them_are_read(tmp_path):

@@ -6,7 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from autox3d_tf.data import annotations, opening, pipeline, scan, synthetic
+from autox3d_tf.data import (
+    annotations,
+    list_formats,
+    opening,
+    pipeline,
+    scan,
+    synthetic,
+)
 from autox3d_tf.data import options as options_lib
 
 
@@ -172,6 +179,18 @@ def test_kinetics_as_json(kinetics):
     [
         ({"a": {"annotations": {"segment": [1, 2]}}}, "x.json, a: `label` is"),
         ({"a": {"annotations": {"label": "x"}}}, "None, None in .*x.json, a"),
+        (
+            {"a": {"annotations": {"label": 5, "segment": [1, 2]}}},
+            "x.json, a: `label` must be a line of text. Received: label=5",
+        ),
+        (
+            {"a": {"annotations": {"label": "x", "segment": 5}}},
+            "5, None in .*a",
+        ),
+        (
+            {"a": {"annotations": {"label": "x", "segment": [0, 1e999]}}},
+            "0, inf in .*x.json, a",
+        ),
         ({"a": {"subset": "test"}}, "as the lists of Kinetics with labels"),
         ([], "as the lists of Kinetics with labels"),
     ],
@@ -307,6 +326,23 @@ def test_something_something_answers_of_the_test(something):
         scan.scan(videos, annotations=[lists / "test.json"])
 
 
+@pytest.mark.parametrize(
+    "template, message",
+    [
+        (None, r"train.json, entry 2 \(8\): `template` is empty"),
+        (5, r"2 \(8\): `template` must be a line of text. .*template=5"),
+    ],
+)
+def test_something_something_without_a_template(tmp_path, template, message):
+    entries = [
+        {"id": "3", "template": "Holding [something]"},
+        {"id": 8, "template": template},
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match=message):
+        annotations.read_annotations("ssv2", [tmp_path / "train.json"])
+
+
 def test_something_something_label_that_is_not_listed(something):
     videos, lists = something
     del LABELS["Holding something"]
@@ -385,6 +421,51 @@ def test_ucf101_class_that_is_not_listed(ucf101):
         scan.scan(videos, annotations=[lists / "trainlist01.txt"])
 
 
+@pytest.mark.parametrize(
+    "text, split",
+    [
+        ("train", "train"),
+        ("Training", "train"),
+        ("k400train", "train"),
+        ("kinetics_train", "train"),
+        ("trainlist01", "train"),
+        ("TrainSet", "train"),
+        ("kineticsTrainval", "train"),
+        ("val", "val"),
+        ("valid", "val"),
+        ("validate", "val"),
+        ("something-something-v2-validation", "val"),
+        ("eval", "val"),
+        ("test", "test"),
+        ("testing", "test"),
+        ("testlist01", "test"),
+        ("test-answers", "test"),
+        ("kinetics-600_holdout", "test"),
+        ("latest", ""),
+        ("contest_interval", ""),
+        ("constraints", ""),
+        ("trainers", ""),
+        ("list", ""),
+    ],
+)
+def test_splits_are_whole_words(text, split):
+    assert list_formats.split_of(text) == split
+
+
+@pytest.mark.parametrize(
+    "format, text, message",
+    [
+        ("ucf101", "A/a.avi 1\n\n\nb.avi 1\n", "line 4: `folder` is empty"),
+        ("hmdb51", "a.avi 1\n\n \nb.avi\n", "line 4: must be a video"),
+        ("numbered", "\na\u2028.mp4 0\r\n\r\nb x\n", "line 4: must be a path"),
+    ],
+)
+def test_blank_lines_count_in_errors(tmp_path, format, text, message):
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    with pytest.raises(ValueError, match=message):
+        annotations.read_annotations(format, [tmp_path / "list.txt"])
+
+
 def test_hmdb51(tmp_path, video):
     brush = "April_09_brush_hair_u_nm_np1_ba_goo_{}.avi"
     clap = "#20_Rhythm_clap_u_nm_np1_fr_goo_{}.avi"
@@ -453,8 +534,45 @@ def test_numbers_with_names(tmp_path, video, suffix):
         "val",
     )
     (tmp_path / "val.txt").write_text("a.mp4 2\n")
-    with pytest.raises(ValueError, match="names 2 classes, a.mp4 is of class"):
+    message = "2 names, from number 0 to 1, and clips of class 2"
+    with pytest.raises(ValueError, match=message):
         scan.scan(tmp_path / "val.txt", reading=reading)
+
+
+def numbered(tmp_path, names):
+    """Returns the labels of clips of class 1 and 3, by a file of names."""
+    (tmp_path / "list.txt").write_text("a.mp4 1\nb.mp4 3\n")
+    (tmp_path / "names.json").write_text(names)
+    found = annotations.read_annotations(
+        "numbered",
+        [tmp_path / "list.txt"],
+        annotations.ReadOptions(labels=str(tmp_path / "names.json")),
+    )
+    return [clip.label for clip in found]
+
+
+def test_names_are_found_by_their_numbers(tmp_path):
+    assert numbered(tmp_path, '{"walk": "3", "jump": 1}') == ["jump", "walk"]
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ('{"jump": 1, "run": 2}', "2 names, from number 1 to 2, .* class 3"),
+        ("{}", "0 names, .* class 1, 3"),
+        ('{"jump": 1, "run": 1, "walk": 3}', "each number once"),
+        (
+            '{"1": "jump", "3": "walk"}',
+            r'names.json must be {"name of a class"',
+        ),
+        ('["jump", "run"]', 'must be {"name of a class": its number'),
+        ("5", 'must be {"name of a class": its number'),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(tmp_path, names, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        numbered(tmp_path, names)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_validation_is_held_out_of_a_given_train_split(tmp_path, ucf101):
@@ -477,6 +595,21 @@ BAD_LISTS = {
         "kinetics",
         "label,youtube_id,time_start,time_end\nx,a,one,2\n",
         r"'one', '2' in .*x\.csv, line 2",
+    ),
+    "a short row": (
+        "kinetics",
+        "time_start,time_end,split,label,youtube_id\n1,2,train,x\n",
+        "line 2: `youtube_id` is empty",
+    ),
+    "an open quote": (
+        "kinetics",
+        'label,youtube_id,time_start,time_end\nx,a,1,2\n"y,b,1,2\nx,c,1,2\n',
+        r"after 1 clips that cannot be read \(unexpected end of data\)",
+    ),
+    "two open quotes": (
+        "kinetics",
+        'label,youtube_id,time_start,time_end\n"y,b,1,2\ny",c,1,2\n',
+        r"line 3: `label` must be a line of text.*'y,b,1,2\\ny'",
     ),
     "empty label": (
         "kinetics",

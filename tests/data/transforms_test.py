@@ -190,11 +190,18 @@ def test_evaluation_cuts_what_the_device_cuts(shape, short_side, crop, crops):
         assert np.abs(difference).max() <= 1
 
 
-def test_shapes_agree_with_the_ones_in_numpy():
-    for height, width, side in [(120, 160, 67), (45, 31, 30), (99, 99, 50)]:
-        shape = transforms._resize_shape(height, width, side)
-        expected = sampling.resize_shape(height, width, side)
-        assert tuple(int(value) for value in shape) == expected
+@pytest.mark.parametrize("side", [36, 112, 171, 312])
+def test_shapes_agree_with_the_ones_in_numpy(side):
+    sizes = [*range(28, 480, 7), *range(96, 640, 16), 1080, 1920]
+    height, width = map(np.ravel, np.meshgrid(sizes, sizes))
+    expected = [
+        sampling.resize_shape(*shape, side)
+        for shape in zip(height.tolist(), width.tolist(), strict=True)
+    ]
+    resize_shape = transforms._resize_shape
+    for function in (resize_shape, tf.function(resize_shape)):
+        shapes = function(tf.constant(height), tf.constant(width), side)
+        np.testing.assert_array_equal(np.transpose(shapes), expected)
 
 
 def test_squashed_clips_equal_those_of_the_device():

@@ -14,6 +14,7 @@ weights is apart, timed once: it comes once per search step whatever the number
 of samples, over all shared weights. The step of the logits is forward only.
 """
 
+import functools
 import statistics
 import time
 
@@ -50,7 +51,7 @@ def _train_step(model, variables):
     """A compiled step: forward, backward, gradients consumed by a sum."""
     import tensorflow as tf
 
-    @tf.function
+    @tf.function(autograph=False)  # as `loop` has it
     def step(clips, *indices):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(model(clips, *indices, training=True) ** 2)
@@ -68,7 +69,7 @@ def _forward(model):
     """What the step of the logits does with a sample: no gradient."""
     import tensorflow as tf
 
-    @tf.function
+    @tf.function(autograph=False)  # as `loop` has it
     def forward(clips, indices):
         return tf.reduce_sum(model(clips, indices, training=False))
 
@@ -92,7 +93,8 @@ def _update(supernet, batch_size):
         steps=100,
     )
     gradients = [tf.ones_like(variable) for variable in shared]
-    return tf.function(lambda: optimizers.update_weights(shared, gradients))
+    update = functools.partial(optimizers.update_weights, shared, gradients)
+    return tf.function(update, autograph=False)
 
 
 def _seconds(function, *arguments):

@@ -134,8 +134,8 @@ def compile_step(
             lambda value: _COMBINE[combine](strategy, value), per_replica
         )
 
-    # Without AutoGraph, which would rewrite all that a step calls: tracing
-    # takes a fifth less. Loops and conditions are TensorFlow's own.
+    # Without AutoGraph, which would rewrite all that a step calls: loops and
+    # conditions are TensorFlow's own.
     return tf.function(one_step, reduce_retracing=True, autograph=False)
 
 

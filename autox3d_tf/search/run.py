@@ -138,9 +138,11 @@ def run_search(
             if own_clips:  # then the result depends on the replicas
                 config["replicas"] = distribute.num_replicas(strategy)
             run = run_dir_lib.RunDir(run_dir, config, writes=chief)
-            if results.is_finished(run.path, _reported(search)):
-                logging.info("%s is finished.", run.path)
-                return results.read_record(run_dir)
+        found = run.file("search.json").is_file
+        if results.is_finished(run.path, _reported(search)):
+            logging.info("%s is finished.", run.path)
+            distribute.wait_at_end(strategy, found)
+            return results.read_record(run_dir)
         engine = engine_lib.Engine(
             space, source, data, budgets, search, estimator, weights, logits,
             seed, strategy, own_clips,
@@ -159,7 +161,6 @@ def run_search(
                 engine.adopt(supernet_from, run)
             if chief:
                 _finish(run, engine, (finalist_fn, retrain_fn), began)
-            found = run.file("search.json").is_file
             distribute.wait_at_end(strategy, found)
     return results.read_record(run_dir)
 

@@ -126,6 +126,7 @@ class RecordSource(sources.ClipSource):
                 clip["path"]: (clip["shard"], clip["offset"], clip["header"])
                 for clip in index["clips"]
             }
+            self._sizes = {c["path"]: c["length"] for c in index["clips"]}
             classes = tuple(index["classes"])
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -147,8 +148,12 @@ class RecordSource(sources.ClipSource):
         """Returns a source of the rows of `manifest`, a selection of ours."""
         other = object.__new__(RecordSource)
         other.folder, other.index = self.folder, self.index
-        other._places, other.manifest = self._places, manifest
+        other._places, other._sizes = self._places, self._sizes
+        other.manifest = manifest
         return other
+
+    def size_of(self, position: int) -> int:
+        return self._sizes[self.manifest.rows[position].path]
 
     def fetch(self, position: int, indices) -> np.ndarray:
         """Returns JPEG pictures as an array of bytes objects, `(n,)`."""

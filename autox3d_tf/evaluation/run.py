@@ -214,7 +214,7 @@ def score(
     clips, num_classes = scores.shape
     right = metrics.top_k(scores, targets)
     confusion = metrics.confusion_matrix(
-        scores.argmax(-1), targets, num_classes
+        metrics.predictions(scores, targets), targets, num_classes
     )
     return {
         "clips": clips,

@@ -5,7 +5,9 @@ clip lies; see `record_layout` for what is there.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import fcntl
 import math
 import os
 
@@ -55,7 +57,7 @@ def make_records(
 
     Raises:
         ValueError: If there is no usable clip, or the folder holds other or
-            incomplete records.
+            incomplete records, or another process writes there.
     """
     out_dir = os.fspath(out_dir)
     usable = manifest.select()
@@ -79,23 +81,8 @@ def make_records(
         "num_shards": min(num_shards, count),
     }
     tf.io.gfile.makedirs(out_dir)
-    index_path = record_layout.join(out_dir, INDEX_NAME)
-    if tf.io.gfile.exists(index_path):
-        _check_same_job(record_layout.read_json(index_path), job, out_dir)
-        _check_shards(index_path, job, out_dir)
-        return index_path
-    parts = _write_shards(usable, job, out_dir, workers)
-    written = any(part["clips"] for part in parts)
-    if written:
-        _write_index(index_path, manifest, job, parts)
-    for number in range(job["num_shards"]):
-        tf.io.gfile.remove(_part_path(out_dir, number, job))
-    if not written:  # such as a disk that is not there
-        raise ValueError(
-            f"None of the {len(usable)} clips can be read. The first: "
-            f"{parts[0]['left_out'][0]['detail']}"
-        )
-    return index_path
+    with _alone(out_dir):
+        return _make_records(manifest, usable, job, out_dir, workers)
 
 
 class RecordSource(sources.ClipSource):
@@ -180,6 +167,52 @@ class RecordSource(sources.ClipSource):
                     "the records again."
                 )
         return np.array([pictures[int(i)] for i in indices], dtype=object)
+
+
+@contextlib.contextmanager
+def _alone(out_dir: str):
+    """Keeps other processes of this machine from writing to a local folder.
+
+    The folder itself is locked: nothing is left in it, and the lock goes with
+    the process.
+    """
+    if "://" in out_dir:
+        yield
+        return
+    folder = os.open(out_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise ValueError(
+            f"Another process writes records to {out_dir!r}. Wait for its end, "
+            "or choose another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def _make_records(manifest, usable, job: dict, out_dir: str, workers) -> str:
+    """Writes what is not there yet; returns the index path."""
+    index_path = record_layout.join(out_dir, INDEX_NAME)
+    if tf.io.gfile.exists(index_path):
+        _check_same_job(record_layout.read_json(index_path), job, out_dir)
+        _check_shards(index_path, job, out_dir)
+        return index_path
+    parts = _write_shards(usable, job, out_dir, workers)
+    written = any(part["clips"] for part in parts)
+    if written:
+        _write_index(index_path, manifest, job, parts)
+    for number in range(job["num_shards"]):
+        tf.io.gfile.remove(_part_path(out_dir, number, job))
+    if not written:  # such as a disk that is not there
+        raise ValueError(
+            f"None of the {len(usable)} clips can be read. The first: "
+            f"{parts[0]['left_out'][0]['detail']}"
+        )
+    return index_path
 
 
 def _write_shards(usable, job, out_dir: str, workers) -> list[dict]:

@@ -119,6 +119,26 @@ def test_finished_shards_are_kept(clips, folder, tmp_path, monkeypatch):
     )
 
 
+def test_one_process_at_a_time_writes_to_a_folder(
+    clips, folder, tmp_path, monkeypatch
+):
+    encode, refused = records._encode, []
+
+    def meanwhile(*arguments):
+        with pytest.raises(ValueError, match="Another process writes") as error:
+            records.make_records(clips, tmp_path / "out", quality=50)
+        refused.append(str(error.value))
+        return encode(*arguments)
+
+    monkeypatch.setattr(records, "_encode", meanwhile)
+    arguments = {"short_side": 24, "num_shards": 3}
+    records.make_records(clips, tmp_path / "out", **arguments)
+    assert len(refused) == len(clips) and "\n" not in refused[0]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
+    records.make_records(clips, tmp_path / "out", **arguments)
+
+
 def test_made_again_nothing_happens_unless_it_is_another_job(clips, folder):
     before = (folder / "index.json").stat().st_mtime_ns
     records.make_records(clips, folder, short_side=24, num_shards=3)

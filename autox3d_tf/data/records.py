@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import math
 import os
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -217,23 +218,27 @@ def _make_records(manifest, usable, job: dict, out_dir: str, workers) -> str:
 
 def _write_shards(usable, job, out_dir: str, workers) -> list[dict]:
     """Writes the shards that are not there; returns their index parts."""
+    stopped = threading.Event()
 
     def write(number):
         rows = usable.rows[number :: job["num_shards"]]
-        return _write_shard(usable, rows, number, job, out_dir)
+        return _write_shard(usable, rows, number, job, out_dir, stopped)
 
     workers = workers or os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         parts = pool.map(write, range(job["num_shards"]))
-        return list(
-            tqdm.tqdm(
-                parts,
-                total=job["num_shards"],
-                desc="records",
-                unit="shard",
-                disable=None,
+        try:
+            return list(
+                tqdm.tqdm(
+                    parts,
+                    total=job["num_shards"],
+                    desc="records",
+                    unit="shard",
+                    disable=None,
+                )
             )
-        )
+        finally:  # an error, or Ctrl-C: the pool waits for what is running
+            stopped.set()
 
 
 def _write_index(path: str, manifest, job: dict, parts: list[dict]) -> None:
@@ -256,7 +261,9 @@ def _write_index(path: str, manifest, job: dict, parts: list[dict]) -> None:
     record_layout.write_json(path, index)
 
 
-def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
+def _write_shard(
+    manifest, rows, number: int, job: dict, out_dir: str, stopped
+) -> dict:
     """Writes one shard, unless it is there already; returns its index part."""
     part_path = _part_path(out_dir, number, job)
     shard = _shard_name(number, job)
@@ -269,7 +276,7 @@ def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
     with tf.io.TFRecordWriter(partial) as writer:
         for row in rows:
             try:
-                stored, payload, header = _encode(manifest, row, job)
+                stored, payload, header = _encode(manifest, row, job, stopped)
             except decoding.VideoError as error:
                 failed = dataclasses.replace(
                     row, status="undecodable", detail=str(error)
@@ -297,14 +304,21 @@ def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
     return part
 
 
-def _encode(manifest, row, job):
-    """Returns the row as stored, its record and the length of the header."""
+def _encode(manifest, row, job, stopped: threading.Event):
+    """Returns the row as stored, its record and the length of the header.
+
+    Raises:
+        concurrent.futures.CancelledError: Once it is stopped.
+        decoding.VideoError: If the clip does not decode.
+    """
     path = manifest.absolute_path(row)
     short_side = job["short_side"]
     if row.width and row.height:
         short_side = min(short_side, row.width, row.height)
     pictures, shape = [], (0, 0)
     for frame in decoding.iter_frames(path, short_side):
+        if stopped.is_set():
+            raise concurrent.futures.CancelledError
         shape = frame.shape[:2]
         pictures.append(
             tf.io.encode_jpeg(frame, quality=job["quality"]).numpy()

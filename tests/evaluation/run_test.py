@@ -323,6 +323,23 @@ def test_another_evaluation_is_replaced_with_a_word(
     assert "holds another evaluation, which this one replaces (m" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "evaluation.json was not written by an evaluation. Remove"),
+        ("[1]", "evaluation.json was not written by an evaluation. Remove"),
+        ('{"top1', "evaluation.json is not an evaluation: not valid JSON"),
+    ],
+)
+def test_what_is_no_evaluation_is_not_replaced(
+    clips, trained, tmp_path, text, message
+):
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        evaluate(trained, clips, tmp_path)
+    assert (tmp_path / "evaluation.json").read_text() == text
+
+
 def test_confusion_table_names_rows():
     lines = report.confusion_table([[3, 0], [11, 5]], ["up", "down"])
     assert lines.splitlines()[2:] == [

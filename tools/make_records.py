@@ -24,7 +24,11 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("quality", 90, "Of the JPEG pictures.", 1, 100)
 flags.DEFINE_integer(
-    "num_shards", None, "Files to write; by default one per 200 clips.", 1
+    "num_shards",
+    None,
+    "Files to write; by default one per 200 clips, but no fewer than 8 if "
+    "there are as many clips.",
+    1,
 )
 flags.DEFINE_integer("min_frames", 2, "Fewer frames are too short.", 1)
 flags.DEFINE_integer("workers", None, "Files at a time; one per core.", 1)

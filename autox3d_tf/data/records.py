@@ -5,9 +5,12 @@ clip lies; see `record_layout` for what is there.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import fcntl
 import math
 import os
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +58,7 @@ def make_records(
 
     Raises:
         ValueError: If there is no usable clip, or the folder holds other or
-            incomplete records.
+            incomplete records, or another process writes there.
     """
     out_dir = os.fspath(out_dir)
     usable = manifest.select()
@@ -79,23 +82,8 @@ def make_records(
         "num_shards": min(num_shards, count),
     }
     tf.io.gfile.makedirs(out_dir)
-    index_path = record_layout.join(out_dir, INDEX_NAME)
-    if tf.io.gfile.exists(index_path):
-        _check_same_job(record_layout.read_json(index_path), job, out_dir)
-        _check_shards(index_path, job, out_dir)
-        return index_path
-    parts = _write_shards(usable, job, out_dir, workers)
-    written = any(part["clips"] for part in parts)
-    if written:
-        _write_index(index_path, manifest, job, parts)
-    for number in range(job["num_shards"]):
-        tf.io.gfile.remove(_part_path(out_dir, number, job))
-    if not written:  # such as a disk that is not there
-        raise ValueError(
-            f"None of the {len(usable)} clips can be read. The first: "
-            f"{parts[0]['left_out'][0]['detail']}"
-        )
-    return index_path
+    with _alone(out_dir):
+        return _make_records(manifest, usable, job, out_dir, workers)
 
 
 class RecordSource(sources.ClipSource):
@@ -126,6 +114,7 @@ class RecordSource(sources.ClipSource):
                 clip["path"]: (clip["shard"], clip["offset"], clip["header"])
                 for clip in index["clips"]
             }
+            self._sizes = {c["path"]: c["length"] for c in index["clips"]}
             classes = tuple(index["classes"])
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -147,8 +136,12 @@ class RecordSource(sources.ClipSource):
         """Returns a source of the rows of `manifest`, a selection of ours."""
         other = object.__new__(RecordSource)
         other.folder, other.index = self.folder, self.index
-        other._places, other.manifest = self._places, manifest
+        other._places, other._sizes = self._places, self._sizes
+        other.manifest = manifest
         return other
+
+    def size_of(self, position: int) -> int:
+        return self._sizes[self.manifest.rows[position].path]
 
     def fetch(self, position: int, indices) -> np.ndarray:
         """Returns JPEG pictures as an array of bytes objects, `(n,)`."""
@@ -177,25 +170,75 @@ class RecordSource(sources.ClipSource):
         return np.array([pictures[int(i)] for i in indices], dtype=object)
 
 
+@contextlib.contextmanager
+def _alone(out_dir: str):
+    """Keeps other processes of this machine from writing to a local folder.
+
+    The folder itself is locked: nothing is left in it, and the lock goes with
+    the process.
+    """
+    if "://" in out_dir:
+        yield
+        return
+    folder = os.open(out_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise ValueError(
+            f"Another process writes records to {out_dir!r}. Wait for its end, "
+            "or choose another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def _make_records(manifest, usable, job: dict, out_dir: str, workers) -> str:
+    """Writes what is not there yet; returns the index path."""
+    index_path = record_layout.join(out_dir, INDEX_NAME)
+    if tf.io.gfile.exists(index_path):
+        _check_same_job(record_layout.read_json(index_path), job, out_dir)
+        _check_shards(index_path, job, out_dir)
+        return index_path
+    parts = _write_shards(usable, job, out_dir, workers)
+    written = any(part["clips"] for part in parts)
+    if written:
+        _write_index(index_path, manifest, job, parts)
+    for number in range(job["num_shards"]):
+        tf.io.gfile.remove(_part_path(out_dir, number, job))
+    if not written:  # such as a disk that is not there
+        raise ValueError(
+            f"None of the {len(usable)} clips can be read. The first: "
+            f"{parts[0]['left_out'][0]['detail']}"
+        )
+    return index_path
+
+
 def _write_shards(usable, job, out_dir: str, workers) -> list[dict]:
     """Writes the shards that are not there; returns their index parts."""
+    stopped = threading.Event()
 
     def write(number):
         rows = usable.rows[number :: job["num_shards"]]
-        return _write_shard(usable, rows, number, job, out_dir)
+        return _write_shard(usable, rows, number, job, out_dir, stopped)
 
     workers = workers or os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         parts = pool.map(write, range(job["num_shards"]))
-        return list(
-            tqdm.tqdm(
-                parts,
-                total=job["num_shards"],
-                desc="records",
-                unit="shard",
-                disable=None,
+        try:
+            return list(
+                tqdm.tqdm(
+                    parts,
+                    total=job["num_shards"],
+                    desc="records",
+                    unit="shard",
+                    disable=None,
+                )
             )
-        )
+        finally:  # an error, or Ctrl-C: the pool waits for what is running
+            stopped.set()
 
 
 def _write_index(path: str, manifest, job: dict, parts: list[dict]) -> None:
@@ -218,7 +261,9 @@ def _write_index(path: str, manifest, job: dict, parts: list[dict]) -> None:
     record_layout.write_json(path, index)
 
 
-def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
+def _write_shard(
+    manifest, rows, number: int, job: dict, out_dir: str, stopped
+) -> dict:
     """Writes one shard, unless it is there already; returns its index part."""
     part_path = _part_path(out_dir, number, job)
     shard = _shard_name(number, job)
@@ -231,7 +276,7 @@ def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
     with tf.io.TFRecordWriter(partial) as writer:
         for row in rows:
             try:
-                stored, payload, header = _encode(manifest, row, job)
+                stored, payload, header = _encode(manifest, row, job, stopped)
             except decoding.VideoError as error:
                 failed = dataclasses.replace(
                     row, status="undecodable", detail=str(error)
@@ -259,14 +304,21 @@ def _write_shard(manifest, rows, number: int, job: dict, out_dir: str) -> dict:
     return part
 
 
-def _encode(manifest, row, job):
-    """Returns the row as stored, its record and the length of the header."""
+def _encode(manifest, row, job, stopped: threading.Event):
+    """Returns the row as stored, its record and the length of the header.
+
+    Raises:
+        concurrent.futures.CancelledError: Once it is stopped.
+        decoding.VideoError: If the clip does not decode.
+    """
     path = manifest.absolute_path(row)
     short_side = job["short_side"]
     if row.width and row.height:
         short_side = min(short_side, row.width, row.height)
     pictures, shape = [], (0, 0)
     for frame in decoding.iter_frames(path, short_side):
+        if stopped.is_set():
+            raise concurrent.futures.CancelledError
         shape = frame.shape[:2]
         pictures.append(
             tf.io.encode_jpeg(frame, quality=job["quality"]).numpy()

@@ -8,11 +8,14 @@ import threading
 
 from autox3d_tf.data import manifest as manifest_lib
 
+_PASSING = "cannot be read ("  # how `scan` reports an OSError, which may pass
+
 
 class ScanLog:
     """Examined rows, a line of a file each, for as long as the scan takes.
 
     A line counts if the video is still the same file and the same is asked.
+    What the system did not let us read is examined again.
 
     Args:
         path: The file; None keeps nothing.
@@ -39,7 +42,7 @@ class ScanLog:
 
     def add(self, row: manifest_lib.ClipRow, video: str, examined) -> None:
         """Keeps what was found out about a row's video."""
-        if self._path is None:
+        if self._path is None or examined.detail.startswith(_PASSING):
             return
         line = json.dumps([self._key(row, video), dataclasses.asdict(examined)])
         with self._lock:

@@ -2,11 +2,12 @@
 
 import abc
 import hashlib
+import math
 import threading
 
 import numpy as np
 
-from autox3d_tf.data import decoding
+from autox3d_tf.data import decoding, sampling
 from autox3d_tf.data import manifest as manifest_lib
 
 
@@ -53,6 +54,11 @@ class ClipSource(abc.ABC):
     def subset(self, manifest: manifest_lib.Manifest) -> "ClipSource":
         """Returns a source of the rows of `manifest`, a selection of ours."""
 
+    def size_of(self, position: int) -> int:
+        """Returns the bytes that all frames of a clip take in memory."""
+        frames = self.manifest.rows[position].frames
+        return frames * self.fetch(position, [0]).nbytes
+
     @abc.abstractmethod
     def fetch(self, position: int, indices) -> np.ndarray:
         """Returns the frames numbered `indices` of the clip at `position`.
@@ -81,20 +87,32 @@ class VideoSource(ClipSource):
     def subset(self, manifest) -> "VideoSource":
         return VideoSource(manifest, self.max_short_side)
 
+    def size_of(self, position: int) -> int:
+        row = self.manifest.rows[position]
+        if not _has_size(row):
+            return super().size_of(position)
+        shape, limit = (row.height, row.width), self._limit(row)
+        if limit:
+            shape = sampling.resize_shape(*shape, limit)
+        return row.frames * math.prod(shape) * 3
+
     def fetch(self, position: int, indices) -> np.ndarray:
         row = self.manifest.rows[position]
-        limit = self.max_short_side
-        known = row.width and row.height
-        if limit and known and min(row.width, row.height) <= limit:
-            limit = None
         path = self.manifest.absolute_path(row)
-        return decoding.decode_frames(path, indices, limit)
+        return decoding.decode_frames(path, indices, self._limit(row))
+
+    def _limit(self, row) -> int | None:
+        """Returns the shorter side to scale to, None for as it is."""
+        limit = self.max_short_side
+        if limit and _has_size(row) and min(row.width, row.height) <= limit:
+            return None
+        return limit
 
 
 class MemorySource(ClipSource):
     """Clips of another source, kept in memory once they have been read.
 
-    What comes after the memory is full is read again each time.
+    A clip that does not fit in what is left is read again each time.
 
     Args:
         source: Where clips are read.
@@ -116,7 +134,7 @@ class MemorySource(ClipSource):
     def fetch(self, position: int, indices) -> np.ndarray:
         row = self.manifest.rows[position]
         frames = self._kept.get(row.path)
-        if frames is None and self._kept.full:
+        if frames is None and self._source.size_of(position) > self._kept.left:
             return self._source.fetch(position, indices)
         if frames is None:
             with self._kept.reading(row.path):  # others wait for this one
@@ -131,13 +149,9 @@ class _Kept:
     """Frames by path, up to a number of bytes; threads may share it."""
 
     def __init__(self, limit: int):
-        self._frames, self._left = {}, limit
+        self._frames, self.left = {}, limit
         self._lock, self._reading = threading.Lock(), {}
         self.get = self._frames.get
-
-    @property
-    def full(self) -> bool:
-        return self._left <= 0
 
     def reading(self, path: str) -> threading.Lock:
         """Held by the one thread that reads a clip."""
@@ -149,9 +163,13 @@ class _Kept:
         if frames.dtype == object:  # encoded pictures
             size = sum(map(len, frames))
         with self._lock:
-            if path not in self._frames and size <= self._left:
+            if path not in self._frames and size <= self.left:
                 self._frames[path] = frames
-            self._left -= size
+                self.left -= size
+
+
+def _has_size(row) -> bool:
+    return row.width > 0 and row.height > 0
 
 
 def check_usable(manifest) -> None:

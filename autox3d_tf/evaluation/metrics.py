@@ -28,7 +28,8 @@ def fuse(logits: np.ndarray) -> np.ndarray:
 def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> int:
     """Counts the clips whose label is among the k best scores.
 
-    Equal scores count as ranked before the label's, so ties never help.
+    Equal scores count as ranked before the label's, so ties never help; nor
+    does a score that is NaN.
 
     >>> scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     >>> top_k(scores, np.array([2, 0])), top_k(scores, np.array([2, 0]), k=2)
@@ -36,7 +37,22 @@ def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> int:
     """
     own = scores[np.arange(len(labels)), labels][:, None]
     rank = (scores >= own).sum(axis=1)  # 1 for the best
-    return int((rank <= k).sum())
+    return int(((rank >= 1) & (rank <= k)).sum())
+
+
+def predictions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the class of the best score of each clip, `(clips,)`.
+
+    Of equal ones it is one that is wrong, as in `top_k`.
+
+    >>> scores = np.array([[0.4, 0.4, 0.2], [0.4, 0.4, 0.2]])
+    >>> predictions(scores, np.array([0, 2])).tolist()
+    [1, 0]
+    """
+    others = np.array(scores, np.float64)
+    others[np.arange(len(labels)), labels] = -np.inf
+    own = scores[np.arange(len(labels)), labels]
+    return np.where(own > others.max(-1), labels, others.argmax(-1))
 
 
 def confusion_matrix(

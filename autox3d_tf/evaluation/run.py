@@ -21,6 +21,7 @@ from autox3d_tf.evaluation import (
 from autox3d_tf.evaluation import left_out as left_out_lib
 from autox3d_tf.runs import memory
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs, predict
 from autox3d_tf.training import protocol as protocol_lib
@@ -105,18 +106,27 @@ def run_evaluation(
 
 
 def _warn_of_another(path, weights, part, protocol) -> None:
-    """Says so where another evaluation is to be replaced."""
+    """Says so where another evaluation is to be replaced.
+
+    Raises:
+        ValueError: If something else is there.
+    """
     if not path.is_file():
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    changes = run_dir_lib.differences(
-        {
+    found = arch_lib.read_json(path, "an evaluation")
+    try:
+        there = {
             "weights": found["trained"]["files"],
             "part": found["part"],
             **found["protocol"],
-        },
-        {"weights": weights, "part": part, **run_dir_lib.to_json(protocol)},
-    )
+        }
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{path} was not written by an evaluation. Remove it, or give "
+            "another --run_dir."
+        ) from None
+    here = {"weights": weights, "part": part, **run_dir_lib.to_json(protocol)}
+    changes = run_dir_lib.differences(there, here)
     if changes:
         logging.warning(
             "%s holds another evaluation, which this one replaces (%s).",
@@ -214,7 +224,7 @@ def score(
     clips, num_classes = scores.shape
     right = metrics.top_k(scores, targets)
     confusion = metrics.confusion_matrix(
-        scores.argmax(-1), targets, num_classes
+        metrics.predictions(scores, targets), targets, num_classes
     )
     return {
         "clips": clips,

@@ -37,6 +37,7 @@ class OptimizerOptions:
     clip_norm: float | None = None
 
     def __post_init__(self):
+        _check_finite(self)
         _check(self, "name", self.name in OPTIMIZERS, f"one of {OPTIMIZERS}")
         rates = (self.learning_rate, self.learning_rate_per_sample)
         if rates.count(None) != 1:
@@ -127,6 +128,7 @@ class TrainingOptions:
     log_steps: int = 10
 
     def __post_init__(self):
+        _check_finite(self)
         _check(self, "epochs", self.epochs > 0, "positive")
         for name in ("batch_size", "log_steps"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
@@ -169,6 +171,13 @@ class TrainingOptions:
         13
         """
         return max(1, math.ceil(epochs * num_clips / self.batch_size))
+
+
+def _check_finite(options) -> None:
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        finite = not isinstance(value, float) or math.isfinite(value)
+        _check(options, field.name, finite, "finite")
 
 
 def _check(options, name: str, valid: bool, wanted: str) -> None:

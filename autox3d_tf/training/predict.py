@@ -57,10 +57,12 @@ class Predictor:
                 logits[places.numpy(), numbers.numpy()] = batch
                 if on_batch is not None:
                     on_batch(count)
-        if np.isnan(logits).any():
+        if not np.isfinite(logits).all():
+            bad = len(source) - np.isfinite(logits).all((1, 2)).sum()
             raise ValueError(
-                "The network gives NaN. Its weights are damaged, or training "
-                "diverged."
+                "The network must give finite numbers. Received: NaN or "
+                f"infinity for {bad} of {len(source)} clips. Its weights are "
+                "damaged, or training diverged."
             )
         return logits
 

@@ -162,6 +162,40 @@ def test_full_memory_reads_again(source):
         )
 
 
+def test_a_clip_that_does_not_fit_is_neither_read_whole_nor_counted(
+    clips, monkeypatch
+):
+    long, *short = clips.rows
+    rows = (dataclasses.replace(long, frames=9000), *short)
+    one = 20 * 24 * 24 * 3  # bytes of a short one, at the limited size
+    videos = sources.VideoSource(dataclasses.replace(clips, rows=rows), 24)
+    kept = sources.MemorySource(videos, limit=3 * one - 1)
+    reads, fetch = [], sources.VideoSource.fetch
+
+    def counted(self, position, indices):
+        reads.append((position, len(indices)))
+        return fetch(self, position, indices)
+
+    monkeypatch.setattr(sources.VideoSource, "fetch", counted)
+    for _ in range(2):
+        for position in range(4):  # room for two of the short ones
+            kept.fetch(position, [0, 3])
+    assert reads == [(0, 2), (1, 20), (2, 20), (3, 2), (0, 2), (3, 2)]
+
+
+def test_the_size_of_a_clip_in_memory_is_known_before_it_is_read(clips, source):
+    assert 0 < source.size_of(3) <= 20 * 48 * 48 * 3
+    unknown = tuple(
+        dataclasses.replace(row, width=0, height=0) for row in clips.rows
+    )
+    for rows in (clips.rows, unknown):
+        for limit in (24, 48, None):
+            listed = dataclasses.replace(clips, rows=rows)
+            videos = sources.VideoSource(listed, limit)
+            whole = videos.fetch(3, range(20)).nbytes
+            assert videos.size_of(3) == whole
+
+
 def test_workers_share_each_step(source):
     whole = batches(source, batch_size=4, total_steps=3)
     shares = [

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -86,11 +87,11 @@ def test_finished_shards_are_kept(clips, folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     encode, encoded = records._encode, []
 
-    def interrupted(manifest, row, job):
+    def interrupted(manifest, row, *rest):
         if len(encoded) == 6:  # shards of four clips, one worker
             raise KeyboardInterrupt
         encoded.append(row.path)
-        return encode(manifest, row, job)
+        return encode(manifest, row, *rest)
 
     monkeypatch.setattr(records, "_encode", interrupted)
     arguments = {"short_side": 24, "num_shards": 3, "workers": 1}
@@ -102,8 +103,8 @@ def test_finished_shards_are_kept(clips, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
         records,
         "_encode",
-        lambda manifest, row, job: (
-            encoded.append(row.path) or encode(manifest, row, job)
+        lambda manifest, row, *rest: (
+            encoded.append(row.path) or encode(manifest, row, *rest)
         ),
     )
     records.make_records(clips, out, **arguments)
@@ -117,6 +118,43 @@ def test_finished_shards_are_kept(clips, folder, tmp_path, monkeypatch):
     assert (
         sorted(p.suffix for p in out.iterdir()) == [".json"] + [".tfrecord"] * 3
     )
+
+
+def test_interrupted_no_clip_is_finished_first(clips, tmp_path, monkeypatch):
+    frame, drawn = np.zeros((8, 8, 3), np.uint8), []
+
+    def frames(path, short_side):
+        if path == clips.absolute_path(clips.rows[0]):
+            raise KeyboardInterrupt
+        for _ in range(1000):  # 10 seconds of the other shard's first clip
+            drawn.append(path)
+            time.sleep(0.01)
+            yield frame
+
+    monkeypatch.setattr(decoding, "iter_frames", frames)
+    with pytest.raises(KeyboardInterrupt):
+        records.make_records(clips, tmp_path, num_shards=2, workers=2)
+    assert len(drawn) < 1000
+
+
+def test_one_process_at_a_time_writes_to_a_folder(
+    clips, folder, tmp_path, monkeypatch
+):
+    encode, refused = records._encode, []
+
+    def meanwhile(*arguments):
+        with pytest.raises(ValueError, match="Another process writes") as error:
+            records.make_records(clips, tmp_path / "out", quality=50)
+        refused.append(str(error.value))
+        return encode(*arguments)
+
+    monkeypatch.setattr(records, "_encode", meanwhile)
+    arguments = {"short_side": 24, "num_shards": 3}
+    records.make_records(clips, tmp_path / "out", **arguments)
+    assert len(refused) == len(clips) and "\n" not in refused[0]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
+    records.make_records(clips, tmp_path / "out", **arguments)
 
 
 def test_made_again_nothing_happens_unless_it_is_another_job(clips, folder):

@@ -88,6 +88,25 @@ def test_a_scan_that_was_stopped_goes_on(messy, tmp_path, monkeypatch):
     assert found == scan.scan(messy, min_frames=8)
 
 
+def test_what_could_not_be_read_for_a_while_is_examined_again(
+    messy, tmp_path, monkeypatch
+):
+    log, sha256 = tmp_path / "m.csv.part", manifest_lib.file_sha256
+
+    def denied(path):
+        if path.endswith("two.mp4"):
+            raise PermissionError(13, "Permission denied")
+        return sha256(path)
+
+    monkeypatch.setattr(manifest_lib, "file_sha256", denied)
+    scanned = scan.scan(messy, min_frames=8, log_path=log)
+    unread = [row for row in scanned.rows if "Permission" in row.detail]
+    assert {row.status for row in unread} == {"undecodable"}
+    monkeypatch.setattr(manifest_lib, "file_sha256", sha256)
+    found = scan.scan(messy, min_frames=8, log_path=log)
+    assert found == scan.scan(messy, min_frames=8)
+
+
 def test_summary_names_each_of_them(messy):
     text = scan.summarize(scan.scan(messy, min_frames=8))
     assert text.startswith("3 of 9 clips in 3 classes are usable")

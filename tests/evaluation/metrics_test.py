@@ -28,6 +28,21 @@ def test_constant_scores_are_never_right():
     assert metrics.top_k(np.ones((4, 3)), np.array([0, 1, 2, 0]), 2) == 0
 
 
+def test_scores_that_are_no_numbers_are_never_right():
+    scores = np.array([[np.nan, np.nan], [0.0, np.nan]])
+    assert metrics.top_k(scores, np.array([0, 1]), 2) == 0
+
+
+def test_what_is_said_is_right_where_the_best_score_alone_is():
+    scores = np.random.default_rng(0).integers(0, 3, (60, 4)).astype(float)
+    labels = np.arange(60) % 4
+    said = metrics.predictions(scores, labels)
+    np.testing.assert_array_equal(
+        scores[np.arange(60), said], scores.max(axis=1)
+    )
+    assert 0 < (said == labels).sum() == metrics.top_k(scores, labels)
+
+
 def test_confusion_rows_are_labels():
     predicted, labels = np.array([1, 1, 0, 2]), np.array([0, 1, 0, 2])
     found = metrics.confusion_matrix(predicted, labels, 4)

@@ -234,6 +234,25 @@ def test_scores_by_hand():
     assert found["top1_interval"] == metrics.wilson_interval(2, 3)
 
 
+def test_ties_are_wrong_in_every_accuracy():
+    protocol = {"temporal_views": 1, "spatial_crops": 1}
+    found = run.score(np.zeros((4, 1, 2)), np.array([0, 0, 1, 1]), protocol)
+    assert found["top1"] == found["mean_class_accuracy"] == 0.0
+    assert found["confusion"].tolist() == [[0, 2], [2, 0]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_refused(clips, bad):
+    model = models.build_model(tiny.arch(), 3, seed=2)
+    values = models.weight_values(model)
+    values["head/logits_bias"] = np.array([0, bad, 0], np.float32)
+    models.assign_weights(model, values)
+    options = data(clips)
+    source = pipeline.open_source(options, "test")
+    with pytest.raises(ValueError, match="NaN or infinity for 3 of 3 clips"):
+        predict.Predictor(model, 3).predict(source, options)
+
+
 def test_labels_are_matched_by_name(clips):
     source = pipeline.open_source(data(clips), "test")
     assert run.match_labels(source, LABELS).tolist() == [0, 1, 2]
@@ -302,6 +321,23 @@ def test_another_evaluation_is_replaced_with_a_word(
     assert "another evaluation" not in caplog.text
     evaluate(trained, clips, tmp_path, data=data(clips, test_folds=(3,)))
     assert "holds another evaluation, which this one replaces (m" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "evaluation.json was not written by an evaluation. Remove"),
+        ("[1]", "evaluation.json was not written by an evaluation. Remove"),
+        ('{"top1', "evaluation.json is not an evaluation: not valid JSON"),
+    ],
+)
+def test_what_is_no_evaluation_is_not_replaced(
+    clips, trained, tmp_path, text, message
+):
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        evaluate(trained, clips, tmp_path)
+    assert (tmp_path / "evaluation.json").read_text() == text
 
 
 def test_confusion_table_names_rows():

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from autox3d_tf.training import options
@@ -27,6 +29,8 @@ def test_rate_is_per_sample_or_absolute():
         ),
         ({"learning_rate": 0.1, "weight_decay": -1}, "`weight_decay` must"),
         ({"learning_rate": 0.1, "clip_norm": 0}, "`clip_norm` must be pos"),
+        ({"learning_rate": math.inf}, "must be finite. Received: learning_ra"),
+        ({"learning_rate": 0.1, "warmup_epochs": math.inf}, "must be finite"),
     ],
 )
 def test_optimizer_refuses(arguments, message):
@@ -38,6 +42,8 @@ def test_optimizer_refuses(arguments, message):
     "arguments, message",
     [
         ({"epochs": 0}, "`epochs` must be positive. Received: epochs=0"),
+        ({"epochs": math.inf}, "must be finite. Received: epochs=inf"),
+        ({"mixup": math.nan}, "`mixup` must be finite. Received: mixup=nan"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
         ({"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\)"),
         ({"precision": "float16"}, "`precision` must be one of"),

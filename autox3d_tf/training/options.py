@@ -71,6 +71,9 @@ class TrainingOptions:
 
     Args:
         epochs: How often each clip is seen.
+        starts: So many trainings, of different seeds, take the first quarter
+            of the steps; the one with the least loss goes on. For small
+            networks, some of whose trainings stay behind.
         batch_size: Clips of a step.
         label_smoothing: Share of the target spread over all classes.
         dropout: Rate before the last layer.
@@ -108,6 +111,7 @@ class TrainingOptions:
 
     epochs: float
     batch_size: int
+    starts: int = 1
     label_smoothing: float = 0.0
     dropout: float = 0.0
     mixup: float = 0.0
@@ -130,7 +134,7 @@ class TrainingOptions:
     def __post_init__(self):
         _check_finite(self)
         _check(self, "epochs", self.epochs > 0, "positive")
-        for name in ("batch_size", "log_steps"):
+        for name in ("batch_size", "starts", "log_steps"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("label_smoothing", "dropout", "ema_decay"):
             _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")

@@ -9,7 +9,8 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
 _MAY_CHANGE = ("save_secs", "save_steps")  # when a run goes on
-_ADDED = ("short_cycle",)  # runs that began before it go on without
+# Runs that began before these options have had them so.
+_ADDED = {"short_cycle": False, "starts": 1}
 
 
 def config_of(spec, data, training, optimizer, start, seed, source):
@@ -24,7 +25,7 @@ def config_of(spec, data, training, optimizer, start, seed, source):
         "training": {
             name: value
             for name, value in options.items()
-            if name not in _MAY_CHANGE and (value or name not in _ADDED)
+            if name not in _MAY_CHANGE and value != _ADDED.get(name)
         },
         "optimizer": optimizer,
         "init_from": None

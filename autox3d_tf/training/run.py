@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -28,6 +29,7 @@ from autox3d_tf.training import card, files, initial, inputs, optimizers, steps
 from autox3d_tf.training import curve as curve_lib
 from autox3d_tf.training import options as options_lib
 from autox3d_tf.training import record as record_lib
+from autox3d_tf.training import starts as starts_lib
 from autox3d_tf.training import validation as validation_lib
 
 _PRECISE_SEED = 0x9C15E  # clips for precise batch norm, apart from training's
@@ -128,11 +130,60 @@ def _sized(spec, size) -> arch_lib.ArchSpec:
     return dataclasses.replace(spec, clip_size=size)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Attempt:
+    """What a training has come to."""
+
+    model: keras.Model
+    average: average_lib.WeightAverage | None
+    curve: curve_lib.Curve
+    validate: Callable[..., dict[str, Any]] | None
+
+
 def _train(
     run, spec, source, validation, data, training, optimizer, start, seed,
     licence, strategy,
 ) -> dict[str, Any]:  # fmt: skip
     """Takes all steps, from where an earlier process stopped; saves the end."""
+    began, own_seed = time.monotonic(), seed
+
+    def attempt(seed, last_step):
+        return _attempt(
+            run, spec, source, validation, data, training, optimizer, start,
+            seed, strategy, last_step, "" if seed == own_seed else f"_{seed}",
+        )  # fmt: skip
+
+    if training.starts > 1:
+        seed = starts_lib.choose(
+            run, training, len(source), seed,
+            lambda one, steps: attempt(one, steps).curve,
+        )  # fmt: skip
+    total_steps = training.steps(training.epochs, len(source))
+    done = attempt(seed, total_steps)
+    seconds = time.monotonic() - began
+    model = done.model
+    if done.average is not None:
+        done.average.copy_to_model()
+    if training.precise_batch_norm:
+        _precise_batch_norm(model, source, data, training, seed)
+    record = record_lib.record_of(
+        spec, data, source, validation, done.curve, run.config, licence,
+        seconds,
+    )  # fmt: skip
+    record["clips_trained"] = total_steps * training.batch_size
+    if training.starts > 1:
+        record["start_seed"] = seed
+    if done.validate is not None:
+        record["validation"] = done.validate(final=True)
+    files.save_trained(run, model, record)
+    return record
+
+
+def _attempt(
+    run, spec, source, validation, data, training, optimizer, start, seed,
+    strategy, last_step, suffix,
+) -> _Attempt:  # fmt: skip
+    """Takes steps up to `last_step`, in files of their own by `suffix`."""
     with distribute.scope(strategy):
         model = _build(spec, source, training, start, seed)
         learner = optimizers.make_optimizer(
@@ -145,19 +196,18 @@ def _train(
     if average is not None:
         saved["average"] = average
     saver = checkpoints.Checkpoints(
-        run.checkpoints, saved, identity={"run": run.fingerprint}
+        run.path / f"{run.checkpoints.name}{suffix}",
+        saved,
+        identity={"run": run.fingerprint},
     )
     first_step = saver.restore_latest()
-    total_steps = training.steps(training.epochs, len(source))
-    curve = curve_lib.Curve(run.file("curve.jsonl"), first_step)
+    curve = curve_lib.Curve(run.file(f"curve{suffix}.jsonl"), first_step)
     validate = None
     if validation is not None:
         validate = validation_lib.make_validator(
             model, average, validation, data, training
         )
-    record_lib.log_start(spec, data, source, first_step, total_steps)
-
-    began = time.monotonic()
+    record_lib.log_start(spec, data, source, first_step, last_step)
     train_step = steps.make_train_step(
         model,
         learner,
@@ -172,7 +222,7 @@ def _train(
         batch_size=training.batch_size,
         seed=seed,
         first_step=first_step,
-        total_steps=total_steps,
+        total_steps=last_step,
         sizes=training.clip_sizes(data.crop_size),
     )
     with pipeline.video_errors():
@@ -180,25 +230,13 @@ def _train(
             train_step,
             batches,
             first_step=first_step,
-            total_steps=total_steps,
+            total_steps=last_step,
             triggers=_triggers(
                 run, saver, curve, training, validate, len(source)
             ),
             strategy=strategy,
         )
-    seconds = time.monotonic() - began
-    if average is not None:
-        average.copy_to_model()
-    if training.precise_batch_norm:
-        _precise_batch_norm(model, source, data, training, seed)
-    record = record_lib.record_of(
-        spec, data, source, validation, curve, run.config, licence, seconds
-    )
-    record["clips_trained"] = total_steps * training.batch_size
-    if validate is not None:
-        record["validation"] = validate(final=True)
-    files.save_trained(run, model, record)
-    return record
+    return _Attempt(model, average, curve, validate)
 
 
 def _build(spec, source, training, start, seed) -> keras.Model:

@@ -1,0 +1,69 @@
+"""Of several starts, the one that learns best goes on."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from autox3d_tf import models
+from autox3d_tf.runs import run_dir
+from autox3d_tf.training import run, starts
+from tests.training import tiny
+
+LOSSES = {5: 1.5, 100_005: 1.25, 200_005: 1.75}
+
+
+def curve_of(losses):
+    points = [{"step": i, "loss": v} for i, v in enumerate(losses, 1)]
+    points.append({"step": len(points), "validation_accuracy": 0.5})
+    return types.SimpleNamespace(points=points)
+
+
+def test_the_loss_is_that_of_the_last_quarter():
+    assert starts.loss_of(curve_of([9.0] * 6 + [2.0, 1.0]), 8) == 1.5
+    # with few points the last one
+    late = types.SimpleNamespace(points=[{"step": 10, "loss": 3.0}])
+    assert starts.loss_of(late, 100) == 3.0
+
+
+def test_the_least_loss_goes_on_and_nothing_is_repeated(tmp_path):
+    made = run_dir.RunDir(tmp_path / "run")
+    options = tiny.training(epochs=2, starts=3)
+    seen = []
+
+    def attempt(seed, steps):
+        seen.append((seed, steps))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return curve_of([LOSSES[seed]])
+
+    with pytest.raises(KeyboardInterrupt):
+        starts.choose(made, options, 40, 5, attempt)
+    assert starts.choose(made, options, 40, 5, attempt) == 100_005
+    # Of 20 steps each took a quarter; the last one began twice.
+    assert seen == [(5, 5), (100_005, 5), (200_005, 5), (200_005, 5)]
+
+
+@pytest.mark.large
+def test_it_ends_as_a_training_of_that_seed_alone(clips, tmp_path):
+    def train(path, **changes):
+        return run.run_training(
+            arch=tiny.arch(),
+            data=tiny.data(clips),
+            optimizer=tiny.optimizer(),
+            run_dir=str(tmp_path / path),
+            **changes,
+        )
+
+    record = train("two", training=tiny.training(starts=2), seed=5)
+    losses = json.loads((tmp_path / "two/starts.json").read_text())
+    seed = record["start_seed"]
+    assert losses[str(seed)] == min(losses.values()) and len(losses) == 2
+    train("alone", training=tiny.training(), seed=seed)
+    two, alone = (
+        models.load_weights(tmp_path / path / "weights.npz")
+        for path in ("two", "alone")
+    )
+    for name, value in alone.items():
+        np.testing.assert_array_equal(two[name], value)

@@ -66,12 +66,11 @@ def compare_latency(
         {
             "space": space_lib.get_space(space).fingerprint,
             "search": search,
-            "table": latency_table.coefficients,
+            "table": run_dir_lib.fingerprint_of(latency_table.coefficients),
             "target_macs": target_macs,
             "trainings": trainings,
         }
     )
-    made_of["table"] = run_dir_lib.fingerprint_of(made_of["table"])
     pairs = []
     for fold in folds or (None,):
         for seed in seeds:

@@ -170,7 +170,10 @@ def _train(
         spec, data, source, validation, done.curve, run.config, licence,
         seconds,
     )  # fmt: skip
-    record["clips_trained"] = total_steps * training.batch_size
+    given_up = (training.starts - 1) * starts_lib.steps_of(
+        training, len(source)
+    )
+    record["clips_trained"] = (total_steps + given_up) * training.batch_size
     if training.starts > 1:
         record["start_seed"] = seed
     if done.validate is not None:

@@ -37,7 +37,7 @@ def choose(
         seed: Of the first start.
         attempt: Seed and steps -> the learning curve of a start.
     """
-    steps = options.steps(options.epochs / _SHARE, num_clips)
+    steps = steps_of(options, num_clips)
     found = _read(run)
     for number in range(options.starts):
         one = seed + _SEED_STEP * number
@@ -55,6 +55,11 @@ def choose(
     best = min(found, key=found.get)
     logging.info("Seed %d goes on.", best)
     return best
+
+
+def steps_of(options: options_lib.TrainingOptions, num_clips: int) -> int:
+    """Returns the steps that each start takes."""
+    return options.steps(options.epochs / _SHARE, num_clips)
 
 
 def loss_of(curve: curve_lib.Curve, steps: int) -> float:

@@ -60,6 +60,8 @@ def test_it_ends_as_a_training_of_that_seed_alone(clips, tmp_path):
     losses = json.loads((tmp_path / "two/starts.json").read_text())
     seed = record["start_seed"]
     assert losses[str(seed)] == min(losses.values()) and len(losses) == 2
+    # Nine clips by four: 5 steps, and 2 of the start that was given up.
+    assert record["clips_trained"] == 4 * (5 + 2)
     train("alone", training=tiny.training(), seed=seed)
     two, alone = (
         models.load_weights(tmp_path / path / "weights.npz")

@@ -79,7 +79,12 @@ def _check_present(manifest, path) -> None:
         raise decoding.VideoError(
             f"{path} lists videos that must be there. Received: {len(missing)} "
             f"of {len(manifest)} missing, the first {missing[0]!r} in "
-            f"{manifest.root!r}. autox3d-scan makes a list without them."
+            f"{manifest.root!r}. "
+            + (
+                "autox3d-scan makes a list without them."
+                if len(missing) < len(manifest)
+                else "Say where they are: --gin=DATA=folder."
+            )
         )
 
 

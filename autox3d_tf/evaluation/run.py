@@ -255,8 +255,9 @@ def match_labels(source, labels: list[str]) -> np.ndarray:
     if unknown:
         raise ValueError(
             f"The network knows no class {', '.join(map(repr, unknown[:5]))}. "
-            f"Its classes are: {', '.join(labels)}. Leave others out with "
-            "exclude_labels."
+            f"Its classes are: {', '.join(labels)}. Give a list without the "
+            "others, or leave them out by exclude_labels of DataOptions, where "
+            "the gin file has them."
         )
     return np.array([number[row.label] for row in rows], np.int32)
 

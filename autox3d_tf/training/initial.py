@@ -82,20 +82,16 @@ def assign_initial(
         _assign_checkpoint(model, path, replace_head)
         return
     given, own = models.load_weights(path), models.weight_values(model)
-    classes = [
-        len(values[_LAST_LAYER[1]])
-        for values in (given, own)
-        if _LAST_LAYER[1] in values
-    ]
-    if len(classes) == 2 and classes[0] != classes[1]:
+    found, classes = _classes_of(given), _classes_of(own)
+    if found not in (None, classes):
         if not replace_head:
-            raise ValueError(_other_classes(path, *classes))
+            raise ValueError(_other_classes(path, found, classes))
         for name in _LAST_LAYER:
             given[name] = own[name]
         logging.info(
             "The last layer starts anew: %d classes instead of %d.",
-            classes[1],
-            classes[0],
+            classes,
+            found,
         )
     _check_same_names(path, given, own)
     models.assign_weights(model, given)
@@ -113,10 +109,25 @@ def _assign_checkpoint(model, path, replace_head: bool) -> None:
     logging.info("Initial weights from %s. %s", path, report)
 
 
+def check_classes(path: str | os.PathLike, classes: int) -> None:
+    """Raises ValueError if weights are for other classes; see above."""
+    if pathlib.Path(path).suffix in CHECKPOINT_SUFFIXES:
+        found = models.open_torch_checkpoint(path).num_classes
+    else:
+        found = _classes_of(models.load_weights(path))
+    if found not in (None, classes):
+        raise ValueError(_other_classes(path, found, classes))
+
+
+def _classes_of(weights: dict[str, np.ndarray]) -> int | None:
+    bias = weights.get(_LAST_LAYER[1])
+    return None if bias is None else len(bias)
+
+
 def _other_classes(path, given: int, own: int) -> str:
     return (
         f"{path} has {given} classes, the data {own}. "
-        "Start the last layer anew with replace_head=True."
+        "Start the last layer anew: --gin=TrainingOptions.replace_head=True."
     )
 
 

@@ -9,8 +9,6 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
 _MAY_CHANGE = ("save_secs", "save_steps")  # when a run goes on
-# Runs that began before these options have had them so.
-_ADDED = {"short_cycle": False, "starts": 1}
 
 
 def config_of(spec, data, training, optimizer, start, seed, source):
@@ -25,7 +23,7 @@ def config_of(spec, data, training, optimizer, start, seed, source):
         "training": {
             name: value
             for name, value in options.items()
-            if name not in _MAY_CHANGE and value != _ADDED.get(name)
+            if name not in _MAY_CHANGE
         },
         "optimizer": optimizer,
         "init_from": None

@@ -101,6 +101,14 @@ def run_training(
     else:
         source, validation = sources
     inputs.check_classes(source)
+    if start is not None and not training.replace_head:
+        initial.check_classes(start, len(source.classes))
+    if spec.causal and data.standardize is True:
+        logging.warning(
+            "A stream does not know the whole clip: this network cannot be "
+            "exported as one, with standardize=True. Train with "
+            "--gin=DataOptions.standardize='frame' if it is to be."
+        )
     optimizers.steps_of(optimizer, training, len(source))  # before it is a run
     config = record_lib.config_of(
         spec, inputs.portable(data, run_dir), training, optimizer, start, seed,
@@ -147,16 +155,18 @@ def _train(
     """Takes all steps, from where an earlier process stopped; saves the end."""
     began, own_seed = time.monotonic(), seed
 
-    def attempt(seed, last_step):
+    def attempt(seed, last_step, log_steps=training.log_steps):
         return _attempt(
-            run, spec, source, validation, data, training, optimizer, start,
-            seed, strategy, last_step, "" if seed == own_seed else f"_{seed}",
+            run, spec, source, validation, data,
+            dataclasses.replace(training, log_steps=log_steps), optimizer,
+            start, seed, strategy, last_step,
+            "" if seed == own_seed else f"_{seed}",
         )  # fmt: skip
 
     if training.starts > 1:
         seed = starts_lib.choose(
             run, training, len(source), seed,
-            lambda one, steps: attempt(one, steps).curve,
+            lambda *one: attempt(*one).curve,
         )  # fmt: skip
     total_steps = training.steps(training.epochs, len(source))
     done = attempt(seed, total_steps)

@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 from absl import logging
 
-from autox3d_tf.runs import memory
+from autox3d_tf.runs import checkpoints, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import curve as curve_lib
 from autox3d_tf.training import options as options_lib
 
 FILE = "starts.json"
+_POINTS = 32  # of the learning curve of a start, or more
 _SHARE = 4  # one step in so many is taken by all starts
 _SEED_STEP = 100_000  # between their seeds
 
@@ -24,7 +25,7 @@ def choose(
     options: options_lib.TrainingOptions,
     num_clips: int,
     seed: int,
-    attempt: Callable[[int, int], curve_lib.Curve],
+    attempt: Callable[[int, int, int], curve_lib.Curve],
 ) -> int:
     """Returns the seed of the start with the least loss.
 
@@ -35,24 +36,34 @@ def choose(
         options: How many starts, and how long the training is.
         num_clips: Clips of an epoch.
         seed: Of the first start.
-        attempt: Seed and steps -> the learning curve of a start.
+        attempt: Seed, steps, and steps from one point to the next -> the
+            learning curve of a start.
+
+    Raises:
+        NonFiniteError: All of them came to NaN or infinite numbers.
     """
     steps = steps_of(options, num_clips)
+    # Often enough for the last quarter to have several points.
+    log_steps = min(options.log_steps, max(1, steps // _POINTS))
     found = _read(run)
     for number in range(options.starts):
         one = seed + _SEED_STEP * number
         if one in found:
             continue
-        logging.info(
-            "Start %d of %d, seed %d.", number + 1, options.starts, one
-        )
-        with memory.freed_at_end():
-            found[one] = loss_of(attempt(one, steps), steps)
+        place = f"Start {number + 1} of {options.starts}, seed {one}"
+        logging.info("%s: %d steps.", place, steps)
+        try:
+            with memory.freed_at_end():
+                found[one] = loss_of(attempt(one, steps, log_steps), steps)
+            logging.info("%s: loss %.4f.", place, found[one])
+        except checkpoints.NonFiniteError as error:
+            last = number + 1 == options.starts
+            if last and all(loss is None for loss in found.values()):
+                raise
+            logging.warning("%s is given up: %s", place, error)
+            found[one] = None
         run.write_json(FILE, found)
-        logging.info(
-            "Seed %d: loss %.4f after %d steps.", one, found[one], steps
-        )
-    best = min(found, key=found.get)
+    best = min((s for s in found if found[s] is not None), key=found.get)
     logging.info("Seed %d goes on.", best)
     return best
 
@@ -63,14 +74,17 @@ def steps_of(options: options_lib.TrainingOptions, num_clips: int) -> int:
 
 
 def loss_of(curve: curve_lib.Curve, steps: int) -> float:
-    """Mean loss of the last quarter of the steps, or of the last point."""
-    points = [point for point in curve.points if "loss" in point]
-    late = [p["loss"] for p in points if p["step"] > steps - steps // 4]
-    late = late or [points[-1]["loss"]]
+    """Mean loss of the last quarter of the steps, the last one at least."""
+    first = steps - max(1, steps // 4)
+    late = [
+        point["loss"]
+        for point in curve.points
+        if "loss" in point and point["step"] > first
+    ]
     return sum(late) / len(late)
 
 
-def _read(run) -> dict[int, float]:
+def _read(run) -> dict[int, float | None]:
     path = run.file(FILE)
     if not path.is_file():
         return {}

@@ -236,7 +236,10 @@ def _drawn(train, calibration, seed) -> dict[str, Any]:
 def _test_clips(data, part, labels, arch):
     if part is None or not inputs.has_part(data, part):
         return None, [], np.array([], int), None
-    source = pipeline.open_source(data, part, whole=True)
+    try:
+        source = pipeline.open_source(data, part, whole=True)
+    except ValueError as error:
+        raise ValueError(f"{error} Without a test: --gin=PART=None.") from error
     targets = outputs_of(source, labels)[np.asarray(source.labels)]
     protocol = protocol_lib.protocol_of(arch, source, data, len(labels))
     clips = DeviceClips(source, data, range(len(source)))

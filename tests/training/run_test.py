@@ -175,9 +175,6 @@ def test_clips_of_other_sizes_train_in_turn(clips, finished, tmp_path):
     )
     np.testing.assert_allclose(losses[0], plain[0], rtol=1e-4)  # full size
     assert abs(losses[1] - plain[1]) > 1e-4
-    # Runs from before there was the option go on.
-    config = files.read_record(finished)["config"]
-    assert "short_cycle" not in config["training"]
 
 
 def test_refused_options_leave_the_directory_free(clips, tmp_path):
@@ -185,6 +182,19 @@ def test_refused_options_leave_the_directory_free(clips, tmp_path):
     with pytest.raises(ValueError, match="`warmup_epochs` must be fewer"):
         train(clips, tmp_path / "run", optimizer=optimizer)
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_weights_of_other_classes_leave_the_directory_free(
+    clips, finished, tmp_path
+):
+    other = tiny.data(clips, exclude_labels=("up",))
+    with pytest.raises(ValueError, match="--gin=TrainingOptions.replace_head"):
+        train(clips, tmp_path / "run", data=other, init_from=str(finished))
+    again = tiny.training(replace_head=True, epochs=1)
+    train(
+        clips, tmp_path / "run", data=other, init_from=str(finished),
+        training=again,
+    )  # fmt: skip
 
 
 def test_one_class_is_refused_before_anything_is_trained(clips, tmp_path):

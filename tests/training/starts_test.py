@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autox3d_tf import models
-from autox3d_tf.runs import run_dir
+from autox3d_tf.runs import checkpoints, run_dir
 from autox3d_tf.training import run, starts
 from tests.training import tiny
 
@@ -22,9 +22,7 @@ def curve_of(losses):
 
 def test_the_loss_is_that_of_the_last_quarter():
     assert starts.loss_of(curve_of([9.0] * 6 + [2.0, 1.0]), 8) == 1.5
-    # with few points the last one
-    late = types.SimpleNamespace(points=[{"step": 10, "loss": 3.0}])
-    assert starts.loss_of(late, 100) == 3.0
+    assert starts.loss_of(curve_of([9.0, 3.0]), 2) == 3.0
 
 
 def test_the_least_loss_goes_on_and_nothing_is_repeated(tmp_path):
@@ -32,17 +30,37 @@ def test_the_least_loss_goes_on_and_nothing_is_repeated(tmp_path):
     options = tiny.training(epochs=2, starts=3)
     seen = []
 
-    def attempt(seed, steps):
-        seen.append((seed, steps))
+    def attempt(seed, steps, log_steps):
+        seen.append((seed, steps, log_steps))
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return curve_of([LOSSES[seed]])
+        return curve_of([LOSSES[seed]] * steps)
 
     with pytest.raises(KeyboardInterrupt):
         starts.choose(made, options, 40, 5, attempt)
     assert starts.choose(made, options, 40, 5, attempt) == 100_005
     # Of 20 steps each took a quarter; the last one began twice.
-    assert seen == [(5, 5), (100_005, 5), (200_005, 5), (200_005, 5)]
+    seeds = [seed for seed, *others in seen if others == [5, 1]]
+    assert seeds == [5, 100_005, 200_005, 200_005]
+
+
+def test_a_start_that_diverges_is_given_up(tmp_path):
+    options = tiny.training(epochs=2, starts=2)
+
+    def attempt(seed, steps, log_steps):
+        if seed in diverges:
+            raise checkpoints.NonFiniteError("loss is not finite")
+        return curve_of([2.0] * steps)
+
+    for diverges in ({5}, {100_005}):
+        made = run_dir.RunDir(tmp_path / f"without{diverges}")
+        (left,) = {5, 100_005} - diverges
+        assert starts.choose(made, options, 40, 5, attempt) == left
+        assert starts.choose(made, options, 40, 5, None) == left
+    diverges = {5, 100_005}
+    made = run_dir.RunDir(tmp_path / "none")
+    with pytest.raises(checkpoints.NonFiniteError):
+        starts.choose(made, options, 40, 5, attempt)
 
 
 @pytest.mark.large

@@ -12,14 +12,13 @@ from autox3d_tf.runs import cpu
 
 cpu.tune()  # as the binaries do, before TensorFlow is imported
 
+REPO = pathlib.Path(__file__).resolve().parents[1]
+
 
 def pytest_collection_finish():
     """Spares every collection of garbage what imports leave for good."""
     gc.collect()
     gc.freeze()
-
-
-REPO = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

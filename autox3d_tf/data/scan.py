@@ -308,7 +308,7 @@ def _examine(row, path, min_frames):
         reason = str(error).removeprefix(f"{path}: ").rstrip(".")
         return _fail(row, "undecodable", reason)
     except OSError as error:
-        return _fail(row, "undecodable", f"cannot be read ({error})")
+        return _fail(row, "undecodable", f"{scan_log.UNREADABLE} ({error})")
     row = dataclasses.replace(
         row,
         frames=info.frames,

@@ -8,7 +8,7 @@ import threading
 
 from autox3d_tf.data import manifest as manifest_lib
 
-_PASSING = "cannot be read ("  # how `scan` reports an OSError, which may pass
+UNREADABLE = "cannot be read"  # how a detail begins that may pass: an OSError
 
 
 class ScanLog:
@@ -42,7 +42,7 @@ class ScanLog:
 
     def add(self, row: manifest_lib.ClipRow, video: str, examined) -> None:
         """Keeps what was found out about a row's video."""
-        if self._path is None or examined.detail.startswith(_PASSING):
+        if self._path is None or examined.detail.startswith(UNREADABLE):
             return
         line = json.dumps([self._key(row, video), dataclasses.asdict(examined)])
         with self._lock:

@@ -75,7 +75,7 @@ class Preprocessing:
         if self.sampling == "dense":
             whole.append("stride")
         for name in whole:
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         for name, least in (("stride", 1), ("stride_fps", 0), ("fps", 0)):
             _check_number(name, getattr(self, name), least)
         for name, known in (
@@ -120,7 +120,7 @@ class StreamState:
                     f"Received: {name}={getattr(self, name)!r}."
                 )
         for size in self.shape:
-            _check_count("shape", size)
+            check_count("shape", size)
         if self.dtype not in _LARGEST:
             raise ValueError(
                 f"`dtype` must be one of {', '.join(_LARGEST)}. "
@@ -159,8 +159,8 @@ class Stream:
     fps: float = 0.0
 
     def __post_init__(self):
-        _check_count("memory", self.memory)
-        _check_count("stride", self.stride)
+        check_count("memory", self.memory)
+        check_count("stride", self.stride)
         _check_number("fps", self.fps, 0)
 
 
@@ -337,7 +337,8 @@ def _to_stream(record: Mapping[str, Any] | None) -> Stream | None:
     return Stream(**{**record, "states": states})
 
 
-def _check_count(name: str, value) -> None:
+def check_count(name: str, value) -> None:
+    """Raises ValueError unless `value` is an int of at least 1."""
     if type(value) is not int or value < 1:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value!r}."

@@ -61,11 +61,8 @@ class Recognizer:
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._run = streaming.make_runner(model, stream, num_threads, runtime)
         for name, value in (("hop", hop), ("window", window)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(
-                    f"`{name}` must be a positive integer. "
-                    f"Received: {name}={value!r}."
-                )
+            if value is not None:
+                manifest_lib.check_count(name, value)
         if window is None:
             known = wanted.stride_fps or wanted.fps
             stride = _at_rate(wanted.stride, known, fps or wanted.fps)

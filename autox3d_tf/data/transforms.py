@@ -124,27 +124,27 @@ def eval_clips(
     """
     shape = tf.shape(frames)
     height, width = _resize_shape(shape[1], shape[2], short_side, squash)
-    resized = _resample(
-        tf.cast(frames, tf.float32),
-        _axis_weights(shape[1], height, 0, height),
-        _axis_weights(shape[2], width, 0, width),
-    )
-    resized = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
     spare = tf.stack([height - crop_size, width - crop_size])
     along = tf.where(height > width, [1, 0], [0, 1])
-    clips = []
-    for number in range(spatial_crops):
-        corner = spare // 2
-        if spatial_crops > 1:
-            edge = spare * number // (spatial_crops - 1)
-            corner = tf.where(along == 1, edge, corner)
-        clips.append(
-            resized[
-                :,
-                corner[0] : corner[0] + crop_size,
-                corner[1] : corner[1] + crop_size,
-            ]
-        )
+    corners = [spare // 2] * spatial_crops
+    if spatial_crops > 1:
+        corners = [
+            tf.where(along == 1, spare * number // (spatial_crops - 1), centre)
+            for number, centre in enumerate(corners)
+        ]
+    first, last = corners[0], corners[-1]
+    resized = _scaled(
+        frames,
+        height,
+        width,
+        tf.range(first[0], last[0] + crop_size),
+        tf.range(first[1], last[1] + crop_size),
+    )
+    resized = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    clips = [
+        resized[:, y : y + crop_size, x : x + crop_size]
+        for y, x in (tf.unstack(corner - first) for corner in corners)
+    ]
     if standardized:
         clips = [
             tf.cast(tf.round(standardize(clip, standardized)), tf.uint8)
@@ -185,14 +185,13 @@ def random_crop(
     height, width = _resize_shape(shape[1], shape[2], short_side, squash)
     margin = round(shift * crop_size)
 
-    def place(draw, size):
+    def along(draw, size):
         spare = tf.cast(size - crop_size + 2 * margin + 1, tf.float32)
-        return tf.cast(tf.floor(draw * spare), tf.int32) - margin
+        start = tf.cast(tf.floor(draw * spare), tf.int32) - margin
+        return tf.clip_by_value(tf.range(crop_size) + start, 0, size - 1)
 
-    clip = _resample(
-        tf.cast(frames, tf.float32),
-        _axis_weights(shape[1], height, place(draws[1], height), crop_size),
-        _axis_weights(shape[2], width, place(draws[2], width), crop_size),
+    clip = _scaled(
+        frames, height, width, along(draws[1], height), along(draws[2], width)
     )
     clip.set_shape((frames.shape[0], crop_size, crop_size, 3))
     return clip
@@ -263,20 +262,56 @@ def _resize_shape(height, width, short_side, squash=False):
     return scaled(height), scaled(width)
 
 
-def _axis_weights(size, new_size, start, count) -> tf.Tensor:
-    """Rows `start` to `start + count` of `sampling.resize_matrix`.
+def _scaled(frames, height, width, rows, columns) -> tf.Tensor:
+    """Returns some rows and columns of frames scaled to `(height, width)`.
 
-    Rows before the first or past the last one repeat those.
+    Args:
+        frames: `(T, H, W, 3)`.
+        height, width: What all of a frame would be scaled to.
+        rows, columns: Which pixels of that, int32, none before the one it
+            follows.
+
+    Returns:
+        float32 `(T, len(rows), len(columns), 3)`.
+    """
+    shape = tf.shape(frames)
+
+    def cut():
+        pixels = tf.gather(tf.gather(frames, rows, axis=1), columns, axis=2)
+        return tf.cast(pixels, tf.float32)
+
+    def resize():
+        top, by_row = _axis_weights(shape[1], height, rows)
+        left, by_column = _axis_weights(shape[2], width, columns)
+        used = frames[
+            :,
+            top : top + tf.shape(by_row)[1],
+            left : left + tf.shape(by_column)[1],
+        ]
+        return _resample(tf.cast(used, tf.float32), by_row, by_column)
+
+    as_it_is = (shape[1] == height) & (shape[2] == width)
+    return tf.cond(as_it_is, cut, resize)
+
+
+def _axis_weights(size, new_size, numbers) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rows `numbers` of `sampling.resize_matrix`, without columns of zeros.
+
+    Returns:
+        The first column that is used, and the weights from there on, float32
+        `(len(numbers), used)`.
     """
     step = tf.cast(size, tf.float32) / tf.cast(new_size, tf.float32)
     reach = tf.maximum(step, 1.0)
-    numbers = tf.clip_by_value(tf.range(count) + start, 0, new_size - 1)
     centre = (tf.cast(numbers, tf.float32) + 0.5) * step - 0.5
-    distance = tf.abs(
-        tf.cast(tf.range(size), tf.float32)[None, :] - centre[:, None]
+    first = tf.maximum(tf.cast(tf.floor(centre[0] - reach), tf.int32), 0)
+    last = tf.minimum(
+        tf.cast(tf.math.ceil(centre[-1] + reach), tf.int32), size - 1
     )
+    used = tf.cast(tf.range(first, last + 1), tf.float32)
+    distance = tf.abs(used[None, :] - centre[:, None])
     weights = tf.maximum(0.0, 1.0 - distance / reach)
-    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
+    return first, weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
 def _resample(clip, rows, columns) -> tf.Tensor:
@@ -287,7 +322,12 @@ def _resample(clip, rows, columns) -> tf.Tensor:
         rows: `(new_height, height)`.
         columns: `(new_width, width)`.
     """
-    planes = tf.transpose(clip, (0, 3, 1, 2))  # (T, C, H, W)
-    planes = tf.matmul(planes, columns, transpose_b=True)
-    planes = tf.matmul(rows, planes)
-    return tf.transpose(planes, (0, 2, 3, 1))
+    shape = tf.shape(clip)
+    frames, width = shape[0], shape[2]
+    new_height, new_width = tf.shape(rows)[0], tf.shape(columns)[0]
+    # Rows first: then no picture is turned before it has become smaller.
+    lines = tf.matmul(rows, tf.reshape(clip, (frames, -1, width * 3)))
+    lines = tf.transpose(tf.reshape(lines, (-1, width, 3)), (0, 2, 1))
+    lines = tf.matmul(tf.reshape(lines, (-1, width)), columns, transpose_b=True)
+    lines = tf.transpose(tf.reshape(lines, (-1, 3, new_width)), (0, 2, 1))
+    return tf.reshape(lines, (frames, new_height, new_width, 3))

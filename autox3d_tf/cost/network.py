@@ -14,8 +14,8 @@ class Cost:
         clip_size, num_classes: What it was counted for.
         macs: Multiply-adds.
         params: Trainable parameters (a batch norm's statistics excluded).
-        peak_activation_bytes: Largest activation memory inside one part, at
-            `bytes_per_value` bytes.
+        peak_activation_bytes: Largest activation memory inside one part, in
+            float32; a quarter of it in int8.
         layers: The parts in order.
     """
 
@@ -31,7 +31,6 @@ def cost_of(
     arch: arch_lib.ArchSpec,
     clip_size: tuple[int, int, int] | None = None,
     num_classes: int = 400,
-    bytes_per_value: int = 4,
 ) -> Cost:
     """Counts a network.
 
@@ -39,7 +38,6 @@ def cost_of(
         arch: The network.
         clip_size: `(frames, height, width)`; the architecture's by default.
         num_classes: Outputs.
-        bytes_per_value: 4 for float32 activations, 1 for int8.
     """
     clip_size = clip_size or arch.clip_size
     layers = tuple(parts_lib.parts_of(arch, clip_size, num_classes))
@@ -48,8 +46,7 @@ def cost_of(
         num_classes=num_classes,
         macs=sum(part.macs for part in layers),
         params=sum(part.params for part in layers),
-        peak_activation_bytes=bytes_per_value
-        * max(part.peak_values for part in layers),
+        peak_activation_bytes=max(part.peak_bytes for part in layers),
         layers=layers,
     )
 

@@ -83,6 +83,11 @@ class Part:
         """Trainable parameters."""
         return sum(operation.params for operation in self.operations)
 
+    @property
+    def peak_bytes(self) -> int:
+        """Memory of `peak_values` in float32; int8 takes a quarter."""
+        return 4 * self.peak_values
+
 
 def _values(size: Size, channels: int) -> int:
     return size[0] * size[1] * size[2] * channels

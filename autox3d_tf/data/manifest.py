@@ -142,12 +142,12 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
+    @functools.cached_property
     def splits(self) -> set[str]:
         """Names of the splits; empty for rows that are in none."""
         return {row.split for row in self.rows}
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the sorted rows, wherever the list lies.
 
@@ -159,17 +159,17 @@ class Manifest:
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    @property
+    @functools.cached_property
     def order(self) -> str:
         """SHA-256 of the clips in their order, which decides what is drawn."""
         lines = [row.identity for row in self.rows]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    @property
-    def labels(self) -> list[int]:
+    @functools.cached_property
+    def labels(self) -> tuple[int, ...]:
         """The class number of each row."""
         number = {name: i for i, name in enumerate(self.classes)}
-        return [number[row.label] for row in self.rows]
+        return tuple(number[row.label] for row in self.rows)
 
     def absolute_path(self, row: ClipRow) -> str:
         """Returns where the video of `row` lies."""

@@ -111,8 +111,6 @@ def make_eval_dataset(
     batch_size: int,
     temporal_views: int = 1,
     spatial_crops: int = 1,
-    worker: int = 0,
-    num_workers: int = 1,
 ) -> tf.data.Dataset:
     """Returns every view of every clip once, in order; no view is dropped.
 
@@ -123,7 +121,6 @@ def make_eval_dataset(
         temporal_views: Clips taken along the time of each video.
         spatial_crops: Squares of each: 1 for the centre, 3 along the longer
             side.
-        worker, num_workers: Clips are dealt out among workers.
 
     Returns:
         Dataset of `(clips, label, clip index, view index)`: float32
@@ -159,8 +156,7 @@ def make_eval_dataset(
         places = tf.fill((spatial_crops,), tf.cast(position, tf.int32))
         return clips, tf.gather(labels, places), places, views
 
-    dataset = tf.data.Dataset.range(len(source)).shard(num_workers, worker)
-    dataset = dataset.flat_map(
+    dataset = tf.data.Dataset.range(len(source)).flat_map(
         lambda place: tf.data.Dataset.range(
             place * temporal_views, (place + 1) * temporal_views
         )
@@ -171,7 +167,7 @@ def make_eval_dataset(
         lambda clips, *rest: (transforms.normalize(clips), *rest),
         tf.data.AUTOTUNE,
     )
-    return _keep_shares(dataset.prefetch(2), num_workers)
+    return dataset.prefetch(2)
 
 
 def calibration_clips(

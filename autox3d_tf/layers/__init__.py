@@ -2,7 +2,6 @@
 
 from autox3d_tf.layers.blocks import (
     BottleneckBlock3D,
-    DepthwiseConv3D,
     Head3D,
     Stem3D,
 )
@@ -14,7 +13,6 @@ from autox3d_tf.layers.elastic import (
 
 __all__ = [
     "BottleneckBlock3D",
-    "DepthwiseConv3D",
     "ElasticHead3D",
     "ElasticStage3D",
     "ElasticStem3D",

@@ -378,61 +378,6 @@ class Head3D(NormedLayer):
         }
 
 
-@keras.saving.register_keras_serializable("autox3d_tf")
-class DepthwiseConv3D(keras.layers.Layer):
-    """Depthwise 3-D convolution, exact, without bias.
-
-    Args:
-        kernel_size: `(time, height, width)`, odd.
-        strides: `(1, height, width)`.
-        causal: Whether a frame sees itself and the past only.
-        **kwargs: Base layer arguments, such as `name` and `dtype`.
-
-    Input shape: `(batch, time, height, width, channels)`.
-    Output shape: the same, height and width divided by the strides, rounded
-        up.
-    Raises: ValueError if a kernel size is even or time is strided.
-    """
-
-    def __init__(self, kernel_size, strides=(1, 1, 1), causal=False, **kwargs):
-        super().__init__(**kwargs)
-        self.kernel_size = tuple(kernel_size)
-        self.strides = tuple(strides)
-        self.causal = causal
-        if any(size % 2 == 0 for size in self.kernel_size):
-            raise ValueError(
-                "`kernel_size` must be odd in each axis. "
-                f"Received: kernel_size={self.kernel_size}."
-            )
-        if self.strides[0] != 1:
-            raise ValueError(
-                "`strides` must keep all frames (1, h, w). "
-                f"Received: strides={self.strides}."
-            )
-
-    def build(self, input_shape):
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(*self.kernel_size, input_shape[-1]),
-            initializer="glorot_uniform",
-        )
-
-    def call(self, clip):
-        kernel = tf.convert_to_tensor(self.kernel)
-        return ops.depthwise_conv3d(clip, kernel, self.strides, self.causal)
-
-    def compute_output_shape(self, input_shape):
-        return strided_shape(input_shape, self.strides, input_shape[-1])
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "causal": self.causal,
-        }
-
-
 def strided_shape(shape, strides, filters):
     """Output shape of a strided convolution; None stays None."""
     sizes = [

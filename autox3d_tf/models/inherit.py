@@ -15,10 +15,7 @@ from autox3d_tf.space import search_space
 
 
 def inherit(
-    supernet: supernet_lib.Supernet,
-    indices: Sequence[int],
-    *,
-    dropout: float = 0.0,
+    supernet: supernet_lib.Supernet, indices: Sequence[int]
 ) -> keras.Model:
     """Builds the network of `indices` with its windows of the shared weights.
 
@@ -27,7 +24,7 @@ def inherit(
     """
     space = supernet.space
     arch = space.decode(indices)
-    model = x3d.build_model(arch, supernet.num_classes, dropout=dropout)
+    model = x3d.build_model(arch, supernet.num_classes)
     stem = {"stem": supernet.stem.weight_values()}
     values = stem | _stage_values(supernet, space.check_indices(indices))
     for layer in x3d.parts(model):

@@ -28,8 +28,7 @@ class RelaxedStep(search_step.SearchStep):
         (distribution,), (optimizer,) = (
             self.distributions, self.optimizers.logits,
         )  # fmt: skip
-        key = tf.stack([tf.cast(2 * self.seed + 1, tf.int32),
-                        tf.cast(step, tf.int32)])  # fmt: skip
+        key = self._key(step, purpose=1)
         likelihood, right, gradients = relaxed_gradient(
             self.supernet, distribution, num, clips, labels, key
         )
@@ -49,19 +48,12 @@ class RelaxedStep(search_step.SearchStep):
             zip(gradients, distribution.logits, strict=True)
         )
         return {
-            **self._no_logits_step(),
-            **{
-                f"cost_{table.budget.metric}": tf.cast(
-                    tf.reduce_mean(table.in_graph(indices)), tf.float32
-                )
-                for table in self.cost_tables
-            },
+            **self._costs(indices),
             "logits_gradient_norm": norm,
             "log_likelihood": likelihood,
             "sample_accuracy": right,
             "best_sample_accuracy": right,
             "effective_samples": tf.cast(num, tf.float32),
-            "within_budget": cost_table_lib.within(self.cost_tables, indices),
         }
 
 

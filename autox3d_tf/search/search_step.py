@@ -148,6 +148,12 @@ class SearchStep:
             "sample_accuracy": tf.reduce_mean(accuracies),
             "best_sample_accuracy": tf.reduce_max(accuracies),
             "effective_samples": estimator.effective_sample_size(weights),
+            **self._costs(indices),
+        }
+
+    def _costs(self, indices):
+        """What the drawn architectures cost on average, and how many may."""
+        return {
             "within_budget": cost_table_lib.within(self.cost_tables, indices),
             **{
                 _cost_name(table): tf.cast(

@@ -29,9 +29,7 @@ class Fairness:
         return self.minimum == self.maximum
 
 
-def place_windows(
-    widths: Sequence[int], total: int | None = None
-) -> tuple[Window, ...]:
+def place_windows(widths: Sequence[int]) -> tuple[Window, ...]:
     """Places one window per width, channels used as evenly as possible.
 
     From the widest to the narrowest, each goes where the channels are least
@@ -40,7 +38,6 @@ def place_windows(
 
     Args:
         widths: Candidate widths, in the order of the candidates.
-        total: Width of the shared weights; the widest candidate by default.
 
     Returns:
         `(start, width)` per candidate, in the same order.
@@ -52,12 +49,7 @@ def place_windows(
         raise ValueError(
             f"`widths` must be positive. Received: widths={tuple(widths)}."
         )
-    total = max(widths) if total is None else total
-    if max(widths) > total:
-        raise ValueError(
-            f"`widths` must be at most total={total}. "
-            f"Received: widths={tuple(widths)}."
-        )
+    total = max(widths)
     uses = [0] * total
     placed: dict[int, Window] = {}
     for index in sorted(range(len(widths)), key=lambda i: (-widths[i], i)):

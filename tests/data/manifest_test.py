@@ -99,7 +99,7 @@ def test_fingerprint_ignores_order_and_root_but_no_cell():
 def test_select_keeps_class_numbers():
     selected = make().select(splits=("val",))
     assert [row.path for row in selected.rows] == ["b/1.mp4"]
-    assert selected.labels == [1]  # b stays the second class
+    assert selected.labels == (1,)  # b stays the second class
     assert make().select(folds=(0, 1)).count() == {"a": 1, "b": 1}
     assert len(make().select(status=None)) == 3
     assert len(make().select()) == 2  # the truncated one is left out
@@ -108,7 +108,7 @@ def test_select_keeps_class_numbers():
 def test_select_drops_excluded_classes():
     selected = make().select(exclude_labels=("a",))
     assert selected.classes == ("b",)
-    assert selected.labels == [0]
+    assert selected.labels == (0,)
 
 
 @pytest.mark.parametrize(

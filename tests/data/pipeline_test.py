@@ -246,16 +246,6 @@ def test_evaluation_of_videos_equals_the_numpy_path(clips):
         np.testing.assert_allclose(clip[0], expected, atol=0.018)
 
 
-def test_workers_deal_out_the_clips_of_evaluation(source):
-    found = []
-    for worker in range(2):
-        dataset = pipeline.make_eval_dataset(
-            source, make_options(), batch_size=5, worker=worker, num_workers=2
-        )
-        found += [int(p) for _, _, places, _ in dataset for p in places]
-    assert sorted(found) == list(range(12))
-
-
 def test_calibration_clips_are_balanced_bytes(source):
     clips = pipeline.calibration_clips(source, make_options(), 6, seed=0)
     assert len(clips) == 6

@@ -14,11 +14,6 @@ STAGE = space.get_space("tiny").stages[1]
 
 # Constructor, input shape, further call arguments.
 LAYERS = {
-    "depthwise": (
-        lambda **k: layers.DepthwiseConv3D((3, 3, 3), (1, 2, 2), True, **k),
-        (1, 4, 6, 7, 5),
-        (),
-    ),
     "stem": (
         lambda **k: layers.Stem3D(6, 3, (1, 2, 2), True, seed=3, **k),
         (1, 4, 8, 7, 3),
@@ -85,9 +80,7 @@ def test_call_gives_the_declared_dtype_and_same_shape_again(name, policy):
     assert np.isfinite(tf.cast(out, tf.float32)).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["depthwise", "stem", "block", "identity_block", "head"]
-)
+@pytest.mark.parametrize("name", ["stem", "block", "identity_block", "head"])
 def test_saves_and_loads_in_safe_mode(name, tmp_path):
     make, shape, _ = LAYERS[name]
     clip = keras.Input((None, None, None, shape[-1]))
@@ -150,14 +143,6 @@ def test_same_seed_same_weights_and_other_seed_others():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: layers.DepthwiseConv3D((2, 3, 3)),
-            r"odd in each axis. Received: kernel_size=\(2, 3, 3\)",
-        ),
-        (
-            lambda: layers.DepthwiseConv3D((3, 3, 3), (2, 1, 1)),
-            r"keep all frames .* strides=\(2, 1, 1\)",
-        ),
         (
             lambda: layers.BottleneckBlock3D("3x3x3", 8, 8, activation="gelu"),
             "activation='gelu'",

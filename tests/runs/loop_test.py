@@ -187,11 +187,6 @@ def test_one_device_strategy_equals_no_strategy():
     np.testing.assert_allclose(one["weight"], 1 + 0.1 * 14)  # 0.5+2.5+4.5+6.5
 
 
-def test_compiled_step_combines_in_known_ways():
-    with pytest.raises(ValueError, match=r"\['concat', 'mean'\]. .*'sum'"):
-        loop.compile_step(lambda x: x, combine="sum")
-
-
 def test_compiled_step_returns_what_the_step_does():
     compiled = loop.compile_step(lambda step, x: (x + 1, {"step": step}))
     value, rest = compiled(tf.constant(4, tf.int64), tf.constant(1.0))

@@ -174,6 +174,17 @@ class DataOptions:
         return self.eval_short_side or crop, crop
 
     @property
+    def clip_size(self) -> tuple[int, int, int]:
+        """`(frames, height, width)` in training."""
+        return self.clip_frames, self.crop_size, self.crop_size
+
+    @property
+    def eval_clip_size(self) -> tuple[int, int, int]:
+        """The same in evaluation, which is what is exported."""
+        crop = self.eval_size[1]
+        return self.clip_frames, crop, crop
+
+    @property
     def names_parts(self) -> bool:
         """Whether splits or folds say what belongs to which part."""
         return any(

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from autox3d_tf.evaluation import metrics, report
 from autox3d_tf.evaluation import run as run_lib
 from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import initial
 from autox3d_tf.training import options as options_lib
 
@@ -212,12 +212,8 @@ def read_results(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _read_result(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
-    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
-        raise ValueError(f"{path} is no result of a transfer.")
+    entry = arch_lib.read_json(path, "a result")
+    arch_lib.check_record(entry, path, "a transfer", FORMAT, SCHEMA_VERSION)
     return entry
 
 

@@ -97,7 +97,7 @@ class RunDir:
                     f"{_RUN_FILE}. Give another --run_dir."
                 )
             return False
-        there = self._read_run_file()
+        there = read_config(self.path)
         kind, ours = (
             run.get("kind") if isinstance(run, dict) else None
             for run in (there, self.config)
@@ -115,13 +115,6 @@ class RunDir:
             )
         self.config = there  # for the same fingerprint, of checkpoints too
         return True
-
-    def _read_run_file(self) -> Any:
-        file = self.path / _RUN_FILE
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{file} cannot be read: {error}.") from None
 
     @property
     def fingerprint(self) -> str:
@@ -151,7 +144,10 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     file = pathlib.Path(path, _RUN_FILE)
     if not is_run(path):
         raise ValueError(f"{path} is no run's directory: no {_RUN_FILE}.")
-    return json.loads(file.read_text(encoding="utf-8"))
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read: {error}.") from None
 
 
 def fingerprint_of(config: Any) -> str:

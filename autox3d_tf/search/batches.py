@@ -59,8 +59,8 @@ def make_batches(
             )
 
         def zeros(_):
-            clip = (data.clip_frames, data.crop_size, data.crop_size, 3)
-            return tf.zeros((size, *clip)), tf.zeros((size,), tf.int32)
+            clips = tf.zeros((size, *data.clip_size, 3))
+            return clips, tf.zeros((size,), tf.int32)
 
         size = search.logits_batch_size or search.batch_size
         warmup, steps = search.warmup_steps, search.steps

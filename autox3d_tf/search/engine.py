@@ -421,7 +421,7 @@ class Engine:
             )
         for line in space.unfairness():
             logging.info("%s", line)
-        clip = (self.data.clip_frames, *[self.data.crop_size] * 2)
+        clip = self.data.clip_size
         if clip != tuple(space.clip_size):
             logging.warning(
                 "Clips of %s are searched on, while costs are counted for "

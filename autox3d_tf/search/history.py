@@ -1,12 +1,12 @@
 """The history of a search, as lines of JSON that a report can draw."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from autox3d_tf.runs import json_lines
 from autox3d_tf.space import search_space
 
 FILE = "search_history.jsonl"
@@ -32,11 +32,7 @@ class History:
     ):
         self.path = pathlib.Path(path)
         self._probabilities, self._counts = probabilities, counts
-        kept = [x for x in read_history(self.path) if x["step"] <= first_step]
-        text = "".join(_line(entry) for entry in kept)
-        partial = self.path.with_name(f".{self.path.name}.tmp")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, self.path)
+        json_lines.resume(self.path, first_step)
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
         """Appends a line for the step."""
@@ -49,26 +45,7 @@ class History:
                 for row in self._probabilities(step)
             ],
         }
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(_line(entry))
-
-
-def _line(entry):
-    return json.dumps(entry) + "\n"
-
-
-def read_history(path: str | os.PathLike) -> list[dict]:
-    """Returns the lines; what a killed process left unfinished is dropped."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
+        json_lines.append(self.path, entry)
 
 
 class WriteChoices:

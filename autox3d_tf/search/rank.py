@@ -5,7 +5,6 @@ judged with inherited weights; of these, some at even steps through that
 ranking are trained from scratch. Kendall's tau compares the two rankings.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import results, run, statistics, trial
+from autox3d_tf.space import arch as arch_lib
 
 SUMMARY = "rank_correlation.json"
 _TARGETS = {  # arguments of `run_search`
@@ -69,7 +69,7 @@ def rank_correlation(
         )
     run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
     search = results.read_record(search_dir)
-    data = data_of(search)
+    data = arch_lib.read_fields(pipeline.DataOptions, search["config"]["data"])
     judged_in = run_dir / f"judged{candidates}"
     with claim_lib.claim(f"{judged_in}.lock") as ours:
         if not ours:
@@ -99,7 +99,7 @@ def rank_correlation(
                 run_dir_lib.write_json(path, {"place": place, **of, **record})
     if not all(path.exists() for path in paths.values()):
         return None
-    records = [json.loads(path.read_text()) for path in paths.values()]
+    records = [arch_lib.read_json(path, "a result") for path in paths.values()]
     summary = summarize(records)
     run_dir_lib.write_json(results_dir / SUMMARY, summary)
     return records, summary
@@ -110,7 +110,7 @@ def _check_records(paths, of: dict[str, Any]) -> None:
     for path in paths:
         if not path.exists():
             continue
-        record = json.loads(path.read_text())
+        record = arch_lib.read_json(path, "a result")
         there = {name: record.get(name) for name in of}
         if changes := run_dir_lib.differences(there, of):
             raise ValueError(
@@ -181,16 +181,6 @@ def _train(train_fn, space, data, judged, folder, trainings) -> dict[str, Any]:
         "tests": tests,
         "recipe": trial.recipe_of(record),
     }
-
-
-def data_of(search: dict[str, Any]) -> pipeline.DataOptions:
-    """The clips of a finished search."""
-    return pipeline.DataOptions(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in search["config"]["data"].items()
-        }
-    )
 
 
 def even_places(number: int, count: int) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from autox3d_tf import cost
+from autox3d_tf.runs import json_lines
 from autox3d_tf.search import history as history_lib
 from autox3d_tf.search import options, plan, results, tables
 from autox3d_tf.space import arch as arch_lib
@@ -42,7 +43,7 @@ def write_report(
         ValueError: If there is nothing to draw.
     """
     run_dir = pathlib.Path(run_dir)
-    entries = history_lib.read_history(run_dir / history_lib.FILE)
+    entries = json_lines.read(run_dir / history_lib.FILE)
     record_path = run_dir / "search.json"
     if not entries and not record_path.is_file():
         raise ValueError(

@@ -11,6 +11,7 @@ from absl import logging
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import opening, pipeline, records, transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.space import arch as arch_lib
 
 FEW_CLIPS = 5
 _FOLDER = "$RUN_DIR"  # the folder of a run, in what it says of itself
@@ -136,13 +137,11 @@ def trained_on(
                 "`source` must be given for weights that were not trained "
                 "here. Received: source=None."
             )
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in known.items()
-    }
     if source is None:
-        source = values["source"].replace(_FOLDER, str(folder))
-    return pipeline.DataOptions(**{**values, "source": source})
+        source = known["source"].replace(_FOLDER, str(folder))
+    return arch_lib.read_fields(
+        pipeline.DataOptions, {**known, "source": source}
+    )
 
 
 def resolve(

@@ -25,8 +25,7 @@ def protocol_of(
         num_classes: Outputs of the network.
         temporal_views, spatial_crops: Views of each clip.
     """
-    crop = data.eval_size[1]
-    size = (data.clip_frames, crop, crop)
+    size = data.eval_clip_size
     macs = cost.cost_of(arch, size, num_classes).macs
     return {
         "temporal_views": temporal_views,

@@ -37,7 +37,8 @@ def config_of(spec, data, training, optimizer, start, seed, source):
 
 
 def log_start(spec, data, source, first_step, total_steps) -> None:
-    size = (data.clip_frames, data.crop_size, data.crop_size)
+    """Says what is trained, on what, and which steps are left."""
+    size = data.clip_size
     found = cost.cost_of(spec, size, len(source.classes))
     logging.info(
         "%s: %s parameters, %.1f M MACs per clip of %s; %d clips in %d "
@@ -56,8 +57,8 @@ def log_start(spec, data, source, first_step, total_steps) -> None:
 def record_of(
     spec, data, source, validation, curve, config, licence, seconds
 ) -> dict[str, Any]:
-    crop = data.eval_size[1]
-    size = (data.clip_frames, crop, crop)
+    """Returns what training.json says, but for the end's own figures."""
+    size = data.eval_clip_size
     found = cost.cost_of(spec, size, len(source.classes))
     return {
         "labels": list(source.classes),

@@ -87,8 +87,7 @@ def run_training(
             f"{replicas} replicas."
         )
     determinism.set_seed(seed)
-    crop = data.eval_size[1]
-    size = (data.clip_frames, crop, crop)
+    size = data.eval_clip_size
     stride = data.stride if data.sampling == "dense" else 1
     spec = _sized(initial.find_arch(arch, size, stride), size)
     start = None if init_from is None else initial.weights_path(init_from)

@@ -59,10 +59,12 @@ def test_what_is_no_result_is_named(tmp_path):
     with pytest.raises(ValueError, match="There is no result of a transfer"):
         transfer.read_results(tmp_path)
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ValueError, match="a.json is damaged"):
+    with pytest.raises(ValueError, match="a.json is not a result: not valid"):
         transfer.read_results(tmp_path)
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(ValueError, match="a.json is no result of a transfer"):
+    with pytest.raises(
+        ValueError, match="a.json was not written by a transfer"
+    ):
         transfer.read_results(tmp_path)
 
 

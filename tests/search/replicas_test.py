@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autox3d_tf import space as space_lib
+from autox3d_tf.runs import json_lines
 from autox3d_tf.search import history
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -41,7 +42,7 @@ def assert_same_search(one, two):
     """The same samples, so the same end, but for the last bits."""
     archs = [space_lib.load_arch(run / "arch.json") for run in (one, two)]
     assert archs[0].fingerprint == archs[1].fingerprint
-    lines = [history.read_history(r / history.FILE) for r in (one, two)]
+    lines = [json_lines.read(r / history.FILE) for r in (one, two)]
     assert len(lines[0]) == len(lines[1]) == 5
     for first, second in zip(*lines, strict=True):
         assert first.keys() == second.keys()

@@ -14,6 +14,7 @@ import pytest
 from autox3d_tf import cost, models
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import synthetic
+from autox3d_tf.runs import json_lines
 from autox3d_tf.search import baselines, history, run
 from autox3d_tf.search import options as options_lib
 from tests.cost import latency_test
@@ -87,7 +88,7 @@ def test_inherited_weights_fit_the_network_and_have_statistics(finished):
 
 @pytest.mark.large
 def test_history_has_every_choice_and_follows_the_schedule(finished):
-    entries = history.read_history(finished / "search_history.jsonl")
+    entries = json_lines.read(finished / "search_history.jsonl")
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 9]
     space = search_driver.SPACE
     for entry in entries:
@@ -138,7 +139,7 @@ def test_a_search_goes_on_from_the_warm_up_of_another(
         )
         assert record["costs"]["macs"]["cost"] <= target
         assert record["config"]["supernet_from"]
-        entries = history.read_history(folder / "search_history.jsonl")
+        entries = json_lines.read(folder / "search_history.jsonl")
         assert [entry["step"] for entry in entries] == [6]
         # 3 steps of two architectures in the warm-up, then 3 of K
         trained = record["counts"]["clips_trained"]
@@ -225,10 +226,10 @@ def test_directory_of_another_search_is_refused(clips, finished):
 def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
     path = tmp_path / history.FILE
     path.write_text('{"step": 2}\n{"step": 4}\n{"step": 6, "ent')
-    assert [e["step"] for e in history.read_history(path)] == [2, 4]
+    assert [e["step"] for e in json_lines.read(path)] == [2, 4]
     log = history.History(path, 2, lambda step: [[0.5, 0.5]], lambda: {"n": 1})
     log.add(4, {"entropy": 0.693147})
-    assert history.read_history(path)[1] == {
+    assert json_lines.read(path)[1] == {
         "step": 4,
         "entropy": 0.693147,
         "n": 1,

@@ -15,6 +15,7 @@ import tf_keras
 from autox3d_edge import lowered_layers
 from autox3d_edge import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import weight_names
 
 PIXEL_MEAN, PIXEL_DEVIATION = 0.45, 0.225  # of RGB in [0, 1], every channel
 # The raw value that the normalisation maps to 0: what "same" padding means.
@@ -333,7 +334,7 @@ class Lowering:
 
     def _batch_norm(self, frames, prefix, name):
         layer = tf_keras.layers.BatchNormalization(
-            epsilon=weights_lib.NORM_EPSILON, name=f"{name}_norm"
+            epsilon=weight_names.NORM_EPSILON, name=f"{name}_norm"
         )
         self._values[layer.name] = weights_lib.norm_values(
             self._weights, prefix

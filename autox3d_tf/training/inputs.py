@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -79,6 +81,31 @@ def check_classes(source) -> None:
             logging.warning(
                 "Class %r has only %d clips to train on.", name, count
             )
+
+
+def outputs_of(source, labels: Sequence[str]) -> np.ndarray:
+    """Returns which output of a network each class of a source is, int32.
+
+    A class that no clip is of may be unknown to the network: -1.
+
+    Args:
+        source: Of clips.
+        labels: Of the network, in the order of its outputs.
+
+    Raises:
+        ValueError: A clip is of a class that the network does not know.
+    """
+    number = {name: place for place, name in enumerate(labels)}
+    rows = source.manifest.rows
+    unknown = sorted({row.label for row in rows} - set(number))
+    if unknown:
+        raise ValueError(
+            f"The network knows no class {', '.join(map(repr, unknown[:5]))}. "
+            f"Its classes are: {', '.join(labels)}. Give a list without the "
+            "others, or leave them out by exclude_labels of DataOptions, where "
+            "the gin file has them."
+        )
+    return np.array([number.get(name, -1) for name in source.classes], np.int32)
 
 
 def has_part(options: pipeline.DataOptions, part: str) -> bool:

@@ -20,6 +20,7 @@ from autox3d_edge import fine_tuning as fine_tuning_lib
 from autox3d_tf.data import pipeline, sampling
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import inputs
 
 _RECORD, _TABLE = "doctor.json", "doctor.txt"
 _JUDGE_SEED = 0x1D6E  # augmented clips to judge on, apart from training's
@@ -155,7 +156,7 @@ def judged(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
         seed=loaded.seed ^ _JUDGE_SEED,
         total_steps=count,
     )
-    outputs = sources.outputs_of(loaded.train, loaded.record["labels"])
+    outputs = inputs.outputs_of(loaded.train, loaded.record["labels"])
     clips, labels = [], []
     with pipeline.video_errors():
         for clip, label in batches:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import opening, pipeline, records, transforms
+from autox3d_tf.data import opening, parts, pipeline, records, transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
 
 FEW_CLIPS = 5
@@ -69,14 +69,8 @@ def _is_scanned(path: pathlib.Path) -> bool:
 
 def check_classes(source) -> None:
     """Refuses what cannot be learned; warns of what can hardly be."""
-    counts = source.manifest.count()
-    usable = [name for name, count in counts.items() if count]
-    if len(usable) < 2:
-        raise ValueError(
-            "Training needs clips of at least two classes. Received: usable "
-            f"clips of {usable or 'none'}, out of {len(counts)} classes."
-        )
-    for name, count in counts.items():
+    parts.check_classes(source)
+    for name, count in source.manifest.count().items():
         if count < FEW_CLIPS:
             logging.warning(
                 "Class %r has only %d clips to train on.", name, count

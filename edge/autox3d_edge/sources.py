@@ -221,8 +221,9 @@ def score(labels: np.ndarray, targets: Sequence[int]) -> dict[str, Any]:
 
 def _drawn(train, calibration, seed) -> dict[str, Any]:
     count = len(calibration)
-    drawn = pipeline.balanced_positions(train.labels, count, seed)
-    labels = [train.classes[train.labels[position]] for position in drawn]
+    numbers = train.labels  # made anew each time
+    drawn = pipeline.balanced_positions(numbers, count, seed)
+    labels = [train.classes[numbers[position]] for position in drawn]
     digest = hashlib.sha256(b"".join(clip.tobytes() for clip in calibration))
     return {
         "clips": count,

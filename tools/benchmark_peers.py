@@ -113,14 +113,14 @@ def peers(arch, model, weights, num_classes, clip):
     """Name -> run of each peer that is installed, and why others are not."""
     import numpy as np
 
-    from autox3d_edge import lowering
+    from autox3d_tf.data import sampling
 
     def onnx():
         from autox3d_tf.models import onnx_x3d
 
         return onnx_x3d.build_onnx(arch, weights)
 
-    mean, deviation = lowering.PIXEL_MEAN, lowering.PIXEL_DEVIATION
+    mean, deviation = sampling.MEAN, sampling.DEVIATION
     planes = ((clip / 255.0 - mean) / deviation).transpose(3, 0, 1, 2)[None]
     planes = np.ascontiguousarray(planes, np.float32)
     makers = {

@@ -10,8 +10,10 @@ import math
 
 import tensorflow as tf
 
-# What comes in from outside the picture: mean 0.45, as networks expect it.
-FILL = 0.45 * 255.0
+from autox3d_tf.data import sampling
+
+# What comes in from outside the picture: the mean, as networks expect it.
+FILL = sampling.MEAN * 255.0
 _LUMA = (0.299, 0.587, 0.114)
 
 

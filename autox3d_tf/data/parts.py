@@ -216,6 +216,17 @@ def halve(source, seed: int):
     return tuple(halves)
 
 
+def check_classes(source) -> None:
+    """Refuses clips that cannot teach anything."""
+    counts = source.manifest.count()
+    usable = [name for name, count in counts.items() if count]
+    if len(usable) < 2:
+        raise ValueError(
+            "Training and search need clips of at least two classes. Received: "
+            f"usable clips of {usable or 'none'}, out of {len(counts)} classes."
+        )
+
+
 def directional_labels(classes) -> list[str]:
     """Returns the labels that a mirror image would make wrong.
 

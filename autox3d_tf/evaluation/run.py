@@ -158,7 +158,7 @@ def evaluate(
         identity: Says which weights these are, for the cache.
         cache_path: Where the logits are kept, None for nowhere.
     """
-    targets = match_labels(source, labels)
+    targets = inputs.outputs_of(source, labels)[source.labels]
     protocol = protocol_lib.protocol_of(
         model.arch, source, data, len(labels), temporal_views, spatial_crops
     )
@@ -241,25 +241,6 @@ def score(
             protocol["spatial_crops"],
         ),
     }
-
-
-def match_labels(source, labels: list[str]) -> np.ndarray:
-    """Returns the model's class number of each clip, by name.
-
-    Raises:
-        ValueError: If a clip has a label that the model does not know.
-    """
-    number = {name: i for i, name in enumerate(labels)}
-    rows = source.manifest.rows
-    unknown = sorted({row.label for row in rows} - set(number))
-    if unknown:
-        raise ValueError(
-            f"The network knows no class {', '.join(map(repr, unknown[:5]))}. "
-            f"Its classes are: {', '.join(labels)}. Give a list without the "
-            "others, or leave them out by exclude_labels of DataOptions, where "
-            "the gin file has them."
-        )
-    return np.array([number[row.label] for row in rows], np.int32)
 
 
 def text_of(result: dict[str, Any], labels: list[str]) -> str:

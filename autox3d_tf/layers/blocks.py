@@ -7,6 +7,7 @@ import tensorflow as tf
 from autox3d_tf.layers import ops
 from autox3d_tf.layers import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import weight_names
 
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # down, right
 
@@ -110,7 +111,7 @@ class Stem3D(NormedLayer):
 
     def build(self, input_shape):
         self.add_weights(
-            weights_lib.stem_shapes(self.filters, self.temporal_kernel_size)
+            weight_names.stem_shapes(self.filters, self.temporal_kernel_size)
         )
 
     def call(self, clip, training=False):
@@ -202,19 +203,8 @@ class BottleneckBlock3D(NormedLayer):
         placed = arch_lib.PlacedBlock(
             name=self.name, stage=1, index=1, in_filters=in_filters, spec=spec
         )
-        self.kernel_names = tuple(
-            f"depthwise{i}_kernel" for i in range(1, len(spec.kernels) + 1)
-        )
-        self.add_weights(
-            weights_lib.block_shapes(
-                in_filters,
-                spec.inner_filters,
-                spec.filters,
-                dict(zip(self.kernel_names, spec.kernels, strict=True)),
-                spec.se_filters,
-                placed.projects,
-            )
-        )
+        self.kernel_names = weight_names.kernel_names(spec)
+        self.add_weights(weight_names.placed_shapes(placed))
         if self.zero_init:
             self.project_norm_gamma.assign(
                 keras.ops.zeros_like(self.project_norm_gamma)
@@ -226,7 +216,7 @@ class BottleneckBlock3D(NormedLayer):
             inner += -inner % ops.LANES
 
         def get(name):
-            axis = weights_lib.inner_axis(name)
+            axis = weight_names.inner_axis(name)
             weight = self.get(name)
             return weight if axis is None else ops.fill_up(weight, axis, inner)
 
@@ -342,7 +332,7 @@ class Head3D(NormedLayer):
 
     def build(self, input_shape):
         self.add_weights(
-            weights_lib.head_shapes(
+            weight_names.head_shapes(
                 input_shape[-1], self.filters, self.features, self.num_classes
             )
         )

@@ -17,7 +17,7 @@ from autox3d_tf.layers import blocks, elastic_ops, ops
 from autox3d_tf.layers import elastic_windows as elastic_windows_lib
 from autox3d_tf.layers import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
-from autox3d_tf.space import search_space
+from autox3d_tf.space import search_space, weight_names
 from autox3d_tf.space import windows as windows_lib
 
 Spans = Mapping[str, elastic_windows_lib.Span]
@@ -52,7 +52,7 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
         se = 0
         if "se" in self.stage.attentions:
             se = arch_lib.round_width(inner, arch_lib.SE_RATIO)
-        shapes = weights_lib.block_shapes(
+        shapes = weight_names.block_shapes(
             self.in_channels,
             inner,
             max(self.stage.filters),

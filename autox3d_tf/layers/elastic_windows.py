@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from autox3d_tf.layers import ops
 from autox3d_tf.space import arch as arch_lib
-from autox3d_tf.space import search_space
+from autox3d_tf.space import search_space, weight_names
 
 # The kernels a block may have: centres of one, and one over time behind it.
 SHARED_KERNEL = "depthwise_shared_kernel"
@@ -16,22 +16,6 @@ TEMPORAL_KERNEL = "depthwise_temporal_kernel"
 # Axes that have a window: channels, and the shared kernel's size in space.
 AXES = ("in", "inner", "out", "se", "rows", "columns")
 _LANES = [ops.LANES if axis == "inner" else 1 for axis in AXES]
-# Weight name -> axes of input, inner and output channels.
-_CHANNEL_AXES = {
-    "expand_kernel": ("in", "inner"),
-    "project_kernel": ("inner", "out"),
-    "shortcut_kernel": ("in", "out"),
-    "se_reduce_kernel": ("inner", "se"),
-    "se_reduce_bias": ("se",),
-    "se_expand_kernel": ("se", "inner"),
-    "se_expand_bias": ("inner",),
-}
-_NORM_CHANNELS = {
-    "expand_norm": "inner",
-    "depthwise_norm": "inner",
-    "project_norm": "out",
-    "shortcut_norm": "out",
-}
 
 
 class Span(NamedTuple):
@@ -41,18 +25,6 @@ class Span(NamedTuple):
     size: tf.Tensor
     padding: tf.Tensor  # `(axes, 2)`: what lies before and behind
     filling: tf.Tensor | None  # `(axes, 2)`: zeros behind; see `ops.LANES`
-
-
-def channel_axes(name: str) -> tuple[str, ...]:
-    """Returns which window slices each channel axis of a block's weight.
-
-    Depthwise kernels `(t, h, w, C)` have one channel axis, the last.
-    """
-    if name in _CHANNEL_AXES:
-        return _CHANNEL_AXES[name]
-    if name.startswith("depthwise") and name.endswith("_kernel"):
-        return ("inner",)
-    return (_NORM_CHANNELS[name.rsplit("_", 1)[0]],)
 
 
 def kernel_source(index: int) -> str:
@@ -131,7 +103,7 @@ def place_spans(
 
 def _axes(name, rank):
     """Per axis of a weight 1 + its place in AXES, 0 for one kept whole."""
-    axes = channel_axes(name)
+    axes = weight_names.channel_axes(name)
     if name == SHARED_KERNEL:
         axes = ("rows", "columns", *axes)
     return (0,) * (rank - len(axes)) + tuple(

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-EPSILON = 1e-5  # of batch normalisation
+from autox3d_tf.space import weight_names
+
 # Where norms are by batch, inner channels are filled up with zeros to a
 # multiple of this: with 54 or 108, as X3D has, batch norm on a CPU takes 2 to
 # 4 times as long.
@@ -231,7 +232,7 @@ def batch_norm_training(
         gamma,
         beta,
         *moving,
-        epsilon=EPSILON,
+        epsilon=weight_names.NORM_EPSILON,
         is_training=True,
         exponential_avg_factor=1.0 - momentum,
     )
@@ -248,7 +249,7 @@ def batch_norm_inference(
     variance: tf.Tensor,
 ) -> tf.Tensor:
     """Normalises by given statistics (all float32, `(C,)`)."""
-    scale = gamma * tf.math.rsqrt(variance + EPSILON)
+    scale = gamma * tf.math.rsqrt(variance + weight_names.NORM_EPSILON)
     offset = beta - mean * scale
     return clip * tf.cast(scale, clip.dtype) + tf.cast(offset, clip.dtype)
 

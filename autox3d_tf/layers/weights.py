@@ -1,9 +1,4 @@
-"""Named weights of the layers: what a stem, a block and a head hold.
-
-Layers keep plain variables under fixed names, the same in the derived network
-and (at the widest size) in the supernet. Importing, inheriting and lowering
-move weights by these names.
-"""
+"""Layers with plain variables, under the names of `space.weight_names`."""
 
 import math
 import zlib
@@ -12,87 +7,7 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 
-Shape = tuple[int, ...]
-NORM_SUFFIXES = ("gamma", "beta", "mean", "variance")
-
-
-def stem_shapes(filters: int, temporal_kernel: int) -> dict[str, Shape]:
-    """Names and shapes of a stem's weights."""
-    return {
-        "spatial_kernel": (3, 3, 3, filters),
-        "temporal_kernel": (temporal_kernel, 1, 1, filters),
-        **norm_shapes("norm", filters),
-    }
-
-
-def block_shapes(
-    in_filters: int,
-    inner_filters: int,
-    filters: int,
-    kernels: Mapping[str, Shape],
-    se_filters: int,
-    projects: bool,
-) -> dict[str, Shape]:
-    """Names and shapes of a block's weights.
-
-    Args:
-        in_filters, inner_filters, filters: Channels.
-        kernels: Weight name -> `(t, h, w)` of each depthwise kernel.
-        se_filters: Inner width of the squeeze-excite, 0 for none.
-        projects: Whether the shortcut is a convolution.
-    """
-    shapes = {
-        "expand_kernel": (in_filters, inner_filters),
-        **norm_shapes("expand_norm", inner_filters),
-    }
-    for name, size in kernels.items():
-        shapes[name] = (*size, inner_filters)
-    shapes |= norm_shapes("depthwise_norm", inner_filters)
-    if se_filters:
-        shapes |= {
-            "se_reduce_kernel": (inner_filters, se_filters),
-            "se_reduce_bias": (se_filters,),
-            "se_expand_kernel": (se_filters, inner_filters),
-            "se_expand_bias": (inner_filters,),
-        }
-    shapes["project_kernel"] = (inner_filters, filters)
-    shapes |= norm_shapes("project_norm", filters)
-    if projects:
-        shapes["shortcut_kernel"] = (in_filters, filters)
-        shapes |= norm_shapes("shortcut_norm", filters)
-    return shapes
-
-
-def head_shapes(
-    in_filters: int, filters: int, features: int, num_classes: int
-) -> dict[str, Shape]:
-    """Names and shapes of a head's weights."""
-    return {
-        "conv_kernel": (in_filters, filters),
-        **norm_shapes("conv_norm", filters),
-        "hidden_kernel": (filters, features),
-        "logits_kernel": (features, num_classes),
-        "logits_bias": (num_classes,),
-    }
-
-
-def norm_shapes(name: str, channels: int) -> dict[str, Shape]:
-    """The four vectors of a batch normalisation."""
-    return {f"{name}_{suffix}": (channels,) for suffix in NORM_SUFFIXES}
-
-
-def inner_axis(name: str) -> int | None:
-    """Axis of a block's weight that counts inner channels, None for none."""
-    if name in ("project_kernel", "se_reduce_kernel"):
-        return 0
-    if name.startswith(("depthwise", "expand_", "se_expand_")):
-        return -1
-    return None
-
-
-def is_statistic(name: str) -> bool:
-    """Whether a weight is a moving statistic, not trained."""
-    return name.endswith(("_mean", "_variance"))
+from autox3d_tf.space import weight_names
 
 
 class WeightedLayer(keras.layers.Layer):
@@ -113,13 +28,17 @@ class WeightedLayer(keras.layers.Layer):
         super().__init__(**kwargs)
         self.seed = seed
 
-    def add_weights(self, shapes: Mapping[str, Shape]) -> None:
+    def add_weights(self, shapes: Mapping[str, weight_names.Shape]) -> None:
         """Creates one variable per entry, as an attribute of that name."""
         if not self.moving_statistics:
-            shapes = {k: v for k, v in shapes.items() if not is_statistic(k)}
+            shapes = {
+                k: v
+                for k, v in shapes.items()
+                if not weight_names.is_statistic(k)
+            }
         self.weight_names = tuple(shapes)
         for name, shape in shapes.items():
-            norm, statistic = "norm_" in name, is_statistic(name)
+            norm, statistic = "norm_" in name, weight_names.is_statistic(name)
             variable = self.add_weight(
                 name=name,
                 shape=shape,
@@ -163,7 +82,7 @@ class WeightedLayer(keras.layers.Layer):
         for name, variable in self.named_weights():
             variable.assign(values[name])
 
-    def _initializer(self, name: str, shape: Shape):
+    def _initializer(self, name: str, shape: weight_names.Shape):
         if name.endswith(("_gamma", "_variance")):
             return "ones"
         if name.endswith(("_beta", "_mean", "_bias")):

@@ -7,11 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from autox3d_tf.layers import blocks, elastic_windows
-from autox3d_tf.layers import weights as weights_lib
 from autox3d_tf.models import supernet as supernet_lib
 from autox3d_tf.models import x3d
 from autox3d_tf.space import arch as arch_lib
-from autox3d_tf.space import search_space
+from autox3d_tf.space import search_space, weight_names
 
 
 def inherit(
@@ -76,14 +75,12 @@ def _block_values(shared, windows, block_type, has_se, causal):
             continue
         if name.startswith("se_") and not has_se:
             continue
-        values[name] = _slice(
-            array, elastic_windows.channel_axes(name), windows
-        )
+        values[name] = _slice(array, weight_names.channel_axes(name), windows)
     for index, size in enumerate(arch_lib.BLOCK_TYPES[block_type], 1):
         source = elastic_windows.kernel_source(index)
         middle = elastic_windows.centre(shared[source], size, causal)
         values[f"depthwise{index}_kernel"] = _slice(
-            middle, elastic_windows.channel_axes(source), windows
+            middle, weight_names.channel_axes(source), windows
         )
     return values
 
@@ -122,7 +119,7 @@ def reestimate_batch_norm(
             "`model` must learn batch-norm statistics. Received: "
             f"{', '.join(fixed)} not trainable or with frozen statistics."
         )
-    moving = [v for v in model.variables if weights_lib.is_statistic(v.name)]
+    moving = [v for v in model.variables if weight_names.is_statistic(v.name)]
     sums = [np.zeros(v.shape, np.float64) for v in moving]
     used = 0
 

@@ -6,6 +6,8 @@ Importing this needs onnx, which the package does not depend on.
 import numpy as np
 import onnx
 
+from autox3d_tf.space import weight_names
+
 
 def build_onnx(arch, weights) -> bytes:
     """Returns the network as an ONNX file, (1, 3, T, H, W) -> logits.
@@ -112,9 +114,16 @@ class _Onnx:
         )
 
     def _norm(self, clip, prefix):
-        parts = ("gamma", "beta", "mean", "variance")
-        constants = [self._constant(f"{prefix}_{part}") for part in parts]
-        return self._op("BatchNormalization", clip, *constants, epsilon=1e-5)
+        constants = [
+            self._constant(f"{prefix}_{suffix}")
+            for suffix in weight_names.NORM_SUFFIXES
+        ]
+        return self._op(
+            "BatchNormalization",
+            clip,
+            *constants,
+            epsilon=weight_names.NORM_EPSILON,
+        )
 
     def _constant(self, name, values=None):
         values = self.weights[name] if values is None else values

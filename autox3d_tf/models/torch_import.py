@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from autox3d_tf.layers import ops
 from autox3d_tf.models import (
     torch_checkpoint,
     torch_names,
     torch_write,
     x3d,
 )
+from autox3d_tf.space import weight_names
 
 _LOGITS = ("head/logits_kernel", "head/logits_bias")
 _WAY_OUT = (
@@ -161,7 +161,7 @@ def identity_norm(weight: str, shape: tuple[int, ...]) -> np.ndarray:
         "gamma": 1.0,
         "beta": 0.0,
         "mean": 0.0,
-        "variance": 1.0 - ops.EPSILON,
+        "variance": 1.0 - weight_names.NORM_EPSILON,
     }[weight.rsplit("_", 1)[1]]
     return np.full(shape, value, np.float32)
 

@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 
 from autox3d_tf import cost
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import claim, determinism, distribute, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive, distribution, finalists, results
@@ -119,7 +119,7 @@ def run_search(
             if chief:
                 os.makedirs(data.cache_dir, exist_ok=True)
             source = pipeline.open_source(data, "train")
-            check_classes(source)
+            parts.check_classes(source)
             budgets = make_budgets(
                 space,
                 len(source.classes),
@@ -305,13 +305,3 @@ def _warm_up_of(config: dict[str, Any]) -> dict[str, Any]:
         **{name: search.get(name) for name in _WARMUP},
         **{name: estimator[name] for name in names},
     }
-
-
-def check_classes(source) -> None:
-    """Refuses clips that cannot teach anything."""
-    usable = [name for name, n in source.manifest.count().items() if n]
-    if len(usable) < 2:
-        raise ValueError(
-            "A search needs clips of at least two classes. Received: usable "
-            f"clips of {usable or 'none'}."
-        )

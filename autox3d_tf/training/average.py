@@ -5,7 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from autox3d_tf.layers import weights as weights_lib
+from autox3d_tf.space import weight_names
 
 
 def state_of(model: keras.Model) -> list[keras.Variable]:
@@ -13,7 +13,7 @@ def state_of(model: keras.Model) -> list[keras.Variable]:
     return [
         variable
         for variable in model.variables
-        if variable.trainable or weights_lib.is_statistic(variable.name)
+        if variable.trainable or weight_names.is_statistic(variable.name)
     ]
 
 

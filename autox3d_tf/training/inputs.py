@@ -4,12 +4,14 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import opening, pipeline, records, transforms
+from autox3d_tf.data import opening, parts, pipeline, records, transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 
@@ -68,18 +70,37 @@ def _is_scanned(path: pathlib.Path) -> bool:
 
 def check_classes(source) -> None:
     """Refuses what cannot be learned; warns of what can hardly be."""
-    counts = source.manifest.count()
-    usable = [name for name, count in counts.items() if count]
-    if len(usable) < 2:
-        raise ValueError(
-            "Training needs clips of at least two classes. Received: usable "
-            f"clips of {usable or 'none'}, out of {len(counts)} classes."
-        )
-    for name, count in counts.items():
+    parts.check_classes(source)
+    for name, count in source.manifest.count().items():
         if count < FEW_CLIPS:
             logging.warning(
                 "Class %r has only %d clips to train on.", name, count
             )
+
+
+def outputs_of(source, labels: Sequence[str]) -> np.ndarray:
+    """Returns which output of a network each class of a source is, int32.
+
+    A class that no clip is of may be unknown to the network: -1.
+
+    Args:
+        source: Of clips.
+        labels: Of the network, in the order of its outputs.
+
+    Raises:
+        ValueError: A clip is of a class that the network does not know.
+    """
+    number = {name: place for place, name in enumerate(labels)}
+    rows = source.manifest.rows
+    unknown = sorted({row.label for row in rows} - set(number))
+    if unknown:
+        raise ValueError(
+            f"The network knows no class {', '.join(map(repr, unknown[:5]))}. "
+            f"Its classes are: {', '.join(labels)}. Give a list without the "
+            "others, or leave them out by exclude_labels of DataOptions, where "
+            "the gin file has them."
+        )
+    return np.array([number.get(name, -1) for name in source.classes], np.int32)
 
 
 def has_part(options: pipeline.DataOptions, part: str) -> bool:

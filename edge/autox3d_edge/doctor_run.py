@@ -17,9 +17,10 @@ from autox3d_edge import (
 )
 from autox3d_edge import doctor as doctor_lib
 from autox3d_edge import fine_tuning as fine_tuning_lib
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import pipeline, sampling
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.training import inputs
 
 _RECORD, _TABLE = "doctor.json", "doctor.txt"
 _JUDGE_SEED = 0x1D6E  # augmented clips to judge on, apart from training's
@@ -155,12 +156,12 @@ def judged(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
         seed=loaded.seed ^ _JUDGE_SEED,
         total_steps=count,
     )
-    outputs = sources.outputs_of(loaded.train, loaded.record["labels"])
+    outputs = inputs.outputs_of(loaded.train, loaded.record["labels"])
     clips, labels = [], []
     with pipeline.video_errors():
         for clip, label in batches:
-            raw = clip[0].numpy() * lowering.PIXEL_DEVIATION
-            raw = 255 * (raw + lowering.PIXEL_MEAN)
+            raw = clip[0].numpy() * sampling.DEVIATION
+            raw = 255 * (raw + sampling.MEAN)
             clips.append(np.rint(raw).clip(0, 255).astype(np.uint8))
             labels.append(int(outputs[int(label[0])]))
     return doctor_lib.Judged(clips=clips, labels=labels)

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from autox3d_edge import lowering, quantization_aware
+from autox3d_edge import quantization_aware
+from autox3d_tf.data import sampling
 from autox3d_tf.runs import checkpoints, claim, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
 
@@ -132,7 +133,7 @@ def make_step(
 
     def train_step(clips, *unused):
         del unused
-        raw = clips * lowering.PIXEL_DEVIATION + lowering.PIXEL_MEAN
+        raw = clips * sampling.DEVIATION + sampling.MEAN
         raw = tf.clip_by_value(tf.round(255.0 * raw), 0.0, 255.0)
         zeros = [tf.constant(0.0), *map(tf.zeros_like, weights)]
         loss_sum, *total = tf.foldl(add_clip, raw, zeros)

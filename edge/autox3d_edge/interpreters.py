@@ -141,7 +141,51 @@ def prepare(
     return interpreter.invoke
 
 
-class ClipRunner:
+class Runner:
+    """Takes pixels, gives scores; what is between them is for subclasses.
+
+    Args:
+        interpreter: From `load`.
+        source: Details of the input for pixels.
+        result: Details of the output with the scores.
+    """
+
+    def __init__(self, interpreter, source: dict, result: dict):
+        self._interpreter = interpreter
+        self._source, self._result = source, result
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """`(frames, height, width, 3)`, what `set_clip` takes."""
+        return tuple(int(size) for size in self._source["shape"])
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the scores."""
+        return int(self._result["shape"][-1])
+
+    def set_clip(self, clip: np.ndarray) -> None:
+        """Copies a uint8 clip into the input tensor."""
+        if clip.dtype != np.uint8 or clip.shape != self.clip_shape:
+            raise ValueError(
+                f"`clip` must be uint8 {self.clip_shape}. "
+                f"Received: {clip.dtype} {clip.shape}."
+            )
+        self._interpreter.set_tensor(
+            self._source["index"], clip.astype(self._source["dtype"])
+        )
+
+    def invoke(self) -> None:
+        """Runs the network on the clip that was set."""
+        self._interpreter.invoke()
+
+    def scores(self) -> np.ndarray:
+        """Returns the float32 scores `(classes,)` of the last run."""
+        values = self._interpreter.get_tensor(self._result["index"])[0]
+        return to_float(values, self._result)
+
+
+class ClipRunner(Runner):
     """One clip in, one vector of scores out, whatever the file's types.
 
     Args:
@@ -160,40 +204,11 @@ class ClipRunner:
         keep_tensors: bool = False,
     ):
         arguments = _keep_tensors(runtime) if keep_tensors else {}
-        self._interpreter = load(model, num_threads, runtime, **arguments)
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
+        interpreter = load(model, num_threads, runtime, **arguments)
+        source = interpreter.get_input_details()[0]
+        result = interpreter.get_output_details()[0]
+        super().__init__(interpreter, source, result)
         self._details = None
-
-    @property
-    def clip_shape(self) -> tuple[int, int, int, int]:
-        """`(frames, height, width, 3)` of the clip."""
-        return tuple(int(size) for size in self._input["shape"])
-
-    @property
-    def num_classes(self) -> int:
-        """Length of the scores."""
-        return int(self._output["shape"][-1])
-
-    def set_clip(self, clip: np.ndarray) -> None:
-        """Copies a uint8 clip into the input tensor."""
-        if clip.dtype != np.uint8 or clip.shape != self.clip_shape:
-            raise ValueError(
-                f"`clip` must be uint8 {self.clip_shape}. "
-                f"Received: {clip.dtype} {clip.shape}."
-            )
-        self._interpreter.set_tensor(
-            self._input["index"], clip.astype(self._input["dtype"])
-        )
-
-    def invoke(self) -> None:
-        """Runs the network on the clip that was set."""
-        self._interpreter.invoke()
-
-    def scores(self) -> np.ndarray:
-        """Returns the float32 scores `(classes,)` of the last run."""
-        values = self._interpreter.get_tensor(self._output["index"])[0]
-        return to_float(values, self._output)
 
     def tensor(self, number: int) -> np.ndarray:
         """Returns any tensor of the last run, as float."""

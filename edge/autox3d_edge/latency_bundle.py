@@ -22,10 +22,10 @@ import tf_keras
 from absl import logging
 
 from autox3d_edge import cut, lowering, quantize
-from autox3d_edge import weights as weights_lib
 from autox3d_tf import cost, space
 from autox3d_tf.cost import latency
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import weight_names
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 _MODULES = (
@@ -147,7 +147,7 @@ def random_weights(
     a scale of 1e-9, which XNNPACK refuses and LiteRT 2.3 does not survive.
     """
     weights = {}
-    for name, shape in weights_lib.weight_shapes(arch, num_classes).items():
+    for name, shape in weight_names.weight_shapes(arch, num_classes).items():
         if name.endswith(("_gamma", "_variance", "se_reduce_bias")):
             weights[name] = np.ones(shape, np.float32)
         elif len(shape) == 1:

@@ -11,7 +11,6 @@ import numpy as np
 import tf_keras
 
 from autox3d_edge import flatbuffer, interpreters, parity
-from autox3d_tf.runs import loop
 
 _CEILING = 120.0  # decibels; equal tensors
 
@@ -111,12 +110,6 @@ def measure_keras(
     return {name: _decibels(total) for name, total in sums.items()}
 
 
-def compiled(network: tf_keras.Model):
-    """Returns `run(clip) -> outputs`, traced once, for many clips."""
-    run = loop.compile_step(lambda clip: network(clip, training=False))
-    return lambda clip: run(0, clip)
-
-
 def last_layer(part: str) -> str:
     """Returns the lowered layer whose output is that of a part."""
     ends = {"stem": "stem_temporal_relu", "head": "head_logits"}
@@ -142,7 +135,7 @@ def format_table(noise: Sequence[LayerNoise], rows: int = 10) -> str:
 def _accumulate(lowered, model, clips, watched, relu):
     """Sums of signal, noise and error per channel, per watched tensor."""
     outputs = [lowered.get_layer(name).output for name in watched.values()]
-    reference = compiled(tf_keras.Model(lowered.input, outputs))
+    reference = parity.traced(tf_keras.Model(lowered.input, outputs))
     run = interpreters.ClipRunner(model, keep_tensors=True)
     sums = {
         number: {"signal": 0.0, "noise": 0.0, "bias": 0.0} for number in watched

@@ -14,11 +14,12 @@ import tf_keras
 
 from autox3d_edge import lowered_layers
 from autox3d_edge import weights as weights_lib
+from autox3d_tf.data import sampling
 from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.space import weight_names
 
-PIXEL_MEAN, PIXEL_DEVIATION = 0.45, 0.225  # of RGB in [0, 1], every channel
 # The raw value that the normalisation maps to 0: what "same" padding means.
-RAW_ZERO = 255 * PIXEL_MEAN
+RAW_ZERO = 255 * sampling.MEAN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,8 @@ class Lowering:
     def _stem(self, clip):
         stem = self._arch.stem
         kernel = self._weights["stem/spatial_kernel"].astype(np.float64)
-        scale = 1.0 / (255.0 * PIXEL_DEVIATION)
-        bias = -PIXEL_MEAN / PIXEL_DEVIATION * kernel.sum((0, 1, 2))
+        scale = 1.0 / (255.0 * sampling.DEVIATION)
+        bias = -sampling.MEAN / sampling.DEVIATION * kernel.sum((0, 1, 2))
         if self._options.centre_input:
             centre = lowered_layers.Subtract(RAW_ZERO, name="stem_centre")
             clip, bias = centre(clip), np.zeros_like(bias)
@@ -333,7 +334,7 @@ class Lowering:
 
     def _batch_norm(self, frames, prefix, name):
         layer = tf_keras.layers.BatchNormalization(
-            epsilon=weights_lib.NORM_EPSILON, name=f"{name}_norm"
+            epsilon=weight_names.NORM_EPSILON, name=f"{name}_norm"
         )
         self._values[layer.name] = weights_lib.norm_values(
             self._weights, prefix

@@ -17,7 +17,7 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 def keras_scorer(model) -> Scorer:
     """Probabilities of a trained model, for uint8 `(T, H, W, 3)` clips."""
 
-    run = _traced_if_often(model)
+    run = traced(model, after=_FEW)
 
     def score(clip):
         return softmax(np.asarray(run(normalise(clip[None])))[0])
@@ -34,7 +34,7 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
 def lowered_scorer(model) -> Scorer:
     """Probabilities of a lowered model that ends in a softmax."""
 
-    run = _traced_if_often(model)
+    run = traced(model, after=_FEW)
 
     def score(clip):
         return np.asarray(run(clip.astype(np.float32)))[0]
@@ -42,20 +42,18 @@ def lowered_scorer(model) -> Scorer:
     return score
 
 
-def _traced_if_often(model) -> Callable:
-    """A model in inference, layer by layer for the first few inputs only."""
+def traced(model, after: int = 0) -> Callable:
+    """A model in inference, layer by layer for the first `after` inputs."""
     import tensorflow as tf  # a device may do without
 
-    @tf.function(autograph=False)
-    def traced(values):
+    def infer(values):
         return model(values, training=False)
 
     calls = itertools.count()
+    often = tf.function(infer, reduce_retracing=True, autograph=False)
 
     def run(values):
-        if next(calls) < _FEW:
-            return model(values, training=False)
-        return traced(tf.constant(values))
+        return infer(values) if next(calls) < after else often(values)
 
     return run
 

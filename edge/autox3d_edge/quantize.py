@@ -175,7 +175,7 @@ def check_calibration(
         raise ValueError(
             "`calibration` must hold uint8 clips for int8. Received: none. "
             "Draw some from the training data: "
-            "autox3d_tf.data.calibration_clips."
+            "autox3d_tf.data.pipeline.calibration_clips."
         )
     clips = [np.asarray(clip) for clip in calibration]
     for index, clip in enumerate(clips):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import tf_keras
 
-from autox3d_edge import compact, flatbuffer, layer_noise
+from autox3d_edge import compact, flatbuffer, parity
 
 _BINS = 2048
 _FRAMES = ("clip", "frame")  # inputs with the range of pixels
@@ -35,7 +35,7 @@ def clipped(network: tf_keras.Model, samples: Callable[[], Iterable]) -> Ranges:
         if not isinstance(layer, tf_keras.layers.Softmax)
         and layer.name not in _FRAMES
     ]
-    watch = layer_noise.compiled(
+    watch = parity.traced(
         tf_keras.Model(network.input, [layer.output for layer in layers])
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tf_keras
 
-from autox3d_edge import layer_noise, lowering
+from autox3d_edge import layer_noise, lowering, parity
 from autox3d_edge import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 
@@ -102,7 +102,7 @@ def _is_pointwise(layer) -> bool:
 
 def _channel_ranges(model, clips) -> list[np.ndarray]:
     """Largest value of each channel of each output, over all clips."""
-    largest, run = None, layer_noise.compiled(model)
+    largest, run = None, parity.traced(model)
     for clip in clips:
         values = run(np.asarray(clip, np.float32))
         tops = [

@@ -221,8 +221,9 @@ def score(labels: np.ndarray, targets: Sequence[int]) -> dict[str, Any]:
 
 def _drawn(train, calibration, seed) -> dict[str, Any]:
     count = len(calibration)
-    drawn = pipeline.balanced_positions(train.labels, count, seed)
-    labels = [train.classes[train.labels[position]] for position in drawn]
+    numbers = train.labels  # made anew each time
+    drawn = pipeline.balanced_positions(numbers, count, seed)
+    labels = [train.classes[numbers[position]] for position in drawn]
     digest = hashlib.sha256(b"".join(clip.tobytes() for clip in calibration))
     return {
         "clips": count,
@@ -240,29 +241,10 @@ def _test_clips(data, part, labels, arch):
         source = pipeline.open_source(data, part, whole=True)
     except ValueError as error:
         raise ValueError(f"{error} Without a test: --gin=PART=None.") from error
-    targets = outputs_of(source, labels)[np.asarray(source.labels)]
+    targets = inputs.outputs_of(source, labels)[source.labels]
     protocol = protocol_lib.protocol_of(arch, source, data, len(labels))
     clips = DeviceClips(source, data, range(len(source)))
     return source, clips, targets, protocol
-
-
-def outputs_of(source, labels: Sequence[str]) -> np.ndarray:
-    """Returns which output of a network each class of a source is, int.
-
-    Args:
-        source: Of clips.
-        labels: Of the network, in the order of its outputs.
-
-    Raises:
-        ValueError: The network does not know one of the classes.
-    """
-    unknown = sorted(set(source.classes) - set(labels))
-    if unknown:
-        raise ValueError(
-            f"`data` must have the model's classes. Received: {unknown}, "
-            "which it was not trained on."
-        )
-    return np.array([labels.index(name) for name in source.classes])
 
 
 class DeviceClips(Sequence):

@@ -8,7 +8,7 @@ from autox3d_edge import manifest as manifest_lib
 DRIFT_FRAMES = 2000
 
 
-class StreamRunner:
+class StreamRunner(interpreters.Runner):
     """One frame in, scores out; what is carried over stays in here.
 
     Args:
@@ -24,12 +24,12 @@ class StreamRunner:
         num_threads: int = 1,
         runtime: str | None = None,
     ):
-        self._interpreter = interpreters.load(model, num_threads, runtime)
+        interpreter = interpreters.load(model, num_threads, runtime)
         self._inputs, self._outputs = (
             {detail["name"]: detail for detail in details}
             for details in (
-                self._interpreter.get_input_details(),
-                self._interpreter.get_output_details(),
+                interpreter.get_input_details(),
+                interpreter.get_output_details(),
             )
         )
         self._stream = stream
@@ -46,22 +46,16 @@ class StreamRunner:
                     f"are {', '.join(there)}. Received: "
                     f"{', '.join(sorted(wanted))}."
                 )
-        self._frame = self._inputs[manifest_lib.FRAME]
+        super().__init__(
+            interpreter,
+            self._inputs[manifest_lib.FRAME],
+            self._outputs[manifest_lib.SCORES],
+        )
         self._moves = [
             (self._outputs[state.output], self._inputs[state.input])
             for state in stream.states
         ]
         self.reset()
-
-    @property
-    def clip_shape(self) -> tuple[int, int, int, int]:
-        """`(1, height, width, 3)`, what `set_clip` takes."""
-        return tuple(int(size) for size in self._frame["shape"])
-
-    @property
-    def num_classes(self) -> int:
-        """Length of the scores."""
-        return int(self._outputs[manifest_lib.SCORES]["shape"][-1])
 
     def reset(self) -> None:
         """Forgets all frames."""
@@ -70,29 +64,12 @@ class StreamRunner:
             values = np.full(detail["shape"], state.initial, detail["dtype"])
             self._interpreter.set_tensor(detail["index"], values)
 
-    def set_clip(self, frame: np.ndarray) -> None:
-        """Copies a uint8 frame `(1, height, width, 3)` into the input."""
-        if frame.dtype != np.uint8 or frame.shape != self.clip_shape:
-            raise ValueError(
-                f"`frame` must be uint8 {self.clip_shape}. "
-                f"Received: {frame.dtype} {frame.shape}."
-            )
-        self._interpreter.set_tensor(
-            self._frame["index"], frame.astype(self._frame["dtype"])
-        )
-
     def invoke(self) -> None:
         """Runs the network on the frame that was set, and moves on."""
-        self._interpreter.invoke()
+        super().invoke()
         for result, source in self._moves:
             values = self._interpreter.get_tensor(result["index"])
             self._interpreter.set_tensor(source["index"], values)
-
-    def scores(self) -> np.ndarray:
-        """Returns the float32 scores `(classes,)` of the frames so far."""
-        detail = self._outputs[manifest_lib.SCORES]
-        values = self._interpreter.get_tensor(detail["index"])[0]
-        return interpreters.to_float(values, detail)
 
     def state(self, name: str) -> np.ndarray:
         """Returns what an input will be at the next frame."""

@@ -109,7 +109,7 @@ def test_judged_labels_are_outputs_of_the_network(trained, data, tmp_path):
     labels = doctor_run.judged(other, 6).labels
     assert [turned["labels"][place] for place in labels] == names
     fewer = dict(loaded.record, labels=loaded.record["labels"][:2])
-    with pytest.raises(ValueError, match="must have the model's classes"):
+    with pytest.raises(ValueError, match="knows no class"):
         doctor_run.judged(dataclasses.replace(loaded, record=fewer), 6)
 
 

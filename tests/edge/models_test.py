@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from autox3d_edge import export, lowering, parity, weights
+from autox3d_edge import export, lowering, parity
 from autox3d_tf import models, space
+from autox3d_tf.space import weight_names
 from tests.edge import networks, reference
 
 
@@ -32,7 +33,7 @@ def random_arch(name, seed):
 def test_weight_names_and_shapes_are_those_of_the_models():
     arch = random_arch("tiny", 0)
     values = models.weight_values(models.build_model(arch, num_classes=3))
-    assert weights.weight_shapes(arch, 3) == {
+    assert weight_names.weight_shapes(arch, 3) == {
         name: value.shape for name, value in values.items()
     }
 

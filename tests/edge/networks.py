@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from autox3d_edge import weights
 from autox3d_tf import space
+from autox3d_tf.space import weight_names
 from tests.edge import reference
 
 CLASSES = 7
@@ -66,7 +66,7 @@ def stream_arch():
 
 def random_weights(arch, seed=0):
     """Weights of a plausible trained network of this architecture."""
-    shapes = weights.weight_shapes(arch, CLASSES)
+    shapes = weight_names.weight_shapes(arch, CLASSES)
     return reference.random_weights(shapes, seed)
 
 

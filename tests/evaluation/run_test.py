@@ -253,16 +253,6 @@ def test_logits_that_are_not_finite_are_refused(clips, bad):
         predict.Predictor(model, 3).predict(source, options)
 
 
-def test_labels_are_matched_by_name(clips):
-    source = pipeline.open_source(data(clips), "test")
-    assert run.match_labels(source, LABELS).tolist() == [0, 1, 2]
-    assert run.match_labels(source, ["up", "x", "right", "left"]).tolist() == [
-        3, 2, 0,
-    ]  # fmt: skip
-    with pytest.raises(ValueError, match="knows no class 'up'. Its classes"):
-        run.match_labels(source, ["left", "right"])
-
-
 def test_bad_clips_of_the_part_are_listed(clips, tmp_path):
     manifest = manifest_lib.read_manifest(clips)
     rows = list(manifest.rows)

@@ -75,6 +75,21 @@ def test_one_class_cannot_be_trained(clips):
         inputs.check_classes(only(clips, "left"))
 
 
+def test_labels_are_matched_by_name(clips):
+    source = pipeline.open_source(tiny.data(clips), "train")
+    assert source.classes == ("left", "right", "up")
+    outputs = inputs.outputs_of(source, ["left", "right", "up"])
+    assert outputs.tolist() == [0, 1, 2]
+    outputs = inputs.outputs_of(source, ["up", "x", "right", "left"])
+    assert outputs.tolist() == [3, 2, 0]
+    with pytest.raises(ValueError, match="knows no class 'up'. Its classes"):
+        inputs.outputs_of(source, ["left", "right"])
+    rows = tuple(r for r in source.manifest.rows if r.label != "up")
+    fewer = source.subset(dataclasses.replace(source.manifest, rows=rows))
+    outputs = inputs.outputs_of(fewer, ["left", "right"])
+    assert outputs.tolist() == [0, 1, -1]
+
+
 def test_few_clips_are_a_warning(clips, caplog):
     inputs.check_classes(only(clips, "left", "right"))
     assert "Class 'left' has only 3 clips" in caplog.text

@@ -194,13 +194,17 @@ def _reported(search) -> dict[str, Any]:
 
 def _finish(run, engine, train_fns, began) -> None:
     """Chooses, judges and writes what the search has found."""
-    search, found, raced = engine.search, engine.choose(), []
+    search, chooser, raced = engine.search, engine.chooser, []
+    learnt = engine.distribution()
+    found = chooser.choose(learnt)
     if search.finalists > 1:
-        raced = finalists.race(run, engine, engine.finalists(found), *train_fns)
+        raced = finalists.race(
+            run, engine, chooser.finalists(found), *train_fns
+        )
         best = raced[0].indices
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]
-    judged = engine.judge(top)
+    judged = chooser.judged(top, learnt)
     results.save(
         run,
         engine=engine,

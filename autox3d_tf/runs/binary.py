@@ -9,8 +9,8 @@ import re
 import sys
 import textwrap
 import traceback
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -79,7 +79,7 @@ def define_clip_size(default: str | None, default_text: str = "") -> None:
 
 def run(
     main_fn: Callable[[list[str]], int | None],
-    module: types.ModuleType | dict,
+    module: Mapping[str, Any],
     argv: list[str] | None = None,
     more_help: Callable[[], str] | None = None,
 ) -> None:
@@ -201,7 +201,9 @@ def _set_threads() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
 
 
-def help_text(module: dict, more_help: Callable[[], str] | None = None) -> str:
+def help_text(
+    module: Mapping[str, Any], more_help: Callable[[], str] | None = None
+) -> str:
     """Returns the docstring and the flags, for people."""
     doc = (module.get("__doc__") or "").strip()
     own = [__name__, "autox3d_tf.runs.gin_app", module.get("__name__", "")]

@@ -238,7 +238,6 @@ def _run(_):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
     flags.DEFINE_list("also", [], "arch.json files of the same clip size.")
     binary.define_clip_size(None, "By default the X3D's own.")
@@ -249,8 +248,7 @@ def _define_flags():
 def main():
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy is imported
-    _define_flags()
-    binary.run_plain(_run)
+    binary.run_plain(_run, define=_define_flags)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,6 @@ def _run(_):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
     binary.define_clip_size(None, "By default the X3D's own.")
     flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
@@ -239,12 +238,11 @@ def _define_flags():
 
 
 def main():
-    _define_flags()
     # PyTorch's compiler has an LLVM, as TensorFlow has: loaded second it
     # crashes (2.14 with TensorFlow 2.21), and an optimizer loads it.
     with contextlib.suppress(ImportError):
         importlib.import_module("torch._dynamo")
-    binary.run_plain(_run, threads=True)
+    binary.run_plain(_run, define=_define_flags, threads=True)
 
 
 if __name__ == "__main__":

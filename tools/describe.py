@@ -29,19 +29,6 @@ _CLASSES = 400  # of Kinetics
 _SAMPLES = 501
 _NEAR, _SAMPLES_NEAR = 0.05, 20_000  # how near multiply-adds are equal
 
-flags.DEFINE_integer(
-    "num_classes",
-    None,
-    "Outputs of the network; by default those of its search, or 400.",
-    1,
-)
-binary.define_clip_size(None, "By default what the network is meant for.")
-flags.DEFINE_string("latency_table", None, "Of autox3d-benchmark --table.")
-flags.DEFINE_string("precision", "int8", "Column of the table.")
-flags.DEFINE_string(
-    "runtime", None, "Interpreter the table must be of; any by default."
-)
-
 
 def describe(
     name: str,
@@ -186,8 +173,23 @@ def _run(names: list[str]) -> None:
     print("\n\n".join(texts))
 
 
+def _define_flags():
+    flags.DEFINE_integer(
+        "num_classes",
+        None,
+        "Outputs of the network; by default those of its search, or 400.",
+        1,
+    )
+    binary.define_clip_size(None, "By default what the network is meant for.")
+    flags.DEFINE_string("latency_table", None, "Of autox3d-benchmark --table.")
+    flags.DEFINE_string("precision", "int8", "Column of the table.")
+    flags.DEFINE_string(
+        "runtime", None, "Interpreter the table must be of; any by default."
+    )
+
+
 def main():
-    binary.run_plain(_run)
+    binary.run_plain(_run, define=_define_flags)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def run_plain(
     main_fn: Callable[[list[str]], int | None],
     argv: list[str] | None = None,
     *,
+    define: Callable[[], None] | None = None,
     threads: bool = False,
 ) -> None:
     """Runs a binary of plain absl flags, without gin, which devices lack.
@@ -128,10 +129,14 @@ def run_plain(
         main_fn: Gets the positional arguments, returns an exit code or None.
             Raise `UsageError` if they are wrong.
         argv: With the program's name; `sys.argv` if not given.
+        define: Defines the binary's own flags. Not done on import, since one
+            process may import several binaries.
         threads: Whether it runs TensorFlow, on --threads.
     """
     module = sys._getframe(1).f_globals
     define_flags(threads)
+    if define is not None:
+        define()
     run(main_fn, module, argv)
 
 

@@ -142,7 +142,6 @@ def _main(arguments):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_list("threads_list", ["1"], "Numbers of threads to try.")
     flags.DEFINE_integer("repeats", 30, "Timed runs of each.", lower_bound=1)
     flags.DEFINE_string("runtime", None, "Interpreter; the first found.")
@@ -159,8 +158,7 @@ def _define_flags():
 
 def main():
     """Console script."""
-    _define_flags()
-    binary.run_plain(_main)
+    binary.run_plain(_main, define=_define_flags)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,6 @@ from absl import flags
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
-binary.define_clip_size(None, "By default the space's own.")
-flags.DEFINE_integer("batch_size", 8, "Clips of a step.", lower_bound=1)
-flags.DEFINE_integer("num_classes", 10, "Outputs.", lower_bound=1)
-flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)
 
 
 def _children(space):
@@ -163,9 +158,17 @@ def _main(_):
     )
 
 
+def _define_flags():
+    flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
+    binary.define_clip_size(None, "By default the space's own.")
+    flags.DEFINE_integer("batch_size", 8, "Clips of a step.", lower_bound=1)
+    flags.DEFINE_integer("num_classes", 10, "Outputs.", lower_bound=1)
+    flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)
+
+
 def main():
     """Console script."""
-    binary.run_plain(_main, threads=True)
+    binary.run_plain(_main, define=_define_flags, threads=True)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,6 @@ def _run(arguments):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("out", "int8_folds", "Folder of the results.")
     flags.DEFINE_integer("steps", 300, "Updates of the fine-tuning.", 1)
     flags.DEFINE_integer("judged_clips", 300, "The doctor chooses on.", 1)
@@ -52,8 +51,7 @@ def _define_flags():
 
 
 def main():
-    _define_flags()
-    binary.run_plain(_run, threads=True)
+    binary.run_plain(_run, define=_define_flags, threads=True)
 
 
 if __name__ == "__main__":

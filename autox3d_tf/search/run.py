@@ -233,7 +233,7 @@ def make_budgets(
     budgets = tuple(
         cost.Budget(
             metric=metric,
-            target=target,
+            target=float(target),  # 40_000_000 and 40e6 are one search
             num_classes=num_classes,
             table=table if metric == cost.LATENCY else None,
         )

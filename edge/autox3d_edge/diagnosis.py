@@ -6,6 +6,12 @@ from typing import Any
 from autox3d_edge import layer_noise, recipes
 
 FINE_TUNED = "qat"  # int8 after quantization-aware training
+# The layer that adds most need not be in the part that gains most: of noise
+# only what reaches the scores is counted there.
+_COLUMNS = """\
+added: noise over signal (energies) that the layer itself adds, by which layers
+are ranked. gain: error of the scores that goes if the part alone is in float,
+by which parts are. act.: most memory of activations at once, as planned."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,7 @@ class Diagnosis:
             )
         found = "* the cheapest" if self.chosen else "Nothing is"
         lines.append(f"{found} within a loss of {self.bound} on judged clips.")
-        lines.append("act.: most memory of activations at once, as planned.")
+        lines.append(_COLUMNS)
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,7 +125,12 @@ class Diagnosis:
             "treatments": rows,
             "parts": [dataclasses.asdict(part) for part in self.parts],
             "culprits": [
-                {"layer": n.layer, "snr": n.snr, "lost": n.lost}
+                {
+                    "layer": n.layer,
+                    "snr": n.snr,
+                    "lost": n.lost,
+                    "added": n.added,
+                }
                 for n in layer_noise.culprits(self.noise)[:10]
             ],
         }

@@ -82,6 +82,25 @@ def test_planted_damage_is_the_first_culprit(found):
     assert inner[0].lost > 10
 
 
+def test_a_layer_is_ranked_by_the_noise_that_it_adds():
+    def layer(name, before, after):
+        return layer_noise.LayerNoise(
+            layer=name,
+            operator="",
+            snr=after,
+            lost=before - after,
+            bias=np.zeros(1),
+        )
+
+    # 61 dB are lost where there was no noise before, 7 where there was some.
+    noise = [layer("pad", 120.0, 59.0), layer("squeeze_mean", 17.0, 10.0)]
+    first, last = layer_noise.culprits(noise)
+    assert first.layer == "squeeze_mean" and last.layer == "pad"
+    assert first.added == pytest.approx(0.1 - 0.01995, rel=1e-3)
+    assert last.added == pytest.approx(1.26e-6, rel=1e-2)
+    assert layer_noise.format_table(noise, 1).endswith("7.0  8.0e-02")
+
+
 def test_the_part_with_the_damage_gains_most_in_float(found):
     gains = {part.part: part.gain for part in found.parts}
     assert max(gains, key=gains.get) == PLANTED
@@ -141,12 +160,15 @@ def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
 def test_one_table_shows_all_that_was_tried(found):
     text = found.format()
     assert f"{found.chosen.name}*" in text and "lost dB" in text
+    assert "\nadded: noise over signal" in text
     for name in ("fp32", "fp16", "dynamic", "int8", "int16x8"):
         assert f"\n{name} " in text or f"\n{name}*" in text
     record = found.to_dict()
     assert record["chosen"] == found.chosen.name
     assert record["treatments"][0]["test_accuracy"] in (0.0, 0.5, 1.0)
     assert "model" not in record["treatments"][0]
+    added = [layer["added"] for layer in record["culprits"]]
+    assert added == sorted(added, reverse=True)
 
 
 def test_nothing_within_the_bound_is_said(found):

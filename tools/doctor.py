@@ -6,8 +6,9 @@ r"""Finds out what int8 costs a trained network, and what helps.
 
 TRAINED is the run directory of autox3d-train. Prints where the signal is lost
 and one table of all that was tried: accuracy, size, milliseconds, memory. The
-cheapest way within BOUND is written as a .tflite. With FINE_TUNING=None the
-quantization-aware training is left out.
+cheapest way within BOUND is written as a .tflite: int8 with the fewest
+remedies, fine-tuned if nothing simpler in int8 will do, else the smallest of
+the fast. With FINE_TUNING=None the quantization-aware training is left out.
 """
 
 from autox3d_tf.runs import gin_app

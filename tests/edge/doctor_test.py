@@ -7,6 +7,7 @@ import pytest
 
 from autox3d_edge import (
     audit,
+    diagnosis,
     doctor,
     interpreters,
     layer_noise,
@@ -128,14 +129,33 @@ def test_equalizing_heals_it(found):
     assert fp32.agreement == fp32.accuracy == 1.0 and fp32.mean_error == 0.0
 
 
-def test_the_best_in_int8_within_the_bound_is_chosen(found):
+def test_int8_with_the_fewest_remedies_is_chosen(found):
     within = [r for r in found.treatments if r.accuracy == 1.0]
+    assert found.chosen in within
     int8 = [r for r in within if r.recipe and not r.recipe.kept]
-    expected = min(
-        int8 or within,
-        key=lambda r: r.mean_error if int8 else r.milliseconds,
+    if int8:
+        fewest = min(r.recipe.remedies for r in int8)
+        expected = [r for r in int8 if r.recipe.remedies == fewest]
+        assert found.chosen is min(expected, key=lambda r: r.mean_error)
+    rows = [
+        dataclasses.replace(row(found, name), accuracy=1.0, mean_error=error)
+        for name, error in (
+            ("int8", 0.4),
+            ("int8, clipped", 0.2),
+            ("int8, equalized", 0.3),
+        )
+    ]
+    plain, clipped, equalized = rows
+    tuned = dataclasses.replace(
+        plain, name=diagnosis.FINE_TUNED, mean_error=0.0, size=plain.size // 2
     )
-    assert found.chosen is expected
+    wider = dataclasses.replace(
+        row(found, "fp16"), accuracy=1.0, milliseconds=0.0, size=1
+    )
+    rows = [row(found, "fp32"), wider, tuned, equalized, clipped, plain]
+    for expected in (plain, clipped, equalized, tuned, wider):
+        assert doctor._cheapest(rows, 0.0) is expected
+        rows.remove(expected)
 
 
 def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):

@@ -90,6 +90,8 @@ class Diagnosis:
             is what took the fewest remedies, fine-tuning last; only if none
             is within the bound, the smallest of the fast among the wider.
         bound: Largest loss allowed.
+        judged_clips: On how many it was measured.
+        judged_part: Part of the data they are of; None if that is not known.
     """
 
     noise: tuple[layer_noise.LayerNoise, ...]
@@ -97,6 +99,8 @@ class Diagnosis:
     treatments: tuple[Treatment, ...]
     chosen: Treatment | None
     bound: float
+    judged_clips: int
+    judged_part: str | None = None
 
     def format(self) -> str:
         """Returns the tables for people."""
@@ -120,7 +124,16 @@ class Diagnosis:
                 f"{row.activation_bytes / 1e3:8.1f}"
             )
         found = "* the cheapest" if self.chosen else "Nothing is"
-        lines.append(f"{found} within a loss of {self.bound} on judged clips.")
+        judged = f"{self.judged_clips} clips"
+        of_part = f" of part {self.judged_part!r}" if self.judged_part else ""
+        lines.append(
+            f"{found} within a loss of {self.bound} on {judged}{of_part}."
+        )
+        if self.bound * self.judged_clips < 1:  # not even one may be lost
+            lines.append(
+                f"{judged} cannot show a loss of less than "
+                f"{1 / self.judged_clips:.2g}."
+            )
         if self.chosen:
             lines.append(_CHEAPEST)
         lines.append(_COLUMNS)
@@ -133,6 +146,8 @@ class Diagnosis:
             del row["model"]
         return {
             "bound": self.bound,
+            "judged_clips": self.judged_clips,
+            "judged_part": self.judged_part,
             "chosen": self.chosen.name if self.chosen else None,
             "treatments": rows,
             "parts": [dataclasses.asdict(part) for part in self.parts],

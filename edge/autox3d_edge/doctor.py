@@ -63,10 +63,12 @@ class Judged:
     Attributes:
         clips: uint8 `(T, H, W, 3)`.
         labels: Class numbers.
+        part: Part of the data they are of, for the report.
     """
 
     clips: Sequence[np.ndarray]
     labels: Sequence[int]
+    part: str | None = None
 
     def __post_init__(self):
         if len(self.clips) != len(self.labels) or not len(self.clips):
@@ -116,6 +118,8 @@ def diagnose(
         treatments=rows,
         chosen=_cheapest(rows, options.bound),
         bound=options.bound,
+        judged_clips=len(judged.clips),
+        judged_part=judged.part,
     )
 
 

@@ -191,6 +191,14 @@ def test_one_table_shows_all_that_was_tried(found):
     assert added == sorted(added, reverse=True)
 
 
+def test_too_few_clips_to_show_the_bound_are_said(found):
+    assert "within a loss of 0.0 on 6 clips." in found.format()
+    for bound, said in ((0.0, True), (0.16, True), (0.17, False)):
+        text = dataclasses.replace(found, bound=bound).format()
+        message = "6 clips cannot show a loss of less than 0.17."
+        assert (message in text) == said
+
+
 def test_nothing_within_the_bound_is_said(found):
     none = dataclasses.replace(found, chosen=None)
     assert "Nothing is within a loss of 0.0" in none.format()

@@ -188,6 +188,29 @@ def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
     assert "calibrated on 7 training clips, 2 to 3 of each class" in table
 
 
+def test_parts_are_kept_wider_in_a_mixed_file(trained, tmp_path):
+    def call(kept):
+        settings = [f"TRAINED={trained}", "PRECISIONS=('mixed', 'int8')"]
+        settings += [f"KEPT={kept}", "PART=None", "ExportOptions.repeats=1"]
+        with gin_app.configured(
+            run.run_export,
+            ["gin/export/trained.gin"],
+            settings,
+            str(tmp_path),
+        ) as export:
+            return export()
+
+    kept = {"stage1_block1": "fp32", "head": "int16x8"}
+    files = call(kept)["files"]
+    assert files["mixed"]["kept"] == kept
+    assert files["int8"]["recipe"] == "int8"
+    assert audit.audit_file(tmp_path / "model_mixed.tflite").passed
+    with pytest.raises(ValueError, match="`kept` .* of stem, stage1_block1, "):
+        call({"stage9": "fp32"})
+    with pytest.raises(ValueError, match="int16x8, fp32.*stem='int4'"):
+        call({"stem": "int4"})
+
+
 def test_a_fold_is_assessed_once(trained, tmp_path, monkeypatch):
     out = tmp_path / "results"
     result = cross_validation.assess(trained, out, tmp_path, OPTIONS)
@@ -230,6 +253,8 @@ def test_options_are_checked():
         doctor_run.DoctorRunOptions(judged_clips=0)
     for changes, message in (
         ({"precisions": ("fp32", "int9")}, "`precisions` .* Received: int9"),
+        ({"precisions": ("mixed",)}, "`kept` must map parts .*kept={}"),
+        ({"kept": {"stem": "fp32"}}, "`kept` must map .*'stem': 'fp32'"),
         ({"threads": (0,)}, "`threads` must be at least 1"),
         ({"runtime": "tflite 2.14"}, "`runtime` must be one of"),
     ):

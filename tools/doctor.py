@@ -11,6 +11,9 @@ milliseconds, memory. The cheapest way within BOUND is written as a .tflite:
 int8 with the fewest remedies, fine-tuned if nothing simpler in int8 will do,
 else the smallest of the fast. With FINE_TUNING=None the quantization-aware
 training is left out.
+
+It treats clips, not the streams of causal networks: autox3d-export clips the
+ranges of int8_stream and equalizes its channels.
 """
 
 from autox3d_tf.runs import gin_app

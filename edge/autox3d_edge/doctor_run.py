@@ -23,6 +23,10 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
 _RECORD, _TABLE = "doctor.json", "doctor.txt"
+_NO_STREAMS = (
+    "The doctor treats clips, not streams: autox3d-export clips the ranges of "
+    "int8_stream and equalizes its channels."
+)
 _JUDGE_SEED = 0x1D6E  # augmented clips to judge on, apart from training's
 
 
@@ -75,6 +79,9 @@ def run_doctor(
 ) -> dict[str, Any]:
     """Writes doctor.json, doctor.txt and the file that was chosen.
 
+    Of a causal network, too, that is a file for clips: streams are not
+    treated, which the report says.
+
     Args:
         trained: The run directory of a training.
         options: What is tried and on how many clips.
@@ -99,8 +106,11 @@ def run_doctor(
             test_part=options.test_part,
             seed=seed,
         )
+        notes = [_NO_STREAMS] if loaded.model.arch.causal else []
+        for note in notes:
+            logging.warning(note)  # before all the work, too
         found, fine_tuned = examine(loaded, options, folder)
-        text = found.format()
+        text = "\n".join([found.format(), *notes])
         result = {
             "trained": str(trained),
             "arch": loaded.model.arch.name,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import types
 
 import pytest
 
@@ -78,6 +79,31 @@ def test_the_chosen_file_is_written_and_says_how_it_was_made(examined):
     manifest = manifest_lib.read_manifest(path)
     assert manifest.precision == precision in audit.INT8_PRECISIONS
     assert manifest.provenance["recipe"] == result["file"]["recipe"]
+
+
+def test_that_streams_are_not_treated_is_said(
+    examined, trained, data, tmp_path, monkeypatch, caplog
+):
+    assert (
+        "treats clips, not streams"
+        not in (examined[0] / "doctor.txt").read_text()
+    )
+    loaded = run.sources.load(
+        trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
+    )
+    arch = dataclasses.replace(loaded.model.arch, causal=True)
+    causal = dataclasses.replace(loaded, model=types.SimpleNamespace(arch=arch))
+    found = types.SimpleNamespace(
+        format=lambda: "tables", to_dict=dict, chosen=None
+    )
+    monkeypatch.setattr(run.sources, "load", lambda *_, **__: causal)
+    monkeypatch.setattr(doctor_run, "examine", lambda *_: (found, None))
+    doctor_run.run_doctor(
+        trained=trained, data=data, options=OPTIONS, run_dir=str(tmp_path)
+    )
+    line = "The doctor treats clips, not streams:"
+    text = (tmp_path / "doctor.txt").read_text()
+    assert text.startswith(f"tables\n{line}") and line in caplog.text
 
 
 def test_the_report_states_the_calibration_set(examined):

@@ -101,7 +101,8 @@ class TrainingOptions:
         layer_decay: Each block, from the head down to the stem, learns at this
             times the rate of the one after it. For fine-tuning.
         replace_head: If the initial weights are for other classes, start the
-            last layer anew instead of refusing.
+            last layer anew instead of refusing. Classes are others by name
+            where a run says their names, else by number.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
         validate_epochs: Epochs from one validation to the next; 0 for none.
         save_secs: Seconds from one checkpoint to the next.

@@ -101,7 +101,7 @@ def run_training(
         source, validation = sources
     inputs.check_classes(source)
     if start is not None and not training.replace_head:
-        initial.check_classes(start, len(source.classes))
+        initial.check_classes(start, source.classes)
     if spec.causal and data.standardize is True:
         logging.warning(
             "A stream does not know the whole clip: this network cannot be "
@@ -267,7 +267,9 @@ def _build(spec, source, training, start, seed) -> keras.Model:
         for block in blocks:
             block.follow_motion(training.follow_motion)
     else:
-        initial.assign_initial(model, start, training.replace_head)
+        initial.assign_initial(
+            model, start, training.replace_head, source.classes
+        )
     if training.freeze_batch_norm:
         freeze_batch_norm(model)
     return model

@@ -50,6 +50,8 @@ def test_training(path):
         arch = gin.query_parameter("run_training.arch").scoped_selector
         arch = gin.query_parameter(f"%{arch.split('/')[0]}")
     assert data.source == "clips"
+    if data.sampling == "dense" and data.stride > 1:
+        assert data.stride_fps == 30.0  # what SlowFast counts strides in
     assert optimizer.rate(training.batch_size) > 0
     if arch == "run":  # the directory of another run
         return

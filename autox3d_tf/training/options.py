@@ -78,7 +78,7 @@ class TrainingOptions:
         label_smoothing: Share of the target spread over all classes.
         dropout: Rate before the last layer.
         mixup: Parameter of the Beta distribution that clips of a batch are
-            mixed by; 0 for none.
+            mixed by, of which each replica needs two; 0 for none.
         cutmix: The same for rectangles cut out of other clips; with both, each
             gets half of the batches.
         ema_decay: Decay of the moving average of the weights, which is what

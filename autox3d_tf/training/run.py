@@ -86,6 +86,13 @@ def run_training(
             f"share each batch. Received: batch_size={training.batch_size}, "
             f"{replicas} replicas."
         )
+    mixed = training.mixup or training.cutmix
+    if mixed and training.batch_size < 2 * replicas:
+        raise ValueError(
+            "`batch_size` must be at least 2 for each replica where clips are "
+            f"mixed. Received: batch_size={training.batch_size}, {replicas} "
+            f"replicas, mixup={training.mixup}, cutmix={training.cutmix}."
+        )
     determinism.set_seed(seed)
     size = data.eval_clip_size
     stride = data.stride if data.sampling == "dense" else 1

@@ -36,7 +36,10 @@ def make_optimizer(
     common = {"global_clipnorm": limit}
     if options.name == "sgd":
         optimizer = keras.optimizers.SGD(
-            schedule, momentum=options.momentum, **common
+            schedule,
+            momentum=options.momentum,
+            nesterov=bool(options.nesterov),
+            **common,
         )
     elif options.name == "adam":
         optimizer = keras.optimizers.Adam(schedule, **common)

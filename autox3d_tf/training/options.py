@@ -17,6 +17,8 @@ class OptimizerOptions:
         learning_rate_per_sample: Or the highest rate for one clip of a batch;
             the rate in force is this times `batch_size`.
         momentum: Of `sgd`.
+        nesterov: Whether it is Nesterov's, as in SlowFast; None for no, as
+            runs from before this option say.
         weight_decay: Of kernels; batch norms and biases have none. Decoupled
             from the gradient in `adamw`, part of it in the others.
         warmup_epochs: The rate grows linearly from `warmup_start` times the
@@ -30,6 +32,7 @@ class OptimizerOptions:
     learning_rate: float | None = None
     learning_rate_per_sample: float | None = None
     momentum: float = 0.9
+    nesterov: bool | None = None
     weight_decay: float = 0.0
     warmup_epochs: float = 0.0
     warmup_start: float = 0.0

@@ -77,12 +77,13 @@ def test_evaluation(path):
     assert short_side == crop_size  # the crop takes in the shorter side
 
 
-def test_kinetics_rate_is_that_of_x3d():
+def test_kinetics_rate_and_momentum_are_those_of_x3d():
     with configured(GIN / "train/kinetics.gin", run.run_training):
         optimizer = made(options.OptimizerOptions)
     # 1.6 over 16 machines of 128 clips; the supplement's 192 clips: 0.15.
     assert optimizer.rate(16 * 128) == pytest.approx(1.6)
     assert optimizer.rate(192) == pytest.approx(0.15)
+    assert optimizer.nesterov
 
 
 @pytest.mark.parametrize(

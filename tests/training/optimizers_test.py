@@ -38,14 +38,25 @@ def test_every_optimizer_goes_against_the_gradient(name):
     assert weight.numpy() < 1.0
 
 
-def test_sgd_has_momentum():
-    made, weight = make(name="sgd", learning_rate=0.5, momentum=0.5)
+@pytest.mark.parametrize(
+    "nesterov, expected",
+    [
+        # velocity -0.5, then 0.5 * -0.5 - 0.5 (the cosine has hardly begun).
+        (None, [0.5, -0.25]),
+        # The same velocities; each step is half of it and the gradient's own:
+        # -0.25 - 0.5, then -0.375 - 0.5.
+        (True, [0.25, -0.625]),
+    ],
+)
+def test_sgd_has_momentum(nesterov, expected):
+    made, weight = make(
+        name="sgd", learning_rate=0.5, momentum=0.5, nesterov=nesterov
+    )
     values = []
     for _ in range(2):
         made.apply_gradients([(tf.constant([1.0]), weight)])
         values.append(weight.numpy().item())
-    # velocity -0.5, then 0.5 * -0.5 - 0.5 (the cosine has hardly begun).
-    np.testing.assert_allclose(values, [0.5, -0.25], atol=1e-3)
+    np.testing.assert_allclose(values, expected, atol=1e-3)
 
 
 def test_gradients_are_clipped_together():

@@ -96,6 +96,13 @@ def test_views_of_the_protocols(name, views):
         assert tuple(map(gin.query_parameter, macros)) == views
 
 
+def test_fine_tuning_leaves_the_stem_a_tenth_of_the_rate():
+    with configured(GIN / "train/finetune.gin", run.run_training):
+        decay = made(options.TrainingOptions).layer_decay
+    blocks = sum(map(len, initial.find_arch("x3d_s").stages))
+    assert decay ** (blocks + 1) == pytest.approx(0.1, rel=0.1)
+
+
 def test_augmentation_of_the_supplement():
     with configured(GIN / "train/autox3d.gin", run.run_training):
         assert made(data_options.DataOptions).auto_augment

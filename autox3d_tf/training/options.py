@@ -23,7 +23,8 @@ class OptimizerOptions:
             from the gradient in `adamw`, part of it in the others.
         warmup_epochs: The rate grows linearly from `warmup_start` times the
             highest for so long.
-        warmup_start: Where the rate begins, relative to the highest.
+        warmup_start: Where the rate begins, relative to the highest; 0 for
+            what it grows by in a step, so that the first one learns.
         final: Where the rate ends, relative to the highest.
         clip_norm: Largest norm of all gradients together; None for no limit.
     """

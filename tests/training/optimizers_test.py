@@ -21,8 +21,9 @@ def test_schedule_warms_up_and_falls_as_half_a_cosine():
     made, _ = make(learning_rate=0.8, warmup_epochs=2.0, final=0.25)
     rate = made._learning_rate  # 100 steps, of which 20 warm up
     steps = [0, 10, 20, 60, 100]
-    # Half way down the cosine lies half way between 0.8 and 0.2.
-    expected = [0.0, 0.4, 0.8, 0.5, 0.2]
+    # From 0.8 / 20, so that the first step learns; half way up lies half way
+    # between that and 0.8, half way down half way between 0.8 and 0.2.
+    expected = [0.04, 0.42, 0.8, 0.5, 0.2]
     np.testing.assert_allclose([rate(s) for s in steps], expected, atol=1e-6)
 
 

@@ -86,6 +86,13 @@ def run_training(
             f"share each batch. Received: batch_size={training.batch_size}, "
             f"{replicas} replicas."
         )
+    mixed = training.mixup or training.cutmix
+    if mixed and training.batch_size < 2 * replicas:
+        raise ValueError(
+            "`batch_size` must be at least 2 for each replica where clips are "
+            f"mixed. Received: batch_size={training.batch_size}, {replicas} "
+            f"replicas, mixup={training.mixup}, cutmix={training.cutmix}."
+        )
     determinism.set_seed(seed)
     size = data.eval_clip_size
     stride = data.stride if data.sampling == "dense" else 1
@@ -101,7 +108,7 @@ def run_training(
         source, validation = sources
     inputs.check_classes(source)
     if start is not None and not training.replace_head:
-        initial.check_classes(start, len(source.classes))
+        initial.check_classes(start, source.classes)
     if spec.causal and data.standardize is True:
         logging.warning(
             "A stream does not know the whole clip: this network cannot be "
@@ -290,7 +297,9 @@ def _build(job: _Job) -> keras.Model:
         for block in blocks:
             block.follow_motion(training.follow_motion)
     else:
-        initial.assign_initial(model, job.start, training.replace_head)
+        initial.assign_initial(
+            model, job.start, training.replace_head, job.source.classes
+        )
     if training.freeze_batch_norm:
         freeze_batch_norm(model)
     return model

@@ -12,6 +12,7 @@ a search with milliseconds as its budget. Here and now:
   autox3d-benchmark --table=table.json --check=20
 
 The second line predicts networks that the table has not seen and times them.
+Of a causal space the table is per frame, moving the states included.
 For another device, make a bundle, carry it there and run it with Python,
 numpy and an interpreter:
 

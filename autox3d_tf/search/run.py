@@ -65,8 +65,9 @@ def run_search(
         target_macs: Most multiply-adds for one clip of the space's size.
         target_params: Most parameters.
         target_peak_bytes: Most bytes of activations in one part, float32.
-        target_latency_ms: Most milliseconds for one clip on the device of
-            `latency_table`. Targets may be combined.
+        target_latency_ms: Most milliseconds on the device of `latency_table`,
+            for what the table is of: a clip, or a frame if the space is
+            causal. Targets may be combined.
         latency_table: From `cost.load_latency_table`.
         estimator: Of the gradients.
         weights, logits: Their optimizers.

@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -124,21 +124,37 @@ def prepare(
     model: bytes,
     num_threads: int = 1,
     runtime: str | None = None,
+    states: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Callable[[], None]:
     """Returns a function that runs a model on random input, to be timed.
 
     Args:
-        model: The flatbuffer; any shape and type of input.
+        model: The flatbuffer; any shapes and types of inputs.
         num_threads, runtime: As in `ClipRunner`.
-        seed: Of the input.
+        states: Output -> input that a stream moves it to for the next frame;
+            those that the model lacks are another piece's.
+        seed: Of the inputs.
     """
     interpreter = load(model, num_threads, runtime)
     rng = np.random.default_rng(seed)
+    inputs = {}
     for detail in interpreter.get_input_details():
         values = rng.integers(0, 128, detail["shape"])
         interpreter.set_tensor(detail["index"], values.astype(detail["dtype"]))
-    return interpreter.invoke
+        inputs[detail["name"]] = detail["index"]
+    moves = [
+        (detail["index"], inputs[states[detail["name"]]])
+        for detail in interpreter.get_output_details()
+        if states and detail["name"] in states
+    ]
+
+    def run():
+        interpreter.invoke()
+        for result, source in moves:
+            interpreter.set_tensor(source, interpreter.get_tensor(result))
+
+    return run
 
 
 class Runner:

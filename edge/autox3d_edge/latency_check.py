@@ -45,6 +45,13 @@ def check_table(
     arch_lib.check_positive_int("num_classes", classes)
     search_space = space.get_space(tables[0].space_name)
     tables[0].check_space(search_space)
+    per = latency_bundle.per(search_space)
+    if tables[0].per != per:
+        raise ValueError(
+            f"{path} must hold ms per {per}. Received: ms per {tables[0].per}, "
+            "from before streams were timed. Measure again: autox3d-benchmark "
+            "--table."
+        )
     with tempfile.TemporaryDirectory() as folder:
         latency_bundle.make_bundle(
             search_space,

@@ -6,6 +6,7 @@ import pytest
 
 from autox3d_edge import benchmark as benchmark_lib
 from autox3d_edge import interpreters, latency_check
+from autox3d_tf import space
 from autox3d_tf.runs import binary
 from autox3d_tools import benchmark
 from tests.cost import latency_test
@@ -62,6 +63,26 @@ def test_a_table_of_another_device_is_not_checked(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(benchmark_lib, "device_description", lambda _: here)
     with pytest.raises(ValueError, match="measured on this device .*Pi 5'"):
+        latency_check.check_table(path)
+
+
+@pytest.fixture
+def same_device(monkeypatch):
+    """Makes this device the one of `latency_test.write`."""
+    here = {
+        "processor": "a processor",
+        "machine": None,
+        "cores": None,
+        "runtime": latency_test.TABLE.runtime,
+    }
+    monkeypatch.setattr(benchmark_lib, "device_description", lambda _: here)
+
+
+def test_milliseconds_per_clip_are_not_checked_per_frame(tmp_path, same_device):
+    causal = space.get_space("egogestar_stream")
+    about = {"name": causal.name, "fingerprint": causal.fingerprint}
+    path = latency_test.write(tmp_path, space=about, num_classes=3)
+    with pytest.raises(ValueError, match="must hold ms per frame. Received"):
         latency_check.check_table(path)
 
 

@@ -107,6 +107,8 @@ def run_search(
                 f"with finalists={search.finalists} and "
                 f"retrained={search.retrained} in the options of the search."
             )
+    if latency_table is not None:
+        logging.info("Latency table: %s.", latency_table)
     determinism.set_seed(seed, deterministic=deterministic)
     space = spaces.get_space(space) if isinstance(space, str) else space
     estimator = estimator or options_lib.EstimatorOptions()

@@ -11,7 +11,8 @@ a search with milliseconds as its budget. Here and now:
   autox3d-benchmark --space=egogestar --table=table.json
   autox3d-benchmark --table=table.json --check=20
 
-The second line predicts networks that the table has not seen and times them.
+The second line predicts networks that the table has not seen and times them;
+the table holds its space, also one of your own (--space=mine/space.json).
 Of a causal space the table is per frame, moving the states included.
 For another device, make a bundle, carry it there and run it with Python,
 numpy and an interpreter:
@@ -83,6 +84,7 @@ def _make_bundle(folder):
         space.get_space(FLAGS.space),
         folder,
         precisions=FLAGS.precisions,
+        num_classes=FLAGS.num_classes,
         samples=FLAGS.samples,
         check=FLAGS.check,
         progress=print,
@@ -147,12 +149,15 @@ def _define_flags():
     flags.DEFINE_integer("repeats", 30, "Timed runs of each.", lower_bound=1)
     flags.DEFINE_string("runtime", None, "Interpreter; the first found.")
     flags.DEFINE_string("json", None, "Also write the result to this file.")
-    flags.DEFINE_string("table", None, "Latency table to write, or check.")
+    flags.DEFINE_string(
+        "table", None, "Latency table to write, with --space, or to check."
+    )
     flags.DEFINE_string("bundle", None, "Folder to write for a device.")
     flags.DEFINE_string("space", None, "Search space whose parts are timed.")
     flags.DEFINE_list("precisions", ["int8", "fp32"], "Of what is made.")
     flags.DEFINE_string("arch", None, "Network whose variants are timed.")
     flags.DEFINE_string("variants", None, "Folder to write them to.")
+    flags.DEFINE_integer("num_classes", 10, "Outputs of a table's networks.", 1)
     flags.DEFINE_integer("samples", 48, "Networks cut into parts.", 1)
     flags.DEFINE_integer("check", 20, "Networks predicted and timed.", 0)
 

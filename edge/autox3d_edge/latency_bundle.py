@@ -108,6 +108,7 @@ def make_bundle(
             "space": {
                 "name": search_space.name,
                 "fingerprint": search_space.fingerprint,
+                "definition": search_space.to_dict(),
             },
             "per": per(search_space),
             "num_classes": num_classes,

@@ -157,6 +157,8 @@ def test_a_device_needs_numpy_and_an_interpreter_only(bundle):
         assert list(timing.values()) == sorted(timing.values())
     assert set(table["device"]) >= {"processor", "cores", "system", "runtime"}
     assert table["space"]["fingerprint"] == SPACE.fingerprint
+    definition = table["space"]["definition"]  # for a check of the table
+    assert space.SearchSpace.from_dict(definition) == SPACE
     ((predicted, measured),) = column["check"]
     assert predicted > 0 and measured > 0
     loaded = cost.load_latency_table(bundle / "latency_table.json", "int8")

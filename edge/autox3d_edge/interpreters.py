@@ -38,9 +38,10 @@ def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
 
     Raises:
         ValueError: The runtime is unknown.
-        ImportError: It, or any, is not installed.
+        ImportError: It, or any, is not installed or does not work.
     """
     modules = {known: module for known, module, _ in KNOWN}
+    packages = {known: package for known, _, package in KNOWN}
     if name is not None and name not in modules:
         raise ValueError(
             f"`name` must be one of {', '.join(modules)}. "
@@ -51,7 +52,12 @@ def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
             return known, importlib.import_module(modules[known])
         except ImportError as error:
             if name:
-                raise
+                others = [other for other in available() if other != name]
+                raise ImportError(
+                    f"Runtime {name} cannot be used: {error}. Install it: pip "
+                    f"install {packages[name]}. Others that are here: "
+                    f"{', '.join(others) or 'none'}."
+                ) from error
             warnings.warn(f"{known} cannot be used: {error}", stacklevel=2)
     raise ImportError(
         "No TFLite interpreter is installed: pip install ai-edge-litert"

@@ -3,7 +3,10 @@ r"""Times exported .tflite files on this device, in turns; makes latency tables.
   autox3d-benchmark model_fp32.tflite model_int8.tflite --threads_list=1,2
 
 Prints median milliseconds per clip, the middle half of the repeats, and the
-ratio to the first line. Needs no TensorFlow.
+ratio to the first line. Needs no TensorFlow. What the operators of a file take,
+by kind, each cut out and timed alone:
+
+  autox3d-benchmark --profile model_int8.tflite
 
 A latency table holds what the parts of a search space take on a device, for
 a search with milliseconds as its budget. Here and now:
@@ -59,6 +62,19 @@ def _time_files(paths, threads):
             "timings": [dataclasses.asdict(t) for t in timings],
         }
         arch_lib.write_json(FLAGS.json, record)
+
+
+def _profile(paths, threads):
+    from autox3d_edge import manifest, op_profile
+
+    for path in paths:
+        model, _ = manifest.read_model(path)
+        for count in threads:
+            found = op_profile.profile(
+                model, count, FLAGS.repeats, FLAGS.runtime
+            )
+            print(f"{path}, threads {count}")
+            print(op_profile.format_profile(found))
 
 
 def _make_table(threads):
@@ -136,6 +152,8 @@ def _main(arguments):
                 FLAGS.table, FLAGS.check, threads, FLAGS.runtime
             )
         )
+    elif arguments and FLAGS.profile:
+        _profile(arguments, threads)
     elif arguments:
         _time_files(arguments, threads)
     else:
@@ -148,6 +166,7 @@ def _define_flags():
     flags.DEFINE_list("threads_list", ["1"], "Numbers of threads to try.")
     flags.DEFINE_integer("repeats", 30, "Timed runs of each.", lower_bound=1)
     flags.DEFINE_string("runtime", None, "Interpreter; the first found.")
+    flags.DEFINE_bool("profile", False, "Time files by kind of operator.")
     flags.DEFINE_string("json", None, "Also write the result to this file.")
     flags.DEFINE_string(
         "table", None, "Latency table to write, with --space, or to check."

@@ -6,7 +6,7 @@ it will run, and without converting it by itself.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import flatbuffers
 
@@ -66,6 +66,15 @@ class Cutter:
         operators, reached = _made_of(whole, ends, {start})
         given = [start, *(state for state in states if state in reached)]
         return self._pack(operators, given, ends)
+
+    def operators(self) -> Iterator[bytes]:
+        """Yields each operator as a file of its own, in order."""
+        made = set(map(int, self._graph.inputs))
+        for operator in self._graph.operators:
+            given = [int(i) for i in operator.inputs if int(i) in made]
+            results = list(map(int, operator.outputs))
+            made.update(results)
+            yield self._pack([operator], list(dict.fromkeys(given)), results)
 
     def _carried(self, start, end) -> list[int]:
         """What is made between two tensors for the next frame."""

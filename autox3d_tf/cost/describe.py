@@ -32,7 +32,7 @@ def describe(
         text = network.format_cost(found, costs)
         if table is not None:
             total = sum(map(table.part_ms, costs.layers))
-            text += f"\npredicted: {total:.3f} ms a clip ({table})"
+            text += f"\npredicted: {total:.3f} {table}"
         return text
     text = describe_space(found, num_classes, clip_size)
     if table is not None:
@@ -54,7 +54,7 @@ def describe_latency(found, num_classes, table, clip_size=None) -> str:
     ]
     least = budget_lib.cheapest(found, budget)
     lines = [
-        f"milliseconds: at least {least:.3f} ({table})",
+        f"latency: at least {least:.3f} {table}",
         f"networks within {_NEAR:.0%} of the same multiply-adds, of "
         f"{len(drawn):,} chosen uniformly:",
         f"  {'MACs':>8}{'networks':>10}{'ms least':>10}{'median':>9}"

@@ -65,8 +65,9 @@ def run_search(
         target_macs: Most multiply-adds for one clip of the space's size.
         target_params: Most parameters.
         target_peak_bytes: Most bytes of activations in one part, float32.
-        target_latency_ms: Most milliseconds for one clip on the device of
-            `latency_table`. Targets may be combined.
+        target_latency_ms: Most milliseconds on the device of `latency_table`,
+            for what the table is of: a clip, or a frame if the space is
+            causal. Targets may be combined.
         latency_table: From `cost.load_latency_table`.
         estimator: Of the gradients.
         weights, logits: Their optimizers.
@@ -106,6 +107,8 @@ def run_search(
                 f"with finalists={search.finalists} and "
                 f"retrained={search.retrained} in the options of the search."
             )
+    if latency_table is not None:
+        logging.info("Latency table: %s.", latency_table)
     determinism.set_seed(seed, deterministic=deterministic)
     space = spaces.get_space(space) if isinstance(space, str) else space
     estimator = estimator or options_lib.EstimatorOptions()

@@ -55,7 +55,7 @@ def test_a_latency_table_predicts_networks_and_spaces(monkeypatch):
     table = latency_test.make_table()
     text = describe.describe("first", 3, None, table)
     ms = table.network_ms(arch, 3)
-    assert f"predicted: {ms:.3f} ms a clip (int8, 1 thread, " in text
+    assert f"predicted: {ms:.3f} ms per clip, int8, 1 thread, " in text
     text = describe.describe("tiny", 3, None, table)
     assert "networks within 5% of the same multiply-adds, of 300" in text
 

@@ -19,6 +19,7 @@ from autox3d_tf.data import (
     sampling,
     sources,
     synthetic,
+    transforms,
 )
 
 
@@ -230,6 +231,45 @@ def test_evaluation_has_each_view_once_and_the_last_batch(source):
     np.testing.assert_array_equal(labels, source.labels[places])
     # Two temporal views of a moving picture differ.
     assert np.abs(clips[0] - clips[3]).max() > 0.5
+
+
+@pytest.mark.parametrize("mode", ["segment", "dense"])
+def test_views_of_a_clip_are_read_at_once(source, mode, monkeypatch):
+    """A video is decoded from its start for every view that is read alone."""
+    options = make_options(sampling=mode, stride=3)
+    expected = [
+        transforms.normalize(
+            transforms.eval_clips(cut_frames(source, place, numbers), 16, 16, 2)
+        )
+        for place in range(len(source))
+        for numbers in (
+            sampling.sample_indices(mode, 20, 4, stride=3, view=v, num_views=3)
+            for v in range(3)
+        )
+    ]
+    reads, fetch = [], type(source).fetch
+
+    def counted(self, position, indices):
+        reads.append((position, len(indices), len(set(indices))))
+        return fetch(self, position, indices)
+
+    monkeypatch.setattr(type(source), "fetch", counted)
+    dataset = pipeline.make_eval_dataset(
+        source, options, batch_size=5, temporal_views=3, spatial_crops=2
+    )
+    found = np.concatenate([batch[0] for batch in dataset])
+    # One uint8 step is 1 / 255 / 0.225 = 0.0174; kernels may round apart.
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=0.018)
+    assert sorted(place for place, *_ in reads) == list(range(len(source)))
+    # No frame twice: dense views start at 0, 5 and 10, and share none or one.
+    assert all(count == distinct <= 12 for _, count, distinct in reads)
+
+
+def cut_frames(source, position, numbers):
+    frames = source.fetch(position, numbers)
+    if source.encoded:
+        return np.stack([tf.io.decode_jpeg(frame) for frame in frames])
+    return frames
 
 
 def test_evaluation_of_videos_equals_the_numpy_path(clips):

@@ -422,6 +422,23 @@ def test_a_list_of_videos_that_are_not_there_is_refused_at_once(
         pipeline.open_source(make_options(tmp_path / "list.csv"), "all")
 
 
+def test_opening_counts_odd_clips_and_names_five(clips, tmp_path, caplog):
+    rows = [dataclasses.replace(row, frames=3) for row in clips.rows[:7]]
+    rows += [
+        dataclasses.replace(row, path=f"no/{i}.mp4", status="missing")
+        for i, row in enumerate(rows)
+    ]
+    listed = dataclasses.replace(clips, rows=(*rows, *clips.rows[7:]))
+    listed.save(tmp_path / "list.csv")
+    source = pipeline.open_source(make_options(tmp_path / "list.csv"), "all")
+    assert len(source) == 12
+    bad, short = caplog.messages[0], caplog.messages[-1]
+    assert bad.startswith("7 of 19 clips are left out")
+    assert "no/4.mp4 (missing) and 2 more." in bad
+    assert short.startswith("all: 7 clips have fewer than 4 frames")
+    assert short.endswith("(3) and 2 more.") and short.count("(3)") == 5
+
+
 def test_opening_a_list_without_frame_counts(clips, tmp_path):
     lines = ["path,label"] + [
         f"{clips.absolute_path(row)},{row.label}" for row in clips.rows

@@ -83,6 +83,7 @@ def _check_present(manifest, path) -> None:
             f"of {len(manifest)} missing, the first {missing[0]!r} in "
             f"{manifest.root!r}. "
             + (
+                "Put them back, where a run is to go on; for a new one, "
                 "autox3d-scan makes a list without them."
                 if len(missing) < len(manifest)
                 else "Say where they are: --gin=DATA=folder."

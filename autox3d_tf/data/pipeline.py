@@ -29,6 +29,11 @@ make_halves = parts.halve
 hold_out = parts.hold_out
 
 _READS = reads.Reads()
+_WAY_ON = (
+    "No clip takes the place of one that is lost. Put the file back as it was "
+    "when it was listed: the same command then goes on from what it has saved. "
+    "A list without the clip is for a new run."
+)
 
 
 def make_train_dataset(
@@ -218,6 +223,9 @@ def video_errors():
 
     A dataset reports every failure as an error of its own kind, with a trace
     around it; iterate inside this to get the line that names the file.
+
+    Clips are never replaced, neither in training nor in evaluation: the file
+    must come back.
     """
     try:
         yield
@@ -231,7 +239,7 @@ def video_errors():
                 "A picture in the records is damaged. Make them again."
             ) from None
         message = lines[0].split(marker, 1)[1]
-        raise decoding.VideoError(message.strip()) from None
+        raise decoding.VideoError(f"{message.strip()} {_WAY_ON}") from None
 
 
 def _keep_shares(dataset, num_workers: int):

@@ -211,10 +211,11 @@ class Manifest:
             for name in self.classes
             if (labels is None or name in labels) and name not in exclude_labels
         )
+        kept = frozenset(classes)  # a list may have hundreds
         rows = tuple(
             row
             for row in self.rows
-            if row.label in classes
+            if row.label in kept
             and (splits is None or row.split in splits)
             and (folds is None or row.fold in folds)
             and (status is None or row.status == status)
@@ -264,6 +265,7 @@ def _way(to: str, folder: str | os.PathLike) -> str:
     return "" if way == os.curdir else way
 
 
+@functools.cache
 def usual_split(name: str) -> str:
     """Returns what a split is called here that has one of the usual names.
 
@@ -280,7 +282,8 @@ def read_manifest(path, root=None) -> Manifest:
     """Reads a manifest written by `save`, or any CSV with path and label.
 
     Paths are spelled as `save` does, `a/x.mp4` for `./a/x.mp4`. A clip that is
-    listed again, all cells alike, is one row.
+    listed again, all cells alike, is one row. The list that was read last is
+    kept: a run opens its parts one after the other.
 
     Args:
         path: The CSV file. Columns `path` and `label` are required; the others
@@ -288,8 +291,11 @@ def read_manifest(path, root=None) -> Manifest:
         root: Folder the paths start from; by default that of the file.
     """
     path = pathlib.Path(path)
+    facts = path.stat()
     try:
-        return _read(path, root)
+        return _read(
+            path, root, (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        )
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is no CSV file in UTF-8 ({error.reason} at byte "
@@ -297,7 +303,9 @@ def read_manifest(path, root=None) -> Manifest:
         ) from None
 
 
-def _read(path: pathlib.Path, root) -> Manifest:
+@functools.lru_cache(maxsize=1)
+def _read(path: pathlib.Path, root, stamp: tuple[int, ...]) -> Manifest:
+    del stamp  # of the file: changed, it is read again
     rows = list(_parse_rows(path))
     root = str(root or path.parent)
     way_to = functools.cache(lambda folder: _way(folder, root))
@@ -347,18 +355,18 @@ def file_sha256(path) -> str:
 
 def _parse_row(record: dict, place: str) -> ClipRow:
     values = {}
-    for field in dataclasses.fields(ClipRow):
-        cell = record.get(field.name) or ""
-        if field.name != "path":  # a folder's name may begin with a space
-            cell = _one_line(field.name, cell.strip(), place)
+    for name in COLUMNS:
+        cell = record.get(name) or ""
+        if name != "path":  # a folder's name may begin with a space
+            cell = _one_line(name, cell.strip(), place)
         if not cell:
             continue
         try:
-            values[field.name] = _PARSERS.get(field.name, str)(cell)
+            values[name] = _PARSERS.get(name, str)(cell)
         except ValueError:
             raise ValueError(
-                f"`{field.name}` must be a number. Received: "
-                f"{field.name}={cell!r} at {place}."
+                f"`{name}` must be a number. Received: "
+                f"{name}={cell!r} at {place}."
             ) from None
     try:
         return ClipRow(**{"path": "", "label": "", **values})

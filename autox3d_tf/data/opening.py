@@ -11,6 +11,8 @@ from autox3d_tf.data import decoding, parts, records, scan, sources
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import options as options_lib
 
+_NAMED = 5  # clips that a warning names; the rest is counted
+
 
 def open_source(
     options: options_lib.DataOptions,
@@ -82,6 +84,7 @@ def _check_present(manifest, path) -> None:
             f"of {len(manifest)} missing, the first {missing[0]!r} in "
             f"{manifest.root!r}. "
             + (
+                "Put them back, where a run is to go on; for a new one, "
                 "autox3d-scan makes a list without them."
                 if len(missing) < len(manifest)
                 else "Say where they are: --gin=DATA=folder."
@@ -108,8 +111,18 @@ def _check_size(source, options, part) -> None:
 
 
 def _usable(manifest):
-    if any(row.status != "ok" for row in manifest.rows):
-        logging.warning("%s", scan.summarize(manifest))
+    bad = [
+        f"{row.path} ({row.status}{row.detail and f': {row.detail}'})"
+        for row in manifest.rows
+        if row.status != "ok"
+    ]
+    if bad:
+        logging.warning(
+            "%d of %d clips are left out, being not usable: %s.",
+            len(bad),
+            len(manifest),
+            scan.some(bad, _NAMED),
+        )
     return manifest.select()
 
 
@@ -152,14 +165,18 @@ def _log_part(manifest, options, part) -> None:
     empty = [name for name, count in counts.items() if not count]
     if empty:
         logging.warning("%s: no clip of %s.", part, ", ".join(empty))
-    short = [row for row in manifest.rows if row.frames < options.clip_frames]
+    short = [
+        f"{row.path} ({row.frames})"
+        for row in manifest.rows
+        if row.frames < options.clip_frames
+    ]
     if short:
         logging.warning(
-            "%s: %d clips have fewer than %d frames and repeat some: %s",
+            "%s: %d clips have fewer than %d frames and repeat some: %s.",
             part,
             len(short),
             options.clip_frames,
-            ", ".join(f"{row.path} ({row.frames})" for row in short),
+            scan.some(short, _NAMED),
         )
 
 

@@ -169,15 +169,17 @@ def halve(source, seed: int):
     of one group stay together; a class's only clip (or group) goes to the
     first half.
     """
-    manifest, labels = source.manifest, source.labels
+    manifest, labels = source.manifest, source.manifest.labels
     units: dict[str, list[int]] = {}
     for place, row in enumerate(manifest.rows):
         units.setdefault(row.group or row.path, []).append(place)
-    in_class = np.bincount(labels, minlength=len(source.classes))
+    in_class = np.bincount(source.labels, minlength=len(source.classes))
     alone = {
         unit: [
             source.classes[label]
-            for label, count in collections.Counter(labels[places]).items()
+            for label, count in collections.Counter(
+                labels[place] for place in places
+            ).items()
             if count == in_class[label]
         ]
         for unit, places in units.items()
@@ -199,12 +201,13 @@ def halve(source, seed: int):
         )
     )
     first = np.zeros(len(labels), bool)
-    lead = np.zeros(len(source.classes), int)  # of the first half, in clips
+    lead = collections.Counter()  # of the first half, in clips of a class
     for unit in order:
         places = units[unit]
-        surplus = lead[labels[places]].sum() or lead.sum()
+        surplus = sum(lead[labels[place]] for place in places) or lead.total()
         first[places] = bool(alone[unit]) or surplus <= 0
-        np.add.at(lead, labels[places], np.where(first[places], 1, -1))
+        for place in places:
+            lead[labels[place]] += 1 if first[place] else -1
     if first.all():
         raise ValueError(
             "`source` must have a class with clips of two groups, or two clips "

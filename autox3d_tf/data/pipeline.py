@@ -29,6 +29,11 @@ make_halves = parts.halve
 hold_out = parts.hold_out
 
 _READS = reads.Reads()
+_WAY_ON = (
+    "No clip takes the place of one that is lost. Put the file back as it was "
+    "when it was listed: the same command then goes on from what it has saved. "
+    "A list without the clip is for a new run."
+)
 
 
 def make_train_dataset(
@@ -76,12 +81,13 @@ def make_train_dataset(
         # The position of this worker's clip in the sequence of all samples.
         sample = number // share * batch_size + worker * share + number % share
         position = _shuffled_position(sample, len(source), seed)
-        frames = _read_frames(
+        frames, places = _read_frames(
             source,
             position,
             lambda place, n: _train_indices(source, options, place, (seed, n)),
             sample,
         )
+        frames = tf.gather(frames, places)
         frames = tf.ensure_shape(frames, (options.clip_frames, None, None, 3))
         seeds = tf.random.fold_in(
             tf.constant([seed & 0x7FFFFFFF, 0x5EED]), tf.cast(sample, tf.int32)
@@ -136,18 +142,27 @@ def make_eval_dataset(
         )
     labels = tf.constant(source.labels)
 
-    @tf.autograph.experimental.do_not_convert
-    def load(number):
-        position = number // temporal_views
-        view = number % temporal_views
-        frames = _read_frames(
+    def read(position):
+        frames, places = _read_frames(
             source,
             position,
-            lambda place, v: _eval_indices(
-                source, options, place, v, temporal_views
+            lambda place, views: np.stack(
+                [
+                    _eval_indices(source, options, place, view, views)
+                    for view in range(views)
+                ]
             ),
-            view,
+            temporal_views,
         )
+        return position, frames, places
+
+    def part(position, frames, places):  # a view at a time is copied and cut
+        return tf.data.Dataset.range(temporal_views).map(
+            lambda view: (position, view, tf.gather(frames, places[view]))
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def cut(position, view, frames):
         frames = tf.ensure_shape(frames, (options.clip_frames, None, None, 3))
         clips = _eval_clips(frames, options, spatial_crops)
         views = tf.cast(view, tf.int32) * spatial_crops + tf.range(
@@ -156,12 +171,11 @@ def make_eval_dataset(
         places = tf.fill((spatial_crops,), tf.cast(position, tf.int32))
         return clips, tf.gather(labels, places), places, views
 
-    dataset = tf.data.Dataset.range(len(source)).flat_map(
-        lambda place: tf.data.Dataset.range(
-            place * temporal_views, (place + 1) * temporal_views
-        )
-    )
-    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
+    dataset = tf.data.Dataset.range(len(source))
+    # All views of a clip at once: its video is decoded from the start anyway.
+    dataset = dataset.map(read, tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.flat_map(part)
+    dataset = dataset.map(cut, tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.unbatch().batch(batch_size)
     dataset = dataset.map(
         lambda clips, *rest: (transforms.normalize(clips), *rest),
@@ -209,6 +223,9 @@ def video_errors():
 
     A dataset reports every failure as an error of its own kind, with a trace
     around it; iterate inside this to get the line that names the file.
+
+    Clips are never replaced, neither in training nor in evaluation: the file
+    must come back.
     """
     try:
         yield
@@ -222,7 +239,7 @@ def video_errors():
                 "A picture in the records is damaged. Make them again."
             ) from None
         message = lines[0].split(marker, 1)[1]
-        raise decoding.VideoError(message.strip()) from None
+        raise decoding.VideoError(f"{message.strip()} {_WAY_ON}") from None
 
 
 def _keep_shares(dataset, num_workers: int):
@@ -268,22 +285,36 @@ def _shuffled_position(sample, size: int, seed: int):
 
 
 def _read_frames(source, position, choose_indices, argument):
-    """Returns uint8 frames of a clip; the choice of frames is numpy's."""
+    """Returns frames of a clip, each once, and where the wanted ones are.
+
+    Args:
+        source: From `open_source`.
+        position: Of the clip.
+        choose_indices: Called with the position and `argument`, ints; returns
+            frame numbers of any shape. The choice of frames is numpy's.
+        argument: An integer.
+
+    Returns:
+        Frames in order, uint8 `(n, H, W, 3)`, and the places among them of the
+        frame numbers, int32.
+    """
 
     def read(place, value):
         with _READS:
             indices = choose_indices(int(place), int(value))
-            return source.fetch(int(place), indices)
+            numbers, places = np.unique(indices, return_inverse=True)
+            places = places.reshape(indices.shape).astype(np.int32)
+            return source.fetch(int(place), numbers), places
 
     dtype = tf.string if source.encoded else tf.uint8
-    frames = tf.numpy_function(
-        read, (position, argument), dtype, stateful=False
+    frames, places = tf.numpy_function(
+        read, (position, argument), (dtype, tf.int32), stateful=False
     )
     if source.encoded:
         frames.set_shape((None,))
-        return _decode_pictures(frames)
+        return _decode_pictures(frames), places
     frames.set_shape((None, None, None, 3))
-    return frames
+    return frames, places
 
 
 def _decode_pictures(pictures):

@@ -5,6 +5,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 
 import tqdm
 from absl import logging
@@ -242,11 +243,11 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
     lines = [
         f"{len(usable)} of {len(manifest)} clips in {len(manifest.classes)} "
         f"classes are usable; manifest {manifest.fingerprint[:12]}.",
-        f"Classes: {_some(manifest.classes)}.",
+        f"Classes: {some(manifest.classes)}.",
     ]
     splits = sorted(manifest.splits - {""})
     if splits:
-        lines.append(f"Splits: {_some(splits)}.")
+        lines.append(f"Splits: {some(splits)}.")
     if unusual := [name for name in splits if name not in _SPLITS]:
         lines.append(
             f"Splits are called train, val and test. Of others, such as "
@@ -276,10 +277,14 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
     return "\n".join(lines)
 
 
-def _some(names) -> str:
-    """Names the first of them."""
-    rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + rest
+def some(names: Sequence[str], most: int = 10) -> str:
+    """Names the first of them.
+
+    >>> some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def _row_from_path(video: pathlib.Path, source) -> manifest_lib.ClipRow:

@@ -16,7 +16,7 @@ def write(
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(partial, "wb") as file:
-        np.savez_compressed(
+        np.savez(  # logits are noise to a compressor
             file,
             identity=np.array(identity),
             logits=logits,

@@ -197,7 +197,7 @@ def _in_parts(predict_fn, source, key, cache_path, on_known) -> np.ndarray:
     """
     if cache_path is None or len(source) <= _PART_CLIPS:
         return predict_fn(source)
-    manifest, logits = source.manifest, []
+    manifest, logits = source.manifest, None
     for first in range(0, len(source), _PART_CLIPS):
         rows = manifest.rows[first : first + _PART_CLIPS]
         part = source.subset(dataclasses.replace(manifest, rows=rows))
@@ -208,8 +208,10 @@ def _in_parts(predict_fn, source, key, cache_path, on_known) -> np.ndarray:
             cache.write(path, key, found, part.labels, _paths(part))
         else:
             on_known(len(part))
-        logits.append(found)
-    return np.concatenate(logits)
+        if logits is None:  # all of them once, whatever a part's size
+            logits = np.empty((len(source), *found.shape[1:]), found.dtype)
+        logits[first : first + len(part)] = found
+    return logits
 
 
 def _paths(source) -> list[str]:

@@ -219,3 +219,21 @@ def test_reads_the_list_of_real_clips(shared_dir):
     assert len(gestures.classes) == 10
     assert len(gestures.select(folds=(3,))) == 42
     assert len(manifest.select(labels=("unclassified",), folds=(-1,))) == 20
+
+
+def test_a_list_is_read_again_only_once_it_has_changed(tmp_path, monkeypatch):
+    path, reads, parse = tmp_path / "list.csv", [], manifest_lib._parse_rows
+
+    def counted(path):
+        reads.append(path)
+        return parse(path)
+
+    monkeypatch.setattr(manifest_lib, "_parse_rows", counted)
+    path.write_text("path,label\na.mp4,a\n")
+    first = manifest_lib.read_manifest(path)
+    assert manifest_lib.read_manifest(str(path)) is first
+    assert manifest_lib.read_manifest(path, root="x").root == "x"
+    assert len(reads) == 2
+    path.write_text("path,label\nbcd.mp4,b\n")
+    assert manifest_lib.read_manifest(path).classes == ("b",)
+    assert len(reads) == 3

@@ -19,6 +19,7 @@ from autox3d_tf.data import (
     sampling,
     sources,
     synthetic,
+    transforms,
 )
 
 
@@ -232,6 +233,45 @@ def test_evaluation_has_each_view_once_and_the_last_batch(source):
     assert np.abs(clips[0] - clips[3]).max() > 0.5
 
 
+@pytest.mark.parametrize("mode", ["segment", "dense"])
+def test_views_of_a_clip_are_read_at_once(source, mode, monkeypatch):
+    """A video is decoded from its start for every view that is read alone."""
+    options = make_options(sampling=mode, stride=3)
+    expected = [
+        transforms.normalize(
+            transforms.eval_clips(cut_frames(source, place, numbers), 16, 16, 2)
+        )
+        for place in range(len(source))
+        for numbers in (
+            sampling.sample_indices(mode, 20, 4, stride=3, view=v, num_views=3)
+            for v in range(3)
+        )
+    ]
+    reads, fetch = [], type(source).fetch
+
+    def counted(self, position, indices):
+        reads.append((position, len(indices), len(set(indices))))
+        return fetch(self, position, indices)
+
+    monkeypatch.setattr(type(source), "fetch", counted)
+    dataset = pipeline.make_eval_dataset(
+        source, options, batch_size=5, temporal_views=3, spatial_crops=2
+    )
+    found = np.concatenate([batch[0] for batch in dataset])
+    # One uint8 step is 1 / 255 / 0.225 = 0.0174; kernels may round apart.
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=0.018)
+    assert sorted(place for place, *_ in reads) == list(range(len(source)))
+    # No frame twice: dense views start at 0, 5 and 10, and share none or one.
+    assert all(count == distinct <= 12 for _, count, distinct in reads)
+
+
+def cut_frames(source, position, numbers):
+    frames = source.fetch(position, numbers)
+    if source.encoded:
+        return np.stack([tf.io.decode_jpeg(frame) for frame in frames])
+    return frames
+
+
 def test_evaluation_of_videos_equals_the_numpy_path(clips):
     options = make_options()
     source = sources.VideoSource(clips)
@@ -380,6 +420,23 @@ def test_a_list_of_videos_that_are_not_there_is_refused_at_once(
     listed.save(tmp_path / "list.csv")
     with pytest.raises(decoding.VideoError, match="1 of 13 missing, .*/gone"):
         pipeline.open_source(make_options(tmp_path / "list.csv"), "all")
+
+
+def test_opening_counts_odd_clips_and_names_five(clips, tmp_path, caplog):
+    rows = [dataclasses.replace(row, frames=3) for row in clips.rows[:7]]
+    rows += [
+        dataclasses.replace(row, path=f"no/{i}.mp4", status="missing")
+        for i, row in enumerate(rows)
+    ]
+    listed = dataclasses.replace(clips, rows=(*rows, *clips.rows[7:]))
+    listed.save(tmp_path / "list.csv")
+    source = pipeline.open_source(make_options(tmp_path / "list.csv"), "all")
+    assert len(source) == 12
+    bad, short = caplog.messages[0], caplog.messages[-1]
+    assert bad.startswith("7 of 19 clips are left out")
+    assert "no/4.mp4 (missing) and 2 more." in bad
+    assert short.startswith("all: 7 clips have fewer than 4 frames")
+    assert short.endswith("(3) and 2 more.") and short.count("(3)") == 5
 
 
 def test_opening_a_list_without_frame_counts(clips, tmp_path):

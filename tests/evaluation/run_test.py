@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -192,6 +193,25 @@ def test_an_evaluation_that_was_stopped_goes_on(
     assert [p.name for p in (tmp_path / "parts").glob("*.npz")] == ["views.npz"]
 
 
+def test_parts_and_the_whole_are_not_held_at_a_time(
+    clips, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run, "_PART_CLIPS", 1)
+    source = pipeline.open_source(data(clips), "all")
+    tracemalloc.start()
+    try:
+        found = run._in_parts(
+            lambda part: np.full((len(part), 500, 100), len(part), np.float32),
+            source, "key", tmp_path / "views.npz", on_known=None,
+        )  # fmt: skip
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.shape == (12, 500, 100) and (found == 1).all()
+    # One part and its copy being written lie beside all twelve.
+    assert peak < 1.5 * found.nbytes
+
+
 def test_cached_views_of_records_are_not_those_of_videos(
     clips, trained, tmp_path
 ):
@@ -221,6 +241,8 @@ def test_cache_of_something_else_is_not_read(tmp_path):
     np.testing.assert_array_equal(cache.read(path, "a"), logits)
     assert cache.read(path, "b") is None
     assert cache.read(tmp_path / "none.npz", "a") is None
+    np.savez_compressed(path, identity="b", logits=logits)  # as before
+    np.testing.assert_array_equal(cache.read(path, "b"), logits)
 
 
 def test_scores_by_hand():

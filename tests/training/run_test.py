@@ -232,6 +232,22 @@ def test_a_clip_that_broke_since_the_scan_is_named(clips, tmp_path):
         train(clips, tmp_path / "run", data=data)
 
 
+def test_a_training_goes_on_once_a_lost_clip_is_back(clips, tmp_path):
+    folder, run = tmp_path / "clips", tmp_path / "run"
+    shutil.copytree(clips.parent, folder)
+    lost = folder / "left/left_0001.mp4"
+    content = lost.read_bytes()
+    lost.write_bytes(b"lost")
+    training = tiny.training(epochs=2, save_steps=1)
+    with pytest.raises(decoding.VideoError, match="left_0001.*Put the file"):
+        train(folder / clips.name, run, training=training)
+    lost.unlink()
+    with pytest.raises(decoding.VideoError, match="1 of 12 .*Put them back"):
+        train(folder / clips.name, run, training=training)
+    lost.write_bytes(content)
+    train(folder / clips.name, run, training=training)
+
+
 @pytest.mark.large
 def test_killed_training_ends_with_the_same_weights(clips, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

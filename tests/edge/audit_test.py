@@ -337,7 +337,66 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
         made = first(graph, content, "SOFTMAX").outputs[0]
         graph.tensors[made].quantization.zeroPoint = np.array([200_000])
 
+    def made_twice(graph, content):
+        made = graph.operators[0].outputs
+        first(graph, content, "ADD").outputs = made
+
+    def makes_a_weight(graph, content):
+        weight = first(graph, content, "CONV_2D").inputs[1]
+        first(graph, content, "ADD").outputs = [weight]
+
+    def makes_the_input(graph, content):
+        first(graph, content, "ADD").outputs = graph.inputs
+
+    def weight_as_input(graph, content):
+        graph.inputs = [first(graph, content, "CONV_2D").inputs[1]]
+
+    def never_made(graph, content):
+        graph.operators.remove(first(graph, content, "ADD"))
+
+    def too_early(graph, content):
+        graph.operators.insert(0, graph.operators.pop(1))
+
+    def output_never_made(graph, content):
+        graph.outputs = [len(graph.tensors)]
+        graph.tensors.append(graph.tensors[graph.inputs[0]])
+
+    def kept_for_the_next_run(graph, content):
+        made = first(graph, content, "ADD").outputs[0]
+        graph.tensors[made].isVariable = True
+
+    def other_data(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        reshape.inputs = [graph.inputs[0], reshape.inputs[1]]
+
+    def shape_from_weights(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        weight = first(graph, content, "CONV_2D").inputs[1]
+        reshape.inputs = [reshape.inputs[0], weight]
+
+    def shape_from_bias(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        bias = first(graph, content, "CONV_2D").inputs[2]
+        reshape.inputs = [reshape.inputs[0], bias]
+
+    def no_shape(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        reshape.inputs = reshape.inputs[:1]
+        reshape.builtinOptions = None
+
     for change, message in (
+        (made_twice, "which holds data, is an input or was made before"),
+        (makes_a_weight, "which holds data, is an input or was made before"),
+        (makes_the_input, "which holds data, is an input or was made before"),
+        (weight_as_input, "its input, tensor"),
+        (never_made, "before it is made"),
+        (too_early, "operator 0 takes tensor"),
+        (output_never_made, "is never made"),
+        (kept_for_the_next_run, "keeps its values from run to run"),
+        (other_data, "of (4, 24, 24, 3)"),
+        (shape_from_weights, "takes a shape that is no int32 vector"),
+        (shape_from_bias, ", but is told ("),
+        (no_shape, ", but is told ()"),
         (absent_input, "names tensor -1"),
         (no_bias, "DEPTHWISE_CONV_2D, has 2 inputs and 1 outputs"),
         (absent_weights, "names tensor -1"),

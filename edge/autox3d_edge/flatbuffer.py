@@ -42,6 +42,7 @@ class TensorInfo:
         shape, dtype: Of its values; dtype in upper case ("INT8").
         scale, zero_point: Of its quantization, one entry per channel.
         constant: Whether its values are in the file.
+        dynamic: Whether its shape may be another when it runs.
     """
 
     index: int
@@ -51,6 +52,7 @@ class TensorInfo:
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     constant: bool
+    dynamic: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -346,6 +348,8 @@ def _tensor(index, tensor, content) -> TensorInfo:
         if zero_point is not None
         else (),
         constant=_held(tensor, content.buffers) > 0,
+        dynamic=_length(tensor.shapeSignature) > 0
+        and min(tensor.shapeSignature) < 0,
     )
 
 

@@ -194,7 +194,7 @@ def _operator_problems(number, name, operator, count):
 
 def _reshape_problems(number, operator, tensors, buffers):
     """What interpreters do not compare: they go on beyond the end of one."""
-    source, *given = (tensors[end] for end in operator.inputs)
+    source, *given = (tensors[end] for end in operator.inputs if end >= 0)
     before, made = _shape(source), _shape(tensors[operator.outputs[0]])
     if math.prod(before) != math.prod(made):
         yield f"operator {number} makes shape {made} of {before}"

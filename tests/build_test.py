@@ -99,3 +99,17 @@ def test_light_imports_do_not_load_tensorflow(statement):
         "'tf_keras', 'av', 'gin'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_importing_all_tools_defines_no_flag():
+    names = [
+        path.stem
+        for path in sorted((REPO / "tools").glob("*.py"))
+        if path.stem != "__init__"
+    ]
+    code = (
+        "from absl import app, flags, logging; before = set(flags.FLAGS); "
+        f"from autox3d_tools import {', '.join(names)}; "
+        "assert set(flags.FLAGS) == before, set(flags.FLAGS) - before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

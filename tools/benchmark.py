@@ -3,7 +3,10 @@ r"""Times exported .tflite files on this device, in turns; makes latency tables.
   autox3d-benchmark model_fp32.tflite model_int8.tflite --threads_list=1,2
 
 Prints median milliseconds per clip, the middle half of the repeats, and the
-ratio to the first line. Needs no TensorFlow.
+ratio to the first line. Needs no TensorFlow. What the operators of a file take,
+by kind, each cut out and timed alone:
+
+  autox3d-benchmark --profile model_int8.tflite
 
 A latency table holds what the parts of a search space take on a device, for
 a search with milliseconds as its budget. Here and now:
@@ -11,7 +14,9 @@ a search with milliseconds as its budget. Here and now:
   autox3d-benchmark --space=egogestar --table=table.json
   autox3d-benchmark --table=table.json --check=20
 
-The second line predicts networks that the table has not seen and times them.
+The second line predicts networks that the table has not seen and times them;
+the table holds its space, also one of your own (--space=mine/space.json).
+Of a causal space the table is per frame, moving the states included.
 For another device, make a bundle, carry it there and run it with Python,
 numpy and an interpreter:
 
@@ -59,6 +64,19 @@ def _time_files(paths, threads):
         arch_lib.write_json(FLAGS.json, record)
 
 
+def _profile(paths, threads):
+    from autox3d_edge import manifest, op_profile
+
+    for path in paths:
+        model, _ = manifest.read_model(path)
+        for count in threads:
+            found = op_profile.profile(
+                model, count, FLAGS.repeats, FLAGS.runtime
+            )
+            print(f"{path}, threads {count}")
+            print(op_profile.format_profile(found))
+
+
 def _make_table(threads):
     """Makes and measures a bundle that is not kept."""
     from autox3d_edge import latency_table
@@ -82,6 +100,7 @@ def _make_bundle(folder):
         space.get_space(FLAGS.space),
         folder,
         precisions=FLAGS.precisions,
+        num_classes=FLAGS.num_classes,
         samples=FLAGS.samples,
         check=FLAGS.check,
         progress=print,
@@ -133,6 +152,8 @@ def _main(arguments):
                 FLAGS.table, FLAGS.check, threads, FLAGS.runtime
             )
         )
+    elif arguments and FLAGS.profile:
+        _profile(arguments, threads)
     elif arguments:
         _time_files(arguments, threads)
     else:
@@ -142,25 +163,27 @@ def _main(arguments):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_list("threads_list", ["1"], "Numbers of threads to try.")
     flags.DEFINE_integer("repeats", 30, "Timed runs of each.", lower_bound=1)
     flags.DEFINE_string("runtime", None, "Interpreter; the first found.")
+    flags.DEFINE_bool("profile", False, "Time files by kind of operator.")
     flags.DEFINE_string("json", None, "Also write the result to this file.")
-    flags.DEFINE_string("table", None, "Latency table to write, or check.")
+    flags.DEFINE_string(
+        "table", None, "Latency table to write, with --space, or to check."
+    )
     flags.DEFINE_string("bundle", None, "Folder to write for a device.")
     flags.DEFINE_string("space", None, "Search space whose parts are timed.")
     flags.DEFINE_list("precisions", ["int8", "fp32"], "Of what is made.")
     flags.DEFINE_string("arch", None, "Network whose variants are timed.")
     flags.DEFINE_string("variants", None, "Folder to write them to.")
+    flags.DEFINE_integer("num_classes", 10, "Outputs of a table's networks.", 1)
     flags.DEFINE_integer("samples", 48, "Networks cut into parts.", 1)
     flags.DEFINE_integer("check", 20, "Networks predicted and timed.", 0)
 
 
 def main():
     """Console script."""
-    _define_flags()
-    binary.run_plain(_main)
+    binary.run_plain(_main, define=_define_flags)
 
 
 if __name__ == "__main__":

@@ -59,27 +59,18 @@ def onnxruntime_run(model: bytes, clip):
     return lambda: session.run(None, {"clip": clip})[0]
 
 
-def torch_runs(model, arch, num_classes, clip):
+def torch_runs(model, clip):
     """The same with PyTorch eager, by memory format."""
-    import tempfile
-
     import torch
 
-    from autox3d_tf import models
     from autox3d_tf.models import torch_x3d
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "x3d.pyth")
-        models.save_torch_checkpoint(model, path)
-        state = torch.load(path, weights_only=True)["model_state"]
     runs = {}
-    for name in torch_x3d.FORMATS:
-        module = torch_x3d.build_torch(arch, num_classes).eval()
-        module.load_state_dict(state)
-        memory = {"memory_format": getattr(torch, name)}
-        module = module.to(**memory)
-        inputs = torch.from_numpy(clip).contiguous(**memory)
+    for name, module in torch_x3d.peers_of(model).items():
+        module.eval()
+        inputs = torch.from_numpy(clip)
+        inputs = inputs.contiguous(memory_format=getattr(torch, name))
 
         def run(module=module, inputs=inputs):
             with torch.inference_mode():
@@ -109,7 +100,7 @@ def our_runs(arch, weights, clip, names=(OURS, OURS_INT8)):
     return runs, sizes
 
 
-def peers(arch, model, weights, num_classes, clip):
+def peers(arch, model, weights, clip):
     """Name -> run of each peer that is installed, and why others are not."""
     import numpy as np
 
@@ -126,7 +117,7 @@ def peers(arch, model, weights, num_classes, clip):
     makers = {
         "OpenVINO fp32": lambda: openvino_run(onnx(), planes),
         "onnxruntime fp32": lambda: onnxruntime_run(onnx(), planes),
-        "PyTorch eager": lambda: torch_runs(model, arch, num_classes, planes),
+        "PyTorch eager": lambda: torch_runs(model, planes),
     }
     runs, missing = {}, {}
     for name, make in makers.items():
@@ -203,7 +194,7 @@ def _run(_):
         0, 256, (*arch.clip_size, 3), np.uint8
     )
     runs, sizes = our_runs(arch, weights, clip)
-    others, missing = peers(arch, model, weights, FLAGS.num_classes, clip)
+    others, missing = peers(arch, model, weights, clip)
     runs |= others
     for name, reason in missing.items():
         print(f"left out: {name} ({reason})")
@@ -238,7 +229,6 @@ def _run(_):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
     flags.DEFINE_list("also", [], "arch.json files of the same clip size.")
     binary.define_clip_size(None, "By default the X3D's own.")
@@ -249,8 +239,7 @@ def _define_flags():
 def main():
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy is imported
-    _define_flags()
-    binary.run_plain(_run)
+    binary.run_plain(_run, define=_define_flags)
 
 
 if __name__ == "__main__":

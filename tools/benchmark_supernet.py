@@ -3,18 +3,17 @@ r"""Times a child inside the supernet against the same child built alone.
 autox3d-benchmark-supernet --space=egogestar --batch_size=8
 autox3d-benchmark-supernet --space=x3d_s --clip_size=4x112x112 --batch_size=2
 
-Prints the time to the first step of the supernet (tracing included) and, for
-a small, a middle and a large child, the training step in the supernet and
+Prints the time of the first step of a search (tracing included) and of later
+ones, with two samples for each half and the update of all shared weights; and,
+for a small, a middle and a large child, the training step in the supernet and
 alone, in turn, with the median of the ratios.
 
 A training step is forward and backward: here each sample of a search step is
 one. In the supernet that includes cutting the child's windows out of the
-shared weights and padding the gradients back to their size. The update of the
-weights is apart, timed once: it comes once per search step whatever the number
-of samples, over all shared weights. The step of the logits is forward only.
+shared weights and padding the gradients back to their size. The step of the
+logits is forward only.
 """
 
-import functools
 import statistics
 import time
 
@@ -23,11 +22,6 @@ from absl import flags
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
-binary.define_clip_size(None, "By default the space's own.")
-flags.DEFINE_integer("batch_size", 8, "Clips of a step.", lower_bound=1)
-flags.DEFINE_integer("num_classes", 10, "Outputs.", lower_bound=1)
-flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)
 
 
 def _children(space):
@@ -76,25 +70,49 @@ def _forward(model):
     return forward
 
 
-def _update(supernet, batch_size):
-    """The update of a search step: decay, clipping and SGD with momentum."""
+def _search_step(supernet, clip_size, batch_size):
+    """A compiled step of a search, as `run_search` takes them: two samples."""
     import tensorflow as tf
 
-    from autox3d_tf.search import optimizers as optimizers_lib
-    from autox3d_tf.search import options
+    from autox3d_tf import cost
+    from autox3d_tf.runs import loop
+    from autox3d_tf.search import (
+        cost_table,
+        distribution,
+        optimizers,
+        options,
+        search_step,
+    )
 
-    shared = supernet.shared_weights
-    optimizers = optimizers_lib.Optimizers(
+    space = supernet.space
+    budget = cost.Budget(
+        target=cost.cost_of(space.decode(space.largest)).macs / 2,
+        clip_size=clip_size,
+        num_classes=supernet.num_classes,
+    )
+    search = options.SearchOptions(
+        steps=100, warmup_steps=0, batch_size=batch_size
+    )
+    distributions = [distribution.factorized(space, supernet.logits)]
+    learners = optimizers.Optimizers(
         supernet,
-        options.WeightsOptions(name="sgd"),
-        [],
+        options.WeightsOptions(),
+        distributions,
         options.LogitsOptions(),
         batch_size=batch_size,
-        steps=100,
+        steps=search.steps,
     )
-    gradients = [tf.ones_like(variable) for variable in shared]
-    update = functools.partial(optimizers.update_weights, shared, gradients)
-    return tf.function(update, autograph=False)
+    step = search_step.SearchStep(
+        supernet,
+        distributions,
+        [cost_table.CostTable(space, budget)],
+        learners,
+        search,
+        options.EstimatorOptions(fixed_samples=2),
+        counters=tf.Variable(tf.zeros([3], tf.int64)),
+    )
+    compiled = loop.compile_step(step)
+    return lambda number, *batch: compiled(number, *batch)["loss"]
 
 
 def _seconds(function, *arguments):
@@ -119,19 +137,26 @@ def _main(_):
         (FLAGS.batch_size, *clip_size, 3), seed=(0, 0)
     )
     supernet = models.Supernet(space, FLAGS.num_classes)
-    in_supernet = _train_step(supernet, supernet.shared_weights)
-    first = None
     print(
         f"space {space.name}, clips {FLAGS.batch_size}x"
-        f"{'x'.join(map(str, clip_size))}, step = forward and backward"
+        f"{'x'.join(map(str, clip_size))}"
     )
+    search_step = _search_step(supernet, clip_size, FLAGS.batch_size)
+    labels = tf.zeros((FLAGS.batch_size,), tf.int32)
+    batch = (tf.constant(0, tf.int64), *[clips, labels] * 2)
+    first, *later = (
+        _seconds(search_step, *batch) for _ in range(1 + FLAGS.repeats)
+    )
+    print(
+        f"step of a search, two samples: the first, tracing included, "
+        f"{first:.1f} s, later ones {1e3 * statistics.median(later):.1f} ms"
+    )
+    print("step = forward and backward:")
+    in_supernet = _train_step(supernet, supernet.shared_weights)
     forward = _forward(supernet)
     for name, indices in _children(space):
         arguments = (clips, tf.constant(indices))
-        seconds = _seconds(in_supernet, *arguments)
-        if first is None:
-            first = seconds
-            print(f"first step, tracing included: {first:.1f} s")
+        _seconds(in_supernet, *arguments)
         child = models.inherit(supernet, indices)
         alone = _train_step(child, child.trainable_variables)
         _seconds(alone, clips)
@@ -154,18 +179,19 @@ def _main(_):
         )
     traces = in_supernet.experimental_get_tracing_count()
     print(f"traces of the supernet: {traces}")
-    update = _update(supernet, FLAGS.batch_size)
-    _seconds(update)
-    updates = [_seconds(update) for _ in range(FLAGS.repeats)]
-    print(
-        "update of all shared weights, once per search step: "
-        f"{1e3 * statistics.median(updates):.1f} ms"
-    )
+
+
+def _define_flags():
+    flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
+    binary.define_clip_size(None, "By default the space's own.")
+    flags.DEFINE_integer("batch_size", 8, "Clips of a step.", lower_bound=1)
+    flags.DEFINE_integer("num_classes", 10, "Outputs.", lower_bound=1)
+    flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)
 
 
 def main():
     """Console script."""
-    binary.run_plain(_main, threads=True)
+    binary.run_plain(_main, define=_define_flags, threads=True)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ TensorFloat-32 products, or as --precision says.
 
 import contextlib
 import importlib
-import pathlib
 import statistics
-import tempfile
 import time
 
 from absl import flags
@@ -46,8 +44,8 @@ def torch_runs(modules, clips, labels, device="cpu", precision="float32"):
 
     runs = {}
     for name, module in modules.items():
-        memory = {"memory_format": getattr(torch, name)}
-        module, inputs = module.to(device, **memory), clips.contiguous(**memory)
+        module = module.to(device)
+        inputs = clips.contiguous(memory_format=getattr(torch, name))
         sgd = torch.optim.SGD(module.parameters(), 1e-3, momentum=0.9)
 
         def train(module=module, inputs=inputs, sgd=sgd):
@@ -121,27 +119,6 @@ def compare(runs, what, repeats):
     }
 
 
-def _networks(arch, num_classes):
-    """Our model, and torch modules with its weights by memory format."""
-    import torch
-
-    from autox3d_tf import models
-    from autox3d_tf.models import torch_x3d
-
-    model = models.build_model(arch, num_classes)
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, "x3d.pyth")
-        models.save_torch_checkpoint(model, path)
-        state = torch.load(path, weights_only=True)["model_state"]
-    modules = {
-        name: torch_x3d.build_torch(arch, num_classes)
-        for name in torch_x3d.FORMATS
-    }
-    for module in modules.values():
-        module.load_state_dict(state)
-    return model, modules
-
-
 def _use_tensor_float_32(wanted):
     import tensorflow as tf
     import torch
@@ -175,6 +152,7 @@ def _run(_):
     import tensorflow as tf
 
     from autox3d_tf import models, space
+    from autox3d_tf.models import torch_x3d
 
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:  # TensorFlow would take all of its memory
@@ -189,7 +167,8 @@ def _run(_):
     rng = np.random.default_rng(0)
     clips = rng.normal(size=(FLAGS.batch_size, *size, 3)).astype("float32")
     labels = rng.integers(FLAGS.num_classes, size=FLAGS.batch_size)
-    model, modules = _networks(arch, FLAGS.num_classes)
+    model = models.build_model(arch, FLAGS.num_classes)
+    modules = torch_x3d.peers_of(model)
     device, where = "cpu", f"{torch.get_num_threads()} threads"
     if gpus and torch.cuda.is_available():
         device, where = "cuda", torch.cuda.get_device_name()
@@ -221,7 +200,6 @@ def _run(_):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
     binary.define_clip_size(None, "By default the X3D's own.")
     flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
@@ -239,12 +217,11 @@ def _define_flags():
 
 
 def main():
-    _define_flags()
     # PyTorch's compiler has an LLVM, as TensorFlow has: loaded second it
     # crashes (2.14 with TensorFlow 2.21), and an optimizer loads it.
     with contextlib.suppress(ImportError):
         importlib.import_module("torch._dynamo")
-    binary.run_plain(_run, threads=True)
+    binary.run_plain(_run, define=_define_flags, threads=True)
 
 
 if __name__ == "__main__":

@@ -22,29 +22,6 @@ from autox3d_tf.runs import binary
 FLAGS = flags.FLAGS
 
 
-def _define_flags():
-    flags.DEFINE_string("model", None, "The .tflite file.")
-    flags.DEFINE_integer(
-        "top", 3, "Labels printed for each video.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "interpreter_threads", 1, "Threads of the interpreter.", lower_bound=1
-    )
-    flags.DEFINE_string("runtime", None, "Interpreter to use; the first found.")
-    flags.DEFINE_integer(
-        "camera_frames", 0, "Camera frames to a clip; 0 for the model's own.", 0
-    )
-    flags.DEFINE_integer(
-        "camera_hop",
-        0,
-        "Look at every so many camera frames; 0 for the model's.",
-        0,
-    )
-    flags.DEFINE_integer(
-        "camera_clips", 0, "Looks at a camera, then stop; 0 for no end.", 0
-    )
-
-
 def _videos(arguments):
     """Yields the files of all arguments; folders are searched."""
     from autox3d_tf.data import locating
@@ -120,10 +97,32 @@ def _main(arguments):
     return 1 if failed else 0
 
 
+def _define_flags():
+    flags.DEFINE_string("model", None, "The .tflite file.")
+    flags.DEFINE_integer(
+        "top", 3, "Labels printed for each video.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "interpreter_threads", 1, "Threads of the interpreter.", lower_bound=1
+    )
+    flags.DEFINE_string("runtime", None, "Interpreter to use; the first found.")
+    flags.DEFINE_integer(
+        "camera_frames", 0, "Camera frames to a clip; 0 for the model's own.", 0
+    )
+    flags.DEFINE_integer(
+        "camera_hop",
+        0,
+        "Look at every so many camera frames; 0 for the model's.",
+        0,
+    )
+    flags.DEFINE_integer(
+        "camera_clips", 0, "Looks at a camera, then stop; 0 for no end.", 0
+    )
+
+
 def main():
     """Console script."""
-    _define_flags()
-    binary.run_plain(_main)
+    binary.run_plain(_main, define=_define_flags)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ r"""Measures what int8 costs in accuracy, over folds of the clips.
     runs/x3d_ego_0 runs/x3d_ego_1 runs/x3d_ego_2 runs/x3d_ego_3
 
 Each argument is the run directory of autox3d-train on all folds but one. Each
-network is exported in fp32, plain int8, as the doctor chooses on training
-clips, and int8 after quantization-aware training, and tested on the fold left
-out. One small file per network and fold goes to --out; what is there already
-is not measured again. Prints the drop in points over all files in --out, with
-a paired 95 % interval.
+network is exported in fp32, plain int8, as the doctor chooses on validation
+clips (on training clips if there are none), and int8 after quantization-aware
+training, and tested on the fold left out. One small file per network and fold
+goes to --out; what is there already is not measured again. Prints the drop in
+points over all files in --out, with a paired 95 % interval.
 """
 
 import pathlib
@@ -43,7 +43,6 @@ def _run(arguments):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("out", "int8_folds", "Folder of the results.")
     flags.DEFINE_integer("steps", 300, "Updates of the fine-tuning.", 1)
     flags.DEFINE_integer("judged_clips", 300, "The doctor chooses on.", 1)
@@ -52,8 +51,7 @@ def _define_flags():
 
 
 def main():
-    _define_flags()
-    binary.run_plain(_run, threads=True)
+    binary.run_plain(_run, define=_define_flags, threads=True)
 
 
 if __name__ == "__main__":

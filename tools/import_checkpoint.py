@@ -15,19 +15,6 @@ from absl import flags
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "Where to write. Required.")
-flags.DEFINE_string(
-    "arch",
-    None,
-    "A named network or an arch.json; by default what the tensors show, for "
-    "clips of --clip_size.",
-)
-flags.DEFINE_string(
-    "labels", None, "Text file with the names of the classes, one a line."
-)
-binary.define_clip_size("13x160x160")
-flags.DEFINE_string("licence", "not stated", "Of the weights, for the card.")
-flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
 
 
 def _run(names: list[str]) -> None:
@@ -48,8 +35,26 @@ def _run(names: list[str]) -> None:
     print(f"Wrote {FLAGS.run_dir}.")
 
 
+def _define_flags():
+    flags.DEFINE_string("run_dir", None, "Where to write. Required.")
+    flags.DEFINE_string(
+        "arch",
+        None,
+        "A named network or an arch.json; by default what the tensors show, "
+        "for clips of --clip_size.",
+    )
+    flags.DEFINE_string(
+        "labels", None, "Text file with the names of the classes, one a line."
+    )
+    binary.define_clip_size("13x160x160")
+    flags.DEFINE_string(
+        "licence", "not stated", "Of the weights, for the card."
+    )
+    flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
+
+
 def main():
-    binary.run_plain(_run)
+    binary.run_plain(_run, define=_define_flags)
 
 
 if __name__ == "__main__":

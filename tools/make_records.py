@@ -18,21 +18,6 @@ from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("out", None, "The folder to write.")
-flags.DEFINE_integer(
-    "short_side", 80, "Shorter side of the pictures; never enlarged.", 1
-)
-flags.DEFINE_integer("quality", 90, "Of the JPEG pictures.", 1, 100)
-flags.DEFINE_integer(
-    "num_shards",
-    None,
-    "Files to write; by default one per 200 clips, but no fewer than 8 if "
-    "there are as many clips.",
-    1,
-)
-flags.DEFINE_integer("min_frames", 2, "Fewer frames are too short.", 1)
-flags.DEFINE_integer("workers", None, "Files at a time; one per core.", 1)
-
 
 def _run(sources: list[str]) -> None:
     if len(sources) != 1 or not FLAGS.out:
@@ -74,8 +59,25 @@ def _manifest(source: str, log) -> manifest_lib.Manifest:
     return manifest
 
 
+def _define_flags():
+    flags.DEFINE_string("out", None, "The folder to write.")
+    flags.DEFINE_integer(
+        "short_side", 80, "Shorter side of the pictures; never enlarged.", 1
+    )
+    flags.DEFINE_integer("quality", 90, "Of the JPEG pictures.", 1, 100)
+    flags.DEFINE_integer(
+        "num_shards",
+        None,
+        "Files to write; by default one per 200 clips, but no fewer than 8 if "
+        "there are as many clips.",
+        1,
+    )
+    flags.DEFINE_integer("min_frames", 2, "Fewer frames are too short.", 1)
+    flags.DEFINE_integer("workers", None, "Files at a time; one per core.", 1)
+
+
 def main():
-    binary.run_plain(_run)
+    binary.run_plain(_run, define=_define_flags)
 
 
 if __name__ == "__main__":

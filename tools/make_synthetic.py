@@ -12,31 +12,6 @@ from absl import flags
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum(
-    "kind",
-    "single",
-    ["single", "pairs", "movers"],
-    "The class is the motion of one disc, which way a disc and which way a "
-    "cross goes, or which of eight shapes moves.",
-)
-flags.DEFINE_integer(
-    "num_classes", 4, "Classes, at most 8, of pairs at most 16.", 2, 16
-)
-flags.DEFINE_integer("clips_per_class", 40, "Videos of each.", lower_bound=1)
-flags.DEFINE_integer("frames", 24, "Frames of a video.", lower_bound=2)
-flags.DEFINE_integer("size", 64, "Height and width.", lower_bound=16)
-flags.DEFINE_float("noise", 3.0, "Deviation of each pixel, of 255.", 0.0)
-flags.DEFINE_float(
-    "noise_power",
-    0.0,
-    "Each clip's noise is --noise times a uniform number to this power.",
-    0.0,
-)
-flags.DEFINE_integer("distractors", 0, "Discs that stand still.", 0)
-flags.DEFINE_float(
-    "speed", 1.0, "Widths of the picture covered in a clip, on average.", 0.0
-)
-flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 
 
 def _main(arguments):
@@ -60,9 +35,42 @@ def _main(arguments):
     print(f"{len(manifest.rows)} videos in {arguments[0]}.")
 
 
+def _define_flags():
+    flags.DEFINE_enum(
+        "kind",
+        "single",
+        ["single", "pairs", "movers"],
+        "The class is the motion of one disc, which way a disc and which way a "
+        "cross goes, or which of eight shapes moves.",
+    )
+    flags.DEFINE_integer(
+        "num_classes", 4, "Classes, at most 8, of pairs at most 16.", 2, 16
+    )
+    flags.DEFINE_integer(
+        "clips_per_class", 40, "Videos of each.", lower_bound=1
+    )
+    flags.DEFINE_integer("frames", 24, "Frames of a video.", lower_bound=2)
+    flags.DEFINE_integer("size", 64, "Height and width.", lower_bound=16)
+    flags.DEFINE_float("noise", 3.0, "Deviation of each pixel, of 255.", 0.0)
+    flags.DEFINE_float(
+        "noise_power",
+        0.0,
+        "Each clip's noise is --noise times a uniform number to this power.",
+        0.0,
+    )
+    flags.DEFINE_integer("distractors", 0, "Discs that stand still.", 0)
+    flags.DEFINE_float(
+        "speed",
+        1.0,
+        "Widths of the picture covered in a clip, on average.",
+        0.0,
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of everything random.")
+
+
 def main():
     """Console script."""
-    binary.run_plain(_main)
+    binary.run_plain(_main, define=_define_flags)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,6 @@ def _main(arguments):
 
 
 def _define_flags():
-    # Not on import: tests import several binaries into one process.
     flags.DEFINE_string("run_dir", None, "Where trainings write.")
     flags.DEFINE_string("results", None, "Gets the small files.")
     flags.DEFINE_string("recipe", None, "Directory of a finished training.")
@@ -75,8 +74,7 @@ def _define_flags():
 
 def main():
     """Console script."""
-    _define_flags()
-    binary.run_plain(_main, threads=True)
+    binary.run_plain(_main, define=_define_flags, threads=True)
 
 
 if __name__ == "__main__":

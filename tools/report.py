@@ -13,7 +13,6 @@ from absl import flags
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("baselines", None, "Results folder of a comparison.")
 
 
 def _main(arguments):
@@ -26,9 +25,13 @@ def _main(arguments):
     print(report.write_report(arguments[0], FLAGS.baselines))
 
 
+def _define_flags():
+    flags.DEFINE_string("baselines", None, "Results folder of a comparison.")
+
+
 def main():
     """Console script."""
-    binary.run_plain(_main)
+    binary.run_plain(_main, define=_define_flags)
 
 
 if __name__ == "__main__":

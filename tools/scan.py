@@ -26,38 +26,6 @@ from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("out", None, "The CSV file to write.")
-flags.DEFINE_string(
-    "root",
-    None,
-    "Where the videos of a list are; by default in its own folder.",
-)
-flags.DEFINE_enum("format", "auto", scan.FORMATS, "What lists the clips.")
-flags.DEFINE_multi_string(
-    "annotations",
-    [],
-    "A list of the clips in the folder, or the folder of its lists; may be "
-    "repeated.",
-)
-flags.DEFINE_string(
-    "split", "", "Split of all clips; by default what the list or its name say."
-)
-flags.DEFINE_integer(
-    "split_number",
-    1,
-    "Which official split of UCF101 or HMDB51, if --annotations is a folder.",
-    1,
-    3,
-)
-flags.DEFINE_string(
-    "labels",
-    None,
-    "Names of the classes: labels.json, or one a line in the order of their "
-    "numbers.",
-)
-flags.DEFINE_integer("min_frames", 2, "Fewer frames are too short.", 1)
-flags.DEFINE_integer("workers", None, "Videos at a time; one per core.", 1)
-
 
 def _run(sources: list[str]) -> int:
     if len(sources) != 1:
@@ -94,8 +62,45 @@ def _run(sources: list[str]) -> int:
     return 0
 
 
+def _define_flags():
+    flags.DEFINE_string("out", None, "The CSV file to write.")
+    flags.DEFINE_string(
+        "root",
+        None,
+        "Where the videos of a list are; by default in its own folder.",
+    )
+    flags.DEFINE_enum("format", "auto", scan.FORMATS, "What lists the clips.")
+    flags.DEFINE_multi_string(
+        "annotations",
+        [],
+        "A list of the clips in the folder, or the folder of its lists; may be "
+        "repeated.",
+    )
+    flags.DEFINE_string(
+        "split",
+        "",
+        "Split of all clips; by default what the list or its name say.",
+    )
+    flags.DEFINE_integer(
+        "split_number",
+        1,
+        "Which official split of UCF101 or HMDB51, if --annotations is a "
+        "folder.",
+        1,
+        3,
+    )
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "Names of the classes: labels.json, or one a line in the order of "
+        "their numbers.",
+    )
+    flags.DEFINE_integer("min_frames", 2, "Fewer frames are too short.", 1)
+    flags.DEFINE_integer("workers", None, "Videos at a time; one per core.", 1)
+
+
 def main():
-    binary.run_plain(_run)
+    binary.run_plain(_run, define=_define_flags)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Milliseconds of a part, from a table measured on a device.
 
+They are for a clip, or for a frame of a network of a causal space.
+
 A space has too many distinct blocks to time each, but every block is the same
 few operations. A table therefore holds one coefficient per *term*, fitted to
 measured blocks, and a part takes the sum of its terms, amount times
@@ -28,6 +30,7 @@ from autox3d_tf.space import arch as arch_lib
 
 SCHEMA_VERSION = 1
 METRIC = "latency_ms"
+PER = ("clip", "frame")  # what a network of a causal space takes is a frame
 
 
 def terms(part: parts_lib.Part, tile: int = 1) -> dict[str, float]:
@@ -81,6 +84,7 @@ class LatencyTable:
         runtime: Interpreter and version.
         device: Processor.
         space_name, space_fingerprint: Of the space whose blocks were timed.
+        per: One of `PER`, what the milliseconds are for.
     """
 
     coefficients: Mapping[str, float]
@@ -91,6 +95,10 @@ class LatencyTable:
     device: str
     space_name: str
     space_fingerprint: str
+    per: str = "clip"
+
+    def __post_init__(self):
+        arch_lib.check_choice("per", self.per, PER)
 
     def part_ms(self, part: parts_lib.Part) -> float:
         """Predicted milliseconds of a part.
@@ -127,8 +135,8 @@ class LatencyTable:
     def __str__(self) -> str:
         plural = "thread" if self.threads == 1 else "threads"
         return (
-            f"{self.precision}, {self.threads} {plural}, {self.runtime}, "
-            f"{self.device}"
+            f"ms per {self.per}, {self.precision}, {self.threads} {plural}, "
+            f"{self.runtime}, {self.device}"
         )
 
 
@@ -224,6 +232,7 @@ def _column_of(path, data, precision, threads, runtime) -> LatencyTable:
         device=data["device"]["processor"],
         space_name=data["space"]["name"],
         space_fingerprint=data["space"]["fingerprint"],
+        per=data.get("per", "clip"),  # tables from before streams were timed
     )
 
 

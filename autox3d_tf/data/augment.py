@@ -202,10 +202,11 @@ def mix(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mixes each clip of a batch, and its target, with that of another.
 
-    A clip's partner is its mirror image in the batch, and one share, from
-    Beta(alpha, alpha), holds for the batch. Mixup adds the clips up; cutmix
-    puts a rectangle of the partner's, in all frames, into the clip, and
-    counts its pixels for the share. With both, each gets half of the batches.
+    A clip's partner is the next in the batch (a single clip has none), and one
+    share, from Beta(alpha, alpha), holds for the batch. Mixup adds the clips
+    up; cutmix puts a rectangle of the partner's, in all frames, into the clip,
+    and counts its pixels for the share. With both, each gets half of the
+    batches.
 
     Args:
         clips: float32 `(B, T, H, W, 3)`.
@@ -244,7 +245,7 @@ def _mixup(clips, targets, seeds, alpha):
     share = _beta(seeds[0], alpha)
     return tuple(
         tf.cast(share, x.dtype) * x
-        + tf.cast(1.0 - share, x.dtype) * tf.reverse(x, (0,))
+        + tf.cast(1.0 - share, x.dtype) * _partners(x)
         for x in (clips, targets)
     )
 
@@ -255,8 +256,13 @@ def _cutmix(clips, targets, seeds, alpha):
     shape = tf.shape(clips)
     inside = _rectangle(shape[2], shape[3], side, side, places)
     share = 1.0 - tf.reduce_mean(tf.cast(inside, targets.dtype))
-    clips = tf.where(inside, tf.reverse(clips, (0,)), clips)
-    return clips, share * targets + (1.0 - share) * tf.reverse(targets, (0,))
+    clips = tf.where(inside, _partners(clips), clips)
+    return clips, share * targets + (1.0 - share) * _partners(targets)
+
+
+def _partners(batch) -> tf.Tensor:
+    # Not the mirror image: the middle of an odd batch would be its own.
+    return tf.roll(batch, -1, 0)
 
 
 def _beta(seed, alpha: float) -> tf.Tensor:

@@ -44,6 +44,7 @@ def open_source(
             f"{options.source!r}, which has none that is usable."
         )
     _log_part(manifest, options, part)
+    _warn_of_unknown_rates(manifest, options, part)
     source = source.subset(manifest)
     if options.memory_mib:
         source = sources.MemorySource(source, options.memory_mib << 20)
@@ -159,4 +160,20 @@ def _log_part(manifest, options, part) -> None:
             len(short),
             options.clip_frames,
             ", ".join(f"{row.path} ({row.frames})" for row in short),
+        )
+
+
+def _warn_of_unknown_rates(manifest, options, part) -> None:
+    """Says where `stride_fps` does nothing, for want of `fps` in a list."""
+    if options.sampling != "dense" or options.stride_fps is None:
+        return
+    unknown = sum(not row.fps for row in manifest.rows)
+    if unknown:
+        logging.warning(
+            "%s: %d clips have no fps in %s: their frames are %d apart, "
+            "whatever stride_fps says. autox3d-scan finds the rates.",
+            part,
+            unknown,
+            options.source,
+            options.stride,
         )

@@ -35,7 +35,8 @@ class DataOptions:
             the video, or `dense`, frames `stride` apart.
         stride: Frames from one to the next under dense sampling.
         stride_fps: Frame rate that `stride` counts in, so that clips of videos
-            of other rates last as long; None for each video's own.
+            of other rates last as long; None for each video's own. Of no use
+            where a list does not say a video's rate.
         temporal_jitter: Under segment sampling, training leaves out up to this
             share of the video, at a random place.
         flip: Whether training mirrors half the clips; `auto` does unless a

@@ -274,6 +274,7 @@ def _scaled(frames, height, width, rows, columns) -> tf.Tensor:
     Returns:
         float32 `(T, len(rows), len(columns), 3)`.
     """
+    frames = tf.convert_to_tensor(frames)
     shape = tf.shape(frames)
 
     def cut():

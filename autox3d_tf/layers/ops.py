@@ -257,13 +257,17 @@ def batch_norm_inference(
 def mean_over_clip(clip: tf.Tensor, causal: bool = False) -> tf.Tensor:
     """Mean over time, height and width, kept as `(B, 1, 1, 1, C)`.
 
-    Causal: the mean over the frames so far, `(B, T, 1, 1, C)`.
+    Causal: the mean over the frames so far, `(B, T, 1, 1, C)`. Added up in
+    float32: a sum in float16 overflows, and loses what is small beside it.
     """
+    values = tf.cast(clip, tf.float32)
     if not causal:
-        return tf.reduce_mean(clip, (1, 2, 3), keepdims=True)
-    frames = tf.reduce_mean(clip, (2, 3), keepdims=True)
-    count = tf.range(1, sizes(clip)[1] + 1)[:, None, None, None]
-    return tf.cumsum(frames, axis=1) / tf.cast(count, clip.dtype)
+        mean = tf.reduce_mean(values, (1, 2, 3), keepdims=True)
+    else:
+        frames = tf.reduce_mean(values, (2, 3), keepdims=True)
+        count = tf.range(1, sizes(clip)[1] + 1)[:, None, None, None]
+        mean = tf.cumsum(frames, axis=1) / tf.cast(count, tf.float32)
+    return tf.cast(mean, clip.dtype)
 
 
 def squeeze_excite(

@@ -4,6 +4,11 @@ Its tensors are named as SlowFast's, so that what `save_torch_checkpoint` wrote
 can be loaded into it. PyTorch is imported when it is built.
 """
 
+import pathlib
+import tempfile
+
+from autox3d_tf.models import torch_import
+
 FORMATS = ("contiguous_format", "channels_last_3d")  # of memory, by torch
 
 
@@ -103,3 +108,23 @@ def build_torch(arch, num_classes):
         model.add_module(f"s{number}", stage)
     model.add_module("head", Head(arch.out_filters, arch.head))
     return model
+
+
+def peers_of(model):
+    """Returns torch modules with the weights of what `build_model` made.
+
+    Returns:
+        A module in training mode for each of `FORMATS`, laid out so.
+    """
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "x3d.pyth")
+        torch_import.save_torch_checkpoint(model, path)
+        state = torch.load(path, weights_only=True)["model_state"]
+    modules = {}
+    for name in FORMATS:
+        module = build_torch(model.arch, model.output_shape[-1])
+        module.load_state_dict(state)
+        modules[name] = module.to(memory_format=getattr(torch, name))
+    return modules

@@ -9,8 +9,8 @@ import re
 import sys
 import textwrap
 import traceback
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -79,7 +79,7 @@ def define_clip_size(default: str | None, default_text: str = "") -> None:
 
 def run(
     main_fn: Callable[[list[str]], int | None],
-    module: types.ModuleType | dict,
+    module: Mapping[str, Any],
     argv: list[str] | None = None,
     more_help: Callable[[], str] | None = None,
 ) -> None:
@@ -120,6 +120,7 @@ def run_plain(
     main_fn: Callable[[list[str]], int | None],
     argv: list[str] | None = None,
     *,
+    define: Callable[[], None] | None = None,
     threads: bool = False,
 ) -> None:
     """Runs a binary of plain absl flags, without gin, which devices lack.
@@ -128,10 +129,14 @@ def run_plain(
         main_fn: Gets the positional arguments, returns an exit code or None.
             Raise `UsageError` if they are wrong.
         argv: With the program's name; `sys.argv` if not given.
+        define: Defines the binary's own flags. Not done on import, since one
+            process may import several binaries.
         threads: Whether it runs TensorFlow, on --threads.
     """
     module = sys._getframe(1).f_globals
     define_flags(threads)
+    if define is not None:
+        define()
     run(main_fn, module, argv)
 
 
@@ -201,7 +206,9 @@ def _set_threads() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
 
 
-def help_text(module: dict, more_help: Callable[[], str] | None = None) -> str:
+def help_text(
+    module: Mapping[str, Any], more_help: Callable[[], str] | None = None
+) -> str:
     """Returns the docstring and the flags, for people."""
     doc = (module.get("__doc__") or "").strip()
     own = [__name__, "autox3d_tf.runs.gin_app", module.get("__name__", "")]

@@ -6,8 +6,10 @@ With `multi_worker` the same command runs once per worker, each with its own
     TF_CONFIG='{"cluster": {"worker": ["host0:2222", "host1:2222"]},
                 "task": {"type": "worker", "index": 0}}'
 
-Worker 0 is the chief: only it writes files. If a worker dies the others end
-within seconds, and all of them, started again, go on from the last checkpoint.
+Worker 0 is the chief: only it writes files. If a worker dies the others end,
+within a minute, and all of them, started again, go on from the last checkpoint;
+so a cluster's manager should start each again that fails, as in
+`until autox3d-search ...; do sleep 5; done`.
 """
 
 import contextlib

@@ -1,9 +1,7 @@
 """The parts of a search, put together: the harness of all methods."""
 
-import functools
-import itertools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,11 @@ from autox3d_tf.data import pipeline
 from autox3d_tf.runs import checkpoints, distribute, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
-    baselines,
     batches,
-    chain,
     children,
+    choose,
     cost_table,
-    derive,
     history,
-    niches,
     optimizers,
     relaxation,
     search_step,
@@ -30,21 +25,27 @@ from autox3d_tf.search import (
 )
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import estimator as estimator_lib
+from autox3d_tf.search import options as options_lib
 
 # What a checkpoint of a warm-up holds; a joint distribution comes later.
 _WARMED_UP = ("supernet", "weights_optimizer", "counters", "logits_optimizer0")
-_LAST_SEED = 0x5EA6C  # of what is drawn after the last step
+_LAST_SEED = 0x5EA6C  # of the clips of precise batch norm, apart from steps
 
 
 class Engine:
     """The parts of a search, put together.
 
-    Args: as `run_search`, resolved.
+    Args:
+        space: A `SearchSpace`.
+        source: Open clips, which are halved here.
+        data: How they are cut.
+        budgets: Of `run.make_budgets`.
+        search, estimator, weights, logits: Options.
+        seed, strategy, own_clips: As in `run_search`.
 
     Attributes:
         first_samples: K at the start.
-        chosen_among: Architectures that were judged to choose one of them, and
-            the clips that took.
+        chooser: Chooses a network once all steps are taken.
     """
 
     def __init__(
@@ -62,15 +63,9 @@ class Engine:
         self.counters = tf.Variable(
             tf.zeros([3], tf.int64), trainable=False, name="counters"
         )
-        self.logits_batch = search.logits_batch_size or search.batch_size
-        self._filters = [
-            place
-            for name, place in space.positions.items()
-            if name.endswith("/filters")
-        ]
-        self._judge = None
-        # Judged to choose among them; see `counts`.
-        self.chosen_among = {"architectures": 0, "clips": 0}
+        self.chooser = choose.Chooser(
+            space, budgets, self.tables, search, seed, self._make_judge
+        )
 
     def _build(self, weights, logits):
         self.supernet = models.Supernet(
@@ -103,6 +98,17 @@ class Engine:
             steps=self.search.steps,
         )
 
+    def _make_judge(self) -> children.Judge:
+        """Judges architectures on the logits' half."""
+        search = self.search
+        return children.Judge(
+            self.supernet,
+            self.halves[1],
+            self.data,
+            self.tables,
+            search.logits_batch_size or search.batch_size,
+        )
+
     def distribution(self, step: int | None = None):
         """The distribution in force after `step` steps; of all by default."""
         step = self.search.steps if step is None else step
@@ -117,8 +123,8 @@ class Engine:
         """What the search has cost so far."""
         names = ("architectures", "clips_trained", "clips_judged")
         found = dict(zip(names, self.counters.numpy().tolist(), strict=True))
-        found["architectures"] += self.chosen_among["architectures"]
-        found["clips_judged"] += self.chosen_among["clips"]
+        found["architectures"] += self.chooser.chosen_among["architectures"]
+        found["clips_judged"] += self.chooser.chosen_among["clips"]
         return found
 
     def saved(self) -> dict[str, Any]:
@@ -224,7 +230,7 @@ class Engine:
         config = run_dir_lib.read_config(run_dir)
         kept = [logits.numpy() for logits in self.supernet.logits]
         objects = self.saved()
-        if self.search.method not in baselines.METHODS:
+        if self.search.method not in options_lib.JUDGED:
             objects = {name: objects[name] for name in _WARMED_UP}
         saver = checkpoints.Checkpoints(
             pathlib.Path(run_dir, "checkpoints"),
@@ -262,121 +268,6 @@ class Engine:
         if self.search.joint_step and step == self.search.joint_step:
             distribution_lib.convert(*self.distributions)
             logging.info("Step %d: blocks are decided jointly now.", step)
-
-    def choose(self) -> list[derive.Derived]:
-        """Architectures within budget, the best first."""
-        if self.search.method in baselines.METHODS:
-            return self._choose_by_likelihood()
-        rerank = self.search.rerank
-        logging.info("Looking for the most probable architectures in budget.")
-        top = derive.top_k(
-            self.space,
-            self.distribution(),
-            self.budgets,
-            max(rerank, self.search.top_k),
-        )
-        if max(rerank, self.search.refine) > 1:
-            top = self._best_first(top[:rerank])
-        return top
-
-    def _best_first(self, found):
-        """By likelihood with inherited weights, on the logits' half.
-
-        Others may join them; see `SearchOptions.refine`.
-        """
-        known = {self.space.canonical(one.indices): one for one in found}
-        method = baselines.evolve
-        if self.search.finalists > 1:  # which are to differ
-            method = functools.partial(niches.evolve_elites, niche=self._widths)
-        scored = self._score_many(
-            method, max(self.search.refine, len(known)), first=list(known)
-        )
-        entries = chain.Chain.of(self.space, self.distribution())
-        return [
-            known.get(vector) or self._derived(*entries.likeliest(vector))
-            for _, vector in scored
-        ]
-
-    def _choose_by_likelihood(self):
-        """A baseline: architectures judged with inherited weights."""
-        scored = self._score_many(
-            baselines.METHODS[self.search.method], self.search.candidates
-        )
-        uniform = -float(np.log(float(self.space.size)))
-        return [self._derived(vector, uniform) for _, vector in scored]
-
-    def _derived(self, vector, log_prob) -> derive.Derived:
-        return derive.Derived(
-            indices=vector,
-            log_prob=log_prob,
-            costs=tuple(float(t([vector])[0]) for t in self.tables),
-        )
-
-    def _score_many(self, method, count: int, **arguments):
-        """Lets a method score vectors by likelihood with inherited weights."""
-        progress, done = triggers.Progress(unit="candidate"), itertools.count(1)
-        progress.begin(0, count)
-
-        def score(vector):
-            likelihood = self.judge_one(vector).log_likelihood
-            progress(next(done), {"log_likelihood": likelihood})
-            return likelihood
-
-        scored = method(
-            [len(choice) for choice in self.space.choices],
-            self._fits,
-            score,
-            count=count,
-            seed=self.seed,
-            canonical=self.space.canonical,
-            **arguments,
-        )
-        progress.close()
-        self.chosen_among = {
-            "architectures": len(scored),
-            "clips": self.judge_one.clips,
-        }
-        return scored
-
-    def finalists(
-        self, found: Sequence[derive.Derived]
-    ) -> list[derive.Derived]:
-        """The best of each set of filters per stage, as many as asked for."""
-        best = niches.one_of_each(found, lambda one: self._widths(one.indices))
-        return best[: self.search.finalists]
-
-    def _widths(self, vector) -> tuple[int, ...]:
-        """Filters of each stage, as indices."""
-        return tuple(vector[place] for place in self._filters)
-
-    def _fits(self, vectors: np.ndarray) -> np.ndarray:
-        """Which index vectors are within all budgets."""
-        return np.all(
-            [table(vectors) <= table.budget.limit for table in self.tables], 0
-        )
-
-    @property
-    def judge_one(self) -> children.Judge:
-        """Judges architectures on the logits' half."""
-        if self._judge is None:
-            self._judge = children.Judge(
-                self.supernet,
-                self.halves[1],
-                self.data,
-                self.tables,
-                self.logits_batch,
-            )
-        return self._judge
-
-    def judge(self, top: Sequence[derive.Derived]) -> list[children.Child]:
-        """Judges the top k and samples of the distribution."""
-        vectors = [one.indices for one in top]
-        if self.search.children:
-            drawn = self.distribution().sample(
-                self.search.children, (self.seed, _LAST_SEED)
-            )
-            vectors += [tuple(v) for v in drawn.numpy().tolist()]
-        return [self.judge_one(vector) for vector in dict.fromkeys(vectors)]
 
     def inherited(self, indices):
         """The derived network with the supernet's weights."""

@@ -76,8 +76,8 @@ def save(
             "metrics": [budget.metric for budget in engine.budgets],
             "inherited_accuracy": child.accuracy,
             "judged_on": {
-                "clips": engine.judge_one.clips_each,
-                "distinct": engine.judge_one.distinct,
+                "clips": engine.chooser.judge.clips_each,
+                "distinct": engine.chooser.judge.distinct,
                 "of": "the half the architecture was learned on",
             },
             "top": [
@@ -87,7 +87,7 @@ def save(
             "children": [_plain(child) for child in judged],
             "finalists": [_plain(one) for one in raced],
             "counts": engine.counts(),
-            "chosen_among": engine.chosen_among,
+            "chosen_among": engine.chooser.chosen_among,
             "first_samples": engine.first_samples,
             "reported": reported,
             "seconds_since_start_or_resume": round(seconds, 1),

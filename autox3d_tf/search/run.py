@@ -65,8 +65,9 @@ def run_search(
         target_macs: Most multiply-adds for one clip of the space's size.
         target_params: Most parameters.
         target_peak_bytes: Most bytes of activations in one part, float32.
-        target_latency_ms: Most milliseconds for one clip on the device of
-            `latency_table`. Targets may be combined.
+        target_latency_ms: Most milliseconds on the device of `latency_table`,
+            for what the table is of: a clip, or a frame if the space is
+            causal. Targets may be combined.
         latency_table: From `cost.load_latency_table`.
         estimator: Of the gradients.
         weights, logits: Their optimizers.
@@ -106,6 +107,8 @@ def run_search(
                 f"with finalists={search.finalists} and "
                 f"retrained={search.retrained} in the options of the search."
             )
+    if latency_table is not None:
+        logging.info("Latency table: %s.", latency_table)
     determinism.set_seed(seed, deterministic=deterministic)
     space = spaces.get_space(space) if isinstance(space, str) else space
     estimator = estimator or options_lib.EstimatorOptions()
@@ -194,13 +197,17 @@ def _reported(search) -> dict[str, Any]:
 
 def _finish(run, engine, train_fns, began) -> None:
     """Chooses, judges and writes what the search has found."""
-    search, found, raced = engine.search, engine.choose(), []
+    search, chooser, raced = engine.search, engine.chooser, []
+    learnt = engine.distribution()
+    found = chooser.choose(learnt)
     if search.finalists > 1:
-        raced = finalists.race(run, engine, engine.finalists(found), *train_fns)
+        raced = finalists.race(
+            run, engine, chooser.finalists(found), *train_fns
+        )
         best = raced[0].indices
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]
-    judged = engine.judge(top)
+    judged = chooser.judged(top, learnt)
     results.save(
         run,
         engine=engine,
@@ -229,7 +236,7 @@ def make_budgets(
     budgets = tuple(
         cost.Budget(
             metric=metric,
-            target=target,
+            target=float(target),  # 40_000_000 and 40e6 are one search
             num_classes=num_classes,
             table=table if metric == cost.LATENCY else None,
         )

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,8 +13,8 @@ from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import archive
 from autox3d_tf.training import files
 
-# In a directory, the first of these that is there.
-WEIGHT_FILES = (files.WEIGHTS, "inherited.npz")
+# In a directory, the first of these that is there; and what names its classes.
+WEIGHT_FILES = {files.WEIGHTS: files.RECORD, "inherited.npz": "search.json"}
 CHECKPOINT_SUFFIXES = (".pyth", ".pth", ".pt")  # of SlowFast, PyTorchVideo
 _LAST_LAYER = ("head/logits_kernel", "head/logits_bias")
 
@@ -65,70 +66,107 @@ def weights_path(init_from: str | os.PathLike) -> pathlib.Path:
 
 
 def assign_initial(
-    model: keras.Model, path: str | os.PathLike, replace_head: bool = False
+    model: keras.Model,
+    path: str | os.PathLike,
+    replace_head: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> None:
     """Sets the weights of a file.
+
+    Where the file of a run names its classes, the last layer gets its outputs
+    in the order of the model's; classes without names are taken for the
+    model's if there are as many.
 
     Args:
         model: Gets them.
         path: A file of `models.save_weights`, or a checkpoint of SlowFast or
             PyTorchVideo.
         replace_head: Whether a last layer for other classes is left out.
+        labels: The model's classes, in the order of its outputs; None where
+            they have no names.
 
     Raises:
         ValueError: Naming the first weights that do not fit.
     """
+    classes = model.output_shape[-1]
+    others = _other_classes(path, classes, labels)
+    if others is not None:
+        if not replace_head:
+            raise ValueError(_refused(others))
+        logging.info("The last layer starts anew: %s.", others)
+    elif labels is not None and labels_of(path) is None:
+        logging.info(
+            "The last layer is kept: %s does not name its %d classes, which "
+            "are taken for those of the data, in their order.",
+            path,
+            classes,
+        )
     if pathlib.Path(path).suffix in CHECKPOINT_SUFFIXES:
-        _assign_checkpoint(model, path, replace_head)
+        report = models.load_torch_checkpoint(
+            model, path, replace_head=others is not None
+        )
+        logging.info("Initial weights from %s. %s", path, report)
         return
     given, own = models.load_weights(path), models.weight_values(model)
-    found, classes = _classes_of(given), _classes_of(own)
-    if found not in (None, classes):
-        if not replace_head:
-            raise ValueError(_other_classes(path, found, classes))
-        for name in _LAST_LAYER:
-            given[name] = own[name]
-        logging.info(
-            "The last layer starts anew: %d classes instead of %d.",
-            classes,
-            found,
-        )
+    if others is not None:
+        given |= {name: own[name] for name in _LAST_LAYER}
     _check_same_names(path, given, own)
+    if others is None:
+        _order_outputs(given, labels_of(path), labels)
     models.assign_weights(model, given)
     logging.info("Initial weights from %s.", path)
 
 
-def _assign_checkpoint(model, path, replace_head: bool) -> None:
-    classes = models.open_torch_checkpoint(path).num_classes
-    own = model.output_shape[-1]
-    if classes != own and not replace_head:
-        raise ValueError(_other_classes(path, classes, own))
-    report = models.load_torch_checkpoint(
-        model, path, replace_head=classes != own
-    )
-    logging.info("Initial weights from %s. %s", path, report)
-
-
-def check_classes(path: str | os.PathLike, classes: int) -> None:
+def check_classes(path: str | os.PathLike, labels: Sequence[str]) -> None:
     """Raises ValueError if weights are for other classes; see above."""
+    others = _other_classes(path, len(labels), labels)
+    if others is not None:
+        raise ValueError(_refused(others))
+
+
+def labels_of(path: str | os.PathLike) -> list[str] | None:
+    """Returns the classes of weights by name, where a run says them."""
+    path = pathlib.Path(path)
+    record = path.parent / WEIGHT_FILES.get(path.name, "")
+    if not record.is_file():
+        return None
+    return arch_lib.read_json(record, "the record of a run").get("labels")
+
+
+def _other_classes(path, classes: int, labels) -> str | None:
+    """Says how the classes of weights differ from a model's, if they do."""
     if pathlib.Path(path).suffix in CHECKPOINT_SUFFIXES:
         found = models.open_torch_checkpoint(path).num_classes
     else:
-        found = _classes_of(models.load_weights(path))
-    if found not in (None, classes):
-        raise ValueError(_other_classes(path, found, classes))
-
-
-def _classes_of(weights: dict[str, np.ndarray]) -> int | None:
-    bias = weights.get(_LAST_LAYER[1])
-    return None if bias is None else len(bias)
-
-
-def _other_classes(path, given: int, own: int) -> str:
+        bias = models.load_weights(path).get(_LAST_LAYER[1])
+        found = classes if bias is None else len(bias)
+    if found != classes:
+        return f"{path} has {found} classes, the data {classes}"
+    names = labels_of(path)
+    if names is None or labels is None or set(names) == set(labels):
+        return None
+    apart = sorted(set(names) ^ set(labels))
     return (
-        f"{path} has {given} classes, the data {own}. "
-        "Start the last layer anew: --gin=TrainingOptions.replace_head=True."
+        f"{path} has other classes than the data: only one of them has "
+        f"{', '.join(map(repr, apart[:4]))}"
     )
+
+
+def _refused(others: str) -> str:
+    return (
+        f"{others}. Start the last layer anew: "
+        "--gin=TrainingOptions.replace_head=True."
+    )
+
+
+def _order_outputs(weights: dict[str, np.ndarray], names, labels) -> None:
+    """Puts the last layer's outputs into the order of `labels`, in place."""
+    if names is None or labels is None or list(names) == list(labels):
+        return
+    order = [names.index(label) for label in labels]
+    for name in _LAST_LAYER:
+        weights[name] = weights[name][..., order]
+    logging.info("The last layer's outputs are put into the data's order.")
 
 
 def _check_same_names(

@@ -23,8 +23,10 @@ def make_optimizer(
     """
     rate = options.rate(training.batch_size)
     warmup, total = steps_of(options, training, num_clips)
+    # From 0 it begins with one step's growth: at no rate a step is lost.
+    first = rate * (options.warmup_start or 1 / warmup) if warmup else rate
     schedule = keras.optimizers.schedules.CosineDecay(
-        rate * options.warmup_start if warmup else rate,
+        first,
         total - warmup,
         alpha=options.final,
         warmup_target=rate if warmup else None,
@@ -36,7 +38,10 @@ def make_optimizer(
     common = {"global_clipnorm": limit}
     if options.name == "sgd":
         optimizer = keras.optimizers.SGD(
-            schedule, momentum=options.momentum, **common
+            schedule,
+            momentum=options.momentum,
+            nesterov=bool(options.nesterov),
+            **common,
         )
     elif options.name == "adam":
         optimizer = keras.optimizers.Adam(schedule, **common)

@@ -17,11 +17,14 @@ class OptimizerOptions:
         learning_rate_per_sample: Or the highest rate for one clip of a batch;
             the rate in force is this times `batch_size`.
         momentum: Of `sgd`.
+        nesterov: Whether it is Nesterov's, as in SlowFast; None for no, as
+            runs from before this option say.
         weight_decay: Of kernels; batch norms and biases have none. Decoupled
             from the gradient in `adamw`, part of it in the others.
         warmup_epochs: The rate grows linearly from `warmup_start` times the
             highest for so long.
-        warmup_start: Where the rate begins, relative to the highest.
+        warmup_start: Where the rate begins, relative to the highest; 0 for
+            what it grows by in a step, so that the first one learns.
         final: Where the rate ends, relative to the highest.
         clip_norm: Largest norm of all gradients together; None for no limit.
     """
@@ -30,6 +33,7 @@ class OptimizerOptions:
     learning_rate: float | None = None
     learning_rate_per_sample: float | None = None
     momentum: float = 0.9
+    nesterov: bool | None = None
     weight_decay: float = 0.0
     warmup_epochs: float = 0.0
     warmup_start: float = 0.0
@@ -78,7 +82,7 @@ class TrainingOptions:
         label_smoothing: Share of the target spread over all classes.
         dropout: Rate before the last layer.
         mixup: Parameter of the Beta distribution that clips of a batch are
-            mixed by; 0 for none.
+            mixed by, of which each replica needs two; 0 for none.
         cutmix: The same for rectangles cut out of other clips; with both, each
             gets half of the batches.
         ema_decay: Decay of the moving average of the weights, which is what
@@ -101,7 +105,8 @@ class TrainingOptions:
         layer_decay: Each block, from the head down to the stem, learns at this
             times the rate of the one after it. For fine-tuning.
         replace_head: If the initial weights are for other classes, start the
-            last layer anew instead of refusing.
+            last layer anew instead of refusing. Classes are others by name
+            where a run says their names, else by number.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
         validate_epochs: Epochs from one validation to the next; 0 for none.
         save_secs: Seconds from one checkpoint to the next.

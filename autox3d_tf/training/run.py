@@ -86,6 +86,13 @@ def run_training(
             f"share each batch. Received: batch_size={training.batch_size}, "
             f"{replicas} replicas."
         )
+    mixed = training.mixup or training.cutmix
+    if mixed and training.batch_size < 2 * replicas:
+        raise ValueError(
+            "`batch_size` must be at least 2 for each replica where clips are "
+            f"mixed. Received: batch_size={training.batch_size}, {replicas} "
+            f"replicas, mixup={training.mixup}, cutmix={training.cutmix}."
+        )
     determinism.set_seed(seed)
     size = data.eval_clip_size
     stride = data.stride if data.sampling == "dense" else 1
@@ -101,7 +108,7 @@ def run_training(
         source, validation = sources
     inputs.check_classes(source)
     if start is not None and not training.replace_head:
-        initial.check_classes(start, len(source.classes))
+        initial.check_classes(start, source.classes)
     if spec.causal and data.standardize is True:
         logging.warning(
             "A stream does not know the whole clip: this network cannot be "
@@ -114,12 +121,14 @@ def run_training(
         source,
     )  # fmt: skip
     run = run_dir_lib.RunDir(run_dir, config)
+    job = _Job(
+        run=run, spec=spec, source=source, validation=validation, data=data,
+        training=training, optimizer=optimizer, start=start, seed=seed,
+        strategy=strategy,
+    )  # fmt: skip
     with claim.alone(run.path), memory.freed_at_end():
         run.write_provenance(**config)
-        record = _train(
-            run, spec, source, validation, data, training, optimizer, start,
-            seed, licence, strategy,
-        )  # fmt: skip
+        record = _train(job, licence)
     logging.info("Wrote %s.", run.file(files.RECORD))
     return record
 
@@ -137,6 +146,32 @@ def _sized(spec, size) -> arch_lib.ArchSpec:
     return dataclasses.replace(spec, clip_size=size)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A training, all that it needs resolved; see `run_training`."""
+
+    run: run_dir_lib.RunDir
+    spec: arch_lib.ArchSpec
+    source: pipeline.ClipSource
+    validation: pipeline.ClipSource | None
+    data: pipeline.DataOptions
+    training: options_lib.TrainingOptions
+    optimizer: options_lib.OptimizerOptions
+    start: pathlib.Path | None
+    seed: int
+    strategy: tf.distribute.Strategy | None
+    suffix: str = ""  # of the names of its files
+
+    def of_seed(self, seed: int, log_steps: int) -> "_Job":
+        """The same with another seed, in files of its own."""
+        return dataclasses.replace(
+            self,
+            seed=seed,
+            training=dataclasses.replace(self.training, log_steps=log_steps),
+            suffix="" if seed == self.seed else f"_{seed}",
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Attempt:
     """What a training has come to."""
@@ -147,59 +182,50 @@ class _Attempt:
     validate: Callable[..., dict[str, Any]] | None
 
 
-def _train(
-    run, spec, source, validation, data, training, optimizer, start, seed,
-    licence, strategy,
-) -> dict[str, Any]:  # fmt: skip
+def _train(job: _Job, licence: str) -> dict[str, Any]:
     """Takes all steps, from where an earlier process stopped; saves the end."""
-    began, own_seed = time.monotonic(), seed
-
-    def attempt(seed, last_step, log_steps=training.log_steps):
-        return _attempt(
-            run, spec, source, validation, data,
-            dataclasses.replace(training, log_steps=log_steps), optimizer,
-            start, seed, strategy, last_step,
-            "" if seed == own_seed else f"_{seed}",
-        )  # fmt: skip
-
+    began = time.monotonic()
+    training, num_clips = job.training, len(job.source)
     if training.starts > 1:
         seed = starts_lib.choose(
-            run, training, len(source), seed,
-            lambda *one: attempt(*one).curve,
-        )  # fmt: skip
-    total_steps = training.steps(training.epochs, len(source))
-    done = attempt(seed, total_steps)
+            job.run,
+            training,
+            num_clips,
+            job.seed,
+            lambda seed, last_step, log_steps: (
+                _attempt(job.of_seed(seed, log_steps), last_step).curve
+            ),
+        )
+        job = job.of_seed(seed, training.log_steps)
+    total_steps = training.steps(training.epochs, num_clips)
+    done = _attempt(job, total_steps)
     seconds = time.monotonic() - began
     model = done.model
     if done.average is not None:
         done.average.copy_to_model()
     if training.precise_batch_norm:
-        _precise_batch_norm(model, source, data, training, seed)
+        _precise_batch_norm(job, model)
     record = record_lib.record_of(
-        spec, data, source, validation, done.curve, run.config, licence,
-        seconds,
+        job.spec, job.data, job.source, job.validation, done.curve,
+        job.run.config, licence, seconds,
     )  # fmt: skip
-    given_up = (training.starts - 1) * starts_lib.steps_of(
-        training, len(source)
-    )
+    given_up = (training.starts - 1) * starts_lib.steps_of(training, num_clips)
     record["clips_trained"] = (total_steps + given_up) * training.batch_size
     if training.starts > 1:
-        record["start_seed"] = seed
+        record["start_seed"] = job.seed
     if done.validate is not None:
         record["validation"] = done.validate(final=True)
-    files.save_trained(run, model, record)
+    files.save_trained(job.run, model, record)
     return record
 
 
-def _attempt(
-    run, spec, source, validation, data, training, optimizer, start, seed,
-    strategy, last_step, suffix,
-) -> _Attempt:  # fmt: skip
-    """Takes steps up to `last_step`, in files of their own by `suffix`."""
-    with distribute.scope(strategy):
-        model = _build(spec, source, training, start, seed)
+def _attempt(job: _Job, last_step: int) -> _Attempt:
+    """Takes steps up to `last_step`, from where an earlier process stopped."""
+    training, num_clips = job.training, len(job.source)
+    with distribute.scope(job.strategy):
+        model = _build(job)
         learner = optimizers.make_optimizer(
-            optimizer, training, model.trainable_variables, len(source)
+            job.optimizer, training, model.trainable_variables, num_clips
         )
         average = None
         if training.ema_decay:
@@ -207,35 +233,38 @@ def _attempt(
     saved = {"model": model, "optimizer": learner}
     if average is not None:
         saved["average"] = average
+    folder = job.run.checkpoints
     saver = checkpoints.Checkpoints(
-        run.path / f"{run.checkpoints.name}{suffix}",
+        folder.with_name(folder.name + job.suffix),
         saved,
-        identity={"run": run.fingerprint},
+        identity={"run": job.run.fingerprint},
     )
     first_step = saver.restore_latest()
-    curve = curve_lib.Curve(run.file(f"curve{suffix}.jsonl"), first_step)
+    curve = curve_lib.Curve(
+        job.run.file(f"curve{job.suffix}.jsonl"), first_step
+    )
     validate = None
-    if validation is not None:
+    if job.validation is not None:
         validate = validation_lib.make_validator(
-            model, average, validation, data, training
+            model, average, job.validation, job.data, training
         )
-    record_lib.log_start(spec, data, source, first_step, last_step)
+    record_lib.log_start(job.spec, job.data, job.source, first_step, last_step)
     train_step = steps.make_train_step(
         model,
         learner,
         training,
-        weight_decay=optimizers.coupled_decay(optimizer),
+        weight_decay=optimizers.coupled_decay(job.optimizer),
         average=average,
-        seed=seed,
+        seed=job.seed,
     )
     batches = pipeline.make_train_dataset(
-        source,
-        data,
+        job.source,
+        job.data,
         batch_size=training.batch_size,
-        seed=seed,
+        seed=job.seed,
         first_step=first_step,
         total_steps=last_step,
-        sizes=training.clip_sizes(data.crop_size),
+        sizes=training.clip_sizes(job.data.crop_size),
     )
     with pipeline.video_errors():
         loop.run_steps(
@@ -244,30 +273,33 @@ def _attempt(
             first_step=first_step,
             total_steps=last_step,
             triggers=_triggers(
-                run, saver, curve, training, validate, len(source)
+                job.run, saver, curve, training, validate, num_clips
             ),
-            strategy=strategy,
+            strategy=job.strategy,
         )
     return _Attempt(model, average, curve, validate)
 
 
-def _build(spec, source, training, start, seed) -> keras.Model:
+def _build(job: _Job) -> keras.Model:
     """Returns the network with the weights it begins with."""
+    training = job.training
     with _precision(training.precision):
         model = models.build_model(
-            spec,
-            len(source.classes),
+            job.spec,
+            len(job.source.classes),
             dropout=training.dropout,
             zero_init=training.zero_init,
-            seed=seed,
+            seed=job.seed,
         )
-    if start is None:
+    if job.start is None:
         stem, *blocks, _ = models.parts(model)
         stem.start_with_motion(training.motion_init)
         for block in blocks:
             block.follow_motion(training.follow_motion)
     else:
-        initial.assign_initial(model, start, training.replace_head)
+        initial.assign_initial(
+            model, job.start, training.replace_head, job.source.classes
+        )
     if training.freeze_batch_norm:
         freeze_batch_norm(model)
     return model
@@ -316,16 +348,15 @@ def _triggers(run, saver, curve, training, validate, num_clips):
     return [*usual[:-1], *own, usual[-1]]
 
 
-def _precise_batch_norm(model, source, data, training, seed) -> None:
+def _precise_batch_norm(job: _Job, model: keras.Model) -> None:
+    count = job.training.precise_batch_norm
     batches = pipeline.make_train_dataset(
-        source,
-        data,
-        batch_size=training.batch_size,
-        seed=seed ^ _PRECISE_SEED,
-        total_steps=training.precise_batch_norm,
+        job.source,
+        job.data,
+        batch_size=job.training.batch_size,
+        seed=job.seed ^ _PRECISE_SEED,
+        total_steps=count,
     )
     with pipeline.video_errors():
-        used = models.reestimate_batch_norm(
-            model, batches, training.precise_batch_norm
-        )
+        used = models.reestimate_batch_norm(model, batches, count)
     logging.info("Batch-norm statistics taken anew over %d batches.", used)

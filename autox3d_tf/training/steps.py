@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from autox3d_tf import models
 from autox3d_tf.data import augment
@@ -36,6 +37,12 @@ def make_train_step(
     weights = model.trainable_variables
     decaying = [v for v in weights if optimizers.decays(v)]
     slow = slow_weights(model, options.layer_decay)
+    if slow:
+        logging.info(
+            "layer_decay=%.6g: the stem learns at %.2g of the rate.",
+            options.layer_decay,
+            min(share for _, share in slow),
+        )
 
     def train_step(step, clips, labels):
         targets = tf.one_hot(labels, num_classes)

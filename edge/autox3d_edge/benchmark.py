@@ -80,7 +80,8 @@ def benchmark_files(
     A stream is timed for one frame, moving its states included.
 
     Args:
-        paths: Name -> exported file, or flatbuffer bytes.
+        paths: Name -> exported file, or flatbuffer bytes. Timings are called
+            as `label` says.
         threads: Numbers of threads to try.
         repeats, warmup: As in `time_in_turns`.
         runtime: As in `Recognizer`.
@@ -95,9 +96,17 @@ def benchmark_files(
                 0, 256, run.clip_shape, dtype=np.uint8
             )
             run.set_clip(clip)
-            plural = "thread" if count == 1 else "threads"
-            candidates[f"{name}, {count} {plural}"] = run.invoke
+            candidates[label(name, count)] = run.invoke
     return time_in_turns(candidates, repeats, warmup)
+
+
+def label(name: str, threads: int) -> str:
+    """Returns what the timing of a file on so many threads is called.
+
+    >>> label("int8", 2)
+    'int8, 2 threads'
+    """
+    return f"{name}, {threads} thread{'s' * (threads != 1)}"
 
 
 def format_table(timings: Sequence[Timing]) -> str:

@@ -27,7 +27,7 @@ def assess(
     """Exports one network of one fold and tests it on the fold left out.
 
     Plain int8, what the doctor chooses and fine-tuned int8 are compared with
-    fp32, clip by clip. The doctor chooses on training clips.
+    fp32, clip by clip. The doctor chooses on the clips of `doctor_run.judged`.
 
     Args:
         trained: The run directory of a training that names its test folds.

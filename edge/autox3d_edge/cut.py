@@ -6,7 +6,7 @@ it will run, and without converting it by itself.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import flatbuffers
 
@@ -35,6 +35,9 @@ class Cutter:
     def cut(self, start: int | None, end: int | None) -> bytes:
         """Returns the piece that computes tensor `end` from tensor `start`.
 
+        Of a stream it also takes the states that it needs, and gives what it
+        makes for the next frame, under their names.
+
         Args:
             start: Number of the tensor that becomes the input; the model's
                 own input if None.
@@ -48,8 +51,43 @@ class Cutter:
         whole = self._graph
         start = int(whole.inputs[0]) if start is None else start
         end = int(whole.outputs[0]) if end is None else end
-        operators = _operators_between(whole, start, end)
-        used = {start, end}
+        source, *states = map(int, whole.inputs)
+        _, reached = _made_of(whole, [end], {start})
+        for wrong, text in (
+            (start != source and source in reached, "also needs the input"),
+            (start not in reached, "does not"),
+        ):
+            if wrong:
+                raise ValueError(
+                    "`end` must depend on `start`, and on nothing before it. "
+                    f"Received: start={start}, end={end}, which {text}."
+                )
+        ends = [end, *self._carried(start, end)]
+        operators, reached = _made_of(whole, ends, {start})
+        given = [start, *(state for state in states if state in reached)]
+        return self._pack(operators, given, ends)
+
+    def operators(self) -> Iterator[bytes]:
+        """Yields each operator as a file of its own, in order."""
+        made = set(map(int, self._graph.inputs))
+        for operator in self._graph.operators:
+            given = [int(i) for i in operator.inputs if int(i) in made]
+            results = list(map(int, operator.outputs))
+            made.update(results)
+            yield self._pack([operator], list(dict.fromkeys(given)), results)
+
+    def _carried(self, start, end) -> list[int]:
+        """What is made between two tensors for the next frame."""
+        carried = []
+        for output in map(int, self._graph.outputs):
+            _, reached = _made_of(self._graph, [output], {start, end})
+            if start in reached and end not in reached:
+                carried.append(output)
+        return carried
+
+    def _pack(self, operators, inputs, outputs) -> bytes:
+        """The file of some operators."""
+        whole, used = self._graph, {*inputs, *outputs}
         for operator in operators:
             used.update(int(i) for i in operator.inputs if i >= 0)
             used.update(int(i) for i in operator.outputs)
@@ -57,7 +95,8 @@ class Cutter:
         graph.tensors = [copy.copy(whole.tensors[old]) for old in sorted(used)]
         numbers = {old: new for new, old in enumerate(sorted(used))}
         graph.operators = [_renumbered(o, numbers) for o in operators]
-        graph.inputs, graph.outputs = [numbers[start]], [numbers[end]]
+        graph.inputs = [numbers[old] for old in inputs]
+        graph.outputs = [numbers[old] for old in outputs]
         content = copy.copy(self._content)
         content.subgraphs = [graph]
         content.buffers = _keep_buffers(content.buffers, graph.tensors)
@@ -82,34 +121,23 @@ class Cutter:
         return pieces
 
 
-def _operators_between(graph, start, end):
-    """The operators that `end` needs, in order, back to `start`."""
+def _made_of(graph, ends, stops):
+    """The operators that `ends` need, in order, and the tensors they meet."""
     made_by = {
         int(output): operator
         for operator in graph.operators
         for output in operator.outputs
     }
-    needed, pending, reached = set(), [end], False
+    needed, pending, reached = set(), list(ends), set()
     while pending:
         tensor = pending.pop()
-        if tensor == start:
-            reached = True
-        elif tensor in made_by:
+        reached.add(tensor)
+        if tensor in made_by and tensor not in stops:
             operator = made_by[tensor]
             if id(operator) not in needed:
                 needed.add(id(operator))
                 pending += [int(i) for i in operator.inputs if i >= 0]
-        elif tensor in graph.inputs:
-            raise ValueError(
-                "`end` must depend on `start` only. Received: "
-                f"start={start}, end={end}, which also needs the input."
-            )
-    if not reached:
-        raise ValueError(
-            "`end` must depend on `start`. Received: "
-            f"start={start}, end={end}, which does not."
-        )
-    return [o for o in graph.operators if id(o) in needed]
+    return [o for o in graph.operators if id(o) in needed], reached
 
 
 def _renumbered(operator, numbers):

@@ -6,6 +6,15 @@ from typing import Any
 from autox3d_edge import layer_noise, recipes
 
 FINE_TUNED = "qat"  # int8 after quantization-aware training
+_CHEAPEST = """\
+Cheapest: int8 with the fewest remedies, without fine-tuning if possible; else
+the smallest of what is about as fast as the fastest."""
+# The layer that adds most need not be in the part that gains most: of noise
+# only what reaches the scores is counted there.
+_COLUMNS = """\
+added: noise over signal (energies) that the layer itself adds, by which layers
+are ranked. gain: error of the scores that goes if the part alone is in float,
+by which parts are. act.: most memory of activations at once, as planned."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +45,11 @@ class Treatment:
     size: int
     activation_bytes: int
     milliseconds: float
+
+    @property
+    def remedies(self) -> int:
+        """How many made it."""
+        return self.recipe.remedies if self.recipe else 0
 
     @property
     def precision(self) -> str:
@@ -72,8 +86,12 @@ class Diagnosis:
         noise: Per layer of the plain int8 network.
         parts: Per part, in order.
         treatments: All that was tried.
-        chosen: The cheapest within the bound; None if none is.
+        chosen: The cheapest within the bound; None if none is. In int8 that
+            is what took the fewest remedies, fine-tuning last; only if none
+            is within the bound, the smallest of the fast among the wider.
         bound: Largest loss allowed.
+        judged_clips: On how many it was measured.
+        judged_part: Part of the data they are of; None if that is not known.
     """
 
     noise: tuple[layer_noise.LayerNoise, ...]
@@ -81,6 +99,8 @@ class Diagnosis:
     treatments: tuple[Treatment, ...]
     chosen: Treatment | None
     bound: float
+    judged_clips: int
+    judged_part: str | None = None
 
     def format(self) -> str:
         """Returns the tables for people."""
@@ -104,8 +124,19 @@ class Diagnosis:
                 f"{row.activation_bytes / 1e3:8.1f}"
             )
         found = "* the cheapest" if self.chosen else "Nothing is"
-        lines.append(f"{found} within a loss of {self.bound} on judged clips.")
-        lines.append("act.: most memory of activations at once, as planned.")
+        judged = f"{self.judged_clips} clips"
+        of_part = f" of part {self.judged_part!r}" if self.judged_part else ""
+        lines.append(
+            f"{found} within a loss of {self.bound} on {judged}{of_part}."
+        )
+        if self.bound * self.judged_clips < 1:  # not even one may be lost
+            lines.append(
+                f"{judged} cannot show a loss of less than "
+                f"{1 / self.judged_clips:.2g}."
+            )
+        if self.chosen:
+            lines.append(_CHEAPEST)
+        lines.append(_COLUMNS)
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,11 +146,18 @@ class Diagnosis:
             del row["model"]
         return {
             "bound": self.bound,
+            "judged_clips": self.judged_clips,
+            "judged_part": self.judged_part,
             "chosen": self.chosen.name if self.chosen else None,
             "treatments": rows,
             "parts": [dataclasses.asdict(part) for part in self.parts],
             "culprits": [
-                {"layer": n.layer, "snr": n.snr, "lost": n.lost}
+                {
+                    "layer": n.layer,
+                    "snr": n.snr,
+                    "lost": n.lost,
+                    "added": n.added,
+                }
                 for n in layer_noise.culprits(self.noise)[:10]
             ],
         }

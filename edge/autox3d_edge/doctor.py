@@ -24,6 +24,7 @@ from autox3d_tf.space import arch as arch_lib
 
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
 _AS_FAST = 1.1  # timings of one network differ by so much
+_AS_SMALL = 1.01  # and files of one precision by less
 _MEASURED_CLIPS = 64  # for the noise of layers and the gain of parts
 
 
@@ -62,10 +63,12 @@ class Judged:
     Attributes:
         clips: uint8 `(T, H, W, 3)`.
         labels: Class numbers.
+        part: Part of the data they are of, for the report.
     """
 
     clips: Sequence[np.ndarray]
     labels: Sequence[int]
+    part: str | None = None
 
     def __post_init__(self):
         if len(self.clips) != len(self.labels) or not len(self.clips):
@@ -115,6 +118,8 @@ def diagnose(
         treatments=rows,
         chosen=_cheapest(rows, options.bound),
         bound=options.bound,
+        judged_clips=len(judged.clips),
+        judged_part=judged.part,
     )
 
 
@@ -256,10 +261,10 @@ def _parts(arch, gains, noise, kitchen, judged, model):
 
 
 def _cheapest(rows, bound) -> diagnosis.Treatment | None:
-    """Of those within the bound the best in int8, else the cheapest.
+    """int8 if it is within the bound, else the fast and small; see `chosen`.
 
-    That is the smallest of those about as fast as the fastest. Float itself is
-    no remedy.
+    Of equal size it is what took the fewest remedies, then the one with the
+    least error. Float itself is no remedy.
     """
     (target,) = (row.accuracy for row in rows if row.name == "fp32")
     within = [
@@ -267,12 +272,21 @@ def _cheapest(rows, bound) -> diagnosis.Treatment | None:
         for row in rows
         if row.name != "fp32" and target - row.accuracy <= bound + 1e-9
     ]
+    # All in int8 run equally fast.
     int8 = [row for row in within if row.recipe and not row.recipe.kept]
-    if int8:  # All of these run equally fast.
-        return min(int8, key=lambda row: row.mean_error)
-    fastest = min((row.milliseconds for row in within), default=0.0)
-    fast = [row for row in within if row.milliseconds <= _AS_FAST * fastest]
-    return min(fast, key=lambda row: row.size, default=None)
+    simple = [row for row in int8 if row.name != diagnosis.FINE_TUNED]
+    fast = simple or int8 or _fast(within)
+    least = min((row.size for row in fast), default=0)
+    small = [row for row in fast if row.size <= _AS_SMALL * least]
+    return min(
+        small, key=lambda row: (row.remedies, row.mean_error), default=None
+    )
+
+
+def _fast(rows) -> list[diagnosis.Treatment]:
+    """Those about as fast as the fastest."""
+    least = min((row.milliseconds for row in rows), default=0.0)
+    return [row for row in rows if row.milliseconds <= _AS_FAST * least]
 
 
 def _scores(model: bytes, clips) -> np.ndarray:

@@ -23,6 +23,10 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
 _RECORD, _TABLE = "doctor.json", "doctor.txt"
+_NO_STREAMS = (
+    "The doctor treats clips, not streams: autox3d-export clips the ranges of "
+    "int8_stream and equalizes its channels."
+)
 _JUDGE_SEED = 0x1D6E  # augmented clips to judge on, apart from training's
 
 
@@ -35,8 +39,9 @@ class DoctorRunOptions:
         fine_tuning: Quantization-aware training; None to leave it out.
         calibration_clips: Clips drawn from the training part, classes in
             turn; all if there are fewer.
-        judged_clips: Training clips, augmented as in training but drawn
-            anew, that the choice is made on.
+        judged_clips: So many clips the choice is made on: of the validation
+            part, all if there are fewer. Without one, or if it is the test
+            part: training clips, augmented as in training but drawn anew.
         test_part: Part that the table shows; None for none. Nothing is
             chosen by it.
         runtime: The oldest runtime that must load the file.
@@ -74,6 +79,9 @@ def run_doctor(
 ) -> dict[str, Any]:
     """Writes doctor.json, doctor.txt and the file that was chosen.
 
+    Of a causal network, too, that is a file for clips: streams are not
+    treated, which the report says.
+
     Args:
         trained: The run directory of a training.
         options: What is tried and on how many clips.
@@ -98,14 +106,16 @@ def run_doctor(
             test_part=options.test_part,
             seed=seed,
         )
+        notes = [_NO_STREAMS] if loaded.model.arch.causal else []
+        for note in notes:
+            logging.warning(note)  # before all the work, too
         found, fine_tuned = examine(loaded, options, folder)
-        text = found.format()
+        text = "\n".join([found.format(), *notes])
         result = {
             "trained": str(trained),
             "arch": loaded.model.arch.name,
             "fingerprint": loaded.model.arch.fingerprint,
             "calibration": loaded.drawn,
-            "judged_clips": options.judged_clips,
             "test_part": options.test_part,
             **found.to_dict(),
             "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
@@ -125,7 +135,7 @@ def examine(
 ) -> tuple[diagnosis.Diagnosis, bytes | None]:
     """Fine-tunes if wanted, diagnoses; returns both results."""
     arch, weights = loaded.model.arch, export.weights_of(loaded.model)
-    judged_clips, fine_tuned = judged(loaded, options.judged_clips), None
+    judged_clips, fine_tuned = judged(loaded, options), None
     if options.fine_tuning is not None:
         lowered = lowering.lower(arch, weights)
         fine_tuned = run.fine_tune(
@@ -147,7 +157,38 @@ def examine(
     return found, fine_tuned
 
 
-def judged(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
+def judged(
+    loaded: sources.Sources, options: DoctorRunOptions
+) -> doctor_lib.Judged:
+    """Returns clips to choose on, of a part that is not tested on."""
+    found = None
+    if options.test_part != "val":
+        found = validation_clips(loaded, options.judged_clips)
+    return found or training_clips(loaded, options.judged_clips)
+
+
+def validation_clips(
+    loaded: sources.Sources, count: int
+) -> doctor_lib.Judged | None:
+    """Returns validation clips, classes in turn; None if there are none."""
+    if not inputs.has_part(loaded.data, "val"):
+        return None
+    try:
+        source = pipeline.open_source(loaded.data, "val", whole=True)
+    except ValueError as error:
+        logging.warning("Judged on training clips: %s", error)
+        return None
+    count, seed = min(count, len(source)), loaded.seed
+    outputs = inputs.outputs_of(source, loaded.record["labels"])
+    positions = pipeline.balanced_positions(source.labels, count, seed)
+    return doctor_lib.Judged(
+        clips=pipeline.calibration_clips(source, loaded.data, count, seed),
+        labels=outputs[source.labels[positions]].tolist(),
+        part="val",
+    )
+
+
+def training_clips(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
     """Returns training clips augmented anew, uint8, with their outputs."""
     batches = pipeline.make_train_dataset(
         loaded.train,
@@ -164,7 +205,7 @@ def judged(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
             raw = 255 * (raw + sampling.MEAN)
             clips.append(np.rint(raw).clip(0, 255).astype(np.uint8))
             labels.append(int(outputs[int(label[0])]))
-    return doctor_lib.Judged(clips=clips, labels=labels)
+    return doctor_lib.Judged(clips=clips, labels=labels, part="train")
 
 
 def _export(loaded, found, options, folder):

@@ -3,14 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autox3d_edge import audit, long_videos, op_support, stream_export
+from autox3d_edge import (
+    audit,
+    benchmark,
+    long_videos,
+    op_support,
+    stream_export,
+)
 from autox3d_tf.training import protocol as protocol_lib
 
 
 def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
     """Returns the comparison as a table for people."""
     timings = {t["name"]: t for t in result["timings"]}
-    heads = [f"ms, {n} thread{'s' * (n > 1)}" for n in threads]
+    heads = [benchmark.label("ms", count) for count in threads]
     lines = [
         f"{'':<20}{'top-1':>16}{'as Keras':>12}{'size':>12}{'activations':>13}"
         + "".join(f"{head:>16}" for head in heads)
@@ -25,10 +31,8 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
         row += f"{report['bytes'] / 1024:>8.0f} KiB"
         row += f"{report['activation_bytes'] / 1024:>9.0f} KiB"
         for count in threads:
-            plural = "thread" if count == 1 else "threads"
-            row += (
-                f"{timings[f'{precision}, {count} {plural}']['median']:>16.2f}"
-            )
+            timing = timings[benchmark.label(precision, count)]
+            row += f"{timing['median']:>16.2f}"
         lines.append(row)
     device = result["device"]
     lines.append(

@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -40,9 +40,10 @@ def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
 
     Raises:
         ValueError: The runtime is unknown.
-        ImportError: It, or any, is not installed.
+        ImportError: It, or any, is not installed or does not work.
     """
     modules = {known: module for known, module, _ in KNOWN}
+    packages = {known: package for known, _, package in KNOWN}
     if name is not None and name not in modules:
         raise ValueError(
             f"`name` must be one of {', '.join(modules)}. "
@@ -53,7 +54,12 @@ def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
             return known, importlib.import_module(modules[known])
         except ImportError as error:
             if name:
-                raise
+                others = [other for other in available() if other != name]
+                raise ImportError(
+                    f"Runtime {name} cannot be used: {error}. Install it: pip "
+                    f"install {packages[name]}. Others that are here: "
+                    f"{', '.join(others) or 'none'}."
+                ) from error
             warnings.warn(f"{known} cannot be used: {error}", stacklevel=2)
     raise ImportError(
         "No TFLite interpreter is installed: pip install ai-edge-litert"
@@ -128,21 +134,37 @@ def prepare(
     model: bytes,
     num_threads: int = 1,
     runtime: str | None = None,
+    states: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Callable[[], None]:
     """Returns a function that runs a model on random input, to be timed.
 
     Args:
-        model: The flatbuffer; any shape and type of input.
+        model: The flatbuffer; any shapes and types of inputs.
         num_threads, runtime: As in `ClipRunner`.
-        seed: Of the input.
+        states: Output -> input that a stream moves it to for the next frame;
+            those that the model lacks are another piece's.
+        seed: Of the inputs.
     """
     interpreter = load(model, num_threads, runtime)
     rng = np.random.default_rng(seed)
+    inputs = {}
     for detail in interpreter.get_input_details():
-        values = rng.integers(0, 128, detail["shape"])
+        values = rng.integers(1, 128, detail["shape"])  # some divide by them
         interpreter.set_tensor(detail["index"], values.astype(detail["dtype"]))
-    return interpreter.invoke
+        inputs[detail["name"]] = detail["index"]
+    moves = [
+        (detail["index"], inputs[states[detail["name"]]])
+        for detail in interpreter.get_output_details()
+        if states and detail["name"] in states
+    ]
+
+    def run():
+        interpreter.invoke()
+        for result, source in moves:
+            interpreter.set_tensor(source, interpreter.get_tensor(result))
+
+    return run
 
 
 class Runner:

@@ -7,6 +7,8 @@ files, an index and the few modules that time them; on the device numpy and an
 interpreter are enough:
 
     cd bundle && python -m autox3d_edge.latency_table .
+
+Networks of a causal space are timed as they run there, one frame at a time.
 """
 
 import hashlib
@@ -21,12 +23,19 @@ import numpy as np
 import tf_keras
 from absl import logging
 
-from autox3d_edge import cut, lowering, quantize
+from autox3d_edge import (
+    cut,
+    lowering,
+    quantize,
+    stream_convert,
+    stream_lowering,
+)
 from autox3d_tf import cost, space
 from autox3d_tf.cost import latency
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import weight_names
 
+_CALIBRATION_FRAMES = 2  # what a stream takes does not depend on its values
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 _MODULES = (
     "autox3d_edge/__init__.py",
@@ -99,16 +108,24 @@ def make_bundle(
             "space": {
                 "name": search_space.name,
                 "fingerprint": search_space.fingerprint,
+                "definition": search_space.to_dict(),
             },
+            "per": per(search_space),
             "num_classes": num_classes,
             "precisions": list(precisions),
             "archs": writer.archs,
+            "states": writer.states,
             "models": writer.models,
             "sha256": writer.hashes,
         },
     )
     _copy_modules(folder)
     return folder
+
+
+def per(search_space: space.SearchSpace) -> str:
+    """What the milliseconds of a space are for, one of `latency.PER`."""
+    return "frame" if search_space.causal else "clip"
 
 
 def balanced_networks(
@@ -164,7 +181,8 @@ class _Writer:
     def __init__(self, folder, precisions, num_classes, rng):
         self.folder, self.precisions = folder, precisions
         self.num_classes, self.rng = num_classes, rng
-        self.archs, self.models, self.hashes = [], [], {}
+        self.archs, self.states = [], []
+        self.models, self.hashes = [], {}
         self._seen = set()
 
     def add(self, arch, role, parts=False):
@@ -177,7 +195,8 @@ class _Writer:
                 names.append(part.name)
         ends["head"] = None
         files: dict[str | None, dict[str, str]] = {name: {} for name in names}
-        for precision, model in self._convert(arch).items():
+        models, states = self._convert(arch)
+        for precision, model in models.items():
             pieces = cut.Cutter(model).parts(ends) if parts else {}
             pieces[None] = model
             for number, name in enumerate(names, len(self.models)):
@@ -196,9 +215,17 @@ class _Writer:
                 }
             )
         self.archs.append(arch.to_dict())
+        self.states.append(states)
 
     def _convert(self, arch):
+        """Precision -> file; and states, output of a frame -> input."""
         weights = random_weights(arch, self.num_classes, self.rng)
+        convert = self._stream if arch.causal else self._clip
+        found = convert(arch, weights)
+        tf_keras.backend.clear_session()  # or each network makes all slower
+        return found
+
+    def _clip(self, arch, weights):
         lowered = lowering.lower(arch, weights)
         frozen = quantize.freeze(lowered)
         clip = self.rng.integers(0, 256, lowered.input_shape, np.uint8)
@@ -209,8 +236,19 @@ class _Writer:
             )
             for precision in self.precisions
         }
-        tf_keras.backend.clear_session()  # or each network makes all slower
-        return files
+        return files, {}
+
+    def _stream(self, arch, weights):
+        frames, *size = arch.clip_size
+        shape = (_CALIBRATION_FRAMES, *size, 3)
+        clip = self.rng.integers(0, 256, shape, np.uint8)
+        lowered = stream_lowering.lower_stream(arch, weights)
+        files = {}
+        for precision in self.precisions:
+            files[precision], states = stream_convert.convert(
+                lowered, precision, [clip], memory=frames
+            )
+        return files, {state.output: state.input for state in states}
 
     def _is_new(self, part) -> bool:
         key = tuple(sorted(latency.terms(part).items()))

@@ -20,7 +20,7 @@ def check_table(
     """Returns a line per column of a table: how far predictions are off.
 
     Args:
-        path: The table; it must be of this device and of a named space.
+        path: The table; it must be of this device.
         count: Networks, drawn uniformly from the space.
         threads: The columns that are checked.
         runtime: Interpreter; the one of the table must be the same.
@@ -43,8 +43,15 @@ def check_table(
             )
     classes = record.get("num_classes")
     arch_lib.check_positive_int("num_classes", classes)
-    search_space = space.get_space(tables[0].space_name)
+    search_space = _space_of(record["space"])
     tables[0].check_space(search_space)
+    per = latency_bundle.per(search_space)
+    if tables[0].per != per:
+        raise ValueError(
+            f"{path} must hold ms per {per}. Received: ms per {tables[0].per}, "
+            "from before streams were timed. Measure again: autox3d-benchmark "
+            "--table."
+        )
     with tempfile.TemporaryDirectory() as folder:
         latency_bundle.make_bundle(
             search_space,
@@ -57,6 +64,19 @@ def check_table(
             progress=print,
         )
         return "\n".join(_check(table, folder, runtime) for table in tables)
+
+
+def _space_of(about) -> space.SearchSpace:
+    """The space that a table holds; a named one, of tables from before."""
+    if "definition" in about:
+        return space.SearchSpace.from_dict(about["definition"])
+    if about["name"] in space.SPACES:
+        return space.get_space(about["name"])
+    raise ValueError(
+        "The latency table must hold the space it is of to be checked. "
+        f"Received: the name {about['name']!r} alone. Measure again: "
+        "autox3d-benchmark --table --space."
+    )
 
 
 def _check(table, folder, runtime) -> str:

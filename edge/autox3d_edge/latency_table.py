@@ -56,7 +56,7 @@ def measure_bundle(
     for count in threads:
         # All precisions in one round: they meet the same disturbances.
         timings = _measure(
-            [folder / m["files"][p] for m in models for p in precisions],
+            _files(folder, index, models, precisions),
             count, runtime, rounds, visit_ms,
             lambda text, c=count: progress(f"{c} threads: {text}"),
         )  # fmt: skip
@@ -76,6 +76,7 @@ def measure_bundle(
         "date": datetime.date.today().isoformat(),
         "device": device,
         "space": index["space"],
+        "per": index["per"],
         "num_classes": index["num_classes"],
         "rounds": rounds,
         "archs": index["archs"],
@@ -97,7 +98,7 @@ def predicted_and_measured(
     index = read_index(folder)
     networks = [model for model in index["models"] if model["part"] is None]
     timings = _measure(
-        [folder / model["files"][table.precision] for model in networks],
+        _files(folder, index, networks, [table.precision]),
         table.threads, runtime, ROUNDS, VISIT_MS, lambda text: None,
     )  # fmt: skip
     archs = [
@@ -118,7 +119,10 @@ def read_index(folder: pathlib.Path) -> dict[str, Any]:
             f"{folder} is not a latency bundle. Make one: autox3d-benchmark "
             "--bundle."
         )
-    keys = ("precisions", "models", "archs", "space", "num_classes", "sha256")
+    keys = (
+        "precisions", "models", "archs", "states", "space", "per",
+        "num_classes", "sha256",
+    )  # fmt: skip
     try:
         lacks = [key for key in keys if key not in index]
         lacks += [
@@ -156,7 +160,8 @@ def format_report(table: dict[str, Any]) -> str:
     device = table["device"]
     lines = [
         f"space {table['space']['name']} on {device['processor']}, "
-        f"{device['cores']} cores, {device['system']}, {device['runtime']}"
+        f"{device['cores']} cores, {device['system']}, {device['runtime']}, "
+        f"ms per {table['per']}"
     ]
     for column in table["columns"]:
         spread = np.median(
@@ -190,12 +195,21 @@ def format_check(pairs: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def _measure(paths, threads, runtime, rounds, visit_ms, progress):
+def _files(folder, index, models, precisions):
+    """(path, states) of what is timed, a model's precisions together."""
+    return [
+        (folder / model["files"][precision], index["states"][model["arch"]])
+        for model in models
+        for precision in precisions
+    ]
+
+
+def _measure(files, threads, runtime, rounds, visit_ms, progress):
     """Least milliseconds per file over the rounds, and their spread."""
-    visits = np.zeros((rounds, len(paths)))
+    visits = np.zeros((rounds, len(files)))
     for number in range(rounds):
-        for place, path in enumerate(paths):
-            visits[number, place] = _visit(path, threads, runtime, visit_ms)
+        for place, file in enumerate(files):
+            visits[number, place] = _visit(*file, threads, runtime, visit_ms)
         progress(
             f"round {number + 1} of {rounds}, {visits[number].sum():.0f} ms"
         )
@@ -207,9 +221,9 @@ def _measure(paths, threads, runtime, rounds, visit_ms, progress):
     ]
 
 
-def _visit(path, threads, runtime, visit_ms) -> float:
+def _visit(path, states, threads, runtime, visit_ms) -> float:
     """Loads a model, warms it up and runs it for a while; median ms."""
-    run = interpreters.prepare(path.read_bytes(), threads, runtime)
+    run = interpreters.prepare(path.read_bytes(), threads, runtime, states)
     run()
     times: list[float] = []
     while len(times) < _FEWEST_RUNS or sum(times) < visit_ms:

@@ -24,7 +24,7 @@ class LayerNoise:
         operator: What makes the tensor in the int8 graph.
         snr: Signal-to-noise ratio in decibels, over all clips.
         lost: Decibels lost in this operator: the worst of its inputs minus
-            `snr`. Large where the operator itself is the culprit.
+            `snr`. Large too where next to no noise meets inputs without any.
         bias: Per channel, mean of int8 minus float.
         relu: Whether the tensor is behind a relu.
     """
@@ -35,6 +35,14 @@ class LayerNoise:
     lost: float
     bias: np.ndarray
     relu: bool = False
+
+    @property
+    def added(self) -> float:
+        """Noise over signal that was not in the worst of the inputs.
+
+        Large where the operator itself is the culprit.
+        """
+        return _noise(self.snr) - _noise(self.snr + self.lost)
 
 
 def measure(
@@ -117,16 +125,19 @@ def last_layer(part: str) -> str:
 
 
 def culprits(noise: Sequence[LayerNoise]) -> list[LayerNoise]:
-    """Sorts layers by what is lost in them, worst first."""
-    return sorted(noise, key=lambda layer: -layer.lost)
+    """Sorts layers by the noise that they add, worst first."""
+    return sorted(noise, key=lambda layer: -layer.added)
 
 
 def format_table(noise: Sequence[LayerNoise], rows: int = 10) -> str:
     """Returns the worst layers as a table for people."""
-    lines = [f"{'layer':40} {'operator':18} {'SNR dB':>7} {'lost dB':>8}"]
+    lines = [
+        f"{'layer':40} {'operator':18} {'SNR dB':>7} {'lost dB':>8} "
+        f"{'added':>8}"
+    ]
     lines += [
         f"{layer.layer:40} {layer.operator:18} {layer.snr:7.1f} "
-        f"{layer.lost:8.1f}"
+        f"{layer.lost:8.1f} {layer.added:8.1e}"
         for layer in culprits(noise)[:rows]
     ]
     return "\n".join(lines)
@@ -160,6 +171,11 @@ def _decibels(total) -> float:
         return _CEILING if total["noise"] <= 0 else -_CEILING
     ratio = 10 * np.log10(total["signal"] / total["noise"])
     return float(np.clip(ratio, -_CEILING, _CEILING))
+
+
+def _noise(decibels: float) -> float:
+    """Noise over signal, as energies."""
+    return 10 ** (-decibels / 10)
 
 
 def _worst_input(graph, made_by, number, snr) -> float:

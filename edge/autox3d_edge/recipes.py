@@ -28,6 +28,11 @@ class Recipe:
     kept: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
+    def remedies(self) -> int:
+        """How many there are."""
+        return self.equalize + self.clip_ranges + self.correct_biases
+
+    @property
     def name(self) -> str:
         """For tables.
 

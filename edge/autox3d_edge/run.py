@@ -17,7 +17,9 @@ from autox3d_edge import (
     export_table,
     long_videos,
     lowering,
+    mixed,
     quantize,
+    recipes,
     sources,
     stream_convert,
     stream_export,
@@ -31,6 +33,7 @@ from autox3d_tf.training import files, inputs
 
 PRECISIONS = (
     *quantize.PRECISIONS,
+    "mixed",
     "qat",
     *(name + stream_export.SUFFIX for name in stream_convert.PRECISIONS),
 )
@@ -43,10 +46,13 @@ class ExportOptions:
     """What is exported and how it is measured.
 
     Attributes:
-        precisions: "fp32", "fp16", "dynamic", "int8", "int16x8", and "qat",
-            which is int8 after quantization-aware training; of a causal
-            network also "fp32_stream", "int8_stream", ...: a file that takes
-            one frame at a time (see `stream_convert.PRECISIONS`).
+        precisions: "fp32", "fp16", "dynamic", "int8", "int16x8", "mixed",
+            which is int8 but for the parts that are `kept`, and "qat", which
+            is int8 after quantization-aware training; of a causal network
+            also "fp32_stream", "int8_stream", ...: a file that takes one
+            frame at a time (see `stream_convert.PRECISIONS`).
+        kept: Parts of "mixed" ("stem", a block, "head") -> "int16x8" or
+            "fp32".
         calibration_clips: Clips drawn from the training part, classes in
             turn, for the integer precisions; all if there are fewer.
         test_part: Part the files are tested on; None for no test.
@@ -57,6 +63,7 @@ class ExportOptions:
     """
 
     precisions: tuple[str, ...] = ("fp32", "int8")
+    kept: Mapping[str, str] = dataclasses.field(default_factory=dict)
     calibration_clips: int = 100
     test_part: str | None = "test"
     threads: tuple[int, ...] = (1, 2)
@@ -83,6 +90,13 @@ class ExportOptions:
             raise ValueError(
                 f"`precisions` must be of {', '.join(PRECISIONS)}. "
                 f"Received: {', '.join(unknown)}."
+            )
+        if bool(self.kept) != ("mixed" in self.precisions):
+            raise ValueError(
+                "`kept` must map parts to precisions if 'mixed' is among the "
+                "`precisions`, and only then, such as {'stem': 'fp32'}. "
+                f"Received: kept={dict(self.kept)}, "
+                f"precisions={self.precisions}."
             )
         audit.check_runtime(self.runtime)
 
@@ -125,6 +139,7 @@ def run_export(
             test_part=options.test_part,
             seed=seed,
         )
+        mixed.check_kept(options.kept, mixed.part_names(loaded.model.arch))
         if any(
             name.endswith(stream_export.SUFFIX) for name in options.precisions
         ):
@@ -176,12 +191,14 @@ def _export(loaded, precision, path, options, about):
             **about,
         )
     if precision != "qat":
+        kept = options.kept if precision == "mixed" else {}
         return export.export_model(
             loaded.model,
             loaded.model.arch,
             path,
             precision=precision,
             calibration=loaded.calibration,
+            recipe=recipes.Recipe(kept=kept),
             **about,
         )
     lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))

@@ -26,8 +26,8 @@ _FINEST = 1 / 16
 _LEVELS = 127  # steps on either side of a weight's 0
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _WAY_OUT = (
-    "calibrate on more or more varied clips, or keep this part in fp32 "
-    "(the doctor's float blocks)"
+    "calibrate on more or more varied clips, or keep this part in fp32: "
+    "precision 'mixed' with ExportOptions.kept = {'PART': 'fp32'}"
 )
 
 

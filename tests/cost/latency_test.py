@@ -164,7 +164,13 @@ def test_a_table_is_read_back(tmp_path):
     path = write(tmp_path)
     assert cost.load_latency_table(path) == TABLE
     assert cost.load_latency_table(path, runtime="ai-edge-litert") == TABLE
-    assert str(TABLE) == ("int8, 1 thread, ai-edge-litert 2.3.0, a processor")
+    assert str(TABLE) == (
+        "ms per clip, int8, 1 thread, ai-edge-litert 2.3.0, a processor"
+    )
+    per_frame = cost.load_latency_table(write(tmp_path, per="frame"))
+    assert str(per_frame).startswith("ms per frame, int8")
+    with pytest.raises(ValueError, match="`per` must be one of"):
+        cost.load_latency_table(write(tmp_path, per="second"))
 
 
 def test_another_runtime_is_refused(tmp_path):

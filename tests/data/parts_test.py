@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -287,6 +288,27 @@ def test_nothing_to_halve():
         ("leftover", False),
         ("bright", False),
         ("up", False),  # a mirror image still goes up
+        ("swipeleft", True),
+        ("SWIPERIGHT", True),
+        ("lefthand", True),
+        ("Swipe L", True),
+        ("SwipeR", True),
+        ("LHand", True),
+        ("l2r", True),
+        ("rhs", True),
+        ("circlecc", True),
+        ("turn_acw", True),
+        ("circleCW", True),
+        ("nach rechts", True),
+        ("gauche", True),
+        ("mano izquierda", True),
+        ("cleft", False),
+        ("upright", False),
+        ("copyright", False),
+        ("blinks", False),
+        ("east", True),
+        ("feast", False),
+        ("tracking all curls", False),
     ],
 )
 def test_words_that_name_a_direction(label, directional):
@@ -319,11 +341,37 @@ def test_words_that_name_a_direction(label, directional):
         ),
         ("swap", ["turn_anticlockwise", "turn_clockwise"], [1, 0]),
         ("swap", ["SwipeLeft2", "SwipeRight2", "SwipeLeft1"], [1, 0, -1]),
+        ("swap", ["swipeleft", "swiperight", "SWIPE L"], [1, 0, -1]),
+        ("swap", ["l2r", "r2l", "lhs", "rhs"], [1, 0, 3, 2]),
+        ("swap", ["circlecc", "circlecw", "turn acw"], [1, 0, -1]),
+        ("swap", ["links herum", "rechts herum", "tick"], [1, 0, 2]),
+        # Alone it is no direction, beside its mirror image it is.
+        ("auto", ["upright", "lying"], [0, 1]),
+        ("swap", ["upright", "upleft"], [1, 0]),
     ],
 )
 def test_flip(flip, labels, expected):
     options = options_lib.DataOptions(source="x", flip=flip)
     assert parts.resolve_flip(options, labels).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "flip, said",
+    [
+        ("auto", "--gin=DataOptions.flip=False if a label means"),
+        (True, "--gin=DataOptions.flip=False if a label means"),
+        ("swap", "2 classes get .* other direction .swipe l and swipe r.;"),
+        (False, None),
+    ],
+)
+def test_the_log_says_that_clips_are_mirrored(flip, said, caplog):
+    labels = ["swipe l", "wave", "swipe r"] if flip == "swap" else ["wave"]
+    options = options_lib.DataOptions(source="x", flip=flip)
+    with caplog.at_level("INFO", logger="absl"):
+        parts.resolve_flip(options, labels)
+    found = re.search("Half of the training clips are mirr.*", caplog.text)
+    assert bool(found) == bool(said)
+    assert not said or re.search(said, found[0])
 
 
 @pytest.mark.parametrize(
@@ -367,5 +415,7 @@ def test_real_gestures_are_not_mirrored(shared_dir):
         shared_dir / "data/egogestar/manifest.csv"
     )
     options = options_lib.DataOptions(source="x")
-    assert parts.directional_labels(manifest.classes) == ["left", "right"]
+    assert parts.directional_labels(manifest.classes) == [
+        "circlecc", "left", "right"
+    ]  # fmt: skip
     assert set(parts.resolve_flip(options, manifest.classes)) == {-1}

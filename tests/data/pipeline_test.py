@@ -392,6 +392,20 @@ def test_opening_a_list_without_frame_counts(clips, tmp_path):
     assert {row.frames for row in source.manifest.rows} == {20}
 
 
+def test_a_stride_that_counts_on_unknown_rates_is_a_warning(
+    clips, tmp_path, caplog
+):
+    rows = [dataclasses.replace(row, fps=0.0) for row in clips.rows[:2]]
+    listed = dataclasses.replace(clips, rows=(*rows, *clips.rows[2:]))
+    listed.save(tmp_path / "list.csv")
+    options = make_options(tmp_path / "list.csv", sampling="dense")
+    pipeline.open_source(options, "all")
+    assert "have no fps" not in caplog.text
+    options = dataclasses.replace(options, stride_fps=30.0)
+    pipeline.open_source(options, "all")
+    assert "all: 2 clips have no fps" in caplog.text
+
+
 def test_python_ends_with_an_iterator_that_reads_ahead(clips):
     program = f"""
 from autox3d_tf.data import pipeline

@@ -533,3 +533,4 @@ def test_a_scale_that_ends_the_process_is_refused(
     assert finding.where == taker
     assert message in finding.message
     assert "calibrate on more or more varied clips" in finding.message
+    assert "ExportOptions.kept = {'PART': 'fp32'}" in finding.message

@@ -79,6 +79,20 @@ def test_a_runtime_that_cannot_be_imported_gives_no_name(monkeypatch):
     assert name.split()[0] in interpreters.available()
 
 
+def test_a_runtime_that_is_not_here_is_named_with_a_way_out(monkeypatch):
+    def import_module(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(interpreters.importlib, "import_module", import_module)
+    monkeypatch.setattr(interpreters, "available", lambda: ["tf.lite"])
+    for name, said in (
+        ("tflite-runtime", "pip install tflite-runtime. .* here: tf.lite"),
+        ("tf.lite", "pip install tensorflow. Others that are here: none"),
+    ):
+        with pytest.raises(ImportError, match=f"Runtime {name} .*{said}"):
+            interpreters.load_class(name)
+
+
 def test_a_runtime_of_unknown_version_is_no_error(monkeypatch):
     def version(name):
         raise interpreters.importlib.metadata.PackageNotFoundError(name)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import types
 
 import pytest
 
@@ -68,13 +69,41 @@ def examined(trained, data, tmp_path_factory):
 def test_the_chosen_file_is_written_and_says_how_it_was_made(examined):
     folder, result = examined
     assert json.loads((folder / "doctor.json").read_text())["chosen"]
-    assert result["chosen"] in (folder / "doctor.txt").read_text()
+    text = (folder / "doctor.txt").read_text()
+    assert result["chosen"] in text
+    assert "within a loss of 0.5 on 4 clips of part 'train'." in text
+    assert (result["judged_clips"], result["judged_part"]) == (4, "train")
     precision = result["file"]["precision"]
     path = folder / f"model_{precision}.tflite"
     assert audit.audit_file(path).passed
     manifest = manifest_lib.read_manifest(path)
     assert manifest.precision == precision in audit.INT8_PRECISIONS
     assert manifest.provenance["recipe"] == result["file"]["recipe"]
+
+
+def test_that_streams_are_not_treated_is_said(
+    examined, trained, data, tmp_path, monkeypatch, caplog
+):
+    assert (
+        "treats clips, not streams"
+        not in (examined[0] / "doctor.txt").read_text()
+    )
+    loaded = run.sources.load(
+        trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
+    )
+    arch = dataclasses.replace(loaded.model.arch, causal=True)
+    causal = dataclasses.replace(loaded, model=types.SimpleNamespace(arch=arch))
+    found = types.SimpleNamespace(
+        format=lambda: "tables", to_dict=dict, chosen=None
+    )
+    monkeypatch.setattr(run.sources, "load", lambda *_, **__: causal)
+    monkeypatch.setattr(doctor_run, "examine", lambda *_: (found, None))
+    doctor_run.run_doctor(
+        trained=trained, data=data, options=OPTIONS, run_dir=str(tmp_path)
+    )
+    line = "The doctor treats clips, not streams:"
+    text = (tmp_path / "doctor.txt").read_text()
+    assert text.startswith(f"tables\n{line}") and line in caplog.text
 
 
 def test_the_report_states_the_calibration_set(examined):
@@ -89,12 +118,42 @@ def test_judged_clips_are_none_of_the_calibration(trained, data, tmp_path):
     loaded = run.sources.load(
         trained, data, tmp_path, calibration_clips=7, test_part="test", seed=0
     )
-    judged = doctor_run.judged(loaded, 4)
+    judged = doctor_run.training_clips(loaded, 4)
     assert len(judged.clips) == len(judged.labels) == 4
     calibration = {clip.tobytes() for clip in loaded.calibration}
     assert not calibration & {clip.tobytes() for clip in judged.clips}
-    again = doctor_run.judged(loaded, 4)
+    again = doctor_run.training_clips(loaded, 4)
     assert again.clips[3].tobytes() == judged.clips[3].tobytes()
+
+
+def test_the_choice_is_made_on_validation_clips(trained, data, tmp_path):
+    named = dataclasses.replace(data, val_folds=(3,), test_folds=())
+
+    def load(data):
+        return run.sources.load(
+            trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
+        )
+
+    judged = doctor_run.validation_clips(load(named), 2)
+    assert judged.part == "val"
+    assert len(judged.clips) == len(judged.labels) == 2
+    whole = load(dataclasses.replace(data, test_folds=(3,)))
+    assert doctor_run.validation_clips(whole, 2) is None
+    judged = doctor_run.validation_clips(load(named), 300)
+    source = pipeline.open_source(named, "val")
+    expected = {
+        pipeline.device_clip(source, named, position).tobytes(): label
+        for position, label in enumerate(source.labels)
+    }
+    found = {
+        clip.tobytes(): label
+        for clip, label in zip(judged.clips, judged.labels, strict=True)
+    }
+    assert found == expected and len(found) == 3
+    # What is tested on must not be chosen by.
+    for part, used in (("test", "val"), (None, "val"), ("val", "train")):
+        options = dataclasses.replace(OPTIONS, test_part=part)
+        assert doctor_run.judged(load(named), options).part == used
 
 
 def test_judged_labels_are_outputs_of_the_network(trained, data, tmp_path):
@@ -102,15 +161,16 @@ def test_judged_labels_are_outputs_of_the_network(trained, data, tmp_path):
         trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
     )
     names = [
-        loaded.train.classes[i] for i in doctor_run.judged(loaded, 6).labels
+        loaded.train.classes[i]
+        for i in doctor_run.training_clips(loaded, 6).labels
     ]
     turned = dict(loaded.record, labels=loaded.record["labels"][::-1])
     other = dataclasses.replace(loaded, record=turned)
-    labels = doctor_run.judged(other, 6).labels
+    labels = doctor_run.training_clips(other, 6).labels
     assert [turned["labels"][place] for place in labels] == names
     fewer = dict(loaded.record, labels=loaded.record["labels"][:2])
     with pytest.raises(ValueError, match="knows no class"):
-        doctor_run.judged(dataclasses.replace(loaded, record=fewer), 6)
+        doctor_run.training_clips(dataclasses.replace(loaded, record=fewer), 6)
 
 
 def test_fine_tuning_sees_clips_of_the_size_of_evaluation(
@@ -122,7 +182,7 @@ def test_fine_tuning_sees_clips_of_the_size_of_evaluation(
     assert loaded.augmented is loaded.data
     larger = dataclasses.replace(data, eval_crop_size=24, eval_short_side=24)
     loaded = dataclasses.replace(loaded, data=larger)
-    clips = doctor_run.judged(loaded, 2).clips
+    clips = doctor_run.training_clips(loaded, 2).clips
     assert {clip.shape[1:] for clip in clips} == {(24, 24, 3)}
 
 
@@ -152,6 +212,29 @@ def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
     assert "\nqat " in table
     assert "qat: on paper, operators that fall back to the CPU:" in table
     assert "calibrated on 7 training clips, 2 to 3 of each class" in table
+
+
+def test_parts_are_kept_wider_in_a_mixed_file(trained, tmp_path):
+    def call(kept):
+        settings = [f"TRAINED={trained}", "PRECISIONS=('mixed', 'int8')"]
+        settings += [f"KEPT={kept}", "PART=None", "ExportOptions.repeats=1"]
+        with gin_app.configured(
+            run.run_export,
+            ["gin/export/trained.gin"],
+            settings,
+            str(tmp_path),
+        ) as export:
+            return export()
+
+    kept = {"stage1_block1": "fp32", "head": "int16x8"}
+    files = call(kept)["files"]
+    assert files["mixed"]["kept"] == kept
+    assert files["int8"]["recipe"] == "int8"
+    assert audit.audit_file(tmp_path / "model_mixed.tflite").passed
+    with pytest.raises(ValueError, match="`kept` .* of stem, stage1_block1, "):
+        call({"stage9": "fp32"})
+    with pytest.raises(ValueError, match="int16x8, fp32.*stem='int4'"):
+        call({"stem": "int4"})
 
 
 def test_a_fold_is_assessed_once(trained, tmp_path, monkeypatch):
@@ -196,6 +279,8 @@ def test_options_are_checked():
         doctor_run.DoctorRunOptions(judged_clips=0)
     for changes, message in (
         ({"precisions": ("fp32", "int9")}, "`precisions` .* Received: int9"),
+        ({"precisions": ("mixed",)}, "`kept` must map parts .*kept={}"),
+        ({"kept": {"stem": "fp32"}}, "`kept` must map .*'stem': 'fp32'"),
         ({"threads": (0,)}, "`threads` must be at least 1"),
         ({"runtime": "tflite 2.14"}, "`runtime` must be one of"),
     ):

@@ -7,6 +7,7 @@ import pytest
 
 from autox3d_edge import (
     audit,
+    diagnosis,
     doctor,
     interpreters,
     layer_noise,
@@ -82,6 +83,25 @@ def test_planted_damage_is_the_first_culprit(found):
     assert inner[0].lost > 10
 
 
+def test_a_layer_is_ranked_by_the_noise_that_it_adds():
+    def layer(name, before, after):
+        return layer_noise.LayerNoise(
+            layer=name,
+            operator="",
+            snr=after,
+            lost=before - after,
+            bias=np.zeros(1),
+        )
+
+    # 61 dB are lost where there was no noise before, 7 where there was some.
+    noise = [layer("pad", 120.0, 59.0), layer("squeeze_mean", 17.0, 10.0)]
+    first, last = layer_noise.culprits(noise)
+    assert first.layer == "squeeze_mean" and last.layer == "pad"
+    assert first.added == pytest.approx(0.1 - 0.01995, rel=1e-3)
+    assert last.added == pytest.approx(1.26e-6, rel=1e-2)
+    assert layer_noise.format_table(noise, 1).endswith("7.0  8.0e-02")
+
+
 def test_the_part_with_the_damage_gains_most_in_float(found):
     gains = {part.part: part.gain for part in found.parts}
     assert max(gains, key=gains.get) == PLANTED
@@ -109,14 +129,33 @@ def test_equalizing_heals_it(found):
     assert fp32.agreement == fp32.accuracy == 1.0 and fp32.mean_error == 0.0
 
 
-def test_the_best_in_int8_within_the_bound_is_chosen(found):
+def test_int8_with_the_fewest_remedies_is_chosen(found):
     within = [r for r in found.treatments if r.accuracy == 1.0]
+    assert found.chosen in within
     int8 = [r for r in within if r.recipe and not r.recipe.kept]
-    expected = min(
-        int8 or within,
-        key=lambda r: r.mean_error if int8 else r.milliseconds,
+    if int8:
+        fewest = min(r.recipe.remedies for r in int8)
+        expected = [r for r in int8 if r.recipe.remedies == fewest]
+        assert found.chosen is min(expected, key=lambda r: r.mean_error)
+    rows = [
+        dataclasses.replace(row(found, name), accuracy=1.0, mean_error=error)
+        for name, error in (
+            ("int8", 0.4),
+            ("int8, clipped", 0.2),
+            ("int8, equalized", 0.3),
+        )
+    ]
+    plain, clipped, equalized = rows
+    tuned = dataclasses.replace(
+        plain, name=diagnosis.FINE_TUNED, mean_error=0.0, size=plain.size // 2
     )
-    assert found.chosen is expected
+    wider = dataclasses.replace(
+        row(found, "fp16"), accuracy=1.0, milliseconds=0.0, size=1
+    )
+    rows = [row(found, "fp32"), wider, tuned, equalized, clipped, plain]
+    for expected in (plain, clipped, equalized, tuned, wider):
+        assert doctor._cheapest(rows, 0.0) is expected
+        rows.remove(expected)
 
 
 def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
@@ -141,12 +180,23 @@ def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
 def test_one_table_shows_all_that_was_tried(found):
     text = found.format()
     assert f"{found.chosen.name}*" in text and "lost dB" in text
+    assert "\nadded: noise over signal" in text
     for name in ("fp32", "fp16", "dynamic", "int8", "int16x8"):
         assert f"\n{name} " in text or f"\n{name}*" in text
     record = found.to_dict()
     assert record["chosen"] == found.chosen.name
     assert record["treatments"][0]["test_accuracy"] in (0.0, 0.5, 1.0)
     assert "model" not in record["treatments"][0]
+    added = [layer["added"] for layer in record["culprits"]]
+    assert added == sorted(added, reverse=True)
+
+
+def test_too_few_clips_to_show_the_bound_are_said(found):
+    assert "within a loss of 0.0 on 6 clips." in found.format()
+    for bound, said in ((0.0, True), (0.16, True), (0.17, False)):
+        text = dataclasses.replace(found, bound=bound).format()
+        message = "6 clips cannot show a loss of less than 0.17."
+        assert (message in text) == said
 
 
 def test_nothing_within_the_bound_is_said(found):

@@ -10,7 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from autox3d_edge import latency_bundle, latency_fit, latency_table
+from autox3d_edge import (
+    interpreters,
+    latency_bundle,
+    latency_fit,
+    latency_table,
+)
 from autox3d_tf import cost, space
 from autox3d_tf.cost import latency
 
@@ -32,6 +37,57 @@ def bundle(tmp_path_factory):
         samples=3,
         check=1,
     )
+
+
+def test_networks_of_a_causal_space_are_timed_per_frame(tmp_path):
+    stage = dataclasses.replace(
+        SPACE.stages[0],
+        block_types=("separable", "1x3x3"),
+        filters=(8,),
+        expansions=(2.0,),
+        attentions=("se",),
+    )
+    causal = dataclasses.replace(SPACE, stages=(stage,), causal=True)
+    folder = latency_bundle.make_bundle(
+        causal,
+        tmp_path,
+        num_classes=CLASSES,
+        precisions=("int8",),
+        samples=2,
+        check=0,
+    )
+    index = latency_table.read_index(folder)
+    moved = {}
+    for model in index["models"]:
+        states = index["states"][model["arch"]]
+        content = (folder / model["files"]["int8"]).read_bytes()
+        run = interpreters.load(content)
+        names = {detail["name"] for detail in run.get_input_details()}
+        moved.setdefault(model["part"], []).append(
+            len(names & set(states.values()))
+        )
+    # Past frames of the stem and of a separable block, none of a 1x3x3 one;
+    # the means of squeeze-excite and head, each with the count.
+    assert moved["stem"] == [1] and moved["head"] == [2]
+    assert sorted(moved["stage1_block1"]) == [2, 3]
+    assert sorted(moved[None]) == [4, 5]
+    table = latency_table.measure_bundle(folder, rounds=1, visit_ms=0.1)
+    assert table["per"] == "frame"
+    assert "ms per frame" in latency_table.format_report(table)
+
+
+def test_what_is_timed_moves_states_to_the_next_frame(streams, monkeypatch):
+    model, stream = streams.fp32
+    states = {state.output: state.input for state in stream.states}
+    run = interpreters.load(model)
+    monkeypatch.setattr(interpreters, "load", lambda *_: run)
+    interpreters.prepare(model, states={**states, "of another piece": "x"})()
+    values = {
+        detail["name"]: run.get_tensor(detail["index"])
+        for detail in (*run.get_input_details(), *run.get_output_details())
+    }
+    for output, given in states.items():
+        np.testing.assert_array_equal(values[output], values[given])
 
 
 def test_too_few_networks_for_all_candidates_are_refused(tmp_path):
@@ -101,6 +157,8 @@ def test_a_device_needs_numpy_and_an_interpreter_only(bundle):
         assert list(timing.values()) == sorted(timing.values())
     assert set(table["device"]) >= {"processor", "cores", "system", "runtime"}
     assert table["space"]["fingerprint"] == SPACE.fingerprint
+    definition = table["space"]["definition"]  # for a check of the table
+    assert space.SearchSpace.from_dict(definition) == SPACE
     ((predicted, measured),) = column["check"]
     assert predicted > 0 and measured > 0
     loaded = cost.load_latency_table(bundle / "latency_table.json", "int8")

@@ -80,6 +80,15 @@ def test_call_gives_the_declared_dtype_and_same_shape_again(name, policy):
     assert np.isfinite(tf.cast(out, tf.float32)).all()
 
 
+def test_the_head_adds_up_in_float32():
+    head = layers.Head3D(6, 10, 4, dtype="mixed_float16")
+    clip = np.broadcast_to(_clip((1, 1, 1, 1, 8)), (1, 4, 64, 64, 8))
+    # All places are alike, so that their mean is any of them.
+    np.testing.assert_allclose(
+        head(100 * clip), head(100 * clip[:, :1, :1, :1]), rtol=0.02
+    )
+
+
 @pytest.mark.parametrize("name", ["stem", "block", "identity_block", "head"])
 def test_saves_and_loads_in_safe_mode(name, tmp_path):
     make, shape, _ = LAYERS[name]

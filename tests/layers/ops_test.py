@@ -139,6 +139,15 @@ def test_causal_mean_is_cumulative():
     np.testing.assert_allclose(np.ravel(ops.mean_over_clip(clip)), [4.0])
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_means_are_added_up_in_float32(causal):
+    # 64 x 64 times 16 is beyond float16, whose largest number is 65,504.
+    clip = tf.fill((1, 3, 64, 64, 2), tf.constant(16.0, tf.float16))
+    found = ops.mean_over_clip(clip, causal)
+    assert found.dtype == tf.float16
+    np.testing.assert_array_equal(found, 16.0)
+
+
 def test_hard_swish_by_hand():
     # x * relu6(x + 3) / 6 at -3, 0, 1, 3, 6
     found = ops.hard_swish(tf.constant([-3.0, 0.0, 1.0, 3.0, 6.0]))

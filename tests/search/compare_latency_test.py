@@ -193,3 +193,17 @@ def test_gin_files_are_complete(name, run_fn, overrides, tmp_path):
                 "x3d_s_latency": cost.cost_of(space.get_arch("x3d_s")).macs,
             }
             assert gin.query_parameter("%TARGET_MACS") == expected[name]
+
+
+def test_a_search_refuses_the_table_of_another_runtime(tmp_path):
+    path = latency_test.write(tmp_path)
+    with (
+        gin_app.configured(
+            run.run_search,
+            ["gin/search/egogestar_latency.gin"],
+            ["DATA=clips", f"LATENCY_TABLE={path}", "RUNTIME='tf.lite'"],
+            str(tmp_path / "run"),
+        ),
+        pytest.raises(ValueError, match="with runtime 'tf.lite'. Received"),
+    ):
+        gin.get_configurable(cost.load_latency_table)()

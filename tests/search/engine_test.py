@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.data import pipeline
+from autox3d_tf.search import batches, children, engine
 from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
 
@@ -77,3 +80,38 @@ def test_reranking_takes_the_likeliest_of_the_most_probable(
     arch = space_lib.load_arch(tmp_path / "run" / "arch.json")
     budget = cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)
     assert budget.allows(arch)
+
+
+def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
+    """Its steps, and who judges in the end, see no clip of the weights."""
+    data = search_driver.data_of(clips)
+    source = pipeline.open_source(data, "train")
+    search = options_lib.SearchOptions(steps=2, warmup_steps=0, batch_size=3)
+    parts = engine.Engine(
+        search_driver.SPACE,
+        source,
+        data,
+        [cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)],
+        search,
+        options_lib.EstimatorOptions(),
+        options_lib.WeightsOptions(),
+        options_lib.LogitsOptions(),
+        seed=1,
+    )
+    weights, logits = parts.halves
+    paths = [{row.path for row in half.manifest.rows} for half in parts.halves]
+    assert len(paths[0]) == len(paths[1]) == 5 and not paths[0] & paths[1]
+    for number, half in enumerate((weights, logits)):
+        expected = pipeline.make_train_dataset(
+            half, data, batch_size=3, seed=2 * 1 + number, total_steps=2
+        )
+        given = batches.make_batches(parts.halves, data, search, seed=1)
+        for batch, (alone, labels) in zip(given, expected, strict=True):
+            np.testing.assert_array_equal(batch[2 * number], alone)
+            np.testing.assert_array_equal(batch[2 * number + 1], labels)
+    judged = []
+    monkeypatch.setattr(
+        children, "Judge", lambda supernet, half, *rest: judged.append(half)
+    )
+    assert parts.chooser.judge is None
+    assert judged == [logits]

@@ -196,6 +196,15 @@ def test_no_target_is_refused(clips, tmp_path):
         search_driver.search(clips, tmp_path / "run", target_macs=None)
 
 
+def test_a_search_says_what_its_milliseconds_are_of(clips, tmp_path, caplog):
+    table = latency_test.make_table(search_driver.SPACE)
+    budget = {"target_latency_ms": 1e-9, "latency_table": table}
+    caplog.set_level("INFO", logger="absl")
+    with pytest.raises(ValueError, match="The smallest has"):
+        search_driver.search(clips, tmp_path / "run", **budget)
+    assert f"Latency table: {table}." in caplog.text
+
+
 def test_a_single_class_is_refused(tmp_path):
     synthetic.write_synthetic(
         tmp_path / "clips", num_classes=2, clips_per_class=2, frames=4, size=32

@@ -46,7 +46,7 @@ def make_batch(seed, size=6):
 class Parts:
     """A supernet and what steps on it."""
 
-    def __init__(self, target=None, weights=None, **search):
+    def __init__(self, target=None, weights=None, estimation=None, **search):
         self.supernet = models.Supernet(SPACE, CLASSES, seed=1)
         self.distributions = [
             distribution_lib.factorized(SPACE, self.supernet.logits)
@@ -56,7 +56,7 @@ class Parts:
         if self.search.joint_step:
             self.distributions.append(distribution_lib.joint(SPACE))
         self.estimation = options_lib.EstimatorOptions(
-            samples_per_nat=1.0, temperature=0.2
+            **{"samples_per_nat": 1.0, "temperature": 0.2, **(estimation or {})}
         )
         budget = cost.Budget(target=target or 1e5, num_classes=CLASSES)
         self.optimizers = optimizers.Optimizers(
@@ -207,6 +207,97 @@ def test_warm_up_leaves_the_logits_and_moves_the_weights():
     # entropy log(3) + log(8) + log(12) = 5.66, one sample per nat
     assert float(metrics["samples"]) == 6
     assert parts.counters.numpy().tolist() == [15, 54, 36]
+
+
+class Recorder:
+    """An optimizer that keeps gradients instead of applying them."""
+
+    def apply_gradients(self, pairs):
+        self.gradients = [tf.convert_to_tensor(g).numpy() for g, _ in pairs]
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+@pytest.mark.parametrize("control_variate", [False, True])
+def test_a_step_gives_the_logits_the_gradient_of_the_equations(
+    monkeypatch, two_sided, control_variate
+):
+    target, beta, temperature, drawn = 8e4, 0.7, 0.001, {}
+    parts = Parts(
+        target=target,
+        estimation={
+            "beta": beta,
+            "temperature": temperature,
+            "two_sided": two_sided,
+            "control_variate": control_variate,
+        },
+    )
+    parts.optimizers.logits = [Recorder()]
+    learn, judge = steps.weights_gradient, steps.log_likelihoods
+
+    def weights_gradient(supernet, indices, clips, labels, **options):
+        drawn["weights"] = (indices.numpy(), clips.numpy(), options)
+        return learn(supernet, indices, clips, labels, **options)
+
+    def log_likelihoods(supernet, indices, clips, labels):
+        drawn["logits"] = (indices.numpy(), clips.numpy())
+        drawn["likelihoods"], accuracies = judge(
+            supernet, indices, clips, labels
+        )
+        return drawn["likelihoods"], accuracies
+
+    monkeypatch.setattr(steps, "weights_gradient", weights_gradient)
+    monkeypatch.setattr(steps, "log_likelihoods", log_likelihoods)
+    first, second = make_batch(0), make_batch(1)
+    metrics = parts.step(tf.constant(4), *first, *second)
+
+    # Each half has its clips and its samples.
+    indices, clips, options = drawn["weights"]
+    assert np.array_equal(clips, first[0])
+    assert options["temperature"] == temperature
+    assert not np.array_equal(indices, drawn["logits"][0])
+    indices, clips = drawn["logits"]
+    assert np.array_equal(clips, second[0])
+
+    # The rest by hand: importance weights, costs, scores.
+    likelihoods = drawn["likelihoods"].numpy().astype("float64")
+    num = len(likelihoods)
+    m = np.exp((likelihoods - likelihoods.max()) / temperature)
+    m /= m.sum()
+    assert 1 / (m**2).sum() < num - 0.5
+    costs = np.array(
+        [
+            cost.cost_of(SPACE.decode(vector), num_classes=CLASSES).macs
+            for vector in indices
+        ]
+    )
+    over = costs / target - 1
+    assert over.min() < 0 < over.max()
+    c = np.abs(over) / num if two_sided else np.maximum(over, 0)
+    c = c if two_sided else c / c.sum()
+    if control_variate:
+        m_used, c = m - 1 / num, c - c.mean()
+    else:
+        m_used = m
+    factors = parts.distributions[0].factors
+    expected = []
+    for factor, logits in zip(factors, parts.logits(), strict=True):
+        (position,), probs = factor.positions, np.exp(logits)
+        scores = np.eye(len(factor))[indices[:, position]]
+        scores = scores - probs / probs.sum()
+        expected.append((beta * c - m_used) @ scores)
+    found = parts.optimizers.logits[0].gradients
+    for gradient, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, wanted, atol=5e-5)
+    assert max(np.abs(wanted).max() for wanted in expected) > 0.01
+    for name, value in {
+        "log_likelihood": likelihoods.mean(),
+        "effective_samples": 1 / (m**2).sum(),
+        "within_budget": (over <= 0).mean(),
+        "cost_macs": costs.mean(),
+        "logits_gradient_norm": np.linalg.norm(np.concatenate(expected)),
+        "samples": num,
+    }.items():
+        assert float(metrics[name]) == pytest.approx(value, rel=1e-4), name
 
 
 def test_without_a_number_the_warm_up_follows_the_entropy():

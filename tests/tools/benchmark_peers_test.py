@@ -33,7 +33,7 @@ def test_all_that_are_installed_give_the_same_logits(network):
     model, weights, clip = network
     runs, sizes = benchmark_peers.our_runs(ARCH, weights, clip)
     assert sizes[benchmark_peers.OURS_INT8] < sizes[benchmark_peers.OURS]
-    others, missing = benchmark_peers.peers(ARCH, model, weights, CLASSES, clip)
+    others, missing = benchmark_peers.peers(ARCH, model, weights, clip)
     if not others:
         pytest.skip(f"no peer is installed: {missing}")
     assert benchmark_peers.check_same_logits(runs | others) < 1e-3
@@ -43,7 +43,7 @@ def test_without_a_peer_it_says_why(network, monkeypatch):
     model, weights, clip = network
     for name in ("openvino", "onnxruntime", "onnx", "torch"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
-    runs, missing = benchmark_peers.peers(ARCH, model, weights, CLASSES, clip)
+    runs, missing = benchmark_peers.peers(ARCH, model, weights, clip)
     assert not runs
     assert set(missing) == {
         "OpenVINO fp32",

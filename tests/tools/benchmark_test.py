@@ -1,11 +1,18 @@
 """Mistakes on the command line, and the check of a table."""
 
+import dataclasses
 import json
 
 import pytest
 
 from autox3d_edge import benchmark as benchmark_lib
-from autox3d_edge import interpreters, latency_check
+from autox3d_edge import (
+    interpreters,
+    latency_bundle,
+    latency_check,
+    latency_table,
+)
+from autox3d_tf import space
 from autox3d_tf.runs import binary
 from autox3d_tools import benchmark
 from tests.cost import latency_test
@@ -62,6 +69,72 @@ def test_a_table_of_another_device_is_not_checked(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(benchmark_lib, "device_description", lambda _: here)
     with pytest.raises(ValueError, match="measured on this device .*Pi 5'"):
+        latency_check.check_table(path)
+
+
+@pytest.fixture
+def same_device(monkeypatch):
+    """Makes this device the one of `latency_test.write`."""
+    here = {
+        "processor": "a processor",
+        "machine": None,
+        "cores": None,
+        "runtime": latency_test.TABLE.runtime,
+    }
+    monkeypatch.setattr(benchmark_lib, "device_description", lambda _: here)
+
+
+@pytest.fixture
+def made_bundles(monkeypatch):
+    """Keeps the arguments of bundles that are made; none is."""
+    calls = []
+
+    def make(search_space, folder, **arguments):
+        calls.append((search_space, arguments))
+
+    monkeypatch.setattr(latency_bundle, "make_bundle", make)
+    return calls
+
+
+def test_a_table_of_a_space_of_ones_own_is_checked(
+    tmp_path, monkeypatch, same_device, made_bundles
+):
+    mine = dataclasses.replace(latency_test.SPACE, name="mine")
+    about = {"name": "mine", "fingerprint": mine.fingerprint}
+    monkeypatch.setattr(
+        latency_table, "predicted_and_measured", lambda *_: [(1.0, 2.0)]
+    )
+    path = latency_test.write(
+        tmp_path,
+        space={**about, "definition": mine.to_dict()},
+        num_classes=7,
+    )
+    text = latency_check.check_table(path, count=2)
+    assert "1 whole networks" in text and "median 50.0%" in text
+    ((made, arguments),) = made_bundles
+    assert made == mine
+    assert (arguments["num_classes"], arguments["check"]) == (7, 2)
+    path = latency_test.write(tmp_path, space=about, num_classes=7)
+    with pytest.raises(ValueError, match="Received: the name 'mine' alone"):
+        latency_check.check_table(path)
+
+
+def test_a_table_has_as_many_classes_as_are_asked_for(
+    monkeypatch, made_bundles
+):
+    given = {"bundle": "folder", "space": "tiny", "num_classes": 7}
+    made = {"precisions": ["int8"], "samples": 3, "check": 0}
+    monkeypatch.setattr(benchmark, "FLAGS", Flags(**given, **made))
+    benchmark._main([])
+    ((_, arguments),) = made_bundles
+    assert arguments["num_classes"] == 7
+
+
+def test_milliseconds_per_clip_are_not_checked_per_frame(tmp_path, same_device):
+    causal = space.get_space("egogestar_stream")
+    about = {"name": causal.name, "fingerprint": causal.fingerprint}
+    path = latency_test.write(tmp_path, space=about, num_classes=3)
+    with pytest.raises(ValueError, match="must hold ms per frame. Received"):
         latency_check.check_table(path)
 
 

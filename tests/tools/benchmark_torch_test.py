@@ -10,7 +10,8 @@ from autox3d_tf.models import torch_x3d
 from autox3d_tools import benchmark_torch
 
 
-def test_the_peer_computes_the_same(tmp_path):
+@pytest.mark.parametrize("memory", torch_x3d.FORMATS)
+def test_the_peer_computes_the_same(memory):
     torch = pytest.importorskip("torch")
     arch = space.x3d(
         name="tiny",
@@ -21,10 +22,7 @@ def test_the_peer_computes_the_same(tmp_path):
         head_features=16,
     )
     model = models.build_model(arch, 5, seed=1)
-    models.save_torch_checkpoint(model, tmp_path / "tiny.pyth")
-    peer = torch_x3d.build_torch(arch, 5)
-    state = torch.load(tmp_path / "tiny.pyth", weights_only=True)
-    peer.load_state_dict(state["model_state"])
+    peer = torch_x3d.peers_of(model)[memory]
     rng = np.random.default_rng(0)
     clips = rng.normal(size=(2, *arch.clip_size, 3)).astype("float32")
     with torch.no_grad():

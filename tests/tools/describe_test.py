@@ -1,13 +1,8 @@
-import dataclasses
 import pathlib
 import subprocess
 import sys
 
 import pytest
-
-from autox3d_tf import cost, space
-from autox3d_tools import describe
-from tests.cost import latency_test
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
@@ -27,68 +22,6 @@ def test_network_shows_its_cost():
     # facts.md of X3D: multiply-adds at the training crop, and parameters.
     total = [x for x in done.stdout.splitlines() if x.startswith("total")]
     assert total[0].split() == ["total", "1,962,892,112", "3,794,322"]
-
-
-def test_other_crop_and_classes():
-    text = describe.describe("x3d_s", 400, (13, 182, 182))
-    assert "2,721,933,356" in text
-    arch = space.get_arch("x3d_s")
-    assert f"{cost.cost_of(arch, num_classes=174).params:,}" in (
-        describe.describe("x3d_s", 174, None)
-    )
-
-
-def test_a_searched_network_has_the_classes_of_its_search(tmp_path):
-    arch = space.get_arch("x3d_xs")
-    searched = dataclasses.replace(arch, provenance={"num_classes": 3})
-    searched.save(tmp_path / "arch.json")
-    found = describe.describe(str(tmp_path), None, None)
-    assert found == describe.describe(str(tmp_path), 3, None)
-    assert describe.describe("x3d_xs", None, None) == describe.describe(
-        "x3d_xs", 400, None
-    )
-
-
-def test_space_shows_choices_fairness_and_costs():
-    text = describe.describe("tiny", 10, None)
-    found = space.get_space("tiny")
-    for choice in found.choices:
-        assert choice.name in text
-    budget = cost.Budget(target=1.0, num_classes=10)
-    assert f"at least {cost.cheapest(found, budget):,.0f}; median" in text
-    # Three filter candidates, 8 | 16 and 24 of 24: each channel in two.
-    assert "stage1/filters                 0.667, all alike" in text
-    assert describe.describe("tiny", 10, None) == text
-
-
-def test_space_and_network_of_the_same_name():
-    assert "choices" in describe.describe("space:x3d_s", 400, None)
-    assert "total" in describe.describe("x3d_s", 400, None)
-
-
-def test_a_latency_table_predicts_networks_and_spaces(monkeypatch):
-    monkeypatch.setattr(describe, "_SAMPLES_NEAR", 300)
-    found = space.get_space("tiny")
-    arch = found.decode([0] * len(found.choices))
-    arch = dataclasses.replace(arch, name="first")
-    monkeypatch.setitem(space.ARCHIVE, "first", arch)
-    table = latency_test.make_table()
-    text = describe.describe("first", 3, None, table)
-    ms = table.network_ms(arch, 3)
-    assert f"predicted: {ms:.3f} ms a clip (int8, 1 thread, " in text
-    text = describe.describe("tiny", 3, None, table)
-    assert "networks within 5% of the same multiply-adds, of 300" in text
-
-
-def test_files_of_either_kind(tmp_path):
-    space.get_arch("x3d_ego").save(tmp_path / "arch.json")
-    space.get_space("tiny").save(tmp_path / "space.json")
-    for name, wanted in (("arch", "total"), ("space", "choices")):
-        path = str(tmp_path / f"{name}.json")
-        assert wanted in describe.describe(path, 10, None)
-    (tmp_path / "arch.json").write_text('{"schema_version": 1, "na')
-    with pytest.raises(ValueError, match="not valid JSON"):
-        describe.describe(str(tmp_path / "arch.json"), 10, None)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def test_training(path):
         arch = gin.query_parameter("run_training.arch").scoped_selector
         arch = gin.query_parameter(f"%{arch.split('/')[0]}")
     assert data.source == "clips"
+    if data.sampling == "dense" and data.stride > 1:
+        assert data.stride_fps == 30.0  # what SlowFast counts strides in
     assert optimizer.rate(training.batch_size) > 0
     if arch == "run":  # the directory of another run
         return
@@ -75,12 +77,13 @@ def test_evaluation(path):
     assert short_side == crop_size  # the crop takes in the shorter side
 
 
-def test_kinetics_rate_is_that_of_x3d():
+def test_kinetics_rate_and_momentum_are_those_of_x3d():
     with configured(GIN / "train/kinetics.gin", run.run_training):
         optimizer = made(options.OptimizerOptions)
     # 1.6 over 16 machines of 128 clips; the supplement's 192 clips: 0.15.
     assert optimizer.rate(16 * 128) == pytest.approx(1.6)
     assert optimizer.rate(192) == pytest.approx(0.15)
+    assert optimizer.nesterov
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,13 @@ def test_views_of_the_protocols(name, views):
     with configured(path, evaluation_run.run_evaluation):
         macros = ("%TEMPORAL_VIEWS", "%SPATIAL_CROPS")
         assert tuple(map(gin.query_parameter, macros)) == views
+
+
+def test_fine_tuning_leaves_the_stem_a_tenth_of_the_rate():
+    with configured(GIN / "train/finetune.gin", run.run_training):
+        decay = made(options.TrainingOptions).layer_decay
+    blocks = sum(map(len, initial.find_arch("x3d_s").stages))
+    assert decay ** (blocks + 1) == pytest.approx(0.1, rel=0.1)
 
 
 def test_augmentation_of_the_supplement():

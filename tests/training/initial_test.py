@@ -1,3 +1,6 @@
+import json
+import logging
+
 import numpy as np
 import pytest
 
@@ -65,6 +68,66 @@ def test_other_classes_need_a_new_head(tmp_path):
         fresh = name in ("head/logits_kernel", "head/logits_bias")
         wanted = own if fresh else expected
         np.testing.assert_array_equal(value, wanted[name])
+
+
+def named(tmp_path, labels, name="weights.npz"):
+    """Weights of a run that says their classes; and a network to begin."""
+    expected = saved(tmp_path, len(labels), name=name)
+    record = tmp_path / initial.WEIGHT_FILES[name]
+    record.write_text(json.dumps({"labels": labels}))
+    return expected, models.build_model(tiny.arch(), len(labels), seed=0)
+
+
+@pytest.mark.parametrize("name", initial.WEIGHT_FILES)
+def test_as_many_other_classes_need_a_new_head(tmp_path, name):
+    expected, model = named(tmp_path, ["left", "right", "up"], name)
+    path, labels = tmp_path / name, ["up", "left", "down"]
+    own = models.weight_values(model)
+    message = "only one of them has 'down', 'right'. .*replace_head=True"
+    for refuse in (
+        lambda: initial.check_classes(path, labels),
+        lambda: initial.assign_initial(model, path, labels=labels),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refuse()
+    initial.assign_initial(model, path, True, labels)
+    found = models.weight_values(model)
+    for weight in ("head/logits_kernel", "stem/spatial_kernel"):
+        wanted = own if weight.startswith("head") else expected
+        np.testing.assert_array_equal(found[weight], wanted[weight])
+
+
+@pytest.mark.parametrize("replace_head", [False, True])
+def test_outputs_follow_the_order_of_the_classes(tmp_path, replace_head):
+    expected, model = named(tmp_path, ["left", "right", "up"])
+    expected["head/logits_bias"] = np.float32([1, 2, 3])
+    models.save_weights(tmp_path / "weights.npz", expected)
+    labels = ["up", "left", "right"]
+    initial.check_classes(tmp_path / "weights.npz", labels)
+    initial.assign_initial(
+        model, tmp_path / "weights.npz", replace_head, labels
+    )
+    for name, value in models.weight_values(model).items():
+        wanted = expected[name]
+        if name.startswith("head/logits"):
+            wanted = wanted[..., [2, 0, 1]]
+        np.testing.assert_array_equal(value, wanted)
+
+
+def test_classes_without_names_are_taken_for_those_of_the_data(
+    tmp_path, caplog
+):
+    expected = saved(tmp_path, name="other.npz")
+    model = models.build_model(tiny.arch(), 3, seed=0)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        initial.assign_initial(
+            model, tmp_path / "other.npz", True, ["up", "left", "right"]
+        )
+    assert "does not name its 3 classes" in caplog.text
+    name = "head/logits_kernel"
+    np.testing.assert_array_equal(
+        models.weight_values(model)[name], expected[name]
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ def test_schedule_warms_up_and_falls_as_half_a_cosine():
     made, _ = make(learning_rate=0.8, warmup_epochs=2.0, final=0.25)
     rate = made._learning_rate  # 100 steps, of which 20 warm up
     steps = [0, 10, 20, 60, 100]
-    # Half way down the cosine lies half way between 0.8 and 0.2.
-    expected = [0.0, 0.4, 0.8, 0.5, 0.2]
+    # From 0.8 / 20, so that the first step learns; half way up lies half way
+    # between that and 0.8, half way down half way between 0.8 and 0.2.
+    expected = [0.04, 0.42, 0.8, 0.5, 0.2]
     np.testing.assert_allclose([rate(s) for s in steps], expected, atol=1e-6)
 
 
@@ -38,14 +39,25 @@ def test_every_optimizer_goes_against_the_gradient(name):
     assert weight.numpy() < 1.0
 
 
-def test_sgd_has_momentum():
-    made, weight = make(name="sgd", learning_rate=0.5, momentum=0.5)
+@pytest.mark.parametrize(
+    "nesterov, expected",
+    [
+        # velocity -0.5, then 0.5 * -0.5 - 0.5 (the cosine has hardly begun).
+        (None, [0.5, -0.25]),
+        # The same velocities; each step is half of it and the gradient's own:
+        # -0.25 - 0.5, then -0.375 - 0.5.
+        (True, [0.25, -0.625]),
+    ],
+)
+def test_sgd_has_momentum(nesterov, expected):
+    made, weight = make(
+        name="sgd", learning_rate=0.5, momentum=0.5, nesterov=nesterov
+    )
     values = []
     for _ in range(2):
         made.apply_gradients([(tf.constant([1.0]), weight)])
         values.append(weight.numpy().item())
-    # velocity -0.5, then 0.5 * -0.5 - 0.5 (the cosine has hardly begun).
-    np.testing.assert_allclose(values, [0.5, -0.25], atol=1e-3)
+    np.testing.assert_allclose(values, expected, atol=1e-3)
 
 
 def test_gradients_are_clipped_together():

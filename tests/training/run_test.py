@@ -185,16 +185,30 @@ def test_refused_options_leave_the_directory_free(clips, tmp_path):
 
 
 def test_weights_of_other_classes_leave_the_directory_free(
-    clips, finished, tmp_path
+    clips, finished, tmp_path, caplog
 ):
-    other = tiny.data(clips, exclude_labels=("up",))
-    with pytest.raises(ValueError, match="--gin=TrainingOptions.replace_head"):
-        train(clips, tmp_path / "run", data=other, init_from=str(finished))
+    manifest = manifest_lib.read_manifest(clips)
+    rows = [
+        dataclasses.replace(row, label=row.label.replace("up", "down"))
+        for row in manifest.rows
+    ]
+    renamed = manifest_lib.Manifest(
+        manifest.root, tuple(rows), ("down", "left", "right")
+    )
+    renamed.save(tmp_path / "renamed.csv")
+    fewer = tiny.data(clips, exclude_labels=("up",))
+    for other in (fewer, tiny.data(tmp_path / "renamed.csv")):
+        with pytest.raises(
+            ValueError, match="--gin=TrainingOptions.replace_head"
+        ):
+            train(clips, tmp_path / "run", data=other, init_from=str(finished))
     again = tiny.training(replace_head=True, epochs=1)
-    train(
-        clips, tmp_path / "run", data=other, init_from=str(finished),
-        training=again,
-    )  # fmt: skip
+    with caplog.at_level("INFO", logger="absl"):
+        train(
+            clips, tmp_path / "run", data=other, init_from=str(finished),
+            training=again,
+        )  # fmt: skip
+    assert "The last layer starts anew" in caplog.text
 
 
 def test_one_class_is_refused_before_anything_is_trained(clips, tmp_path):

@@ -81,11 +81,13 @@ def test_coupled_weight_decay_is_in_the_gradient():
         )
 
 
-def test_layer_decay_scales_the_updates():
+def test_layer_decay_scales_the_updates(caplog):
     plain, step, _ = made_step()
     before = models.weight_values(plain)
     step(tf.constant(0), *batch())
-    slowed, step, _ = made_step(layer_decay=0.5)
+    with caplog.at_level("INFO", logger="absl"):
+        slowed, step, _ = made_step(layer_decay=0.5)
+    assert "layer_decay=0.5: the stem learns at 0.12 of" in caplog.text
     step(tf.constant(0), *batch())
     after, slow = models.weight_values(plain), models.weight_values(slowed)
     # From the head down: 1, 1/2, 1/4 and 1/8 of the update.

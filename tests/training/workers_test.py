@@ -23,15 +23,22 @@ def test_several_workers_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_replicas_do_not_share_evenly_is_refused(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batch_size": 3}, "batch_size=3, 2 replicas"),  # not evenly shared
+        ({"batch_size": 2, "mixup": 0.4}, "least 2 for each .* mixup=0.4"),
+    ],
+)
+def test_a_batch_that_replicas_cannot_share_is_refused(
+    tmp_path, monkeypatch, options, message
 ):
     monkeypatch.setattr(distribute, "num_replicas", lambda strategy: 2)
-    with pytest.raises(ValueError, match="batch_size=3, 2 replicas"):
+    with pytest.raises(ValueError, match=message):
         run.run_training(
             arch=tiny.arch(),
             data=tiny.data("clips"),
-            training=tiny.training(batch_size=3),
+            training=tiny.training(**options),
             optimizer=tiny.optimizer(),
             run_dir=str(tmp_path / "run"),
         )

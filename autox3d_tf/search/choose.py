@@ -1,0 +1,173 @@
+"""Which network a search takes, once all steps are taken."""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from absl import logging
+
+from autox3d_tf import cost
+from autox3d_tf.runs import triggers
+from autox3d_tf.search import (
+    baselines,
+    chain,
+    children,
+    cost_table,
+    derive,
+    niches,
+)
+from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import options as options_lib
+from autox3d_tf.space import search_space
+
+_DRAW_SEED = 0x5EA6C  # of children, apart from the seeds of steps
+
+
+class Chooser:
+    """Chooses among the networks within budget, by what a search has learnt.
+
+    Args:
+        space: What was searched.
+        budgets: What a network must be within.
+        tables: Costs of index vectors, one per budget.
+        search: The method, and how many are judged to choose one.
+        seed: Of what is drawn.
+        make_judge: Returns what judges architectures with inherited weights.
+
+    Attributes:
+        chosen_among: Architectures that were judged to choose one of them, and
+            the clips that took.
+    """
+
+    def __init__(
+        self,
+        space: search_space.SearchSpace,
+        budgets: Sequence[cost.Budget],
+        tables: Sequence[cost_table.CostTable],
+        search: options_lib.SearchOptions,
+        seed: int,
+        make_judge: Callable[[], children.Judge],
+    ):
+        self._space, self._budgets, self._tables = space, budgets, tables
+        self._search, self._seed = search, seed
+        self._make_judge = make_judge
+        self._filters = [
+            place
+            for name, place in space.positions.items()
+            if name.endswith("/filters")
+        ]
+        self.chosen_among = {"architectures": 0, "clips": 0}
+
+    @functools.cached_property
+    def judge(self) -> children.Judge:
+        """Judges an architecture, with inherited weights."""
+        return self._make_judge()
+
+    def choose(
+        self, distribution: distribution_lib.ArchitectureDistribution
+    ) -> list[derive.Derived]:
+        """Returns architectures within budget, the best first."""
+        if self._search.method in options_lib.JUDGED:
+            return self._choose_by_likelihood()
+        rerank = self._search.rerank
+        logging.info("Looking for the most probable architectures in budget.")
+        top = derive.top_k(
+            self._space,
+            distribution,
+            self._budgets,
+            max(rerank, self._search.top_k),
+        )
+        if max(rerank, self._search.refine) > 1:
+            top = self._best_first(top[:rerank], distribution)
+        return top
+
+    def _best_first(self, found, distribution):
+        """By likelihood with inherited weights, on the logits' half.
+
+        Others may join them; see `SearchOptions.refine`.
+        """
+        known = {self._space.canonical(one.indices): one for one in found}
+        method = baselines.evolve
+        if self._search.finalists > 1:  # which are to differ
+            method = functools.partial(niches.evolve_elites, niche=self._widths)
+        scored = self._score_many(
+            method, max(self._search.refine, len(known)), first=list(known)
+        )
+        entries = chain.Chain.of(self._space, distribution)
+        return [
+            known.get(vector) or self._derived(*entries.likeliest(vector))
+            for _, vector in scored
+        ]
+
+    def _choose_by_likelihood(self):
+        """A baseline: architectures judged with inherited weights."""
+        scored = self._score_many(
+            baselines.METHODS[self._search.method], self._search.candidates
+        )
+        uniform = -float(np.log(float(self._space.size)))
+        return [self._derived(vector, uniform) for _, vector in scored]
+
+    def _derived(self, vector, log_prob) -> derive.Derived:
+        return derive.Derived(
+            indices=vector,
+            log_prob=log_prob,
+            costs=tuple(float(t([vector])[0]) for t in self._tables),
+        )
+
+    def _score_many(self, method, count: int, **arguments):
+        """Lets a method score vectors by likelihood with inherited weights."""
+        progress, done = triggers.Progress(unit="candidate"), itertools.count(1)
+        progress.begin(0, count)
+
+        def score(vector):
+            likelihood = self.judge(vector).log_likelihood
+            progress(next(done), {"log_likelihood": likelihood})
+            return likelihood
+
+        scored = method(
+            [len(choice) for choice in self._space.choices],
+            self._fits,
+            score,
+            count=count,
+            seed=self._seed,
+            canonical=self._space.canonical,
+            **arguments,
+        )
+        progress.close()
+        self.chosen_among = {
+            "architectures": len(scored),
+            "clips": self.judge.clips,
+        }
+        return scored
+
+    def finalists(
+        self, found: Sequence[derive.Derived]
+    ) -> list[derive.Derived]:
+        """The best of each set of filters per stage, as many as asked for."""
+        best = niches.one_of_each(found, lambda one: self._widths(one.indices))
+        return best[: self._search.finalists]
+
+    def _widths(self, vector) -> tuple[int, ...]:
+        """Filters of each stage, as indices."""
+        return tuple(vector[place] for place in self._filters)
+
+    def _fits(self, vectors: np.ndarray) -> np.ndarray:
+        """Which index vectors are within all budgets."""
+        return np.all(
+            [table(vectors) <= table.budget.limit for table in self._tables], 0
+        )
+
+    def judged(
+        self,
+        top: Sequence[derive.Derived],
+        distribution: distribution_lib.ArchitectureDistribution,
+    ) -> list[children.Child]:
+        """Judges the top k and samples of the distribution."""
+        vectors = [one.indices for one in top]
+        if self._search.children:
+            drawn = distribution.sample(
+                self._search.children, (self._seed, _DRAW_SEED)
+            )
+            vectors += [tuple(v) for v in drawn.numpy().tolist()]
+        return [self.judge(vector) for vector in dict.fromkeys(vectors)]

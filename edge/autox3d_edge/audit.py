@@ -243,6 +243,12 @@ def _dimension_findings(graph):
                 where=tensor.name,
                 message=f"has shape {tensor.shape}",
             )
+        if tensor.dynamic:
+            yield Finding(
+                rule="static",
+                where=tensor.name,
+                message="has a shape that is known only when it runs",
+            )
 
 
 def _scale_findings(graph):

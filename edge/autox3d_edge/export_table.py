@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autox3d_edge import benchmark, long_videos, op_support, stream_export
+from autox3d_edge import (
+    audit,
+    benchmark,
+    long_videos,
+    op_support,
+    stream_export,
+)
 from autox3d_tf.training import protocol as protocol_lib
 
 
@@ -38,12 +44,34 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
     lines += stream_export.format_drifts(result["drifts"])
     lines += long_videos.format_score(result["left_running"])
     lines.append(_format_calibration(result["calibration"]))
-    precision, report = list(result["files"].items())[-1]
-    paper = op_support.format_fall_back(
-        report["audit"]["fall_back_on_paper"],
-        sum(report["audit"]["operators"].values()),
-    )
-    return "\n".join([*lines, f"{precision}: {paper}"])
+    return "\n".join([*lines, *format_fall_back(result["files"])])
+
+
+def format_fall_back(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns, for one file of clips and one of streams, what falls back.
+
+    It is the first in int8, which a device would get, or else the first.
+
+    Args:
+        files: By name, what was written of each file.
+    """
+    shown = []
+    for streams in (False, True):
+        names = [
+            n for n in files if n.endswith(stream_export.SUFFIX) == streams
+        ]
+        int8 = [
+            n for n in names if files[n]["precision"] in audit.INT8_PRECISIONS
+        ]
+        shown += (int8 or names)[:1]
+    lines = []
+    for name in shown:
+        seen = files[name]["audit"]
+        text = op_support.format_fall_back(
+            seen["fall_back_on_paper"], sum(seen["operators"].values())
+        )
+        lines.append(f"{name}: {text}")
+    return lines
 
 
 def _share(test) -> str:

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import math
+import sys
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
 # Operators whose output has the scale of their input.
@@ -22,6 +24,7 @@ _FEWEST_INPUTS = {
     "PADV2": 3,
     "STRIDED_SLICE": 4,
 }
+_INT32 = 2  # of the schema's TensorType
 _ZERO_POINTS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (0, 0)}
 _SCHEMAS = (
     "ai_edge_litert.schema_py_generated",
@@ -39,6 +42,7 @@ class TensorInfo:
         shape, dtype: Of its values; dtype in upper case ("INT8").
         scale, zero_point: Of its quantization, one entry per channel.
         constant: Whether its values are in the file.
+        dynamic: Whether its shape may be another when it runs.
     """
 
     index: int
@@ -48,6 +52,7 @@ class TensorInfo:
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     constant: bool
+    dynamic: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,7 @@ def unpack(model: bytes):
 
     Raises:
         ValueError: The bytes are cut short or changed, so that an interpreter
-            might read outside them.
+            might read or write outside its tensors.
     """
     if model[4:8] != IDENTIFIER:
         raise ValueError(
@@ -124,30 +129,50 @@ def unpack(model: bytes):
     return content
 
 
+def check(model: bytes) -> None:
+    """Raises ValueError if an interpreter might crash on a flatbuffer.
+
+    It takes ai-edge-litert, or a TensorFlow that is there anyway: nothing else
+    has the schema, and beside tflite-runtime alone nothing is checked.
+    """
+    if importlib.util.find_spec("ai_edge_litert") or sys.modules.get(
+        "tensorflow"
+    ):
+        unpack(model)
+
+
 def _problems(content):
-    """What would make an interpreter read outside the file."""
+    """What would make an interpreter read or write outside its tensors."""
     if not content.subgraphs:
         yield "it holds no graph"
     for code in content.operatorCodes or ():
         if _number(code) not in _names("BuiltinOperator"):
             yield f"operator kind {_number(code)} is not known"
+    kinds = [
+        _names("BuiltinOperator")[_number(c)]
+        for c in content.operatorCodes or ()
+    ]
     for graph in content.subgraphs:
-        count = len(graph.tensors)
+        tensors = graph.tensors
         for end in (*graph.inputs, *graph.outputs):
-            if not 0 <= end < count:
-                yield f"its border names tensor {end} of {count}"
+            if not 0 <= end < len(tensors):
+                yield f"its border names tensor {end} of {len(tensors)}"
+        for number, tensor in enumerate(tensors):
+            yield from _tensor_problems(number, tensor, content.buffers)
         for number, operator in enumerate(graph.operators):
-            if not 0 <= operator.opcodeIndex < len(content.operatorCodes):
+            if not 0 <= operator.opcodeIndex < len(kinds):
                 yield f"operator {number} is of no known kind"
                 continue
-            code = content.operatorCodes[operator.opcodeIndex]
-            name = _names("BuiltinOperator")[_number(code)]
-            yield from _operator_problems(number, name, operator, count)
-        for number, tensor in enumerate(graph.tensors):
-            yield from _tensor_problems(number, tensor, content.buffers)
+            kind = kinds[operator.opcodeIndex]
+            yield from _operator_problems(number, kind, operator, len(tensors))
+            if kind == "RESHAPE":
+                yield from _reshape_problems(
+                    number, operator, tensors, content.buffers
+                )
+        yield from _flow_problems(graph, content.buffers)
         made = {end for op in graph.operators for end in op.outputs}
         for number in sorted({*map(int, graph.inputs), *map(int, made)}):
-            yield from _scale_problems(number, graph.tensors[number])
+            yield from _scale_problems(number, tensors[number])
 
 
 def _operator_problems(number, name, operator, count):
@@ -165,6 +190,57 @@ def _operator_problems(number, name, operator, count):
         optional = fewest <= place < len(inputs)
         if not (-1 if optional else 0) <= end < count:
             yield f"operator {number} names tensor {end} of {count}"
+
+
+def _reshape_problems(number, operator, tensors, buffers):
+    """What interpreters do not compare: they go on beyond the end of one."""
+    source, *given = (tensors[end] for end in operator.inputs if end >= 0)
+    before, made = _shape(source), _shape(tensors[operator.outputs[0]])
+    if math.prod(before) != math.prod(made):
+        yield f"operator {number} makes shape {made} of {before}"
+    if not given:
+        wanted = getattr(operator.builtinOptions, "newShape", None)
+    elif (given[0].type, len(_shape(given[0]))) != (_INT32, 1):
+        yield f"operator {number} takes a shape that is no int32 vector"
+        return
+    else:
+        wanted = buffers[given[0].buffer].data
+        if wanted is None:
+            return  # It is computed.
+        wanted = wanted.view("<i4")
+    wanted = () if wanted is None else tuple(map(int, wanted))
+    if len(wanted) != len(made) or any(
+        size not in (-1, other)
+        for size, other in zip(wanted, made, strict=True)
+    ):
+        yield f"operator {number} makes shape {made}, but is told {wanted}"
+
+
+def _flow_problems(graph, buffers):
+    """Of what is read before it is there, or written where it may not be."""
+    there = {
+        number
+        for number, tensor in enumerate(graph.tensors)
+        if _held(tensor, buffers) or 0 in _shape(tensor)
+    }
+    for end in map(int, graph.inputs):
+        if end in there:
+            yield f"its input, tensor {end}, holds data or is named twice"
+        there.add(end)
+    for number, operator in enumerate(graph.operators):
+        for end in map(int, operator.inputs):
+            if end >= 0 and end not in there:
+                yield f"operator {number} takes tensor {end} before it is made"
+        for end in map(int, operator.outputs):
+            if end in there:
+                yield (
+                    f"operator {number} makes tensor {end}, which holds data, "
+                    "is an input or was made before"
+                )
+            there.add(end)
+    for end in map(int, graph.outputs):
+        if end not in there:
+            yield f"its output, tensor {end}, is never made"
 
 
 def _scale_problems(number, tensor):
@@ -186,6 +262,15 @@ def _length(values) -> int:
     return 0 if values is None else len(values)
 
 
+def _shape(tensor) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(map(int, tensor.shape))
+
+
+def _held(tensor, buffers) -> int:
+    """Bytes of a tensor that are in the file."""
+    return _length(buffers[tensor.buffer].data)
+
+
 def _tensor_problems(number, tensor, buffers):
     if tensor.type not in _names("TensorType"):
         yield f"tensor {number} is of no known type"
@@ -193,11 +278,11 @@ def _tensor_problems(number, tensor, buffers):
     if not 0 <= tensor.buffer < len(buffers):
         yield f"tensor {number} has no buffer"
         return
-    shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
+    if tensor.isVariable:
+        yield f"tensor {number} keeps its values from run to run"
+    shape, held = _shape(tensor), _held(tensor, buffers)
     if min(shape, default=1) < 0:
         yield f"tensor {number} has shape {shape}"
-    data = buffers[tensor.buffer].data
-    held = 0 if data is None else len(data)
     size = _BYTES.get(_names("TensorType")[tensor.type])
     if held and size and held != size * math.prod(shape):
         yield f"tensor {number} of shape {shape} has {held} bytes"
@@ -253,19 +338,18 @@ def _tensor(index, tensor, content) -> TensorInfo:
     quantization = tensor.quantization
     scale = getattr(quantization, "scale", None)
     zero_point = getattr(quantization, "zeroPoint", None)
-    data = content.buffers[tensor.buffer].data
     return TensorInfo(
         index=index,
         name=(tensor.name or b"").decode("utf-8", "replace"),
-        shape=tuple(int(i) for i in tensor.shape)
-        if tensor.shape is not None
-        else (),
+        shape=_shape(tensor),
         dtype=_names("TensorType")[tensor.type],
         scale=tuple(map(float, scale)) if scale is not None else (),
         zero_point=tuple(map(int, zero_point))
         if zero_point is not None
         else (),
-        constant=data is not None and len(data) > 0,
+        constant=_held(tensor, content.buffers) > 0,
+        dynamic=_length(tensor.shapeSignature) > 0
+        and min(tensor.shapeSignature) < 0,
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from autox3d_edge import flatbuffer
+
 # Fastest first. (name, module with `Interpreter`, its distribution)
 KNOWN = (
     ("ai-edge-litert", "ai_edge_litert.interpreter", "ai-edge-litert"),
@@ -89,12 +91,13 @@ def load(
     """Returns an interpreter of a model, its tensors allocated.
 
     Args:
-        model: The flatbuffer, already checked.
+        model: The flatbuffer.
         num_threads: Threads of the interpreter.
         runtime: A name of `KNOWN`; the first that is installed by default.
         **arguments: More of `Interpreter`.
 
     Raises:
+        ValueError: The graph would end the process; see `flatbuffer.check`.
         ImportError: The runtime is not installed, or does not work here.
     """
     if not isinstance(num_threads, int) or not 1 <= num_threads <= MOST_THREADS:
@@ -103,6 +106,7 @@ def load(
             f"Received: num_threads={num_threads!r}."
         )
     make = load_class(runtime)
+    flatbuffer.check(model)
     try:
         with warnings.catch_warnings():  # tf.lite announces its end
             warnings.simplefilter("ignore")
@@ -211,7 +215,7 @@ class ClipRunner(Runner):
     """One clip in, one vector of scores out, whatever the file's types.
 
     Args:
-        model: The flatbuffer, already checked.
+        model: The flatbuffer.
         num_threads: Threads of the interpreter.
         runtime: A name of `KNOWN`; the first that is installed by default.
         keep_tensors: Run operator by operator, slowly, so that `tensor` can

@@ -214,7 +214,10 @@ def pack(model: bytes, manifest: ModelManifest, card: str = "") -> bytes:
             f"{error}."
         ) from error
     labels = "".join(f"{label}\n" for label in manifest.labels)
-    content = io.BytesIO()
+    # Behind the model, so that the zip's offsets count from its start: a zip
+    # with something before it, which every reader takes.
+    content = io.BytesIO(model)
+    content.seek(0, io.SEEK_END)
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, entry in (
             (_MANIFEST, text),
@@ -224,16 +227,14 @@ def pack(model: bytes, manifest: ModelManifest, card: str = "") -> bytes:
             archive.writestr(
                 zipfile.ZipInfo(name, _DATE), entry, zipfile.ZIP_DEFLATED
             )
-    extra = content.getvalue()
+    extra = content.tell() - len(model)
     limit = MAX_BYTES + 3 * len(labels.encode())  # so often are they in there
-    if len(extra) > limit:
+    if extra > limit:
         raise ValueError(
             f"`manifest` must take at most {limit} bytes compressed. "
-            f"Received: {len(extra)} bytes. Shorten `provenance`."
+            f"Received: {extra} bytes. Shorten `provenance`."
         )
-    # Zip offsets count from the start of the archive; readers allow for what
-    # stands before it.
-    return model + extra
+    return content.getvalue()
 
 
 def read_manifest(path: str | os.PathLike) -> ModelManifest:

@@ -58,12 +58,18 @@ class Accelerator:
         operators: Builtin operators it runs.
         batch: Whether it takes tensors of more than one picture; here the
             frames of a clip are the batch.
+        new_batch: Whether the batch of an operator's tensors may differ, as
+            where a PAD adds frames.
+        mixed_batches: Whether it takes anything of a graph whose tensors have
+            batches of several sizes.
         integer_only: Whether float tensors stay on the CPU.
     """
 
     name: str
     operators: frozenset[str]
     batch: bool = True
+    new_batch: bool = True
+    mixed_batches: bool = True
     integer_only: bool = False
 
 
@@ -92,11 +98,20 @@ _ARITHMETIC = frozenset(
         "TRANSPOSE_CONV",
     }
 )
+# QUANTIZE and DEQUANTIZE: the guide's support for quantized models.
+_GPU = _ARITHMETIC | {"EXP", "LSTM", "QUANTIZE", "DEQUANTIZE"}
 ACCELERATORS = (
     Accelerator(
-        name="GPU delegate (LiteRT GPU guide)",
-        # QUANTIZE and DEQUANTIZE: the guide's support for quantized models.
-        operators=_ARITHMETIC | {"EXP", "LSTM", "QUANTIZE", "DEQUANTIZE"},
+        name="GPU delegate, OpenCL (LiteRT GPU guide; up to the driver)",
+        operators=_GPU,
+        new_batch=False,
+    ),
+    # CheckBatchSizeForAllValues (tensorflow/lite/delegates/gpu/gl/api2.cc).
+    Accelerator(
+        name="GPU delegate, OpenGL (takes no graph of several batch sizes)",
+        operators=_GPU,
+        new_batch=False,
+        mixed_batches=False,
     ),
     Accelerator(
         name="NNAPI delegate (deprecated from Android 15)",
@@ -138,12 +153,14 @@ def fall_back(graph: flatbuffer.Graph) -> dict[str, dict[str, int]]:
 
     On paper: see `ACCELERATORS`.
     """
+    mixed = len(_batches(graph, *graph.operators)) > 1
     return {
         accelerator.name: dict(
             collections.Counter(
                 operator.code
                 for operator in graph.operators
-                if not _takes(accelerator, operator, graph)
+                if (mixed and not accelerator.mixed_batches)
+                or not _takes(accelerator, operator, graph)
             )
         )
         for accelerator in ACCELERATORS
@@ -161,20 +178,37 @@ def format_fall_back(found: dict[str, dict[str, int]], operators: int) -> str:
     for name, counts in found.items():
         which = ", ".join(f"{code} {n}" for code, n in sorted(counts.items()))
         total = sum(counts.values())
-        lines.append(f"  {name}: {total} of {operators}: {which or 'none'}")
+        if total in (0, operators):
+            which = "all" if total else "none"
+        lines.append(f"  {name}: {total} of {operators}: {which}")
     return "\n".join(lines)
 
 
 def _takes(accelerator, operator, graph) -> bool:
-    tensors = [
-        graph.tensors[number]
-        for number in (*operator.inputs, *operator.outputs)
-        if not graph.tensors[number].constant
-    ]
-    if accelerator.integer_only and any("FLOAT" in t.dtype for t in tensors):
-        return False
-    if not accelerator.batch and any(
-        len(t.shape) == 4 and t.shape[0] > 1 for t in tensors
-    ):
-        return False
-    return operator.code in accelerator.operators
+    tensors = _activations(graph, operator)
+    batches = _batches(graph, operator)
+    return (
+        operator.code in accelerator.operators
+        and (accelerator.batch or batches <= {1})
+        and (accelerator.new_batch or len(batches) < 2)
+        and not (
+            accelerator.integer_only
+            and any("FLOAT" in tensor.dtype for tensor in tensors)
+        )
+    )
+
+
+def _activations(graph, operator) -> list[flatbuffer.TensorInfo]:
+    ends = (*operator.inputs, *operator.outputs)
+    tensors = [graph.tensors[number] for number in ends]
+    return [tensor for tensor in tensors if not tensor.constant]
+
+
+def _batches(graph, *operators) -> set[int]:
+    """Sizes of the first axis of all 4-D activations of operators."""
+    return {
+        tensor.shape[0]
+        for operator in operators
+        for tensor in _activations(graph, operator)
+        if len(tensor.shape) == 4
+    }

@@ -12,7 +12,7 @@ class StreamRunner(interpreters.Runner):
     """One frame in, scores out; what is carried over stays in here.
 
     Args:
-        model: The flatbuffer, already checked.
+        model: The flatbuffer.
         stream: Its states, from the file's manifest.
         num_threads, runtime: As in `interpreters.load`.
     """

@@ -20,8 +20,8 @@ def check_weights(
     """Returns float32 copies of the weights the network needs.
 
     Raises:
-        ValueError: A weight is missing, left over, of another shape, or not
-            finite; the message names it.
+        ValueError: A weight is missing, left over, of another shape, not
+            finite, or a variance below 0; the message names it.
     """
     if "head/logits_bias" not in weights:
         raise ValueError(
@@ -51,6 +51,11 @@ def check_weights(
             raise ValueError(
                 f"`weights` must be finite. Received: {name!r} with {bad} NaN "
                 "or infinite values. Export the last good checkpoint."
+            )
+        if name.endswith("_variance") and value.min() < 0:
+            raise ValueError(
+                f"`weights` of {arch.name!r}: {name!r} must be at least 0. "
+                f"Received: {value.min():g}. Export the last good checkpoint."
             )
         checked[name] = value
     return checked

@@ -232,15 +232,38 @@ def test_parts_and_their_precisions_are_checked(exported, by_precision):
 
 def test_what_falls_back_is_said_on_paper(exported):
     report = audit.audit_file(exported.path)
-    gpu, _, edge_tpu = report.fall_back.values()
+    opencl, opengl, _, edge_tpu = report.fall_back.values()
     # Documented for the GPU: no MEAN (two squeezes and the head), no PADV2.
-    assert gpu == {"PADV2": 1, "MEAN": 4}
+    assert (opencl["PADV2"], opencl["MEAN"]) == (1, 4)
+    # Two of three taps look at other frames: slices, and padded again.
+    assert opencl["STRIDED_SLICE"] == report.operators["STRIDED_SLICE"]
+    assert opencl["PAD"] < report.operators["PAD"]  # others pad the sides
+    assert "CONV_2D" not in opencl
+    # 4 frames, 3 of them under a tap that looks ahead, and the one clip.
+    assert opengl == report.operators
     # Frames are the batch, and the Edge TPU takes one picture: what is left
     # to it is what comes after the head's mean, and the squeezes.
     assert edge_tpu["ADD"] == report.operators["ADD"]
     assert "FULLY_CONNECTED" not in edge_tpu
-    text = op_support.format_fall_back(report.fall_back, 70)
-    assert "GPU delegate (LiteRT GPU guide): 5 of 70: MEAN 4, PADV2 1" in text
+    total = sum(report.operators.values())
+    text = op_support.format_fall_back(report.fall_back, total)
+    assert "up to the driver): 26 of 75: MEAN 4, MUL 3, PAD 6," in text
+    assert f"several batch sizes): {total} of {total}: all\n" in text
+
+
+def test_one_picture_at_a_time_suits_the_gpu():
+    def network(frame):
+        return tf.nn.relu(tf.nn.conv2d(frame, tf.ones((3, 3, 3, 4)), 1, "SAME"))
+
+    report = audit.audit_model(convert(network, (1, 8, 8, 3)), "fp32")
+    opencl, opengl, _, _ = report.fall_back.values()
+    assert opencl == opengl == {}
+
+
+def test_a_shape_that_is_not_known_is_refused():
+    report = audit.audit_model(convert(tf.nn.relu, (None, 8, 8, 3)), "fp32")
+    assert rules(report) == {"static"}
+    assert not report.loaded_in
 
 
 def test_damaged_bytes_are_refused_before_an_interpreter_sees_them(exported):
@@ -337,7 +360,66 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
         made = first(graph, content, "SOFTMAX").outputs[0]
         graph.tensors[made].quantization.zeroPoint = np.array([200_000])
 
+    def made_twice(graph, content):
+        made = graph.operators[0].outputs
+        first(graph, content, "ADD").outputs = made
+
+    def makes_a_weight(graph, content):
+        weight = first(graph, content, "CONV_2D").inputs[1]
+        first(graph, content, "ADD").outputs = [weight]
+
+    def makes_the_input(graph, content):
+        first(graph, content, "ADD").outputs = graph.inputs
+
+    def weight_as_input(graph, content):
+        graph.inputs = [first(graph, content, "CONV_2D").inputs[1]]
+
+    def never_made(graph, content):
+        graph.operators.remove(first(graph, content, "ADD"))
+
+    def too_early(graph, content):
+        graph.operators.insert(0, graph.operators.pop(1))
+
+    def output_never_made(graph, content):
+        graph.outputs = [len(graph.tensors)]
+        graph.tensors.append(graph.tensors[graph.inputs[0]])
+
+    def kept_for_the_next_run(graph, content):
+        made = first(graph, content, "ADD").outputs[0]
+        graph.tensors[made].isVariable = True
+
+    def other_data(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        reshape.inputs = [graph.inputs[0], reshape.inputs[1]]
+
+    def shape_from_weights(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        weight = first(graph, content, "CONV_2D").inputs[1]
+        reshape.inputs = [reshape.inputs[0], weight]
+
+    def shape_from_bias(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        bias = first(graph, content, "CONV_2D").inputs[2]
+        reshape.inputs = [reshape.inputs[0], bias]
+
+    def no_shape(graph, content):
+        reshape = first(graph, content, "RESHAPE")
+        reshape.inputs = reshape.inputs[:1]
+        reshape.builtinOptions = None
+
     for change, message in (
+        (made_twice, "which holds data, is an input or was made before"),
+        (makes_a_weight, "which holds data, is an input or was made before"),
+        (makes_the_input, "which holds data, is an input or was made before"),
+        (weight_as_input, "its input, tensor"),
+        (never_made, "before it is made"),
+        (too_early, "operator 0 takes tensor"),
+        (output_never_made, "is never made"),
+        (kept_for_the_next_run, "keeps its values from run to run"),
+        (other_data, "of (4, 24, 24, 3)"),
+        (shape_from_weights, "takes a shape that is no int32 vector"),
+        (shape_from_bias, ", but is told ("),
+        (no_shape, ", but is told ()"),
         (absent_input, "names tensor -1"),
         (no_bias, "DEPTHWISE_CONV_2D, has 2 inputs and 1 outputs"),
         (absent_weights, "names tensor -1"),

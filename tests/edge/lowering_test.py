@@ -80,6 +80,9 @@ def test_weights_that_do_not_fit_are_named():
     broken[:2] = np.nan, np.inf
     with pytest.raises(ValueError, match="'stem/norm_beta' with 2 NaN"):
         lower(**{"stem/norm_beta": broken})
+    below = -values["stem/norm_variance"]
+    with pytest.raises(ValueError, match="'stem/norm_variance' must be at"):
+        lower(**{"stem/norm_variance": below})
     with pytest.raises(ValueError, match="1 not of this network.*'other'"):
         lower(other=np.zeros(3))
     with pytest.raises(ValueError, match="missing, first"):

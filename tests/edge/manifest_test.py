@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import struct
 import zipfile
 
 import numpy as np
@@ -40,6 +41,10 @@ def test_any_unzip_reads_the_labels(exported):
     with zipfile.ZipFile(exported.path) as archive:
         lines = archive.read("labels.txt").decode().splitlines()
     assert lines[3] == "gesture 3"
+    # Others than Python's complain if offsets do not count from the start.
+    data = exported.path.read_bytes()
+    size, offset = struct.unpack("<2I", data[-10:-2])  # of the directory
+    assert offset + size == len(data) - 22  # where the last record begins
 
 
 def test_the_card_is_inside(exported):

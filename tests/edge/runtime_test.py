@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from autox3d_edge import Recognizer, interpreters
+from autox3d_edge import Recognizer, compact, flatbuffer, interpreters
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import decoding, synthetic
 from tests.edge import networks
@@ -155,6 +155,17 @@ def test_damage_is_noticed_before_the_interpreter(
     path = tmp_path / "damaged.tflite"
     path.write_bytes(data)
     with pytest.raises(ValueError, match="is damaged"):
+        Recognizer(path)
+
+
+def test_a_graph_that_would_end_the_process_is_refused(tmp_path, exported):
+    model, manifest = manifest_lib.read_model(exported.path)
+    content = flatbuffer.unpack(model)
+    first, second = content.subgraphs[0].operators[:2]
+    second.outputs = first.outputs
+    path = tmp_path / "twice.tflite"
+    path.write_bytes(manifest_lib.pack(compact.pack(content), manifest))
+    with pytest.raises(ValueError, match="operator 1 makes tensor"):
         Recognizer(path)
 
 

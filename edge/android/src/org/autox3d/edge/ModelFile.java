@@ -32,6 +32,7 @@ public final class ModelFile {
   private static final int KIND_BYTES = 8; // whose second half is the kind
   private static final int END = 0x06054b50; // of a zip (APPNOTE.TXT 4.3.16)
   private static final int END_BYTES = 22;
+  private static final int ENTRY_BYTES = 46; // of its directory, without names
 
   /** How a video becomes the clip that the network takes. */
   static final class Preprocessing {
@@ -221,7 +222,7 @@ public final class ModelFile {
           "This file has no manifest: it was cut short, or not exported by "
               + FORMAT + ".");
     }
-    int start = end - view.getInt(end + 12) - view.getInt(end + 16);
+    int start = findFirst(view, end);
     String reason = "no " + NAME;
     if (start >= 0 && start < end) {
       try {
@@ -234,6 +235,15 @@ public final class ModelFile {
     throw new IOException(
         "This file is damaged: its manifest cannot be unpacked ("
             + reason + ").");
+  }
+
+  /** Returns where the first entry is; -1 if the directory is not there. */
+  private static int findFirst(ByteBuffer view, int end) {
+    int directory = end - view.getInt(end + 12);
+    if (directory < 0 || directory > end - ENTRY_BYTES) return -1;
+    // Where its offsets count from: in older files the zip, not the model.
+    int origin = directory - view.getInt(end + 16);
+    return origin + view.getInt(directory + 42);
   }
 
   private static byte[] readEntry(byte[] bytes, int start) throws IOException {

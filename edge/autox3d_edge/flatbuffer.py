@@ -135,10 +135,21 @@ def check(model: bytes) -> None:
     It takes ai-edge-litert, or a TensorFlow that is there anyway: nothing else
     has the schema, and beside tflite-runtime alone nothing is checked.
     """
-    if importlib.util.find_spec("ai_edge_litert") or sys.modules.get(
-        "tensorflow"
+    if not (
+        importlib.util.find_spec("ai_edge_litert")
+        or sys.modules.get("tensorflow")
     ):
-        unpack(model)
+        return
+    for graph in unpack(model).subgraphs:
+        for number, tensor in enumerate(graph.tensors):
+            scales = getattr(tensor.quantization, "scale", None)
+            for scale in () if scales is None else scales:
+                if not 0 < scale < math.inf:
+                    raise ValueError(
+                        f"`model` is damaged: tensor {number} must have "
+                        "scales that are finite and above 0. Received: "
+                        f"{scale:g}. Copy or export it again."
+                    )
 
 
 def _problems(content):

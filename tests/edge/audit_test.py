@@ -294,6 +294,22 @@ def refusal(exported, change):
     return str(caught.value)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.inf, np.nan])
+def test_scales_that_end_the_process_are_refused_without_an_audit(
+    exported, scale
+):
+    model, _ = manifest_lib.read_model(exported.path)
+    flatbuffer.check(model)
+    content = flatbuffer.unpack(model)
+    tensors = content.subgraphs[0].tensors
+    number = int(content.subgraphs[0].operators[5].outputs[0])
+    tensors[number].quantization.scale = np.array([scale], np.float32)
+    builder = flatbuffers.Builder(0)
+    builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
+    with pytest.raises(ValueError, match=f"tensor {number} must have scales"):
+        interpreters.ClipRunner(bytes(builder.Output()))
+
+
 def test_damage_is_named(exported):
     def foreign_tensor(graph, content):
         graph.operators[3].inputs = [9999]

@@ -10,17 +10,34 @@ from autox3d_tf import cost
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
+_LIMIT = {"color": "gray", "linestyle": "--", "linewidth": 1}  # of a budget
+_ROUNDING = 1e-9  # sums of milliseconds depend on the order of the parts
 
-def draw_curves(entries: Sequence[Mapping[str, Any]]):
-    """Entropy, samples, effective samples, cost, accuracy and loss."""
+
+def draw_curves(
+    entries: Sequence[Mapping[str, Any]], targets: Mapping[str, float]
+):
+    """Entropy, samples, effective samples, costs, accuracy and loss.
+
+    Args:
+        entries: Of the history.
+        targets: Metric -> target of its budget.
+    """
     figure, axes = _figure(2, 3, (11, 5.5))
+    # Histories of before say 0 where no step of the logits was.
     searching = [e for e in entries if e.get("effective_samples")]
-    metric = next((k for k in entries[0] if k.startswith("cost_")), None)
+    relative = [
+        {
+            "step": entry["step"],
+            **{m: entry[f"cost_{m}"] / limit for m, limit in targets.items()},
+        }
+        for entry in searching
+    ]
     panels = (
         ("entropy (nats)", entries, ("entropy",)),
         ("architectures per step", entries, ("samples", "weights_samples")),
         ("effective samples", searching, ("effective_samples", "samples")),
-        (f"mean {metric}", searching, (metric,) if metric else ()),
+        ("mean cost / budget", relative, tuple(targets)),
         (
             "accuracy of samples",
             searching,
@@ -35,7 +52,9 @@ def draw_curves(entries: Sequence[Mapping[str, Any]]):
                 [row[name] for row in rows],
                 label=name.replace("_", " "),
             )
-        if len(names) > 1 and rows:
+        if rows is relative:
+            axis.axhline(1, label="budget", **_LIMIT)
+        if rows and len(axis.lines) > 1:
             axis.legend(fontsize=7)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step", fontsize=8)
@@ -114,31 +133,41 @@ def draw_network(arch: arch_lib.ArchSpec, record: Mapping[str, Any]):
 
 
 def draw_children(record: Mapping[str, Any]):
-    """Inherited accuracy over cost, the front of those that none beats."""
-    figure, axes = _figure(1, 1, (8, 4.5))
-    axis = axes.flat[0]
-    metric = record["metrics"][0]
-    points = np.array(
-        [(child["costs"][0], child["accuracy"]) for child in record["children"]]
-    )
-    axis.scatter(points[:, 0], 100 * points[:, 1], s=18, label="judged")
-    order = np.lexsort((-points[:, 1], points[:, 0]))
-    best = np.maximum.accumulate(points[order, 1])
-    front = order[points[order, 1] > np.concatenate([[-1], best[:-1]])]
-    axis.step(points[front, 0], 100 * points[front, 1], where="post",
-              linewidth=1, label="Pareto front")  # fmt: skip
-    axis.scatter(
-        [record["costs"][metric]["cost"]],
-        [100 * record["inherited_accuracy"]],
-        marker="*", s=160, color="crimson", label="chosen",
-    )  # fmt: skip
-    axis.axvline(
-        record["costs"][metric]["target"], color="gray", linestyle="--",
-        linewidth=1, label="budget",
-    )  # fmt: skip
-    axis.set_xlabel(metric)
-    axis.set_ylabel("inherited accuracy, %")
-    axis.legend(fontsize=8)
+    """Inherited accuracy over each cost, the front of those that none beats.
+
+    Hollow markers: over some budget, not always that of the panel.
+    """
+    children, metrics = record["children"], record["metrics"]
+    figure, axes = _figure(1, len(metrics), (max(8, 5.5 * len(metrics)), 4.5))
+    costs = np.array([child["costs"] for child in children])
+    accuracies = np.array([100 * child["accuracy"] for child in children])
+    targets = np.array([record["costs"][m]["target"] for m in metrics])
+    fits = (costs <= targets * (1 + _ROUNDING)).all(axis=1)
+    for place, (axis, metric) in enumerate(
+        zip(axes.flat, metrics, strict=True)
+    ):
+        for label, shown, face in (
+            ("within budget", fits, "tab:blue"),
+            ("over a budget", ~fits, "none"),
+        ):
+            axis.scatter(
+                costs[shown, place], accuracies[shown], s=18, label=label,
+                facecolors=face, edgecolors="tab:blue",
+            )  # fmt: skip
+        order = np.lexsort((-accuracies, costs[:, place]))
+        best = np.maximum.accumulate(accuracies[order])
+        front = order[accuracies[order] > np.concatenate([[-1], best[:-1]])]
+        axis.step(costs[front, place], accuracies[front], where="post",
+                  linewidth=1, label="Pareto front")  # fmt: skip
+        axis.scatter(
+            [record["costs"][metric]["cost"]],
+            [100 * record["inherited_accuracy"]],
+            marker="*", s=160, color="crimson", label="chosen",
+        )  # fmt: skip
+        axis.axvline(targets[place], label="budget", **_LIMIT)
+        axis.set_xlabel(metric)
+        axis.set_ylabel("inherited accuracy, %")
+    axes.flat[0].legend(fontsize=8)
     return figure
 
 

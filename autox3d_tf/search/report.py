@@ -7,6 +7,7 @@ import pathlib
 
 from autox3d_tf import cost
 from autox3d_tf.runs import json_lines
+from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import figures, options, plan, results, tables
 from autox3d_tf.search import history as history_lib
 from autox3d_tf.space import arch as arch_lib
@@ -48,9 +49,11 @@ def write_report(
     space = search_space.load_space(run_dir / "space.json")
     sections = []
     if entries:  # a supernet that was taken leaves none
+        budgets = run_dir_lib.read_config(run_dir)["budgets"]
+        targets = {one["metric"]: one["target"] for one in budgets}
         choices = _image(figures.draw_choices(space, entries))
         sections = [
-            ("How it went", _image(figures.draw_curves(entries))),
+            ("How it went", _image(figures.draw_curves(entries, targets))),
             ("Probabilities of the choices", choices),
         ]
     if record_path.is_file():

@@ -6,6 +6,7 @@ import pytest
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.runs import run_dir
 from autox3d_tf.search import history, plan, report, results
 
 SPACE = space_lib.get_space("tiny")
@@ -14,6 +15,7 @@ INDICES = tuple(0 for _ in SPACE.choices)
 
 def write_history(folder, steps):
     SPACE.save(folder / "space.json")
+    run_dir.RunDir(folder, {"budgets": [{"metric": "macs", "target": 2e6}]})
     log = history.History(
         folder / history.FILE,
         0,

@@ -137,7 +137,10 @@ def draw_children(record: Mapping[str, Any]):
 
     Hollow markers: over some budget, not always that of the panel.
     """
-    children, metrics = record["children"], record["metrics"]
+    # Records of before do not have what was judged to choose.
+    judged = [*record.get("candidates", ()), *record["children"]]
+    children = list({tuple(one["indices"]): one for one in judged}.values())
+    metrics = record["metrics"]
     figure, axes = _figure(1, len(metrics), (max(8, 5.5 * len(metrics)), 4.5))
     costs = np.array([child["costs"] for child in children])
     accuracies = np.array([100 * child["accuracy"] for child in children])

@@ -85,6 +85,9 @@ def save(
                 for one in top
             ],
             "children": [_plain(child) for child in judged],
+            "candidates": [
+                _plain(child) for child in engine.chooser.candidates
+            ],
             "finalists": [_plain(one) for one in raced],
             "counts": engine.counts(),
             "chosen_among": engine.chooser.chosen_among,

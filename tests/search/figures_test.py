@@ -31,8 +31,8 @@ def test_every_budget_has_a_line_and_none_where_no_logits_were():
     ]  # fmt: skip
 
 
-def test_networks_over_any_budget_are_hollow_in_each_panel():
-    record = {
+def make_record():
+    return {
         "metrics": list(BUDGETS),
         "costs": {m: {"target": t, "cost": t} for m, t in BUDGETS.items()},
         "inherited_accuracy": 0.5,
@@ -42,7 +42,10 @@ def test_networks_over_any_budget_are_hollow_in_each_panel():
             {"indices": [2], "costs": [3e6, 1.0], "accuracy": 0.6},
         ],
     }
-    axes = figures.draw_children(record).axes
+
+
+def test_networks_over_any_budget_are_hollow_in_each_panel():
+    axes = figures.draw_children(make_record()).axes
     assert [axis.get_xlabel() for axis in axes] == list(BUDGETS)
     expected = (
         ([[1e6, 40]], [[1e6, 70], [3e6, 60]]),
@@ -56,3 +59,12 @@ def test_networks_over_any_budget_are_hollow_in_each_panel():
         np.testing.assert_allclose(hollow.get_offsets(), over)
         assert len(filled.get_facecolors()) and not len(hollow.get_facecolors())
         assert list(axis.lines[-1].get_xdata()) == [limit, limit]
+
+
+def test_what_was_judged_to_choose_is_drawn_once():
+    record = make_record()
+    first = {**record["children"][0], "indices": (0,)}
+    other = {"indices": (7,), "costs": (5e5, 2.0), "accuracy": 0.3}
+    axes = figures.draw_children({**record, "candidates": [first, other]}).axes
+    within = axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(within, [[1e6, 40], [5e5, 30]])

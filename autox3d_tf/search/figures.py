@@ -64,7 +64,10 @@ def draw_curves(
 def draw_choices(
     space: search_space.SearchSpace, entries: Sequence[Mapping[str, Any]]
 ):
-    """Heat map: a row per candidate of every choice, a column per entry."""
+    """Heat map: a row per candidate of every choice, a column per entry.
+
+    A column ends at the step of its entry and begins at that of the last one.
+    """
     names, rows, borders = [], [], []
     for position, choice in enumerate(space.choices):
         borders.append(len(rows))
@@ -74,11 +77,16 @@ def draw_choices(
     figure, axes = _figure(1, 1, (11, 1 + 0.13 * len(rows)))
     axis = axes.flat[0]
     steps = [entry["step"] for entry in entries]
-    image = axis.imshow(
-        np.array(rows), aspect="auto", cmap="viridis", vmin=0, vmax=1,
-        interpolation="nearest",
-        extent=(steps[0], max(steps[-1], steps[0] + 1), len(rows), 0),
-    )  # fmt: skip
+    first = np.diff(steps)[0] if len(steps) > 1 else 1
+    image = axis.pcolormesh(
+        [steps[0] - first, *steps],
+        np.arange(len(rows) + 1),
+        np.array(rows),
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+    )
+    axis.invert_yaxis()
     axis.set_yticks(np.arange(len(rows)) + 0.5, names, fontsize=5)
     for border in borders[1:]:
         axis.axhline(border, color="white", linewidth=0.4)

@@ -1,7 +1,9 @@
 import numpy as np
 
 from autox3d_tf.search import figures
+from tests.search import search_driver
 
+TOY = search_driver.SPACE
 BUDGETS = {"macs": 2e6, "latency_ms": 4.0}
 
 
@@ -29,6 +31,23 @@ def test_every_budget_has_a_line_and_none_where_no_logits_were():
     assert [line.get_label() for line in panel.lines] == [
         "macs", "latency ms", "budget",
     ]  # fmt: skip
+
+
+def test_columns_of_the_choices_end_at_their_steps():
+    entries = [
+        {
+            "step": step,
+            "probabilities": [[p, *[0.0] * (len(c) - 1)] for c in TOY.choices],
+        }
+        for step, p in ((10, 0.1), (20, 0.2), (23, 0.3))
+    ]
+    axis = figures.draw_choices(TOY, entries).axes[0]
+    (mesh,) = axis.collections
+    corners = mesh.get_coordinates()  # (rows + 1, columns + 1, 2)
+    np.testing.assert_allclose(corners[0, :, 0], [0, 10, 20, 23])
+    np.testing.assert_allclose(mesh.get_array()[0], [0.1, 0.2, 0.3])
+    assert axis.get_ylim() == (sum(map(len, TOY.choices)), 0)  # first on top
+    assert figures.draw_choices(TOY, entries[:1]).axes[0].get_xlim() == (9, 10)
 
 
 def make_record():

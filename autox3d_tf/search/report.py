@@ -109,8 +109,7 @@ def _found(record):
         ("space", record["space_fingerprint"][:12]),
     ]
     if record["method"] not in options.JUDGED:
-        rank = record["rank"] or "beyond what was counted"
-        rows.insert(2, ("rank among all", rank))
+        rows.insert(2, ("rank among all", results.rank_text(record)))
     for metric, value in record["costs"].items():
         text = " of at most ".join(
             cost.format_amount(metric, value[name])

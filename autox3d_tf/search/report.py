@@ -4,6 +4,8 @@ import base64
 import html
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from autox3d_tf import cost
 from autox3d_tf.runs import json_lines
@@ -60,12 +62,13 @@ def write_report(
         record = results.read_record(run_dir)
         arch = arch_lib.load_arch(run_dir / "arch.json")
         children = _image(figures.draw_children(record))
+        top = top_table(space, record)
         sections = [
             ("What was found", _found(record)),
             ("The network", _image(figures.draw_network(arch, record))),
             *sections,
             ("Judged inside the supernet", children),
-            ("The first of those within budget", _top_table(space, record)),
+            ("The first of those within budget", _table(*top)),
         ]
         if record.get("finalists"):
             sections.insert(1, ("Finalists", _finalists_table(space, record)))
@@ -127,20 +130,22 @@ def _progress(entries):
     )
 
 
-def _top_table(space, record):
-    rows = []
-    for place, one in enumerate(record["top"], 1):
-        rows.append(
-            (
-                place,
-                *_shape_cells(space, one["indices"]),
-                f"{one['log_prob']:.2f}",
-                *map(cost.format_amount, record["metrics"], one["costs"]),
-                f"{100 * one['judged']['accuracy']:.1f}",
-            )
-        )
+def top_table(
+    space: search_space.SearchSpace, record: Mapping[str, Any]
+) -> tables.Table:
+    """Returns the networks that a search lists, in its order."""
+    rows = [
+        [
+            str(place),
+            *_shape_cells(space, one["indices"]),
+            f"{one['log_prob']:.2f}",
+            *map(cost.format_amount, record["metrics"], one["costs"]),
+            f"{100 * one['judged']['accuracy']:.1f}",
+        ]
+        for place, one in enumerate(record["top"], 1)
+    ]
     header = ("", "filters", "blocks", "log probability", *record["metrics"])
-    return _table((*header, "inherited accuracy, %"), rows)
+    return (*header, "inherited accuracy, %"), rows
 
 
 def _finalists_table(space, record):

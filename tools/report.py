@@ -3,9 +3,9 @@ r"""Draws a search as one self-contained HTML page.
   autox3d-report runs/search
 
 Writes report.html into the directory: entropy, samples and cost over time,
-the probabilities of all choices, the network that was chosen, sampled networks
-and runners-up. A search that is still going is drawn so far. --baselines adds
-the tables of a comparison.
+the probabilities of all choices, the network that was chosen, networks that
+were judged and runners-up. A search that is still going is drawn so far.
+--baselines adds the tables of a comparison.
 """
 
 from absl import flags

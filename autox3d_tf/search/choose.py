@@ -1,7 +1,6 @@
 """Which network a search takes, once all steps are taken."""
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -36,8 +35,8 @@ class Chooser:
         make_judge: Returns what judges architectures with inherited weights.
 
     Attributes:
-        chosen_among: Architectures that were judged to choose one of them, and
-            the clips that took.
+        candidates: Architectures that were judged to choose one of them.
+        chosen_among: How many they are, and the clips that took.
     """
 
     def __init__(
@@ -57,6 +56,7 @@ class Chooser:
             for name, place in space.positions.items()
             if name.endswith("/filters")
         ]
+        self.candidates: list[children.Child] = []
         self.chosen_among = {"architectures": 0, "clips": 0}
 
     @functools.cached_property
@@ -117,12 +117,14 @@ class Chooser:
 
     def _score_many(self, method, count: int, **arguments):
         """Lets a method score vectors by likelihood with inherited weights."""
-        progress, done = triggers.Progress(unit="candidate"), itertools.count(1)
+        progress, self.candidates = triggers.Progress(unit="candidate"), []
         progress.begin(0, count)
 
         def score(vector):
-            likelihood = self.judge(vector).log_likelihood
-            progress(next(done), {"log_likelihood": likelihood})
+            child = self.judge(vector)
+            self.candidates.append(child)
+            likelihood = child.log_likelihood
+            progress(len(self.candidates), {"log_likelihood": likelihood})
             return likelihood
 
         scored = method(
@@ -136,7 +138,7 @@ class Chooser:
         )
         progress.close()
         self.chosen_among = {
-            "architectures": len(scored),
+            "architectures": len(self.candidates),
             "clips": self.judge.clips,
         }
         return scored

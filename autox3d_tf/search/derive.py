@@ -332,18 +332,23 @@ def rank(
     distribution,
     derived: Derived,
     limit: int = RANK_LIMIT,
-) -> int | None:
-    """Returns 1 + the number of more probable entries, whatever they cost.
+) -> tuple[int | None, int | None]:
+    """Counts the entries that are more probable, whatever they cost.
 
-    Vectors that decode to the same blocks count once. None if the rank is
-    above `limit`.
+    Vectors that decode to the same blocks count once.
+
+    Returns:
+        The rank, 1 for the most probable, and None; or, if it is above
+        `limit`, None and what it is above of: how many were counted.
     """
     chain = chain_lib.Chain.of(space, distribution)
     paths = enumerate_paths(chain, within_budget=False, limit=30 * limit)
+    above = 0
     try:
-        for place, path in enumerate(itertools.islice(paths, limit), 1):
+        for path in itertools.islice(paths, limit):
             if path.log_prob <= derived.log_prob + TIE:
-                return place
+                return above + 1, None
+            above += 1
     except LimitReached:
         pass
-    return None
+    return None, above

@@ -186,7 +186,10 @@ class Engine:
                 clips,
                 first_step=first_step,
                 total_steps=self.search.steps,
-                triggers=self._triggers(run, saver, first_step),
+                triggers=[
+                    step_fn.omit_zeros,
+                    *self._triggers(run, saver, first_step),
+                ],
             )
 
     def _triggers(self, run, saver, first_step) -> list[Callable]:

@@ -29,7 +29,7 @@ def format_page(records: tables.Records, title: str) -> str:
     """Returns all tables as Markdown."""
     parts = [f"# {title}", _about(records), f"![accuracy]({PLOT})"]
     for heading, table in tables.sections(records):
-        parts += [f"## {heading}", _markdown(table)]
+        parts += [f"## {heading}", tables.markdown(table)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,9 +107,3 @@ def _command(record):
     program, *arguments = record["provenance"]["command"]
     arguments = [_FOLDERS.sub(".../", word) for word in arguments]
     return [pathlib.Path(program).name, *arguments]
-
-
-def _markdown(table: tables.Table) -> str:
-    header, rows = table
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

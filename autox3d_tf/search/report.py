@@ -2,18 +2,16 @@
 
 import base64
 import html
-import io
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from autox3d_tf import cost
 from autox3d_tf.runs import json_lines
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import figures, options, plan, results, tables
 from autox3d_tf.search import history as history_lib
-from autox3d_tf.search import options, plan, results, tables
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -53,20 +51,24 @@ def write_report(
     space = search_space.load_space(run_dir / "space.json")
     sections = []
     if entries:  # a supernet that was taken leaves none
-        choices = _image(draw_choices(space, entries))
+        budgets = run_dir_lib.read_config(run_dir)["budgets"]
+        targets = {one["metric"]: one["target"] for one in budgets}
+        choices = _image(figures.draw_choices(space, entries))
         sections = [
-            ("How it went", _image(draw_curves(entries))),
+            ("How it went", _image(figures.draw_curves(entries, targets))),
             ("Probabilities of the choices", choices),
         ]
     if record_path.is_file():
         record = results.read_record(run_dir)
         arch = arch_lib.load_arch(run_dir / "arch.json")
+        children = _image(figures.draw_children(record))
+        top = top_table(space, record)
         sections = [
             ("What was found", _found(record)),
-            ("The network", _image(draw_network(arch, record))),
+            ("The network", _image(figures.draw_network(arch, record))),
             *sections,
-            ("Judged inside the supernet", _image(draw_children(record))),
-            ("The first of those within budget", _top_table(space, record)),
+            ("Judged inside the supernet", children),
+            ("The first of those within budget", _table(*top)),
         ]
         if record.get("finalists"):
             sections.insert(1, ("Finalists", _finalists_table(space, record)))
@@ -91,137 +93,6 @@ def write_report(
     return path
 
 
-def draw_curves(entries: Sequence[Mapping[str, Any]]):
-    """Entropy, samples, effective samples, cost, accuracy and loss."""
-    figure, axes = _figure(2, 3, (11, 5.5))
-    searching = [e for e in entries if e.get("effective_samples")]
-    metric = next((k for k in entries[0] if k.startswith("cost_")), None)
-    panels = (
-        ("entropy (nats)", entries, ("entropy",)),
-        ("architectures per step", entries, ("samples", "weights_samples")),
-        ("effective samples", searching, ("effective_samples", "samples")),
-        (f"mean {metric}", searching, (metric,) if metric else ()),
-        (
-            "accuracy of samples",
-            searching,
-            ("train_accuracy", "sample_accuracy", "best_sample_accuracy"),
-        ),
-        ("loss of the weights", entries, ("loss",)),
-    )
-    for axis, (title, rows, names) in zip(axes.flat, panels, strict=True):
-        for name in names:
-            axis.plot(
-                [row["step"] for row in rows],
-                [row[name] for row in rows],
-                label=name.replace("_", " "),
-            )
-        if len(names) > 1 and rows:
-            axis.legend(fontsize=7)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("step", fontsize=8)
-    return figure
-
-
-def draw_choices(
-    space: search_space.SearchSpace, entries: Sequence[Mapping[str, Any]]
-):
-    """Heat map: a row per candidate of every choice, a column per entry."""
-    names, rows, borders = [], [], []
-    for position, choice in enumerate(space.choices):
-        borders.append(len(rows))
-        for place, candidate in enumerate(choice.candidates):
-            names.append(f"{choice.name} {candidate}")
-            rows.append([e["probabilities"][position][place] for e in entries])
-    figure, axes = _figure(1, 1, (11, 1 + 0.13 * len(rows)))
-    axis = axes.flat[0]
-    steps = [entry["step"] for entry in entries]
-    image = axis.imshow(
-        np.array(rows), aspect="auto", cmap="viridis", vmin=0, vmax=1,
-        interpolation="nearest",
-        extent=(steps[0], max(steps[-1], steps[0] + 1), len(rows), 0),
-    )  # fmt: skip
-    axis.set_yticks(np.arange(len(rows)) + 0.5, names, fontsize=5)
-    for border in borders[1:]:
-        axis.axhline(border, color="white", linewidth=0.4)
-    axis.set_xlabel("step", fontsize=8)
-    figure.colorbar(image, ax=axis, fraction=0.03, label="probability")
-    return figure
-
-
-def draw_network(arch: arch_lib.ArchSpec, record: Mapping[str, Any]):
-    """A box per block: width its filters, colour its kernel, MACs inside."""
-    from matplotlib import patches
-
-    found = cost.cost_of(arch, num_classes=len(record["labels"]))
-    figure, axes = _figure(1, 1, (11, 1 + 0.42 * len(found.layers)))
-    axis = axes.flat[0]
-    widest = max(part.out_channels for part in found.layers[:-1])
-    colors = dict(
-        zip(arch_lib.BLOCK_TYPES, ("#9ecae1", "#c7e9c0", "#4292c6", "#fdae6b",
-                                   "#a1d99b", "#bcbddc"), strict=True)
-    )  # fmt: skip
-    for row, part in enumerate(found.layers):
-        text, color = part.kind, "#dddddd"
-        width = min(1.0, part.out_channels / widest)
-        if part.kind == "block":
-            spec = part.spec.spec
-            text = f"{spec.block_type}   inner {spec.inner_filters}"
-            text += "   SE" if spec.attention == "se" else ""
-            color = colors[spec.block_type]
-        if part.kind == "head":
-            width = 1.0
-        size = "x".join(map(str, part.out_size))
-        axis.add_patch(
-            patches.Rectangle(
-                (-width / 2, row + 0.1), width, 0.8, facecolor=color,
-                edgecolor="#555555", linewidth=0.7,
-            )
-        )  # fmt: skip
-        axis.text(0, row + 0.5, text, ha="center", va="center", fontsize=8)
-        axis.text(-0.56, row + 0.5, part.name, ha="right", va="center",
-                  fontsize=8)  # fmt: skip
-        axis.text(
-            0.56,
-            row + 0.5,
-            f"{part.out_channels} x {size}    {part.macs / 1e6:.2f} M MACs",
-            va="center",
-            fontsize=8,
-        )
-    axis.set_xlim(-0.95, 1.25)
-    axis.set_ylim(len(found.layers), 0)
-    axis.axis("off")
-    return figure
-
-
-def draw_children(record: Mapping[str, Any]):
-    """Inherited accuracy over cost, the front of those that none beats."""
-    figure, axes = _figure(1, 1, (8, 4.5))
-    axis = axes.flat[0]
-    metric = record["metrics"][0]
-    points = np.array(
-        [(child["costs"][0], child["accuracy"]) for child in record["children"]]
-    )
-    axis.scatter(points[:, 0], 100 * points[:, 1], s=18, label="judged")
-    order = np.lexsort((-points[:, 1], points[:, 0]))
-    best = np.maximum.accumulate(points[order, 1])
-    front = order[points[order, 1] > np.concatenate([[-1], best[:-1]])]
-    axis.step(points[front, 0], 100 * points[front, 1], where="post",
-              linewidth=1, label="Pareto front")  # fmt: skip
-    axis.scatter(
-        [record["costs"][metric]["cost"]],
-        [100 * record["inherited_accuracy"]],
-        marker="*", s=160, color="crimson", label="chosen",
-    )  # fmt: skip
-    axis.axvline(
-        record["costs"][metric]["target"], color="gray", linestyle="--",
-        linewidth=1, label="budget",
-    )  # fmt: skip
-    axis.set_xlabel(metric)
-    axis.set_ylabel("inherited accuracy, %")
-    axis.legend(fontsize=8)
-    return figure
-
-
 def _found(record):
     counts, judged_on = record["counts"], record["judged_on"]
     clips = judged_on.get("distinct", judged_on["clips"])
@@ -241,8 +112,7 @@ def _found(record):
         ("space", record["space_fingerprint"][:12]),
     ]
     if record["method"] not in options.JUDGED:
-        rank = record["rank"] or "beyond what was counted"
-        rows.insert(2, ("rank among all", rank))
+        rows.insert(2, ("rank among all", results.rank_text(record)))
     for metric, value in record["costs"].items():
         text = " of at most ".join(
             cost.format_amount(metric, value[name])
@@ -260,20 +130,22 @@ def _progress(entries):
     )
 
 
-def _top_table(space, record):
-    rows = []
-    for place, one in enumerate(record["top"], 1):
-        rows.append(
-            (
-                place,
-                *_shape_cells(space, one["indices"]),
-                f"{one['log_prob']:.2f}",
-                *map(cost.format_amount, record["metrics"], one["costs"]),
-                f"{100 * one['judged']['accuracy']:.1f}",
-            )
-        )
+def top_table(
+    space: search_space.SearchSpace, record: Mapping[str, Any]
+) -> tables.Table:
+    """Returns the networks that a search lists, in its order."""
+    rows = [
+        [
+            str(place),
+            *_shape_cells(space, one["indices"]),
+            f"{one['log_prob']:.2f}",
+            *map(cost.format_amount, record["metrics"], one["costs"]),
+            f"{100 * one['judged']['accuracy']:.1f}",
+        ]
+        for place, one in enumerate(record["top"], 1)
+    ]
     header = ("", "filters", "blocks", "log probability", *record["metrics"])
-    return _table((*header, "inherited accuracy, %"), rows)
+    return (*header, "inherited accuracy, %"), rows
 
 
 def _finalists_table(space, record):
@@ -315,15 +187,6 @@ def _table(header, rows):
     return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
-def _figure(rows, columns, size):
-    from matplotlib import figure as figure_lib  # no display is needed
-
-    figure = figure_lib.Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
 def _image(figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(figures.as_png(figure)).decode()
     return f"<img alt='' src='data:image/png;base64,{data}'>"

@@ -11,6 +11,7 @@ arch.json has no dates in it: the same search writes the same bytes.
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
@@ -30,9 +31,9 @@ def save(
 ) -> dict[str, Any]:  # fmt: skip
     """Writes the files; search.json, which vouches for all, last."""
     space = engine.space
-    rank = None
+    rank = rank_above = None
     if engine.search.method not in options_lib.JUDGED:
-        rank = derive.rank(space, engine.distribution(), chosen)
+        rank, rank_above = derive.rank(space, engine.distribution(), chosen)
     costs = {
         budget.metric: {"target": budget.target, "cost": value}
         for budget, value in zip(engine.budgets, chosen.costs, strict=True)
@@ -59,7 +60,8 @@ def save(
     )
     by_indices = {child.indices: child for child in judged}
     child = by_indices[chosen.indices]
-    _log_chosen(chosen, rank, costs, child, engine, seconds)
+    place = rank_text({"rank": rank, "rank_above": rank_above})
+    _log_chosen(chosen, place, costs, child, engine, seconds)
     return _write_record(
         run,
         {
@@ -71,6 +73,7 @@ def save(
             "costs": costs,
             "log_prob": chosen.log_prob,
             "rank": rank,
+            "rank_above": rank_above,
             "entropy": float(engine.distribution().entropy()),
             "labels": list(engine.source.classes),
             "metrics": [budget.metric for budget in engine.budgets],
@@ -85,6 +88,9 @@ def save(
                 for one in top
             ],
             "children": [_plain(child) for child in judged],
+            "candidates": [
+                _plain(child) for child in engine.chooser.candidates
+            ],
             "finalists": [_plain(one) for one in raced],
             "counts": engine.counts(),
             "chosen_among": engine.chooser.chosen_among,
@@ -129,11 +135,23 @@ def is_finished(
     return reported is None or reported == read_record(run_dir).get("reported")
 
 
+def rank_text(record: Mapping[str, Any]) -> str:
+    """The rank among all of the network that a record says was chosen.
+
+    >>> rank_text({"rank": None, "rank_above": 1000})
+    'more than 1,000'
+    """
+    if record["rank"] is not None:
+        return f"{record['rank']:,}"
+    above = record.get("rank_above")  # records of before do not say
+    return "not known" if above is None else f"more than {above:,}"
+
+
 def _plain(value) -> dict[str, Any]:
     return dataclasses.asdict(value)
 
 
-def _log_chosen(chosen, rank, costs, child, engine, seconds):
+def _log_chosen(chosen, place, costs, child, engine, seconds):
     counts = engine.counts()
     spent = ", ".join(
         f"{metric} {cost.format_amount(metric, v['cost'])} of at most "
@@ -141,12 +159,12 @@ def _log_chosen(chosen, rank, costs, child, engine, seconds):
         for metric, v in costs.items()
     )
     logging.info(
-        "Chosen: %s; probability %.3g, rank %s of all; inherited accuracy "
-        "%.1f %% on the architecture's half; %d architectures sampled, %d "
-        "clips trained and %d judged in %.0f s.",
+        "Chosen: %s; probability %.3g, rank among all %s; inherited "
+        "accuracy %.1f %% on the architecture's half; %d architectures "
+        "sampled, %d clips trained and %d judged in %.0f s.",
         spent,
         chosen.probability,
-        rank or f"above {derive.RANK_LIMIT}",
+        place,
         100 * child.accuracy,
         counts["architectures"],
         counts["clips_trained"],

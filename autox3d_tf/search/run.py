@@ -13,7 +13,13 @@ from autox3d_tf import cost
 from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import claim, determinism, distribute, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import derive, distribution, finalists, results
+from autox3d_tf.search import (
+    derive,
+    distribution,
+    finalists,
+    results,
+    summaries,
+)
 from autox3d_tf.search import engine as engine_lib
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.space import search_space, spaces
@@ -208,7 +214,7 @@ def _finish(run, engine, train_fns, began) -> None:
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]
     judged = chooser.judged(top, learnt)
-    results.save(
+    record = results.save(
         run,
         engine=engine,
         chosen=chosen,
@@ -219,6 +225,7 @@ def _finish(run, engine, train_fns, began) -> None:
         reported=_reported(search),
         seconds=time.monotonic() - began,
     )
+    summaries.write_found(run, engine.space, record)
     logging.info("Wrote %s.", run.file("arch.json"))
 
 

@@ -165,8 +165,21 @@ class SearchStep:
 
     def _no_logits_step(self):
         """Zeros for what a logits' step reports."""
-        names = (*_LOGITS_METRICS, *map(_cost_name, self.cost_tables))
-        return {name: tf.constant(0.0) for name in names}
+        return {name: tf.constant(0.0) for name in self._logits_metrics()}
+
+    def omit_zeros(self, step: int, metrics: dict[str, tf.Tensor]) -> None:
+        """A trigger that takes out what no step of the logits has reported.
+
+        Both branches of a graph return the same names, and a log likelihood
+        of 0 reads as perfect. Triggers that come later do not see it.
+        """
+        if step <= self.search.warmup_steps:
+            for name in self._logits_metrics():
+                del metrics[name]
+
+    def _logits_metrics(self):
+        """Names of what a logits' step reports."""
+        return (*_LOGITS_METRICS, *map(_cost_name, self.cost_tables))
 
     def _update_logits(
         self, distribution, optimizer, indices, likelihoods, excess

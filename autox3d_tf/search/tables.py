@@ -41,6 +41,13 @@ def sections(records: Records) -> list[tuple[str, Table]]:
     return [(heading, table) for heading, table in found if table[1]]
 
 
+def markdown(table: Table) -> str:
+    """Returns a table as Markdown."""
+    header, rows = table
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def methods_table(records: Records) -> Table:
     """Accuracy and cost of each method, records of one budget."""
     rows = []

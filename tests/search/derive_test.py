@@ -1,5 +1,6 @@
 """The exact constrained mode against brute force."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -176,7 +177,7 @@ def test_without_budget_it_is_the_mode_and_of_rank_one():
     generous = cost.Budget(target=1e12, num_classes=5)
     derived = derive.most_probable(SPACE, distribution, [generous])
     assert derived.indices == distribution.mode()
-    assert derive.rank(SPACE, distribution, derived) == 1
+    assert derive.rank(SPACE, distribution, derived) == (1, None)
 
 
 def test_rank_counts_the_more_probable_of_different_blocks():
@@ -187,8 +188,9 @@ def test_rank_counts_the_more_probable_of_different_blocks():
         if log_prob > derived.log_prob + 1e-5:
             blocks.add(blocks_of(vector))
     assert len(blocks) > 5
-    assert derive.rank(SPACE, distribution, derived) == len(blocks) + 1
-    assert derive.rank(SPACE, distribution, derived, limit=5) is None
+    rank = functools.partial(derive.rank, SPACE, distribution, derived)
+    assert rank() == (len(blocks) + 1, None)
+    assert rank(limit=5) == (None, 5)
 
 
 @KINDS

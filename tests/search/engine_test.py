@@ -77,6 +77,17 @@ def test_reranking_takes_the_likeliest_of_the_most_probable(
     samples, judged = record["first_samples"], refine or 4
     assert record["counts"]["clips_judged"] == judged * 8 + 4 * samples
     assert record["counts"]["architectures"] == judged + samples + 3
+    # All of them are kept, and these say the same as those that are listed.
+    scored = {tuple(one["indices"]): one for one in record["candidates"]}
+    assert len(scored) == len(record["candidates"]) == judged
+    for one in record["top"]:
+        vector = search_driver.SPACE.canonical(one["indices"])
+        assert scored[vector]["costs"] == one["costs"]
+        assert scored[vector]["log_likelihood"] == pytest.approx(
+            one["judged"]["log_likelihood"], abs=1e-6
+        )
+    best = max(record["candidates"], key=lambda one: one["log_likelihood"])
+    assert best["log_likelihood"] == pytest.approx(likelihoods[0], abs=1e-6)
     arch = space_lib.load_arch(tmp_path / "run" / "arch.json")
     budget = cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)
     assert budget.allows(arch)

@@ -6,6 +6,7 @@ import pytest
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.runs import run_dir
 from autox3d_tf.search import history, plan, report, results
 
 SPACE = space_lib.get_space("tiny")
@@ -14,6 +15,7 @@ INDICES = tuple(0 for _ in SPACE.choices)
 
 def write_history(folder, steps):
     SPACE.save(folder / "space.json")
+    run_dir.RunDir(folder, {"budgets": [{"metric": "macs", "target": 2e6}]})
     log = history.History(
         folder / history.FILE,
         0,
@@ -37,7 +39,7 @@ def write_history(folder, steps):
         )
 
 
-def write_result(folder):
+def write_result(folder, **changes):
     arch = SPACE.decode(INDICES)
     arch.save(folder / "arch.json")
     macs = float(cost.cost_of(arch, num_classes=4).macs)
@@ -65,6 +67,7 @@ def write_result(folder):
         "counts": {"architectures": 9, "clips_trained": 80,
                    "clips_judged": 1234567},
         "config": {"seed": 3},
+        **changes,
     }  # fmt: skip
     (folder / "search.json").write_text(json.dumps(record))
     return macs
@@ -103,6 +106,21 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     assert "the &lt;half&gt;" in page and "<half>" not in page
     assert "Differences, at most 2 M multiply-adds" in page
     assert "probabilistic - hand_scaled" in page and "+10.00" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rank": 1234}, "1,234"),
+        ({"rank": None, "rank_above": 1000}, "more than 1,000"),
+        ({"rank": None}, "not known"),  # as records of before
+    ],
+)
+def test_report_says_what_the_rank_is_above_of(tmp_path, changes, said):
+    SPACE.save(tmp_path / "space.json")
+    write_result(tmp_path, **changes)
+    page = report.write_report(tmp_path).read_text()
+    assert f"<td>rank among all</td><td>{said}</td>" in page
 
 
 def test_report_of_a_search_that_is_still_going(tmp_path):

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from autox3d_tf import cost, models
 from autox3d_tf import space as space_lib
@@ -31,6 +32,14 @@ def run_driver(*arguments):
         text=True,
         timeout=900,
     )
+
+
+def summaries_of(folder):
+    """Yields `(tag, step, tensor)` of what a search wrote for TensorBoard."""
+    for path in (folder / "summaries").glob("events.*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                yield value.tag, event.step, value.tensor
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +110,32 @@ def test_history_has_every_choice_and_follows_the_schedule(finished):
     assert entries[0]["entropy"] == pytest.approx(5.663, abs=1e-3)
     assert entries[-1]["entropy"] < entries[0]["entropy"]
     assert entries[0]["clips_judged"] == 0 < entries[1]["clips_judged"]
-    assert list((finished / "summaries").glob("events.*"))
+    # Steps of the logits begin after 3: before, nobody knows these.
+    unknown = {"cost_macs", "effective_samples", "log_likelihood"}
+    assert not unknown & entries[0].keys()
+    assert all(unknown <= entry.keys() for entry in entries[1:])
+    scalars = {(tag, step) for tag, step, _ in summaries_of(finished)}
+    assert {("loss", 2), ("loss", 4), ("log_likelihood", 4)} <= scalars
+    assert ("log_likelihood", 2) not in scalars
+
+
+@pytest.mark.large
+def test_tensorboard_shows_the_figures_of_the_page(finished):
+    record = json.loads((finished / "search.json").read_text())
+    found = {
+        tag: tf.make_ndarray(tensor)
+        for tag, step, tensor in summaries_of(finished)
+        if step == 9
+    }
+    for tag in ("choices", "network", "judged_inside_the_supernet"):
+        width, height, png = found[tag]
+        pixels = tf.image.decode_png(png).numpy()
+        assert pixels.shape == (int(height), int(width), 3)
+        assert pixels.std() > 1  # something is drawn
+    header, _, *rows = found["first_within_budget"].item().decode().split("\n")
+    assert header.startswith("|  | filters | blocks | log probability | macs |")
+    assert len(rows) == len(record["top"])
+    assert f"| {record['costs']['macs']['cost']:,.0f} |" in rows[0]
 
 
 @pytest.mark.large

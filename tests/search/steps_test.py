@@ -300,6 +300,20 @@ def test_a_step_gives_the_logits_the_gradient_of_the_equations(
         assert float(metrics[name]) == pytest.approx(value, rel=1e-4), name
 
 
+def test_what_no_step_of_the_logits_reported_is_left_out():
+    parts = Parts(warmup_steps=1)
+    batches = (*make_batch(0), *make_batch(1))
+    warm, first = (parts.step(tf.constant(step), *batches) for step in (0, 1))
+    assert warm.keys() == first.keys()
+    parts.step.omit_zeros(1, warm)
+    parts.step.omit_zeros(2, first)
+    assert first.keys() - warm.keys() == {
+        "logits_gradient_norm", "log_likelihood", "sample_accuracy",
+        "best_sample_accuracy", "effective_samples", "within_budget",
+        "cost_macs",
+    }  # fmt: skip
+
+
 def test_without_a_number_the_warm_up_follows_the_entropy():
     parts = Parts(warmup_steps=2, warmup_samples=0, weights_samples=1)
     batches = (*make_batch(0), *make_batch(1))

@@ -34,6 +34,7 @@ import tempfile
 
 from absl import flags
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
@@ -43,10 +44,9 @@ def _time_files(paths, threads):
     import dataclasses
 
     from autox3d_edge import benchmark
-    from autox3d_tf.space import arch as arch_lib
 
     if FLAGS.json:
-        arch_lib.check_writable(FLAGS.json)
+        files_lib.check_writable(FLAGS.json)
     names = {str(path): pathlib.Path(path) for path in paths}
     timings = benchmark.benchmark_files(
         names, threads, FLAGS.repeats, runtime=FLAGS.runtime
@@ -61,7 +61,7 @@ def _time_files(paths, threads):
             "device": device,
             "timings": [dataclasses.asdict(t) for t in timings],
         }
-        arch_lib.write_json(FLAGS.json, record)
+        files_lib.write_json(FLAGS.json, record)
 
 
 def _profile(paths, threads):
@@ -80,16 +80,15 @@ def _profile(paths, threads):
 def _make_table(threads):
     """Makes and measures a bundle that is not kept."""
     from autox3d_edge import latency_table
-    from autox3d_tf.space import arch as arch_lib
 
-    arch_lib.check_writable(FLAGS.table)
+    files_lib.check_writable(FLAGS.table)
     with tempfile.TemporaryDirectory() as folder:
         _make_bundle(folder)
         table = latency_table.measure_bundle(
             folder, threads=threads, runtime=FLAGS.runtime
         )
     print(latency_table.format_report(table))
-    arch_lib.write_json(FLAGS.table, table)
+    files_lib.write_json(FLAGS.table, table)
 
 
 def _make_bundle(folder):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from autox3d_tf.base import checks
 from autox3d_tf.cost import latency
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
@@ -40,7 +41,7 @@ class Budget:
 
     def __post_init__(self):
         known = (*METRICS, latency.METRIC)
-        arch_lib.check_choice("metric", self.metric, known)
+        checks.check_choice("metric", self.metric, known)
         if (self.metric == latency.METRIC) != (self.table is not None):
             raise ValueError(
                 f"`table` must be given with metric={latency.METRIC!r}, and "
@@ -52,7 +53,7 @@ class Budget:
                 "`target` must be a positive number. "
                 f"Received: target={self.target!r}."
             )
-        arch_lib.check_positive_int("num_classes", self.num_classes)
+        checks.check_positive_int("num_classes", self.num_classes)
 
     @property
     def limit(self) -> float:

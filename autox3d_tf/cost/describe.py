@@ -5,10 +5,10 @@ import random
 import statistics
 
 from autox3d_tf import space
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.cost import budget as budget_lib
 from autox3d_tf.cost import latency as latency_lib
 from autox3d_tf.cost import network
-from autox3d_tf.space import arch as arch_lib
 
 _SPACE = "space:"
 _CLASSES = 400  # of Kinetics
@@ -117,7 +117,7 @@ def _find(name):
     if name not in space.ARCHIVE and inside.is_file():
         name = str(inside)
     if name.endswith(".json"):
-        data = arch_lib.read_json(name, "a network or a search space")
+        data = files_lib.read_json(name, "a network or a search space")
         is_space = isinstance(data, dict) and "version" in data
         return space.load_space(name) if is_space else space.load_arch(name)
     if name in space.ARCHIVE:

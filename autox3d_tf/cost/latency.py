@@ -25,6 +25,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from autox3d_tf.base import checks
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 
@@ -98,7 +100,7 @@ class LatencyTable:
     per: str = "clip"
 
     def __post_init__(self):
-        arch_lib.check_choice("per", self.per, PER)
+        checks.check_choice("per", self.per, PER)
 
     def part_ms(self, part: parts_lib.Part) -> float:
         """Predicted milliseconds of a part.
@@ -185,7 +187,7 @@ def load_latency_tables(
 
 def _read(path, take: Callable[[Mapping[str, Any]], Any]):
     """What is taken from a table; ValueError in a line if it is damaged."""
-    data = arch_lib.read_json(path, "a latency table")
+    data = files_lib.read_json(path, "a latency table")
     _check_format(path, data)
     try:
         return take(data)

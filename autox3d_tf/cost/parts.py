@@ -8,6 +8,7 @@ tabulate parts once and a latency table needs to measure parts only.
 import dataclasses
 from collections.abc import Iterator
 
+from autox3d_tf.base import checks
 from autox3d_tf.cost import primitives
 from autox3d_tf.space import arch as arch_lib
 
@@ -224,8 +225,8 @@ def parts_of(
     arch: arch_lib.ArchSpec, clip_size: Size, num_classes: int
 ) -> Iterator[Part]:
     """Yields stem, blocks and head for clips of `clip_size`."""
-    arch_lib.check_triple("clip_size", clip_size)
-    arch_lib.check_positive_int("num_classes", num_classes)
+    checks.check_triple("clip_size", clip_size)
+    checks.check_positive_int("num_classes", num_classes)
     part = stem_part(arch.stem, clip_size)
     yield part
     for block in arch.blocks():

@@ -12,6 +12,8 @@ from typing import Any
 
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
+
 STATUSES = (
     "ok",
     "missing",
@@ -228,10 +230,11 @@ class Manifest:
         Paths in the file are relative to the folder of the file.
         """
         path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         way_to = functools.cache(lambda root: _way(root, path.parent))
-        partial = path.with_name(path.name + f".partial{os.getpid()}")
-        with partial.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            files_lib.whole(path) as partial,
+            partial.open("w", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.writer(stream, lineterminator="\n")
             quoting = csv.writer(  # the other leaves "\r" as it is
                 stream, lineterminator="\n", quoting=csv.QUOTE_ALL
@@ -241,7 +244,6 @@ class Manifest:
                 row = _seen_from(way_to, row, self.root)
                 wanted = quoting if "\r" in row.path else writer
                 wanted.writerow(row.cells())
-        os.replace(partial, path)
 
 
 def _seen_from(way_to, row: ClipRow, root: str) -> ClipRow:
@@ -318,6 +320,33 @@ def _read(path: pathlib.Path, root, stamp: tuple[int, ...]) -> Manifest:
     rows = _once_each(rows, path)
     classes = tuple(sorted({row.label for row in rows}))
     return Manifest(root, rows, classes)
+
+
+def _parse_rows(path: pathlib.Path) -> Iterator[ClipRow]:
+    read = 0  # lines, without those that an open quote takes as one cell
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
+            _check_columns(reader.fieldnames or (), path)
+            read = reader.line_num
+            for record in reader:
+                read = reader.line_num
+                yield _parse_row(record, f"{path}:{read}")
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} must be a CSV file. Received: a row after line {read} "
+                f"that cannot be read ({error}). A quote may be left open."
+            ) from None
+
+
+def _check_columns(names, path) -> None:
+    if not {"path", "label"} <= set(names):
+        raise ValueError(
+            f"`path` must be a CSV file with the columns path and label. "
+            f"Received: {str(path)!r} with the columns "
+            f"{str(list(names))[:80]}. Other lists, such as those of Kinetics, "
+            "become one through autox3d-scan; give records by their folder."
+        )
 
 
 def _parse_rows(path: pathlib.Path) -> Iterator[ClipRow]:

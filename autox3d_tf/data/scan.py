@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import tqdm
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import annotations as annotations_lib
 from autox3d_tf.data import decoding, locating, scan_log
 from autox3d_tf.data import manifest as manifest_lib
@@ -307,7 +308,7 @@ def _examine(row, path, min_frames):
     try:
         if os.path.getsize(path) == 0:
             return _fail(row, "empty", "the file has zero bytes")
-        row = dataclasses.replace(row, sha256=manifest_lib.file_sha256(path))
+        row = dataclasses.replace(row, sha256=files_lib.file_sha256(path))
         info = decoding.probe(path)
     except decoding.VideoError as error:
         reason = str(error).removeprefix(f"{path}: ").rstrip(".")

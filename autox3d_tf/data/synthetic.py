@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import av
 import numpy as np
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import locating
 from autox3d_tf.data import manifest as manifest_lib
 
@@ -213,7 +214,7 @@ def write_synthetic(
                     width=size,
                     height=size,
                     duration=frames / fps,
-                    sha256=manifest_lib.file_sha256(out_dir / path),
+                    sha256=files_lib.file_sha256(out_dir / path),
                 )
             )
     manifest = manifest_lib.Manifest(

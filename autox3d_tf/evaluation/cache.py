@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.models import weight_file
 
 
@@ -13,9 +14,7 @@ def write(
     path: str | os.PathLike, identity: str, logits, labels, paths
 ) -> None:
     """Writes logits `(clips, views, classes)` with labels and clip names."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(partial, "wb") as file:
+    with files_lib.whole(path) as partial, open(partial, "wb") as file:
         np.savez(  # logits are noise to a compressor
             file,
             identity=np.array(identity),
@@ -23,7 +22,6 @@ def write(
             labels=labels,
             paths=np.array(list(paths)),
         )
-    os.replace(partial, path)
 
 
 def read(path: str | os.PathLike, identity: str) -> np.ndarray | None:

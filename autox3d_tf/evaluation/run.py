@@ -11,6 +11,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.evaluation import (
     cache,
@@ -21,7 +22,6 @@ from autox3d_tf.evaluation import (
 from autox3d_tf.evaluation import left_out as left_out_lib
 from autox3d_tf.runs import memory
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
 from autox3d_tf.training import files, inputs, predict
 from autox3d_tf.training import protocol as protocol_lib
@@ -95,11 +95,11 @@ def run_evaluation(
     }
     result["provenance"] = run_dir_lib.provenance(data=data)
     text = text_of(result, record["labels"])
-    run_dir_lib.write_json(folder / _RECORD, result)
-    run_dir_lib.write_text(folder / "evaluation.txt", text + "\n")
+    files_lib.write_json(folder / _RECORD, result)
+    files_lib.write_text(folder / "evaluation.txt", text + "\n")
     lines = report.accuracy_lines(result)
     card = files.add_accuracy(trained, card_lib.accuracy(result, lines))
-    run_dir_lib.write_text(folder / card_lib.NAME, card)
+    files_lib.write_text(folder / card_lib.NAME, card)
     print(text)
     logging.info("Wrote %s.", folder / _RECORD)
     return result
@@ -113,7 +113,7 @@ def _warn_of_another(path, weights, part, protocol) -> None:
     """
     if not path.is_file():
         return
-    found = arch_lib.read_json(path, "an evaluation")
+    found = files_lib.read_json(path, "an evaluation")
     try:
         there = {
             "weights": found["trained"]["files"],
@@ -125,7 +125,7 @@ def _warn_of_another(path, weights, part, protocol) -> None:
             f"{path} was not written by an evaluation. Remove it, or give "
             "another --run_dir."
         ) from None
-    here = {"weights": weights, "part": part, **run_dir_lib.to_json(protocol)}
+    here = {"weights": weights, "part": part, **files_lib.to_json(protocol)}
     changes = run_dir_lib.differences(there, here)
     if changes:
         logging.warning(
@@ -258,6 +258,6 @@ def text_of(result: dict[str, Any], labels: list[str]) -> str:
 
 def _identity(weights: str, protocol: dict, source) -> str:
     """Returns a hash of all that the logits, and their order, depend on."""
-    values = [weights, run_dir_lib.to_json(protocol), source.identity]
+    values = [weights, files_lib.to_json(protocol), source.identity]
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,12 +9,12 @@ from typing import Any
 import keras
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.evaluation import metrics, report
 from autox3d_tf.evaluation import run as run_lib
 from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import initial
 from autox3d_tf.training import options as options_lib
 
@@ -113,10 +113,10 @@ def compare_starts(
                 )
                 result = run_lib.run_evaluation(trained=str(trained))
                 entry = _entry(name, count, seed, options, record, result)
-                run_dir_lib.write_json(results / f"{key}.json", entry)
+                files_lib.write_json(results / f"{key}.json", entry)
                 logging.info("Wrote %s.", results / f"{key}.json")
     text = format_table(read_results(results))
-    run_dir_lib.write_text(results / TABLE, text + "\n")
+    files_lib.write_text(results / TABLE, text + "\n")
     print(text)
     return text
 
@@ -124,15 +124,15 @@ def compare_starts(
 def _check_same(results, training, optimizer, options, starts) -> None:
     """Refuses a folder with runs of other options: a table is of one kind."""
     weights = {
-        name: start and run_dir_lib.file_sha256(initial.weights_path(start))
+        name: start and files_lib.file_sha256(initial.weights_path(start))
         for name, start in starts.items()
     }
     for path in sorted(results.glob("*.json")):
         entry = _read_result(path)
         wanted = {
             "steps": options.steps,
-            "training": run_dir_lib.to_json(training),
-            "optimizer": run_dir_lib.to_json(optimizer),
+            "training": files_lib.to_json(training),
+            "optimizer": files_lib.to_json(optimizer),
         }
         found = {name: entry[name] for name in wanted}
         if entry["start"] in weights:
@@ -212,9 +212,9 @@ def read_results(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _read_result(path: pathlib.Path) -> dict[str, Any]:
-    entry = arch_lib.read_json(path, "a result")
-    arch_lib.check_record(entry, path, "a transfer", FORMAT, SCHEMA_VERSION)
-    return entry
+    return files_lib.read_record(
+        path, "a result", "a transfer", FORMAT, SCHEMA_VERSION
+    )
 
 
 def format_table(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from autox3d_tf.base import checks
 from autox3d_tf.layers import ops
 from autox3d_tf.layers import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
@@ -193,7 +194,7 @@ class BottleneckBlock3D(NormedLayer):
             strides=tuple(strides),
             attention=attention,
         )
-        arch_lib.check_choice("activation", activation, ops.ACTIVATIONS)
+        checks.check_choice("activation", activation, ops.ACTIVATIONS)
         self.activation = activation
         self.causal = causal
         self.zero_init = zero_init

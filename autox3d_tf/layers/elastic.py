@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.layers import blocks, elastic_ops, ops
 from autox3d_tf.layers import elastic_windows as elastic_windows_lib
 from autox3d_tf.layers import weights as weights_lib
@@ -202,7 +203,7 @@ class ElasticStage3D(keras.layers.Layer):
     ):  # fmt: skip
         super().__init__(**kwargs)
         if not isinstance(stage, search_space.StageSpace):
-            stage = arch_lib.read_fields(search_space.StageSpace, stage)
+            stage = files_lib.read_fields(search_space.StageSpace, stage)
         self.stage = stage
         self.previous_filters = tuple(previous_filters)
         self.activation = activation

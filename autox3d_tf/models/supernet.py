@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
+from autox3d_tf.base import checks
 from autox3d_tf.layers import elastic
-from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
 
@@ -34,7 +34,7 @@ class Supernet(keras.Model):
         super().__init__(**kwargs)
         if not isinstance(space, search_space.SearchSpace):
             space = search_space.SearchSpace.from_dict(space)
-        arch_lib.check_positive_int("num_classes", num_classes)
+        checks.check_positive_int("num_classes", num_classes)
         self.space = space
         self.num_classes = num_classes
         self.seed = seed

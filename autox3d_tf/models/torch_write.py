@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.models import torch_file
 
 _STORAGE_OF = {dtype: name for name, (dtype, _) in torch_file.STORAGES.items()}
@@ -26,8 +27,10 @@ def write(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
     path = pathlib.Path(path)
     writer = _Pickle()
     writer.value(value)
-    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        files_lib.whole(path) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive,
+    ):
 
         def add(name, data):
             archive.writestr(
@@ -39,7 +42,6 @@ def write(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
         for key, array in enumerate(writer.arrays):
             add(f"data/{key}", array.tobytes())
         add("version", b"3\n")
-    os.replace(temporary, path)
 
 
 class _Pickle:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from autox3d_tf.base import files as files_lib
+
 # What numpy and zipfile raise for a file that is not whole.
 DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error,
           zipfile.BadZipFile)  # fmt: skip
@@ -17,12 +19,9 @@ def save_weights(
     path: str | os.PathLike, values: Mapping[str, np.ndarray]
 ) -> pathlib.Path:
     """Writes named arrays, whole or not at all; the same bytes each time."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(partial, "wb") as file:
+    with files_lib.whole(path) as partial, open(partial, "wb") as file:
         np.savez(file, **values)
-    os.replace(partial, path)
-    return path
+    return pathlib.Path(path)
 
 
 def load_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from autox3d_tf.base import checks
 from autox3d_tf.layers import blocks
 from autox3d_tf.space import arch as arch_lib
 
@@ -30,7 +31,7 @@ def build_model(
         deviation 0.225; any number of frames and any size are accepted. The
         specification is its attribute `arch`.
     """
-    arch_lib.check_positive_int("num_classes", num_classes)
+    checks.check_positive_int("num_classes", num_classes)
     clip = keras.Input((None, None, None, 3), name="clip")
     x = blocks.Stem3D(
         arch.stem.filters,

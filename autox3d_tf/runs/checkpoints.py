@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import determinism, run_dir
 
 _NAME = re.compile(r"step_(\d{8,})")
@@ -64,7 +65,7 @@ class Checkpoints:
         self.directory = pathlib.Path(directory)
         self.keep, self.writes = keep, writes
         self._damaged: set[int] = set()
-        self.identity = run_dir.to_json(identity or {})
+        self.identity = files_lib.to_json(identity or {})
         self._variables = {n: _variables(n, o) for n, o in objects.items()}
         tracked = {
             name: objects[name] if variables is None else variables
@@ -110,7 +111,7 @@ class Checkpoints:
             "layout": self._layout(),
             "threads": determinism.num_threads(),
         }
-        run_dir.write_json(partial / "about.json", about)
+        files_lib.write_json(partial / "about.json", about)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         steps = self.steps()

@@ -8,7 +8,7 @@ import pathlib
 import time
 from collections.abc import Iterator
 
-from autox3d_tf.runs import run_dir
+from autox3d_tf.base import files as files_lib
 
 
 @contextlib.contextmanager
@@ -85,4 +85,4 @@ class Stopwatch:
     def __exit__(self, *error) -> None:
         self.cpu += time.process_time() - self._began[0]
         self.wall += time.monotonic() - self._began[1]
-        run_dir.write_json(self._path, {"cpu": self.cpu, "wall": self.wall})
+        files_lib.write_json(self._path, {"cpu": self.cpu, "wall": self.wall})

@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from autox3d_tf.runs import run_dir
+from autox3d_tf.base import files as files_lib
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def resume(path: str | os.PathLike, first_step: int) -> list[dict[str, Any]]:
         first_step: Steps that are done.
     """
     kept = [entry for entry in read(path) if entry["step"] <= first_step]
-    run_dir.write_text(path, "".join(map(_line, kept)))
+    files_lib.write_text(path, "".join(map(_line, kept)))
     return kept
 
 

@@ -9,7 +9,6 @@
 Files are written whole or not at all, even if the process is killed.
 """
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -19,8 +18,10 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
+
+from autox3d_tf.base import files as files_lib
 
 _RUN_FILE = "run.json"
 _OWN_NAMES = ("config.gin", "provenance.json", "checkpoints", "summaries")
@@ -62,7 +63,7 @@ class RunDir:
         self, path: str | os.PathLike, config: Any = None, writes: bool = True
     ):
         self.path = pathlib.Path(path)
-        self.config = to_json({} if config is None else config)
+        self.config = files_lib.to_json({} if config is None else config)
         self.checkpoints = self.path / "checkpoints"
         self.summaries = self.path / "summaries"
         self.resumed = self._check_same_run()
@@ -79,7 +80,7 @@ class RunDir:
         for folder in (self.checkpoints, self.summaries):
             folder.mkdir(parents=True, exist_ok=True)
         if config_text is not None:
-            write_text(self.path / "config.gin", config_text())
+            files_lib.write_text(self.path / "config.gin", config_text())
 
     def _check_same_run(self) -> bool:
         """Returns whether the run has been here before."""
@@ -127,7 +128,7 @@ class RunDir:
 
     def write_json(self, name: str, value: Any) -> pathlib.Path:
         """Writes `value` whole or not at all; returns the path."""
-        return write_json(self.path / name, value)
+        return files_lib.write_json(self.path / name, value)
 
     def write_provenance(self, **inputs: Any) -> pathlib.Path:
         """Writes provenance.json; see `provenance` for the arguments."""
@@ -178,8 +179,8 @@ def provenance(**inputs: Any) -> dict[str, Any]:
 
 def _input(value: Any) -> Any:
     if isinstance(value, pathlib.Path) and value.is_file():
-        return {"path": str(value), "sha256": file_sha256(value)}
-    return to_json(value)
+        return {"path": str(value), "sha256": files_lib.file_sha256(value)}
+    return files_lib.to_json(value)
 
 
 def _versions() -> dict[str, str]:
@@ -216,50 +217,6 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("-dirty" if changed else "")
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    """Returns the hex sha256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: str | os.PathLike, value: Any) -> pathlib.Path:
-    """Writes `value` as JSON, whole or not at all; returns the path."""
-    return write_text(path, json.dumps(to_json(value), indent=2) + "\n")
-
-
-def write_text(path: str | os.PathLike, text: str) -> pathlib.Path:
-    """Writes `text`, whole or not at all, even if killed; returns the path."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
-
-
-def to_json(value: Any) -> Any:
-    """Turns dataclasses, tuples, paths and numpy numbers into JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {f.name: to_json(getattr(value, f.name)) for f in fields}
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(to_json(item) for item in value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):  # numpy arrays and numbers
-        return value.tolist()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise ValueError(
-        "`value` must be made of JSON values, dataclasses, paths or arrays. "
-        f"Received: value={value!r} of {type(value).__name__}."
-    )
 
 
 def _as_there(config: dict, there: dict) -> dict:

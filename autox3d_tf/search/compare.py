@@ -18,6 +18,7 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -229,7 +230,7 @@ class _Worker:
             trainings=self.trainings,
         )
         network = cost.cost_of(arch, num_classes=len(record["labels"]))
-        run_dir_lib.write_json(
+        files_lib.write_json(
             self.path(run),
             {
                 "format": plan_lib.FORMAT,
@@ -365,7 +366,7 @@ def _check_finished(plan, results_dir, trainings, searched_by) -> None:
         there = {"trainings": len(found["tests"])}
         here: dict[str, Any] = {"trainings": trainings}
         if run.method == plan_lib.REFERENCE and searched_by is not None:
-            options, estimator = map(run_dir_lib.to_json, searched_by)
+            options, estimator = map(files_lib.to_json, searched_by)
             there |= {n: found["search"][n] for n in ("options", "estimator")}
             here["estimator"] = estimator
             here["options"] = {  # some do not change what is found

@@ -15,13 +15,13 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import baselines, compare, trial
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
-from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.latency_comparison", 1
 _KINDS = ("macs", "latency")
@@ -62,7 +62,7 @@ def compare_latency(
     Returns:
         The table of all results.
     """
-    made_of = run_dir_lib.to_json(
+    made_of = files_lib.to_json(
         {
             "space": space_lib.get_space(space).fingerprint,
             "search": search,
@@ -156,8 +156,9 @@ def _search_and_train(
 
 
 def _read(path, made_of) -> dict[str, Any]:
-    pair = arch_lib.read_json(path, "a result")
-    arch_lib.check_record(pair, path, "a comparison", FORMAT, SCHEMA_VERSION)
+    pair = files_lib.read_record(
+        path, "a result", "a comparison", FORMAT, SCHEMA_VERSION
+    )
     changes = run_dir_lib.differences(pair.get("made_of"), made_of)
     if changes:
         raise ValueError(
@@ -169,7 +170,7 @@ def _read(path, made_of) -> dict[str, Any]:
 
 def _write(path, found, table, made_of, seed, fold) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    run_dir_lib.write_json(
+    files_lib.write_json(
         path,
         {
             "format": FORMAT,

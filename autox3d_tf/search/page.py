@@ -4,7 +4,7 @@ import os
 import pathlib
 import re
 
-from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.search import plan, statistics, tables
 
 PAGE, PLOT = "README.md", "accuracy.png"
@@ -19,7 +19,7 @@ def write_page(folder: str | os.PathLike) -> str:
     """
     records = plan.read_results(folder)
     text = format_page(records, pathlib.Path(folder).name)
-    run_dir_lib.write_text(pathlib.Path(folder, PAGE), text)
+    files_lib.write_text(pathlib.Path(folder, PAGE), text)
     figure = draw(records)
     figure.savefig(pathlib.Path(folder, PLOT), dpi=110)
     return text

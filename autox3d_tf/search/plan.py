@@ -11,8 +11,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from autox3d_tf.base import checks
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir
-from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.comparison", 1
 REFERENCE = "probabilistic"  # the others get as many clips as it took
@@ -96,7 +97,7 @@ class Plan:
                     f"Received: {name}={tuple(values)}."
                 )
         for method in methods:
-            arch_lib.check_choice("methods", method, METHODS)
+            checks.check_choice("methods", method, METHODS)
         alone = not searched or set(methods) <= set(BY_HAND)
         if REFERENCE not in methods and not alone:
             raise ValueError(
@@ -133,8 +134,9 @@ def result_path(folder: str | os.PathLike, run: Run) -> pathlib.Path:
 
 def read_result(path: str | os.PathLike) -> dict[str, Any]:
     """Reads a result. Raises ValueError naming what is wrong."""
-    record = arch_lib.read_json(pathlib.Path(path), "a result")
-    arch_lib.check_record(record, path, "a comparison", FORMAT, SCHEMA_VERSION)
+    record = files_lib.read_record(
+        path, "a result", "a comparison", FORMAT, SCHEMA_VERSION
+    )
     search = record["search"]
     if search and "warm_up_architectures" not in search:  # of before
         options = search["options"]

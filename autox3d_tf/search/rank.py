@@ -14,12 +14,12 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import results, run, statistics, trial
-from autox3d_tf.space import arch as arch_lib
 
 SUMMARY = "rank_correlation.json"
 _TARGETS = {  # arguments of `run_search`
@@ -69,7 +69,7 @@ def rank_correlation(
         )
     run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
     search = results.read_record(search_dir)
-    data = arch_lib.read_fields(pipeline.DataOptions, search["config"]["data"])
+    data = files_lib.read_fields(pipeline.DataOptions, search["config"]["data"])
     judged_in = run_dir / f"judged{candidates}"
     with claim_lib.claim(f"{judged_in}.lock") as ours:
         if not ours:
@@ -96,12 +96,12 @@ def rank_correlation(
                 record["provenance"] = run_dir_lib.provenance(
                     search=str(search_dir)
                 )
-                run_dir_lib.write_json(path, {"place": place, **of, **record})
+                files_lib.write_json(path, {"place": place, **of, **record})
     if not all(path.exists() for path in paths.values()):
         return None
-    records = [arch_lib.read_json(path, "a result") for path in paths.values()]
+    records = [files_lib.read_json(path, "a result") for path in paths.values()]
     summary = summarize(records)
-    run_dir_lib.write_json(results_dir / SUMMARY, summary)
+    files_lib.write_json(results_dir / SUMMARY, summary)
     return records, summary
 
 
@@ -110,7 +110,7 @@ def _check_records(paths, of: dict[str, Any]) -> None:
     for path in paths:
         if not path.exists():
             continue
-        record = arch_lib.read_json(path, "a result")
+        record = files_lib.read_json(path, "a result")
         there = {name: record.get(name) for name in of}
         if changes := run_dir_lib.differences(there, of):
             raise ValueError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autox3d_tf import cost
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import json_lines
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import figures, options, plan, results, tables
@@ -86,11 +87,7 @@ def write_report(
         f"<title>{title}</title><style>{_STYLE}</style></head>\n"
         f"<body><h1>{title}</h1>\n{body}\n</body></html>\n"
     )
-    path = run_dir / FILE
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return files_lib.write_text(run_dir / FILE, page)
 
 
 def _found(record):

@@ -17,10 +17,10 @@ from typing import Any
 from absl import logging
 
 from autox3d_tf import cost, models
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
 
@@ -110,15 +110,15 @@ def _write_record(run, record):
         "provenance": run_dir_lib.provenance(),
     }
     run.write_json("search.json", record)
-    return run_dir_lib.to_json(record)
+    return files_lib.to_json(record)
 
 
 def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
     """Reads search.json. Raises ValueError naming what is wrong."""
     path = pathlib.Path(run_dir, "search.json")
-    record = arch_lib.read_json(path, "the record of a search")
-    arch_lib.check_record(record, path, "a search", FORMAT, SCHEMA_VERSION)
-    return record
+    return files_lib.read_record(
+        path, "the record of a search", "a search", FORMAT, SCHEMA_VERSION
+    )
 
 
 def is_finished(

@@ -10,6 +10,7 @@ from typing import Any
 from absl import logging
 
 from autox3d_tf import cost
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import claim, determinism, distribute, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -187,7 +188,7 @@ def _config_of(
         "budgets": [_plain_budget(budget) for budget in budgets],
         "search": {
             name: value
-            for name, value in run_dir_lib.to_json(search).items()
+            for name, value in files_lib.to_json(search).items()
             if name not in _MAY_CHANGE
         },
         "estimator": estimator,
@@ -265,7 +266,7 @@ def make_budgets(
 
 def _plain_budget(budget: cost.Budget) -> dict[str, Any]:
     """A budget as JSON types; of a table, what tells it from others."""
-    plain = run_dir_lib.to_json(budget)
+    plain = files_lib.to_json(budget)
     table = plain.pop("table")
     if table is not None:
         coefficients = table.pop("coefficients")
@@ -284,7 +285,7 @@ def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
     shared = ("kind", "space", "manifest", "data", "weights", "seed")
     changes = run_dir_lib.differences(
         {name: there.get(name) for name in shared},
-        {name: run_dir_lib.to_json(config[name]) for name in shared},
+        {name: files_lib.to_json(config[name]) for name in shared},
     )
     if changes:
         raise ValueError(
@@ -312,7 +313,7 @@ def _warm_up_of(config: dict[str, Any]) -> dict[str, Any]:
     several; how many there are may follow from the estimator.
     """
     search = config["search"]
-    estimator = run_dir_lib.to_json(config["estimator"])
+    estimator = files_lib.to_json(config["estimator"])
     names = ("temperature",) if search["warmup_samples"] != 1 else ()
     names += () if search["warmup_samples"] else _SAMPLES
     return {

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
-from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import results
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
@@ -103,7 +103,7 @@ def accuracy(tests: list[dict[str, Any]]) -> float:
 
 def recipe_of(record: dict[str, Any]) -> dict[str, Any]:
     """How a network was trained, without what differs between runs."""
-    config = run_dir_lib.to_json(record["config"])
+    config = files_lib.to_json(record["config"])
     data = config["data"]
     for name in ("source", "cache_dir"):
         data.pop(name)

@@ -10,11 +10,12 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from autox3d_tf.base import checks
+from autox3d_tf.base import files as files_lib
 
 SCHEMA_VERSION = 1
 
@@ -49,59 +50,9 @@ def round_width(
     return rounded
 
 
-def check_choice(name: str, value: Any, known) -> None:
-    """Raises ValueError unless `value` is one of `known`."""
-    if value not in known:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(map(str, known))}. "
-            f"Received: {name}={value!r}."
-        )
-
-
-def check_positive_int(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is an int of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"`{name}` must be a positive integer. Received: {name}={value!r}."
-        )
-
-
-def check_text(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is text, and not empty."""
-    if not isinstance(value, str) or not value:
-        raise ValueError(
-            f"`{name}` must be a text, not empty. Received: {name}={value!r}."
-        )
-
-
-def check_bool(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(
-            f"`{name}` must be true or false. Received: {name}={value!r}."
-        )
-
-
-def check_list(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a list or a tuple."""
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"`{name}` must be a list. Received: {value!r}.")
-
-
-def check_triple(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is three positive ints."""
-    if not isinstance(value, tuple) or len(value) != 3:
-        raise ValueError(
-            f"`{name}` must be a (time, height, width) tuple. "
-            f"Received: {name}={value!r}."
-        )
-    for entry in value:
-        check_positive_int(name, entry)
-
-
 def check_strides(strides: Any) -> None:
     """Raises ValueError unless `strides` are three that keep all frames."""
-    check_triple("strides", strides)
+    checks.check_triple("strides", strides)
     if strides[0] != 1:
         raise ValueError(
             "`strides` must keep all frames (1, h, w). Received: "
@@ -140,8 +91,8 @@ class StemSpec:
     strides: tuple[int, int, int] = (1, 2, 2)
 
     def __post_init__(self):
-        check_positive_int("filters", self.filters)
-        check_positive_int("temporal_kernel", self.temporal_kernel)
+        checks.check_positive_int("filters", self.filters)
+        checks.check_positive_int("temporal_kernel", self.temporal_kernel)
         if self.temporal_kernel % 2 == 0:
             raise ValueError(
                 "`temporal_kernel` must be odd. Received: "
@@ -169,11 +120,11 @@ class BlockSpec:
     attention: str = "none"
 
     def __post_init__(self):
-        check_choice("block_type", self.block_type, BLOCK_TYPES)
-        check_positive_int("filters", self.filters)
-        check_positive_int("inner_filters", self.inner_filters)
+        checks.check_choice("block_type", self.block_type, BLOCK_TYPES)
+        checks.check_positive_int("filters", self.filters)
+        checks.check_positive_int("inner_filters", self.inner_filters)
         check_block_strides(self.strides)
-        check_choice("attention", self.attention, ATTENTIONS)
+        checks.check_choice("attention", self.attention, ATTENTIONS)
 
     @property
     def kernels(self) -> tuple[tuple[int, int, int], ...]:
@@ -196,8 +147,8 @@ class HeadSpec:
     features: int
 
     def __post_init__(self):
-        check_positive_int("filters", self.filters)
-        check_positive_int("features", self.features)
+        checks.check_positive_int("filters", self.filters)
+        checks.check_positive_int("features", self.features)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -250,11 +201,11 @@ class ArchSpec:
     )
 
     def __post_init__(self):
-        check_text("name", self.name)
-        check_triple("clip_size", self.clip_size)
-        check_positive_int("frame_stride", self.frame_stride)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_bool("causal", self.causal)
+        checks.check_text("name", self.name)
+        checks.check_triple("clip_size", self.clip_size)
+        checks.check_positive_int("frame_stride", self.frame_stride)
+        checks.check_choice("activation", self.activation, ACTIVATIONS)
+        checks.check_bool("causal", self.causal)
         if not isinstance(self.provenance, Mapping):
             raise ValueError(
                 "`provenance` must be an object. Received: "
@@ -311,28 +262,30 @@ class ArchSpec:
             )
         check_version(data["schema_version"])
         data = {k: v for k, v in data.items() if k != "schema_version"}
-        check_fields(cls, data)
-        check_list("clip_size", data["clip_size"])
-        check_list("stages", data["stages"])
+        files_lib.check_fields(cls, data)
+        checks.check_list("clip_size", data["clip_size"])
+        checks.check_list("stages", data["stages"])
         for stage in data["stages"]:
-            check_list("stages", stage)
+            checks.check_list("stages", stage)
         stages = tuple(
-            tuple(read_fields(BlockSpec, block) for block in stage)
+            tuple(files_lib.read_fields(BlockSpec, block) for block in stage)
             for stage in data["stages"]
         )
         return cls(
             **{
                 **data,
                 "clip_size": tuple(data["clip_size"]),
-                "stem": read_fields(StemSpec, data["stem"]),
+                "stem": files_lib.read_fields(StemSpec, data["stem"]),
                 "stages": stages,
-                "head": read_fields(HeadSpec, data["head"]),
+                "head": files_lib.read_fields(HeadSpec, data["head"]),
             }
         )
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the specification as JSON, atomically."""
-        write_json(path, {**self.to_dict(), "fingerprint": self.fingerprint})
+        files_lib.write_json(
+            path, {**self.to_dict(), "fingerprint": self.fingerprint}
+        )
 
 
 def load_arch(path: str | os.PathLike) -> ArchSpec:
@@ -342,7 +295,7 @@ def load_arch(path: str | os.PathLike) -> ArchSpec:
         ValueError: The file is missing, damaged, of another schema, or was
             edited by hand so that its fingerprint no longer matches.
     """
-    data = read_json(path, "an architecture")
+    data = files_lib.read_json(path, "an architecture")
     claimed = data.pop("fingerprint", None) if isinstance(data, dict) else None
     try:
         arch = ArchSpec.from_dict(data)
@@ -364,91 +317,3 @@ def check_version(version: Any) -> None:
             f"expected schema_version={SCHEMA_VERSION}, received "
             f"schema_version={version!r}. See 'Schema changes' in CHANGELOG.md."
         )
-
-
-def check_fields(cls: type, data: Mapping[str, Any]) -> None:
-    """Refuses unknown and missing fields of a dataclass, by name."""
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(data) - set(fields))
-    missing = sorted(
-        name
-        for name, field in fields.items()
-        if name not in data
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    )
-    for what, names in (("unknown", unknown), ("missing", missing)):
-        if names:
-            raise ValueError(f"{what} {cls.__name__} fields {names}.")
-
-
-def read_fields(cls: type, data: Mapping[str, Any]):
-    """Builds a flat dataclass from a JSON object; lists become tuples."""
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{cls.__name__} must be an object, not {data!r}.")
-    check_fields(cls, data)
-    lists_to_tuples = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in data.items()
-    }
-    return cls(**lists_to_tuples)
-
-
-def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Reads a JSON file; ValueError in a line if missing or damaged."""
-    try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"Cannot read {what} from {path}: {error.strerror}."
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not {what}: not valid JSON ({error})."
-        ) from error
-
-
-def check_record(
-    record: Any, path: str | os.PathLike, maker: str, format: str, version: int
-) -> None:
-    """Raises ValueError unless JSON of `path` says what wrote it, and how.
-
-    Args:
-        record: What was read, expected to have `format`, `schema_version`.
-        path: Where, for the message.
-        maker: What should have written it, such as "a training".
-        format: The expected format.
-        version: The expected schema version.
-    """
-    if not isinstance(record, dict) or record.get("format") != format:
-        raise ValueError(f"{path} was not written by {maker}.")
-    if record.get("schema_version") != version:
-        raise ValueError(
-            f"{path} must have schema_version={version}. Received: "
-            f"schema_version={record.get('schema_version')!r}. See 'Schema "
-            "changes' in CHANGELOG.md."
-        )
-
-
-def check_writable(path: str | os.PathLike) -> None:
-    """Finds out before long work whether its result can be kept.
-
-    Raises:
-        ValueError: The file cannot be written.
-    """
-    folder = pathlib.Path(path).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"Cannot write {path}: {error.strerror}.") from error
-
-
-def write_json(path: str | os.PathLike, data: Any) -> None:
-    """Writes JSON through a temporary file, so that it is whole or absent."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
-    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from autox3d_tf.base import checks
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -185,5 +186,5 @@ ARCHIVE: dict[str, arch_lib.ArchSpec] = {
 
 def get_arch(name: str) -> arch_lib.ArchSpec:
     """Returns a named network. Raises ValueError listing the known ones."""
-    arch_lib.check_choice("name", name, ARCHIVE)
+    checks.check_choice("name", name, ARCHIVE)
     return ARCHIVE[name]

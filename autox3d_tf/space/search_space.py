@@ -14,6 +14,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autox3d_tf.base import checks
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import windows as windows_lib
 
@@ -56,9 +58,9 @@ class StageSpace:
     channel_multiple: int = 8
 
     def __post_init__(self):
-        arch_lib.check_positive_int("depth", self.depth)
-        arch_lib.check_positive_int("channel_multiple", self.channel_multiple)
-        arch_lib.check_bool("optional", self.optional)
+        checks.check_positive_int("depth", self.depth)
+        checks.check_positive_int("channel_multiple", self.channel_multiple)
+        checks.check_bool("optional", self.optional)
         arch_lib.check_block_strides(self.strides)
         if self.strides == (1, 1, 1):
             raise ValueError(
@@ -67,7 +69,7 @@ class StageSpace:
             )
         for name in ("filters", "block_types", "expansions", "attentions"):
             candidates = getattr(self, name)
-            arch_lib.check_list(name, candidates)
+            checks.check_list(name, candidates)
             for candidate in candidates:  # none that cannot be compared
                 if not isinstance(candidate, (int, float, str)):
                     raise ValueError(
@@ -80,13 +82,11 @@ class StageSpace:
                     f"Received: {name}={candidates!r}."
                 )
         for filters in self.filters:
-            arch_lib.check_positive_int("filters", filters)
+            checks.check_positive_int("filters", filters)
         for block_type in self.block_types:
-            arch_lib.check_choice(
-                "block_types", block_type, arch_lib.BLOCK_TYPES
-            )
+            checks.check_choice("block_types", block_type, arch_lib.BLOCK_TYPES)
         for attention in self.attentions:
-            arch_lib.check_choice("attentions", attention, arch_lib.ATTENTIONS)
+            checks.check_choice("attentions", attention, arch_lib.ATTENTIONS)
         for expansion in self.expansions:
             number = type(expansion) in (int, float)
             if not number or not 0 < expansion <= 16:
@@ -154,14 +154,12 @@ class SearchSpace:
     causal: bool = False
 
     def __post_init__(self):
-        arch_lib.check_text("name", self.name)
-        arch_lib.check_bool("causal", self.causal)
-        arch_lib.check_triple("clip_size", self.clip_size)
+        checks.check_text("name", self.name)
+        checks.check_bool("causal", self.causal)
+        checks.check_triple("clip_size", self.clip_size)
         for name in ("version", "frame_stride"):
-            arch_lib.check_positive_int(name, getattr(self, name))
-        arch_lib.check_choice(
-            "activation", self.activation, arch_lib.ACTIVATIONS
-        )
+            checks.check_positive_int(name, getattr(self, name))
+        checks.check_choice("activation", self.activation, arch_lib.ACTIVATIONS)
         if not self.stages:
             raise ValueError("`stages` must not be empty. Received: stages=().")
 
@@ -337,10 +335,10 @@ class SearchSpace:
             )
         arch_lib.check_version(data["schema_version"])
         data = {k: v for k, v in data.items() if k != "schema_version"}
-        arch_lib.check_fields(cls, data)
+        files_lib.check_fields(cls, data)
         for name in ("clip_size", "stages"):
-            arch_lib.check_list(name, data[name])
-        read = arch_lib.read_fields
+            checks.check_list(name, data[name])
+        read = files_lib.read_fields
         return cls(
             **{
                 **data,
@@ -353,12 +351,12 @@ class SearchSpace:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the definition as JSON, atomically."""
-        arch_lib.write_json(path, self.to_dict())
+        files_lib.write_json(path, self.to_dict())
 
 
 def load_space(path: str | os.PathLike) -> SearchSpace:
     """Reads a space.json. Raises ValueError naming what is wrong."""
-    data = arch_lib.read_json(path, "a search space")
+    data = files_lib.read_json(path, "a search space")
     try:
         return SearchSpace.from_dict(data)
     except (ValueError, TypeError, KeyError) as error:

@@ -7,6 +7,7 @@ fair windows are exactly fair.
 import dataclasses
 import os
 
+from autox3d_tf.base import checks
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -150,5 +151,5 @@ def get_space(name: str) -> search_space.SearchSpace:
     """
     if name.endswith(".json") or os.sep in name:
         return search_space.load_space(name)
-    arch_lib.check_choice("name", name, SPACES)
+    checks.check_choice("name", name, SPACES)
     return SPACES[name]

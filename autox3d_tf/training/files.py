@@ -20,6 +20,7 @@ import keras
 from absl import logging
 
 from autox3d_tf import models
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
@@ -37,12 +38,9 @@ def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
             f"{run_dir} holds no finished training (there is no {RECORD}). "
             "Train with autox3d-train --run_dir=..., or let it finish."
         )
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
-    arch_lib.check_record(record, path, "a training", FORMAT, SCHEMA_VERSION)
-    return record
+    return files_lib.read_record(
+        path, "the record of a training", "a training", FORMAT, SCHEMA_VERSION
+    )
 
 
 def load_trained(run_dir: str | os.PathLike) -> keras.Model:
@@ -56,7 +54,7 @@ def load_trained(run_dir: str | os.PathLike) -> keras.Model:
     arch = arch_lib.load_arch(run_dir / ARCH)
     found = {ARCH: arch.fingerprint}
     if (run_dir / WEIGHTS).is_file():
-        found[WEIGHTS] = run_dir_lib.file_sha256(run_dir / WEIGHTS)
+        found[WEIGHTS] = files_lib.file_sha256(run_dir / WEIGHTS)
     for name, expected in record["files"].items():
         here = found.get(name, "nothing")
         if here != expected:
@@ -84,13 +82,13 @@ def save_trained(
             "schema_version": SCHEMA_VERSION,
             "files": {
                 ARCH: model.arch.fingerprint,
-                WEIGHTS: run_dir_lib.file_sha256(weights),
+                WEIGHTS: files_lib.file_sha256(weights),
             },
             "config_hash": run.fingerprint,
             **record,
         },
     )
-    run_dir_lib.write_text(run.file(card_lib.NAME), read_card(run.path))
+    files_lib.write_text(run.file(card_lib.NAME), read_card(run.path))
 
 
 def read_card(run_dir: str | os.PathLike, files: str = "") -> str:
@@ -114,12 +112,12 @@ def add_accuracy(run_dir: str | os.PathLike, entry: Mapping[str, Any]) -> str:
     """
     record = read_record(run_dir)
     entries = card_lib.with_accuracy(
-        _read_accuracies(run_dir, record), run_dir_lib.to_json(entry)
+        _read_accuracies(run_dir, record), files_lib.to_json(entry)
     )
     text = _card(run_dir, record, entries)
     try:
-        run_dir_lib.write_json(pathlib.Path(run_dir, ACCURACY), entries)
-        run_dir_lib.write_text(pathlib.Path(run_dir, card_lib.NAME), text)
+        files_lib.write_json(pathlib.Path(run_dir, ACCURACY), entries)
+        files_lib.write_text(pathlib.Path(run_dir, card_lib.NAME), text)
     except OSError as error:
         logging.warning("%s does not get the accuracy: %s.", run_dir, error)
     return text

@@ -7,6 +7,7 @@ from typing import Any
 from absl import logging
 
 from autox3d_tf import cost, models
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
@@ -54,7 +55,7 @@ def import_checkpoint(
     report = models.load_torch_checkpoint(model, path)
     config = {
         "kind": "import",
-        "checkpoint": run_dir_lib.file_sha256(path),
+        "checkpoint": files_lib.file_sha256(path),
         "arch": arch.fingerprint,
         "labels": names,
     }

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from autox3d_tf import models
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import archive
 from autox3d_tf.training import files
@@ -130,7 +131,7 @@ def labels_of(path: str | os.PathLike) -> list[str] | None:
     record = path.parent / WEIGHT_FILES.get(path.name, "")
     if not record.is_file():
         return None
-    return arch_lib.read_json(record, "the record of a run").get("labels")
+    return files_lib.read_json(record, "the record of a run").get("labels")
 
 
 def _other_classes(path, classes: int, labels) -> str | None:

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import opening, parts, pipeline, records, transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.space import arch as arch_lib
 
 FEW_CLIPS = 5
 _FOLDER = "$RUN_DIR"  # the folder of a run, in what it says of itself
@@ -160,7 +160,7 @@ def trained_on(
             )
     if source is None:
         source = known["source"].replace(_FOLDER, str(folder))
-    return arch_lib.read_fields(
+    return files_lib.read_fields(
         pipeline.DataOptions, {**known, "source": source}
     )
 

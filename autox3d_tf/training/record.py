@@ -5,6 +5,7 @@ from typing import Any
 from absl import logging
 
 from autox3d_tf import cost
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
@@ -13,7 +14,7 @@ _MAY_CHANGE = ("save_secs", "save_steps")  # when a run goes on
 
 def config_of(spec, data, training, optimizer, start, seed, source):
     """What must not change when the run goes on."""
-    options = run_dir_lib.to_json(training)
+    options = files_lib.to_json(training)
     return {
         "kind": "training",
         "arch": {"name": spec.name, "fingerprint": spec.fingerprint},
@@ -30,7 +31,7 @@ def config_of(spec, data, training, optimizer, start, seed, source):
         if start is None
         else {
             "path": str(start),
-            "sha256": run_dir_lib.file_sha256(start),
+            "sha256": files_lib.file_sha256(start),
         },
         "seed": seed,
     }

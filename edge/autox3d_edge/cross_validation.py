@@ -8,9 +8,8 @@ import numpy as np
 from absl import logging
 
 from autox3d_edge import doctor_run, interpreters, recipes, sources
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import repeats
-from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import files, inputs
 
 WAYS = ("int8", "doctor", "qat")  # beside fp32
@@ -42,13 +41,13 @@ def assess(
     """
     record = files.read_record(trained)
     data = inputs.trained_on(record, trained)
-    made_of = run_dir_lib.to_json(
+    made_of = files_lib.to_json(
         {"files": record["files"], "options": options, "seed": seed}
     )
     folds = "_".join(map(str, data.test_folds))
     path = out / f"{record['arch']}_fold{folds}.json"
     if path.exists():
-        known = arch_lib.read_json(path, "a result")
+        known = files_lib.read_json(path, "a result")
         if isinstance(known, dict) and known.get("made_of") == made_of:
             return known
         raise ValueError(
@@ -87,7 +86,7 @@ def assess(
         "right": {way: _right(loaded, ways[way]) for way in ways},
         "bytes": {way: len(ways[way]) for way in ways},
     }
-    run_dir_lib.write_json(path, result)
+    files_lib.write_json(path, result)
     logging.info("Wrote %s.", path)
     return result
 
@@ -95,7 +94,7 @@ def assess(
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns all results in a folder, by name."""
     found = [
-        arch_lib.read_json(path, "a result")
+        files_lib.read_json(path, "a result")
         for path in sorted(folder.glob("*.json"))
     ]
     return [

@@ -17,6 +17,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import doctor as doctor_lib
 from autox3d_edge import fine_tuning as fine_tuning_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline, sampling
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -120,12 +121,12 @@ def run_doctor(
             **found.to_dict(),
             "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
         }
-        run_dir_lib.write_json(folder / _RECORD, result)
-        run_dir_lib.write_text(folder / _TABLE, text + "\n")
+        files_lib.write_json(folder / _RECORD, result)
+        files_lib.write_text(folder / _TABLE, text + "\n")
         print(text)
         if found.chosen is not None:  # what was found stays if this fails
             result["file"] = _export(loaded, found, options, folder)
-            run_dir_lib.write_json(folder / _RECORD, result)
+            files_lib.write_json(folder / _RECORD, result)
         logging.info("Wrote %s.", folder / _RECORD)
     return result
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from autox3d_edge import (
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
 
@@ -203,13 +203,10 @@ def _measure(run, references, parity_clips, test) -> dict[str, Any]:
 
 def _write(path, packed, report, checked) -> None:
     """Writes the report, and the file if nothing was found against it."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arch_lib.write_json(f"{path}.report.json", report)
+    files_lib.write_json(f"{path}.report.json", report)
     checked.check()
-    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
-    temporary.write_bytes(packed)
-    os.replace(temporary, path)
+    with files_lib.whole(path) as partial:
+        partial.write_bytes(packed)
     logging.info(
         "Wrote %s (%s, %d bytes).", path, report["precision"], len(packed)
     )

@@ -31,6 +31,8 @@ from autox3d_edge import (
     stream_lowering,
 )
 from autox3d_tf import cost, space
+from autox3d_tf.base import checks
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.cost import latency
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import weight_names
@@ -83,7 +85,7 @@ def make_bundle(
             f"{search_space.name!r} to be in one. Received: samples={samples}."
         )
     for precision in precisions:
-        arch_lib.check_choice("precisions", precision, PRECISIONS)
+        checks.check_choice("precisions", precision, PRECISIONS)
     folder = pathlib.Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(
@@ -101,7 +103,7 @@ def make_bundle(
         fitted = number <= samples
         writer.add(arch, "calibrate" if fitted else "check", parts=fitted)
         progress(f"{number} of {len(archs)} networks converted")
-    arch_lib.write_json(
+    files_lib.write_json(
         folder / "index.json",
         {
             "kind": "latency_bundle",
@@ -267,6 +269,7 @@ def _copy_modules(folder):
             (path, f"autox3d_tf/{path.relative_to(library)}")
             for path in (
                 library / "__init__.py",
+                *library.glob("base/*.py"),
                 *library.glob("cost/*.py"),
                 *library.glob("space/*.py"),
             )

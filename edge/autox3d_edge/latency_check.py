@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from autox3d_edge import benchmark, latency_bundle, latency_table
 from autox3d_tf import cost, space
-from autox3d_tf.space import arch as arch_lib
+from autox3d_tf.base import checks
+from autox3d_tf.base import files as files_lib
 
 _SEED = 1  # other networks than those the table was made with
 
@@ -32,7 +33,7 @@ def check_table(
     tables = cost.load_latency_tables(path, threads, here["runtime"])
     if not tables:
         raise ValueError(f"{path} has no column at threads={list(threads)}.")
-    record = arch_lib.read_json(path, "a latency table")
+    record = files_lib.read_json(path, "a latency table")
     for name in ("processor", "machine", "cores"):
         there = record["device"].get(name)
         if there != here[name]:
@@ -42,7 +43,7 @@ def check_table(
                 "there, or measure this one: autox3d-benchmark --table."
             )
     classes = record.get("num_classes")
-    arch_lib.check_positive_int("num_classes", classes)
+    checks.check_positive_int("num_classes", classes)
     search_space = _space_of(record["space"])
     tables[0].check_space(search_space)
     per = latency_bundle.per(search_space)

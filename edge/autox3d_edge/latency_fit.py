@@ -89,10 +89,13 @@ def _fit_parts(parts, tile):
         known = ~relative[held][:, ~used].any(1)  # no term never seen
         errors.append(np.abs(relative[held] @ solution - 1.0)[known])
     solution = nonnegative_least_squares(relative, ones)
+    errors = np.concatenate(errors)
+    if not len(errors):  # too few parts to leave any out
+        errors = np.ones(1)
     return {
         "tile": tile,
         "coefficients": dict(zip(names, solution.tolist(), strict=True)),
-        "part_error": float(np.median(np.concatenate(errors))),
+        "part_error": float(np.median(errors)),
         "parts": len(parts),
     }
 

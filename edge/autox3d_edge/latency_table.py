@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from autox3d_edge import benchmark, interpreters, latency_fit
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.cost import latency
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
@@ -113,7 +114,7 @@ def predicted_and_measured(
 
 def read_index(folder: pathlib.Path) -> dict[str, Any]:
     """Reads index.json of a bundle. Raises ValueError if it is not whole."""
-    index = arch_lib.read_json(folder / "index.json", "a latency bundle")
+    index = files_lib.read_json(folder / "index.json", "a latency bundle")
     if not isinstance(index, dict) or index.get("kind") != "latency_bundle":
         raise ValueError(
             f"{folder} is not a latency bundle. Make one: autox3d-benchmark "
@@ -268,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if np.min(getattr(options, name)) < 1:
             parser.error(f"--{name} must be at least 1")
     try:
-        arch_lib.check_writable(options.out)
+        files_lib.check_writable(options.out)
         table = measure_bundle(
             options.bundle,
             threads=options.threads,
@@ -278,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, ImportError) as error:
         parser.exit(1, f"{error}\n")
     print(format_report(table))
-    arch_lib.write_json(options.out, table)
+    files_lib.write_json(options.out, table)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from autox3d_edge import (
     stream_export,
 )
 from autox3d_edge import fine_tuning as fine_tuning_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -220,7 +221,7 @@ def about_fine_tuning(
     about: Mapping[str, Any], options: fine_tuning_lib.FineTuningOptions
 ) -> dict[str, Any]:
     """Returns arguments of `export.write_model` with how it was fine-tuned."""
-    made = {"fine_tuning": run_dir_lib.to_json(options)}
+    made = {"fine_tuning": files_lib.to_json(options)}
     return {**about, "provenance": {**about["provenance"], **made}}
 
 
@@ -260,9 +261,9 @@ def fine_tune(
 
 def _write(result, threads, loaded, folder):
     text = export_table.format_export(result, threads)
-    run_dir_lib.write_json(folder / _RECORD, result)
-    run_dir_lib.write_text(folder / _TABLE, text + "\n")
+    files_lib.write_json(folder / _RECORD, result)
+    files_lib.write_text(folder / _TABLE, text + "\n")
     card = files.read_card(loaded.trained, files=f"```\n{text}\n```")
-    run_dir_lib.write_text(folder / card_lib.NAME, card)
+    files_lib.write_text(folder / card_lib.NAME, card)
     print(text)
     logging.info("Wrote %s.", folder / _RECORD)

@@ -17,6 +17,7 @@ from autox3d_edge import (
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.base import checks
 from autox3d_tf.space import arch as arch_lib
 
 SUFFIX = "_stream"  # of a precision, in a table and a file's name
@@ -63,7 +64,7 @@ def export_stream(
     by_name = isinstance(model, Mapping)
     weights = model if by_name else export.weights_of(model)
     memory = arch.clip_size[0] if memory is None else memory
-    arch_lib.check_positive_int("memory", memory)
+    checks.check_positive_int("memory", memory)
     if memory < arch.clip_size[0]:
         raise ValueError(
             "`memory` must be at least the frames of a clip, or the stream "

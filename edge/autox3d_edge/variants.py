@@ -16,6 +16,7 @@ from absl import logging
 
 from autox3d_edge import export, latency_bundle, lowering, quantize
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.base import checks
 from autox3d_tf.space import arch as arch_lib
 
 # In the place of kernels that reach over time and space at once.
@@ -72,7 +73,7 @@ def write_variants(
         ValueError: An unknown precision.
     """
     for precision in precisions:
-        arch_lib.check_choice("precisions", precision, quantize.PRECISIONS)
+        checks.check_choice("precisions", precision, quantize.PRECISIONS)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {precision: [] for precision in precisions}

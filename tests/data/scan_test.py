@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import annotations, decoding, locating, scan, synthetic
 from autox3d_tf.data import manifest as manifest_lib
 
@@ -91,18 +92,18 @@ def test_a_scan_that_was_stopped_goes_on(messy, tmp_path, monkeypatch):
 def test_what_could_not_be_read_for_a_while_is_examined_again(
     messy, tmp_path, monkeypatch
 ):
-    log, sha256 = tmp_path / "m.csv.part", manifest_lib.file_sha256
+    log, sha256 = tmp_path / "m.csv.part", files_lib.file_sha256
 
     def denied(path):
         if path.endswith("two.mp4"):
             raise PermissionError(13, "Permission denied")
         return sha256(path)
 
-    monkeypatch.setattr(manifest_lib, "file_sha256", denied)
+    monkeypatch.setattr(files_lib, "file_sha256", denied)
     scanned = scan.scan(messy, min_frames=8, log_path=log)
     unread = [row for row in scanned.rows if "Permission" in row.detail]
     assert {row.status for row in unread} == {"undecodable"}
-    monkeypatch.setattr(manifest_lib, "file_sha256", sha256)
+    monkeypatch.setattr(files_lib, "file_sha256", sha256)
     found = scan.scan(messy, min_frames=8, log_path=log)
     assert found == scan.scan(messy, min_frames=8)
 

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir
 
 
@@ -122,7 +123,7 @@ def test_json_values_round_trip(tmp_path):
         "number": np.float32(0.5),
         "set": {2, 1},
     }
-    path = run_dir.write_json(tmp_path / "deep" / "x.json", value)
+    path = files_lib.write_json(tmp_path / "deep" / "x.json", value)
     assert json.loads(path.read_text()) == {
         "options": {"rate": 0.1, "sizes": [1, 2]},
         "path": "a/b",
@@ -135,13 +136,13 @@ def test_json_values_round_trip(tmp_path):
 
 def test_what_is_no_json_is_refused():
     with pytest.raises(ValueError, match="Received: value=.*object"):
-        run_dir.to_json({"a": object()})
+        files_lib.to_json({"a": object()})
 
 
 def test_failed_write_keeps_the_old_file(tmp_path):
-    path = run_dir.write_json(tmp_path / "x.json", {"a": 1})
+    path = files_lib.write_json(tmp_path / "x.json", {"a": 1})
     with pytest.raises(ValueError):
-        run_dir.write_json(path, {"a": object()})
+        files_lib.write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from autox3d_tf import cost
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card, files
 from tests.training import tiny
@@ -116,7 +117,7 @@ def test_imported_weights_say_where_they_are_from():
 def trained(tmp_path):
     """What a training leaves, of weights that are not read here."""
     tiny.arch().save(tmp_path / files.ARCH)
-    run_dir_lib.write_json(
+    files_lib.write_json(
         tmp_path / files.RECORD,
         {
             "format": files.FORMAT,
@@ -142,7 +143,7 @@ def test_accuracies_of_these_weights_are_kept(trained):
     entries = json.loads((trained / files.ACCURACY).read_text())
     assert [entry["top1_correct"] for entry in entries] == [2, 2, 1]
     other = card.accuracy(result(0, weights="22ee"), ["other weights"])
-    run_dir_lib.write_json(trained / files.ACCURACY, [*entries, other])
+    files_lib.write_json(trained / files.ACCURACY, [*entries, other])
     assert "other weights" not in files.read_card(trained)
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir
@@ -132,7 +133,7 @@ def test_curve_forgets_steps_that_were_lost(tmp_path):
 def test_data_of_a_training_is_read_back():
     options = tiny.data("videos", flip=True, exclude_labels=("up",))
     record = {"config": {"data": options}}
-    record = json.loads(json.dumps(run_dir.to_json(record)))
+    record = json.loads(json.dumps(files_lib.to_json(record)))
     assert inputs.trained_on(record, "run") == options
     moved = inputs.trained_on(record, "run", "elsewhere")
     assert moved == dataclasses.replace(options, source="elsewhere")
@@ -144,7 +145,7 @@ def test_a_list_in_the_run_directory_moves_with_it(tmp_path, monkeypatch):
         options = tiny.data(f"{folder}/manifest-1.csv")
         told = inputs.portable(options, "run")
         assert told.source == "$RUN_DIR/manifest-1.csv"
-        record = {"config": {"data": run_dir.to_json(told)}}
+        record = {"config": {"data": files_lib.to_json(told)}}
         found = inputs.trained_on(record, "/moved")
         assert found.source == "/moved/manifest-1.csv"
     other = tiny.data("clips/manifest.csv")
@@ -165,7 +166,7 @@ def test_clips_are_those_of_the_training_unless_others_are_given(
 ):
     data = tiny.data("nowhere", stride=3)
     record = {
-        "config": {"data": run_dir.to_json(data)},
+        "config": {"data": files_lib.to_json(data)},
         "preprocessing": inputs.preprocessing(data),
     }
     with pytest.raises(ValueError, match="There are no clips nowhere, as se"):

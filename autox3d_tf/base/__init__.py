@@ -1,0 +1,1 @@
+"""What all floors stand on: checks of arguments, files. Pure Python."""

@@ -1,0 +1,37 @@
+"""Files are whole or as they were."""
+
+import json
+import re
+
+import pytest
+
+from autox3d_tf.base import files
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "folder" / "a.json"
+    files.write_json(path, {"a": (1, 2)})
+    with pytest.raises(ValueError, match="must be made of JSON values"):
+        files.write_json(path, {"a": object()})
+    with pytest.raises(KeyError), files.whole(path) as partial:
+        partial.write_text("half")
+        raise KeyError
+    assert json.loads(path.read_text()) == {"a": [1, 2]}
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "Cannot read a result from {path}: No such file"),
+        ("{", "{path} is not a result: not valid JSON"),
+        ("[]", "{path} was not written by a comparison"),
+        ('{"format": "ours"}', "{path} must have schema_version=2. Received"),
+    ],
+)
+def test_a_record_of_something_else_is_one_line(tmp_path, text, message):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message.format(path=path))):
+        files.read_record(path, "a result", "a comparison", "ours", 2)

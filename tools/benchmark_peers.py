@@ -23,6 +23,7 @@ import time
 
 from absl import flags
 
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
@@ -205,7 +206,7 @@ def _run(_):
     timings = benchmark.time_in_turns(runs, FLAGS.repeats)
     macs = cost.cost_of(arch, num_classes=FLAGS.num_classes).macs
     device = benchmark.device_description()
-    size = "x".join(map(str, arch.clip_size))
+    size = text_lib.times(arch.clip_size)
     print(
         f"{arch.name}, {size}, {macs / 1e9:.3f} G multiply-adds, "
         f"1 thread, {device['processor']}, {device['runtime']}; "

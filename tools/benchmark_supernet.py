@@ -19,6 +19,7 @@ import time
 
 from absl import flags
 
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
@@ -139,7 +140,7 @@ def _main(_):
     supernet = models.Supernet(space, FLAGS.num_classes)
     print(
         f"space {space.name}, clips {FLAGS.batch_size}x"
-        f"{'x'.join(map(str, clip_size))}"
+        f"{text_lib.times(clip_size)}"
     )
     search_step = _search_step(supernet, clip_size, FLAGS.batch_size)
     labels = tf.zeros((FLAGS.batch_size,), tf.int32)

@@ -23,6 +23,7 @@ import time
 
 from absl import flags
 
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import binary
 
 FLAGS = flags.FLAGS
@@ -173,7 +174,7 @@ def _run(_):
     if gpus and torch.cuda.is_available():
         device, where = "cuda", torch.cuda.get_device_name()
     print(
-        f"{arch.name}, {FLAGS.batch_size} clips of {'x'.join(map(str, size))}, "
+        f"{arch.name}, {FLAGS.batch_size} clips of {text_lib.times(size)}, "
         f"TensorFlow {tf.__version__}, PyTorch {torch.__version__}, "
         f"{where}, {FLAGS.precision}, medians of {FLAGS.repeats}"
     )

@@ -15,6 +15,7 @@ import pathlib
 import numpy as np
 
 from autox3d_tf import cost, space
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import binary
 
 TOLERANCE = 1e-4  # of outputs in float32
@@ -86,11 +87,11 @@ def compare_costs() -> list[tuple[str, str, int, int]]:
             (name, "parameters", at_train.params, params),
             (
                 name,
-                f"MACs, {_times(arch.clip_size)}",
+                f"MACs, {text_lib.times(arch.clip_size)}",
                 at_train.macs,
                 train_macs,
             ),
-            (name, f"MACs, {_times(clip)}", at_test.macs, test_macs),
+            (name, f"MACs, {text_lib.times(clip)}", at_test.macs, test_macs),
         ]
     return rows
 
@@ -105,10 +106,6 @@ def format_costs(rows: list[tuple[str, str, int, int]]) -> str:
             f"{ours - published:,} |"
         )
     return "\n".join(lines)
-
-
-def _times(size) -> str:
-    return "x".join(map(str, size))
 
 
 def _run(folders: list[str]) -> int:

@@ -51,3 +51,19 @@ def check_triple(name: str, value: Any) -> None:
         )
     for entry in value:
         check_positive_int(name, entry)
+
+
+def check_field(options: Any, name: str, valid: bool, wanted: str) -> None:
+    """Raises ValueError unless a field of options is `valid`.
+
+    Args:
+        options: Has an attribute `name`.
+        name: Of the field.
+        valid: What was found.
+        wanted: What it must be, such as "at least 0".
+    """
+    if not valid:
+        raise ValueError(
+            f"`{name}` must be {wanted}. "
+            f"Received: {name}={getattr(options, name)!r}."
+        )

@@ -6,6 +6,7 @@ import statistics
 
 from autox3d_tf import space
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.cost import budget as budget_lib
 from autox3d_tf.cost import latency as latency_lib
 from autox3d_tf.cost import network
@@ -73,7 +74,7 @@ def describe_latency(found, num_classes, table, clip_size=None) -> str:
 def describe_space(found, num_classes, clip_size=None) -> str:
     """Returns choices, size, fairness and costs of a search space."""
     lines = [
-        f"{found.name}: clip {_times(clip_size or found.clip_size)}, "
+        f"{found.name}: clip {text_lib.times(clip_size or found.clip_size)}, "
         f"{num_classes} classes, {len(found.choices)} choices, "
         f"{found.size:.3g} architectures, fingerprint "
         f"{found.fingerprint[:12]}"
@@ -141,7 +142,3 @@ def _fairness(fair) -> str:
     if fair.exact:
         return f"{fair.minimum:.3f}, all alike"
     return f"{fair.minimum:.3f} to {fair.maximum:.3f}"
-
-
-def _times(size) -> str:
-    return "x".join(map(str, size))

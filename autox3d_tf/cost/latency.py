@@ -27,6 +27,7 @@ from typing import Any
 
 from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 
@@ -254,7 +255,7 @@ def _check_format(path, data: Any) -> None:
 
 
 def _key(size: parts_lib.Size) -> str:
-    return "x".join(map(str, size))
+    return text_lib.times(size)
 
 
 def _round_up(channels: int, tile: int) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 
@@ -54,7 +55,7 @@ def cost_of(
 def format_cost(arch: arch_lib.ArchSpec, cost: Cost) -> str:
     """Returns a table for people, one line per part."""
     lines = [
-        f"{arch.name}: clip {'x'.join(map(str, cost.clip_size))}, "
+        f"{arch.name}: clip {text_lib.times(cost.clip_size)}, "
         f"{cost.num_classes} classes, fingerprint {arch.fingerprint[:12]}",
         f"{'part':<18}{'what':<26}{'in':>16}{'channels':>14}"
         f"{'MACs':>15}{'params':>11}",
@@ -62,7 +63,7 @@ def format_cost(arch: arch_lib.ArchSpec, cost: Cost) -> str:
     for part in cost.layers:
         lines.append(
             f"{part.name:<18}{_describe(part):<26}"
-            f"{'x'.join(map(str, part.in_size)):>16}"
+            f"{text_lib.times(part.in_size):>16}"
             f"{f'{part.in_channels}->{part.out_channels}':>14}"
             f"{part.macs:>15,}{part.params:>11,}"
         )
@@ -79,7 +80,7 @@ def format_cost(arch: arch_lib.ArchSpec, cost: Cost) -> str:
 
 def _describe(part: parts_lib.Part) -> str:
     if part.kind != "block":
-        return "x".join(map(str, part.operations[0].kernel))
+        return text_lib.times(part.operations[0].kernel)
     spec = part.spec.spec
     text = f"{spec.block_type} inner {spec.inner_filters}"
     return text + (" se" if spec.attention == "se" else "")

@@ -7,6 +7,7 @@ import pathlib
 import re
 from collections.abc import Callable, Sequence
 
+from autox3d_tf.base import checks
 from autox3d_tf.data import list_formats
 
 Annotation = list_formats.Annotation
@@ -41,11 +42,7 @@ def read_annotations(
         paths: Files, or folders of the files as published.
         options: What the lists do not say.
     """
-    if format not in READERS:
-        raise ValueError(
-            f"`format` must be one of {tuple(READERS)}. "
-            f"Received: format={format!r}."
-        )
+    checks.check_choice("format", format, READERS)
     options = options or ReadOptions()
     files = _expand(format, paths, options)
     found = READERS[format](files, options)

@@ -10,8 +10,8 @@ import numpy as np
 
 from autox3d_tf.data import sampling
 
-# Formats that guess a video out of any text; a broken file must not pass.
 _CAMERA_FORMAT = "v4l2"  # cameras of Linux, the Raspberry Pi's too
+# Formats that guess a video out of any text; a broken file must not pass.
 _TEXT_FORMATS = ("tty", "ansi")
 
 

@@ -7,6 +7,7 @@ import pathlib
 import tensorflow as tf
 from absl import logging
 
+from autox3d_tf.base import checks
 from autox3d_tf.data import decoding, parts, records, scan, sources
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import options as options_lib
@@ -32,11 +33,7 @@ def open_source(
         whole: Decode videos in their full size, as a device does; otherwise
             large ones are made smaller at once, to twice what is needed.
     """
-    if part not in options_lib.PARTS:
-        raise ValueError(
-            f"`part` must be one of {options_lib.PARTS}. "
-            f"Received: part={part!r}."
-        )
+    checks.check_choice("part", part, options_lib.PARTS)
     source = _open_all(options, part, whole)
     manifest = source.manifest.select(exclude_labels=options.exclude_labels)
     manifest = parts.select_part(manifest, options, part)

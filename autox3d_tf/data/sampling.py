@@ -1,11 +1,15 @@
 """Which frames and which pixels of a video make a clip; numpy only.
 
-Training, evaluation and the device runtime all take their geometry from here.
+The device runtime computes with it. Training and evaluation take frame numbers
+from here and have the geometry of pixels in TensorFlow, `transforms`; tests
+hold the two together.
 """
 
 import functools
 
 import numpy as np
+
+from autox3d_tf.base import checks
 
 MEAN = 0.45  # of each channel, and
 DEVIATION = 0.225  # of pixels in [0, 1], as networks expect them
@@ -122,11 +126,7 @@ def sample_indices(
     num_views: int = 1,
 ) -> np.ndarray:
     """Returns the frame numbers of a clip under the sampling named `mode`."""
-    if mode not in SAMPLINGS:
-        raise ValueError(
-            f"`mode` must be one of {tuple(SAMPLINGS)}. "
-            f"Received: mode={mode!r}."
-        )
+    checks.check_choice("mode", mode, SAMPLINGS)
     return SAMPLINGS[mode](
         num_frames,
         clip_frames,

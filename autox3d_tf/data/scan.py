@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import tqdm
 from absl import logging
 
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import annotations as annotations_lib
 from autox3d_tf.data import decoding, locating, scan_log
@@ -103,10 +104,7 @@ def list_clips(
             folder they were published in.
         reading: What the lists do not say themselves.
     """
-    if format not in FORMATS:
-        raise ValueError(
-            f"`format` must be one of {FORMATS}. Received: format={format!r}."
-        )
+    checks.check_choice("format", format, FORMATS)
     source = pathlib.Path(source)
     if not source.exists():
         raise ValueError(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import av
 import numpy as np
 
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import locating
 from autox3d_tf.data import manifest as manifest_lib
@@ -246,10 +247,7 @@ def _check_folder(out_dir, classes, clips_per_class) -> None:
 
 def _classes_of(kind, num_classes):
     """The first classes of a kind. Raises ValueError if it has fewer."""
-    if kind not in KINDS:
-        raise ValueError(
-            f"`kind` must be one of {tuple(KINDS)}. Received: kind={kind!r}."
-        )
+    checks.check_choice("kind", kind, KINDS)
     classes = KINDS[kind]
     if not 2 <= num_classes <= len(classes):
         raise ValueError(

@@ -22,6 +22,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from autox3d_tf.base import checks
+
 Strategy = tf.distribute.Strategy
 _SUM = tf.distribute.ReduceOp.SUM
 _TASK = re.compile(r"task:(\d+)")
@@ -50,11 +52,7 @@ def make_strategy(name: str = "one") -> Strategy | None:
         name: `one` device (None is returned), `mirrored` on all GPUs of this
             machine, or `multi_worker` as TF_CONFIG says.
     """
-    if name not in STRATEGIES:
-        raise ValueError(
-            f"`name` must be one of {', '.join(STRATEGIES)}. Received: "
-            f"name={name!r}."
-        )
+    checks.check_choice("name", name, STRATEGIES)
     return STRATEGIES[name]()
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf import models
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import checkpoints, distribute, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -320,6 +321,6 @@ class Engine:
             logging.warning(
                 "Clips of %s are searched on, while costs are counted for "
                 "%s, the space's.",
-                "x".join(map(str, clip)),
-                "x".join(map(str, space.clip_size)),
+                text_lib.times(clip),
+                text_lib.times(space.clip_size),
             )

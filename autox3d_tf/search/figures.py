@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from autox3d_tf import cost
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -117,7 +118,7 @@ def draw_network(arch: arch_lib.ArchSpec, record: Mapping[str, Any]):
             color = colors[spec.block_type]
         if part.kind == "head":
             width = 1.0
-        size = "x".join(map(str, part.out_size))
+        size = text_lib.times(part.out_size)
         axis.add_patch(
             patches.Rectangle(
                 (-width / 2, row + 0.1), width, 0.8, facecolor=color,

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+from autox3d_tf.base import checks
+
+_check = checks.check_field
 MINIMUM_SAMPLES = 2
 OPTIMIZERS = ("sgd", "adamw")
 METHODS = ("probabilistic", "gumbel", "random", "evolution")
@@ -223,11 +226,3 @@ class SearchOptions:
         _check(self, "retrained", self.retrained <= most, wanted)
         smoothing = self.label_smoothing
         _check(self, "label_smoothing", 0 <= smoothing < 1, "in [0, 1)")
-
-
-def _check(options, name: str, valid: bool, wanted: str) -> None:
-    if not valid:
-        raise ValueError(
-            f"`{name}` must be {wanted}. "
-            f"Received: {name}={getattr(options, name)!r}."
-        )

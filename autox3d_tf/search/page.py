@@ -5,6 +5,7 @@ import pathlib
 import re
 
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.search import plan, statistics, tables
 
 PAGE, PLOT = "README.md", "accuracy.png"
@@ -78,7 +79,7 @@ def _about(records) -> str:
     lines = [
         f"{len(records)} runs, {' to '.join(days)}, made by "
         f"`{' '.join(_command(records[0]))}`; this page by `autox3d-results`. "
-        f"Clips of {'x'.join(map(str, space))}; each network trained from "
+        f"Clips of {text_lib.times(space)}; each network trained from "
         f"scratch with one recipe and tested on "
         f"{' or '.join(f'{n:,}' for n in clips)} held-out clips"
         + (f" (folds {', '.join(map(str, folds))} in turn)" if folds else "")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from autox3d_tf import cost
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import protocol as protocol_lib
 
@@ -49,9 +50,9 @@ def _architecture(arch, record) -> Iterator[str]:
     found = cost.cost_of(arch, tuple(size), len(record["labels"]))
     yield f"{arch.name}, fingerprint {arch.fingerprint[:12]}: " + (
         f"{found.params:,} parameters, {found.macs:,} MACs per view of "
-        f"{_times(found.clip_size)} and {found.num_classes} classes. One MAC "
-        "is one multiply-add of a convolution or matrix product, with sizes "
-        "rounded up at strides; norms and activations are not counted."
+        f"{text_lib.times(found.clip_size)} and {found.num_classes} classes. "
+        "One MAC is one multiply-add of a convolution or matrix product, with "
+        "sizes rounded up at strides; norms and activations are not counted."
     )
     yield ""
     yield "| part | kind | inner | out | out size | MACs | parameters |"
@@ -65,7 +66,8 @@ def _architecture(arch, record) -> Iterator[str]:
             inner = str(spec.inner_filters)
         yield (
             f"| {part.name} | {kind} | {inner} | {part.out_channels} | "
-            f"{_times(part.out_size)} | {part.macs:,} | {part.params:,} |"
+            f"{text_lib.times(part.out_size)} | {part.macs:,} | "
+            f"{part.params:,} |"
         )
 
 
@@ -188,7 +190,3 @@ def _values(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name}={value}" for name, value in values.items() if value
     )
-
-
-def _times(size) -> str:
-    return "x".join(map(str, size))

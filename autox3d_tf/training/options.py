@@ -3,6 +3,9 @@
 import dataclasses
 import math
 
+from autox3d_tf.base import checks
+
+_check = checks.check_field
 OPTIMIZERS = ("sgd", "adam", "adamw")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -187,11 +190,3 @@ def _check_finite(options) -> None:
         value = getattr(options, field.name)
         finite = not isinstance(value, float) or math.isfinite(value)
         _check(options, field.name, finite, "finite")
-
-
-def _check(options, name: str, valid: bool, wanted: str) -> None:
-    if not valid:
-        raise ValueError(
-            f"`{name}` must be {wanted}. "
-            f"Received: {name}={getattr(options, name)!r}."
-        )

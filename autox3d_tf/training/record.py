@@ -6,6 +6,7 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
@@ -47,7 +48,7 @@ def log_start(spec, data, source, first_step, total_steps) -> None:
         spec.name,
         f"{found.params:,}",
         found.macs / 1e6,
-        "x".join(map(str, size)),
+        text_lib.times(size),
         len(source),
         len(source.classes),
         first_step,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf import models
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import (
     checkpoints,
@@ -140,8 +141,8 @@ def _sized(spec, size) -> arch_lib.ArchSpec:
     logging.info(
         "%s takes clips of %s here, as `data` cuts them, instead of %s.",
         spec.name,
-        "x".join(map(str, size)),
-        "x".join(map(str, spec.clip_size)),
+        text_lib.times(size),
+        text_lib.times(spec.clip_size),
     )
     return dataclasses.replace(spec, clip_size=size)
 

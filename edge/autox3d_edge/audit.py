@@ -21,6 +21,7 @@ from autox3d_edge import (
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.base import checks
 
 FORBIDDEN = ("CONV_3D", "CONV_3D_TRANSPOSE")
 MAX_DIMENSIONS = 4
@@ -144,11 +145,7 @@ def audit_model(
         stream: What it carries from frame to frame, if it takes frames.
     """
     check_runtime(runtime)
-    if precision not in _TYPES:
-        raise ValueError(
-            f"`precision` must be one of {', '.join(_TYPES)}. "
-            f"Received: precision={precision!r}."
-        )
+    checks.check_choice("precision", precision, _TYPES)
     graph = flatbuffer.read_graph(model)
     findings = [
         *_operator_findings(graph),
@@ -185,11 +182,7 @@ def _versions(graph) -> dict[str, int]:
 
 def check_runtime(runtime: str) -> None:
     """Raises ValueError unless the versions of its operators are known."""
-    if runtime not in op_support.RUNTIMES:
-        raise ValueError(
-            f"`runtime` must be one of {', '.join(op_support.RUNTIMES)}. "
-            f"Received: runtime={runtime!r}."
-        )
+    checks.check_choice("runtime", runtime, op_support.RUNTIMES)
 
 
 def _output_name(graph, operator) -> str:

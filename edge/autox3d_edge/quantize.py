@@ -18,6 +18,7 @@ from tensorflow.lite.python.optimize import calibrator
 from tensorflow.python.framework import convert_to_constants
 
 from autox3d_edge import compact, flatbuffer, step_sizes, tap_scales
+from autox3d_tf.base import checks
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
 NO_INT16 = {"hard_swish": "HARD_SWISH"}  # activation -> its operation
@@ -41,11 +42,7 @@ def convert(
         ValueError: Unknown precision, or calibration clips that are missing,
             of another shape or dtype, or constant.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"`precision` must be one of {', '.join(PRECISIONS)}. "
-            f"Received: precision={precision!r}."
-        )
+    checks.check_choice("precision", precision, PRECISIONS)
     if precision == "int8":
         return quantize_calibrated(calibrate(model, calibration))
     if precision == "int16x8":

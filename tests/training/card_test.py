@@ -4,7 +4,6 @@ import pytest
 
 from autox3d_tf import cost
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import card, files
 from tests.training import tiny
 
@@ -158,7 +157,7 @@ def test_a_directory_that_cannot_be_written_to(trained, monkeypatch):
     def refuse(path, value):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(run_dir_lib, "write_json", refuse)
+    monkeypatch.setattr(files_lib, "write_json", refuse)
     text = files.add_accuracy(trained, card.accuracy(result(1), ["one"]))
     assert "test: one" in text
     assert not (trained / card.NAME).exists()

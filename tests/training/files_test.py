@@ -90,7 +90,7 @@ def edit_record(path, **changes):
         ),
         (
             lambda path: (path / "training.json").write_text('{"labels": ['),
-            "training.json is damaged",
+            "training.json is not the record of a training: not valid",
         ),
         (
             lambda path: (path / "training.json").write_text("{}"),

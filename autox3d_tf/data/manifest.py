@@ -349,39 +349,6 @@ def _check_columns(names, path) -> None:
         )
 
 
-def _parse_rows(path: pathlib.Path) -> Iterator[ClipRow]:
-    read = 0  # lines, without those that an open quote takes as one cell
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        try:
-            _check_columns(reader.fieldnames or (), path)
-            read = reader.line_num
-            for record in reader:
-                read = reader.line_num
-                yield _parse_row(record, f"{path}:{read}")
-        except csv.Error as error:
-            raise ValueError(
-                f"{path} must be a CSV file. Received: a row after line {read} "
-                f"that cannot be read ({error}). A quote may be left open."
-            ) from None
-
-
-def _check_columns(names, path) -> None:
-    if not {"path", "label"} <= set(names):
-        raise ValueError(
-            f"`path` must be a CSV file with the columns path and label. "
-            f"Received: {str(path)!r} with the columns "
-            f"{str(list(names))[:80]}. Other lists, such as those of Kinetics, "
-            "become one through autox3d-scan; give records by their folder."
-        )
-
-
-def file_sha256(path) -> str:
-    """Returns the SHA-256 of a file, in hex."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _parse_row(record: dict, place: str) -> ClipRow:
     values = {}
     for name in COLUMNS:

@@ -50,7 +50,7 @@ class Engine:
     """
 
     def __init__(
-        self, space, source, data, budgets, search, estimator, weights,
+        self, *, space, source, data, budgets, search, estimator, weights,
         logits, seed, strategy=None, own_clips=False,
     ):  # fmt: skip
         self.space, self.source, self.data = space, source, data

@@ -104,81 +104,111 @@ def run_search(
     Returns:
         What search.json says.
     """
-    for name, count, function in (
-        ("finalist_fn", search.finalists - 1, finalist_fn),
-        ("retrain_fn", search.retrained, retrain_fn),
-    ):
-        if count and function is None:
+    _check_recipes(search, finalist_fn=finalist_fn, retrain_fn=retrain_fn)
+    if latency_table is not None:
+        logging.info("Latency table: %s.", latency_table)
+    determinism.set_seed(seed, deterministic=deterministic)
+    space = spaces.get_space(space) if isinstance(space, str) else space
+    if data.cache_dir is None:  # what a scan finds is kept with the run
+        data = dataclasses.replace(data, cache_dir=str(run_dir))
+    with distribute.worker_errors(strategy):
+        with distribute.chief_first(strategy):
+            source = _open(data, strategy)
+            asked = {
+                "space": space,
+                "source": source,
+                "data": data,
+                "budgets": make_budgets(
+                    space,
+                    len(source.classes),
+                    macs=target_macs,
+                    params=target_params,
+                    peak_activation_bytes=target_peak_bytes,
+                    latency_ms=target_latency_ms,
+                    table=latency_table,
+                ),
+                "search": search,
+                "estimator": estimator or options_lib.EstimatorOptions(),
+                "weights": weights or options_lib.WeightsOptions(),
+                "logits": logits or options_lib.LogitsOptions(),
+                "seed": seed,
+            }
+            run, config = _begin(
+                run_dir, asked, supernet_from, strategy, own_clips
+            )
+        if results.is_finished(run.path, _reported(search)):
+            logging.info("%s is finished.", run.path)
+        else:
+            engine = engine_lib.Engine(
+                **asked, strategy=strategy, own_clips=own_clips
+            )
+            recipes = finalist_fn, retrain_fn
+            _search(run, engine, supernet_from, recipes, made_of=config)
+        distribute.wait_at_end(strategy, run.file("search.json").is_file)
+    return results.read_record(run_dir)
+
+
+def _check_recipes(search, **recipes) -> None:
+    """Refuses finalists to be trained where nobody says how."""
+    trained = {
+        "finalist_fn": search.finalists - 1,
+        "retrain_fn": search.retrained,
+    }
+    for name, recipe in recipes.items():
+        if trained[name] and recipe is None:
             raise ValueError(
                 f"`{name}` must be given to train finalists. Received: None, "
                 f"with finalists={search.finalists} and "
                 f"retrained={search.retrained} in the options of the search."
             )
-    if latency_table is not None:
-        logging.info("Latency table: %s.", latency_table)
-    determinism.set_seed(seed, deterministic=deterministic)
-    space = spaces.get_space(space) if isinstance(space, str) else space
-    estimator = estimator or options_lib.EstimatorOptions()
-    weights = weights or options_lib.WeightsOptions()
-    logits = logits or options_lib.LogitsOptions()
-    if data.cache_dir is None:  # what a scan finds is kept with the run
-        data = dataclasses.replace(data, cache_dir=str(run_dir))
+
+
+def _open(data, strategy) -> pipeline.ClipSource:
+    """The clips, which a search can learn from."""
+    if distribute.is_chief(strategy):
+        os.makedirs(data.cache_dir, exist_ok=True)
+    source = pipeline.open_source(data, "train")
+    parts.check_classes(source)
+    return source
+
+
+def _begin(
+    run_dir, asked, supernet_from, strategy, own_clips
+) -> tuple[run_dir_lib.RunDir, dict[str, Any]]:
+    """Enters the directory; returns it and what the result depends on."""
+    config = _config_of(**asked)
+    if supernet_from is not None:
+        config["supernet_from"] = check_supernet(supernet_from, config)
+    if own_clips:  # then the result depends on the replicas
+        config["replicas"] = distribute.num_replicas(strategy)
     chief = distribute.is_chief(strategy)
-    with distribute.worker_errors(strategy):
-        with distribute.chief_first(strategy):
-            if chief:
-                os.makedirs(data.cache_dir, exist_ok=True)
-            source = pipeline.open_source(data, "train")
-            parts.check_classes(source)
-            budgets = make_budgets(
-                space,
-                len(source.classes),
-                macs=target_macs,
-                params=target_params,
-                peak_activation_bytes=target_peak_bytes,
-                latency_ms=target_latency_ms,
-                table=latency_table,
-            )
-            config = _config_of(
-                space, source, data, budgets, search, estimator, weights,
-                logits, seed,
-            )  # fmt: skip
-            if supernet_from is not None:
-                config["supernet_from"] = check_supernet(supernet_from, config)
-            if own_clips:  # then the result depends on the replicas
-                config["replicas"] = distribute.num_replicas(strategy)
-            run = run_dir_lib.RunDir(run_dir, config, writes=chief)
-        found = run.file("search.json").is_file
-        if results.is_finished(run.path, _reported(search)):
-            logging.info("%s is finished.", run.path)
-            distribute.wait_at_end(strategy, found)
-            return results.read_record(run_dir)
-        engine = engine_lib.Engine(
-            space, source, data, budgets, search, estimator, weights, logits,
-            seed, strategy, own_clips,
-        )  # fmt: skip
-        with (
-            claim.alone(run.path) if chief else contextlib.nullcontext(),
-            memory.freed_at_end(),
-        ):
-            if chief:
-                run.write_provenance(**config)
-                space.save(run.file("space.json"))
-            began = time.monotonic()
-            if supernet_from is None or search.method not in options_lib.JUDGED:
-                engine.train(run, supernet_from)
-            else:
-                engine.adopt(supernet_from, run)
-            if chief:
-                _finish(run, engine, (finalist_fn, retrain_fn), began)
-            distribute.wait_at_end(strategy, found)
-    return results.read_record(run_dir)
+    return run_dir_lib.RunDir(run_dir, config, writes=chief), config
+
+
+def _search(run, engine, supernet_from, recipes, made_of) -> None:
+    """Takes all steps; the chief chooses from what they have led to."""
+    chief = distribute.is_chief(engine.strategy)
+    with (
+        claim.alone(run.path) if chief else contextlib.nullcontext(),
+        memory.freed_at_end(),
+    ):
+        if chief:
+            run.write_provenance(**made_of)
+            engine.space.save(run.file("space.json"))
+        began = time.monotonic()
+        judged = engine.search.method in options_lib.JUDGED
+        if supernet_from is not None and judged:
+            engine.adopt(supernet_from, run)
+        else:
+            engine.train(run, supernet_from)
+        if chief:
+            _finish(run, engine, recipes, began)
 
 
 def _config_of(
     space, source, data, budgets, search, estimator, weights, logits, seed
 ) -> dict[str, Any]:
-    """What the search's result depends on."""
+    """What the result of any search depends on."""
     return {
         "kind": "search",
         "space": {"name": space.name, "fingerprint": space.fingerprint},
@@ -202,15 +232,13 @@ def _reported(search) -> dict[str, Any]:
     return {name: getattr(search, name) for name in _REPORTED}
 
 
-def _finish(run, engine, train_fns, began) -> None:
+def _finish(run, engine, recipes, began) -> None:
     """Chooses, judges and writes what the search has found."""
     search, chooser, raced = engine.search, engine.chooser, []
     learnt = engine.distribution()
     found = chooser.choose(learnt)
     if search.finalists > 1:
-        raced = finalists.race(
-            run, engine, chooser.finalists(found), *train_fns
-        )
+        raced = finalists.race(run, engine, chooser.finalists(found), *recipes)
         best = raced[0].indices
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]

@@ -35,7 +35,7 @@ class Entered(Exception):
 
 
 def enter_only(monkeypatch, *arguments, **changes):
-    def stop(*arguments):
+    def stop(**arguments):
         raise Entered
 
     with monkeypatch.context() as patch:

@@ -99,14 +99,14 @@ def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
     source = pipeline.open_source(data, "train")
     search = options_lib.SearchOptions(steps=2, warmup_steps=0, batch_size=3)
     parts = engine.Engine(
-        search_driver.SPACE,
-        source,
-        data,
-        [cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)],
-        search,
-        options_lib.EstimatorOptions(),
-        options_lib.WeightsOptions(),
-        options_lib.LogitsOptions(),
+        space=search_driver.SPACE,
+        source=source,
+        data=data,
+        budgets=[cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)],
+        search=search,
+        estimator=options_lib.EstimatorOptions(),
+        weights=options_lib.WeightsOptions(),
+        logits=options_lib.LogitsOptions(),
         seed=1,
     )
     weights, logits = parts.halves

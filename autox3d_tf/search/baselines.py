@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from autox3d_tf.base import checks
 from autox3d_tf.search import options as options_lib
 
 Vector = tuple[int, ...]
@@ -136,7 +137,8 @@ def best_first(scored: dict[Vector, float]) -> list[tuple[float, Vector]]:
     return sorted(pairs, key=lambda pair: -pair[0])
 
 
-METHODS = {"random": random_search, "evolution": evolve}
+# How each of `options.JUDGED` picks.
+PICKERS = {"random": random_search, "evolution": evolve}
 # The probabilistic search with a fixed number of samples, and the relaxation.
 FIXED = ("parsec", "parsec_equal_steps", "gumbel")
 RELAXED_SAMPLES = 2
@@ -206,6 +208,7 @@ def equal_steps(
         to_choose: Of `clips`, what it took after the last step, to choose.
         samples: K of `parsec`.
     """
+    checks.check_choice("method", method, (*FIXED, *options_lib.JUDGED))
     if method == "parsec_equal_steps":
         return search
     if method in FIXED:
@@ -223,11 +226,6 @@ def equal_steps(
             method=method if relaxed else search.method,
             steps=warmup + after,
             joint_step=0 if relaxed else joint_step,
-        )
-    if method not in METHODS:
-        raise ValueError(
-            f"`method` must be one of {', '.join((*FIXED, *METHODS))}. "
-            f"Received: method={method!r}."
         )
     return dataclasses.replace(
         warm_up(search),

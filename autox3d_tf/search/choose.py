@@ -103,7 +103,7 @@ class Chooser:
     def _choose_by_likelihood(self):
         """A baseline: architectures judged with inherited weights."""
         scored = self._score_many(
-            baselines.METHODS[self._search.method], self._search.candidates
+            baselines.PICKERS[self._search.method], self._search.candidates
         )
         uniform = -float(np.log(float(self._space.size)))
         return [self._derived(vector, uniform) for _, vector in scored]

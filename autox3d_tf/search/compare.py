@@ -40,7 +40,7 @@ def compare_searches(
     budgets: Sequence[float],
     run_dir: str,
     results_dir: str,
-    methods: Sequence[str] = tuple(plan_lib.METHODS),
+    methods: Sequence[str] = tuple(plan_lib.COMPARED),
     seeds: Sequence[int] = (0, 1, 2),
     folds: Sequence[int] = (),
     trainings: int = 1,
@@ -63,7 +63,7 @@ def compare_searches(
         budgets: Targets, multiply-adds of a clip.
         run_dir: Gets a directory per run: checkpoints, logs, weights.
         results_dir: Gets a small JSON file per finished run.
-        methods: Keys of `plan.METHODS`, `probabilistic` among them.
+        methods: Keys of `plan.COMPARED`, `probabilistic` among them.
         seeds: Each method's searches and trainings.
         folds: Hold out each of these in turn, instead of what `data` says,
             and train on all other folds that `data` names.

@@ -7,7 +7,7 @@ from autox3d_tf.base import checks
 _check = checks.check_field
 MINIMUM_SAMPLES = 2
 OPTIMIZERS = ("sgd", "adamw")
-METHODS = ("probabilistic", "gumbel", "random", "evolution")
+LEARNT = ("probabilistic", "gumbel")  # by steps of the logits
 JUDGED = ("random", "evolution")  # pick by likelihood, no logits' steps
 
 
@@ -83,7 +83,7 @@ class WeightsOptions:
     motion_init: float = 0.0
 
     def __post_init__(self):
-        _check(self, "name", self.name in OPTIMIZERS, f"one of {OPTIMIZERS}")
+        checks.check_choice("name", self.name, OPTIMIZERS)
         rate = self.learning_rate_per_sample
         _check(self, "learning_rate_per_sample", rate > 0, "positive")
         _check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
@@ -208,7 +208,7 @@ class SearchOptions:
         _check(self, "refine", valid, wanted)
         valid = 0 <= self.warmup_steps <= self.steps
         _check(self, "warmup_steps", valid, f"in [0, {self.steps}], the steps")
-        _check(self, "method", self.method in METHODS, f"one of {METHODS}")
+        checks.check_choice("method", self.method, (*LEARNT, *JUDGED))
         valid = self.method not in JUDGED or self.warmup_steps == self.steps
         wanted = f"equal to steps={self.steps} for {self.method!r}"
         _check(self, "warmup_steps", valid, wanted)

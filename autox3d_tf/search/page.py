@@ -72,7 +72,7 @@ def _about(records) -> str:
     days = sorted({dates[0], dates[-1]})
     space = records[0]["arch"]["clip_size"]
     known = "\n".join(
-        f"- `{method}`: {plan.METHODS[method]}"
+        f"- `{method}`: {plan.COMPARED[method]}"
         for method in tables.by_method(records)
     )
     searched = any(r["search"] for r in records)

@@ -20,7 +20,7 @@ REFERENCE = "probabilistic"  # the others get as many clips as it took
 # Scaled by hand, no search: share of the blocks that the space has at most.
 BY_HAND = {"hand_scaled": 1.0, "hand_scaled_half": 0.5}
 # What each method is, in the order of the tables.
-METHODS = {
+COMPARED = {
     REFERENCE: "the search: K follows the entropy",
     "parsec": "fixed K, as many clips as the search",
     "parsec_equal_steps": "fixed K, as many steps as the search",
@@ -37,7 +37,7 @@ class Run:
     """One network to find, train and test.
 
     Attributes:
-        method: A key of `METHODS`; or what names a run of another comparison.
+        method: A key of `COMPARED`; or what names a run of another comparison.
         target_macs: Budget, multiply-adds of a clip.
         seed: Of the search and the training.
         fold: Held out; None where the clips themselves say what is.
@@ -97,7 +97,7 @@ class Plan:
                     f"Received: {name}={tuple(values)}."
                 )
         for method in methods:
-            checks.check_choice("methods", method, METHODS)
+            checks.check_choice("methods", method, COMPARED)
         alone = not searched or set(methods) <= set(BY_HAND)
         if REFERENCE not in methods and not alone:
             raise ValueError(
@@ -109,7 +109,7 @@ class Plan:
             Run(method=method, target_macs=target, seed=seed, fold=fold)
             for fold in (folds or (None,))
             for seed in seeds
-            for method in METHODS
+            for method in COMPARED
             if method in methods
             for target in budgets
         ]

@@ -9,7 +9,7 @@ from autox3d_tf.search import plan, statistics
 
 Records = Sequence[dict[str, Any]]
 Table = tuple[Sequence[str], list[list[str]]]  # header, rows
-_FIXED = "parsec_equal_steps"
+_EQUAL_STEPS = "parsec_equal_steps"
 
 
 def sections(records: Records) -> list[tuple[str, Table]]:
@@ -223,7 +223,7 @@ def _ratios_by_run(ours, others) -> tuple[str, str]:
 def adaptive_table(records: Records) -> Table:
     """Adaptive K over K fixed to its start, at the same number of steps."""
     methods = by_method(records)
-    fixed = {_key(r): r for r in methods.get(_FIXED, ())}
+    fixed = {_key(r): r for r in methods.get(_EQUAL_STEPS, ())}
     pairs = [
         (r, fixed[_key(r)])
         for r in methods.get(plan.REFERENCE, ())
@@ -262,10 +262,10 @@ def adaptive_table(records: Records) -> Table:
 
 
 def by_method(records: Records) -> dict[str, list[dict[str, Any]]]:
-    """Records per method, in the order of `plan.METHODS`."""
+    """Records per method, in the order of `plan.COMPARED`."""
     found = {
         method: [r for r in records if r["method"] == method]
-        for method in plan.METHODS
+        for method in plan.COMPARED
     }
     return {method: rows for method, rows in found.items() if rows}
 

@@ -28,10 +28,10 @@ def recording(calls):
     return recorded
 
 
-@pytest.mark.parametrize("method", sorted(baselines.METHODS))
+@pytest.mark.parametrize("method", sorted(baselines.PICKERS))
 def test_all_scored_vectors_are_different_and_within_budget(method):
     calls = []
-    found = baselines.METHODS[method](
+    found = baselines.PICKERS[method](
         SIZES, fits, recording(calls), count=60, seed=1
     )
     assert len(calls) == len(set(calls)) == len(found) == 60
@@ -51,7 +51,7 @@ def test_evolution_finds_the_best_sooner_than_random_search():
                 scored.append(score(vector))
                 return scored[-1]
 
-            baselines.METHODS[method](SIZES, fits, counted, count=80, seed=seed)
+            baselines.PICKERS[method](SIZES, fits, counted, count=80, seed=seed)
             found.append(scored.index(max(scored)) - 100 * (max(scored) == 0))
     hits = {m: sum(p < 0 for p in found) for m, found in places.items()}
     assert hits["evolution"] > 15 > hits["random"]
@@ -90,14 +90,14 @@ def test_evolution_starts_from_given_vectors():
     assert found[0] == (0, BEST)  # a step away, of 420
 
 
-@pytest.mark.parametrize("method", sorted(baselines.METHODS))
+@pytest.mark.parametrize("method", sorted(baselines.PICKERS))
 def test_what_means_the_same_is_scored_once(method):
     calls = []
 
     def canonical(vector):  # the last choice makes no difference
         return (*vector[:-1], 0)
 
-    baselines.METHODS[method](
+    baselines.PICKERS[method](
         SIZES, fits, recording(calls), count=30, seed=0, canonical=canonical
     )
     assert len(set(calls)) == len(calls) == 30
@@ -129,7 +129,7 @@ def test_a_tight_budget_is_met_by_enough_draws():
 
 
 def test_a_space_of_one_architecture_is_no_trap():
-    for method in baselines.METHODS.values():
+    for method in baselines.PICKERS.values():
         found = method(
             (1, 1), lambda v: v[:, 0] == 0, lambda v: 0.5, count=9, seed=0
         )

@@ -31,7 +31,7 @@ SEARCH = options_lib.SearchOptions(
     steps=100, warmup_steps=20, batch_size=10, warmup_samples=2, rerank=3
 )
 ESTIMATOR = options_lib.EstimatorOptions()
-SEARCHED = [method for method in plan.METHODS if method not in plan.BY_HAND]
+SEARCHED = [method for method in plan.COMPARED if method not in plan.BY_HAND]
 
 
 class FakeSearch:
@@ -143,7 +143,7 @@ def compare_fakes(clips, tmp_path, monkeypatch):
 def test_all_methods_get_the_same_number_of_clips(compare_fakes):
     fake = FakeSearch()
     found = compare_fakes(search_fn=fake)
-    assert len(found) == len(plan.METHODS) * 2 * 2
+    assert len(found) == len(plan.COMPARED) * 2 * 2
     assert len(fake.calls) == len(SEARCHED) * 2 * 2 + 2  # with the warm-ups
     # 20 steps of 2 x 10 clips, 80 steps of 5 x 10, twice, and 3 times 40
     clips = 20 * 20 + 80 * 100 + 3 * 40

@@ -69,9 +69,12 @@ def file_sha256(path: str | os.PathLike) -> str:
 
 
 def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Reads a JSON file; ValueError in a line if missing or damaged."""
+    """Reads a JSON file; ValueError in a line if missing or damaged.
+
+    A byte order mark, which some editors write, may be before it.
+    """
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(
             f"Cannot read {what} from {path}: {error.strerror}."

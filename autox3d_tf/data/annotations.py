@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from autox3d_tf.base import checks
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import list_formats
 
 Annotation = list_formats.Annotation
@@ -61,8 +62,8 @@ def detect(path) -> str | None:
         if re.fullmatch(pattern.format(number=r"\d"), path.name):
             return format
     if path.suffix == ".json":
-        found = list_formats.is_kinetics_json(list_formats.read_json(path))
-        return "kinetics" if found else "ssv2"
+        entries = files_lib.read_json(path, "a list of clips")
+        return "kinetics" if list_formats.is_kinetics_json(entries) else "ssv2"
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         first = stream.readline().strip()
     columns = {cell.strip() for cell in first.split(",")}

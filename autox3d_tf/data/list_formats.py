@@ -5,9 +5,10 @@ Each takes files of one format and `ReadOptions`, and returns `Annotation`s.
 
 import csv
 import dataclasses
-import json
 import pathlib
 import re
+
+from autox3d_tf.base import files as files_lib
 
 UNUSED = "unused"  # the split of clips that a split file leaves out
 _SPLITS = {  # by the words of file names; the first that is there counts
@@ -101,7 +102,7 @@ def _check_kinetics_columns(names, path) -> None:
 
 
 def _kinetics_json(path, options) -> list[Annotation]:
-    entries = read_json(path)
+    entries = files_lib.read_json(path, "a list of clips")
     if not is_kinetics_json(entries):
         raise ValueError(
             f'{path} must be {{"youtube_id": {{"annotations": {{"label": ..., '
@@ -186,7 +187,7 @@ def read_ssv2(files, options: ReadOptions) -> list[Annotation]:
 
 
 def _ssv2_json(path) -> list[tuple[str, str]]:
-    entries = read_json(path)
+    entries = files_lib.read_json(path, "a list of clips")
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("id"), str | int)
         for entry in entries
@@ -210,7 +211,7 @@ def _ssv2_labels(files, options) -> set[str]:
         path = beside[0] if beside else None
     if path is None:
         return set()
-    labels = read_json(pathlib.Path(path))
+    labels = files_lib.read_json(path, "a list of labels")
     if not isinstance(labels, dict):
         raise ValueError(f'{path} must be {{"class": "number", ...}}.')
     return set(labels)
@@ -324,7 +325,7 @@ def _class_names(path) -> dict[int, str] | None:
     path = pathlib.Path(path)
     if path.suffix != ".json":
         return dict(enumerate(_lines(path)))
-    numbers = read_json(path)
+    numbers = files_lib.read_json(path, "a list of classes")
     fits = isinstance(numbers, dict) and all(
         str(number).isdecimal() for number in numbers.values()
     )
@@ -359,14 +360,6 @@ def _numbered_lines(path) -> list[tuple[int, str]]:
     lines = path.read_text(encoding="utf-8-sig").split("\n")
     numbered = enumerate(map(str.strip, lines), 1)
     return [(number, line) for number, line in numbered if line]
-
-
-def read_json(path):
-    """Returns the value of a JSON file. Raises ValueError if it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from None
 
 
 def _filled(place: str, name: str, value) -> str:

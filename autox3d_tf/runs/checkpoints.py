@@ -5,7 +5,6 @@ and `about.json`. It is written under another name and renamed when it is whole.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -148,7 +147,7 @@ class Checkpoints:
         """Restores the checkpoint of `step`."""
         folder = self.path(step)
         try:
-            about = json.loads((folder / "about.json").read_text())
+            about = files_lib.read_json(folder / "about.json", "a checkpoint")
             identity, layout = about["identity"], about["layout"]
         except _DAMAGE as error:
             raise _Damaged(f"{folder}: {_first_line(error)}") from None

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import pathlib
 import time
@@ -75,7 +74,7 @@ class Stopwatch:
         self._path = pathlib.Path(path)
         self.cpu = self.wall = 0.0
         if self._path.is_file():
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            kept = files_lib.read_json(self._path, "a sum of seconds")
             self.cpu, self.wall = kept["cpu"], kept["wall"]
 
     def __enter__(self) -> "Stopwatch":

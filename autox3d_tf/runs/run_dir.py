@@ -145,10 +145,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     file = pathlib.Path(path, _RUN_FILE)
     if not is_run(path):
         raise ValueError(f"{path} is no run's directory: no {_RUN_FILE}.")
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} cannot be read: {error}.") from None
+    return files_lib.read_json(file, "the config of a run")
 
 
 def fingerprint_of(config: Any) -> str:

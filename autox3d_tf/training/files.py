@@ -10,7 +10,6 @@
 No code in these files is ever executed.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -134,7 +133,7 @@ def _read_accuracies(run_dir, record) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = files_lib.read_json(path, "accuracies")
         return [e for e in entries if e["weights"] == record["files"][WEIGHTS]]
     except (ValueError, TypeError, KeyError):
         raise ValueError(

@@ -4,11 +4,11 @@ Some trainings of small networks stay behind others of the same network, and
 their loss tells after a quarter of the steps: `docs/results/notebook.md`.
 """
 
-import json
 from collections.abc import Callable
 
 from absl import logging
 
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import checkpoints, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import curve as curve_lib
@@ -88,5 +88,5 @@ def _read(run) -> dict[int, float | None]:
     path = run.file(FILE)
     if not path.is_file():
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = files_lib.read_json(path, "the losses of starts")
     return {int(seed): loss for seed, loss in found.items()}

@@ -20,6 +20,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 
 
+def test_a_byte_order_mark_is_no_damage(tmp_path):
+    (tmp_path / "a.json").write_text('\ufeff{"a": 1}', encoding="utf-8")
+    assert files.read_json(tmp_path / "a.json", "a result") == {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

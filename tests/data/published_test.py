@@ -642,7 +642,7 @@ def test_bad_lists_are_explained_in_one_line(tmp_path, case):
 
 def test_json_that_is_none(tmp_path):
     for text, message in [
-        ("[{", "is not JSON"),
+        ("[{", "is not a list of clips: not valid JSON"),
         ('{"a": 1}', "must be a list of"),
     ]:
         (tmp_path / "train.json").write_text(text)

@@ -111,7 +111,7 @@ def test_file_is_refused(tmp_path):
 def test_damaged_run_file_is_one_line(tmp_path):
     run_dir.RunDir(tmp_path, {"seed": 0})
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match="run.json cannot be read"):
+    with pytest.raises(ValueError, match="run.json is not the config of"):
         run_dir.RunDir(tmp_path, {"seed": 0})
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 def check_choice(name: str, value: Any, known) -> None:
     """Raises ValueError unless `value` is one of `known`."""
-    if value not in known:
+    if value not in tuple(known):  # what no key can be is refused too
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(str, known))}. "
             f"Received: {name}={value!r}."

@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import logging
 
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 
 STATUSES = (
@@ -83,11 +84,7 @@ class ClipRow:
 
     def __post_init__(self):
         object.__setattr__(self, "split", usual_split(self.split))
-        if self.status not in STATUSES:
-            raise ValueError(
-                f"`status` must be one of {STATUSES}. "
-                f"Received: status={self.status!r}."
-            )
+        checks.check_choice("status", self.status, STATUSES)
         if not self.path or not self.label:
             raise ValueError(
                 "`path` and `label` must not be empty. Received: "

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from autox3d_tf.base import checks
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import sampling as sampling_lib
 
@@ -133,11 +134,12 @@ class DataOptions:
             _check(self, name, lambda v: 0 <= v <= 1, "in [0, 1]")
         _check(self, "hue", lambda v: 0 <= v <= 0.5, "in [0, 0.5]")
         _check(self, "val_fraction", lambda v: 0 < v < 1, "in (0, 1)")
-        _check(self, "flip", lambda v: v in FLIPS, f"one of {FLIPS}")
-        ways = sampling_lib.STANDARDIZE
-        _check(self, "standardize", lambda v: v in ways, f"one of {ways}")
-        modes = tuple(sampling_lib.SAMPLINGS)
-        _check(self, "sampling", lambda v: v in modes, f"one of {modes}")
+        for name, known in (
+            ("flip", FLIPS),
+            ("standardize", sampling_lib.STANDARDIZE),
+            ("sampling", sampling_lib.SAMPLINGS),
+        ):
+            checks.check_choice(name, getattr(self, name), known)
         low, high = self.short_side_range
         if not self.crop_size <= low <= high:
             raise ValueError(

@@ -45,7 +45,7 @@ class OptimizerOptions:
 
     def __post_init__(self):
         _check_finite(self)
-        _check(self, "name", self.name in OPTIMIZERS, f"one of {OPTIMIZERS}")
+        checks.check_choice("name", self.name, OPTIMIZERS)
         rates = (self.learning_rate, self.learning_rate_per_sample)
         if rates.count(None) != 1:
             raise ValueError(
@@ -156,8 +156,7 @@ class TrainingOptions:
             "validate_epochs",
         ):
             _check(self, name, getattr(self, name) >= 0, "at least 0")
-        known = self.precision in PRECISIONS
-        _check(self, "precision", known, f"one of {PRECISIONS}")
+        checks.check_choice("precision", self.precision, PRECISIONS)
         if self.freeze_batch_norm and self.precise_batch_norm:
             raise ValueError(
                 "`precise_batch_norm` must be 0 where batch norms are frozen. "

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from autox3d_edge import flatbuffer
+from autox3d_tf.base import checks
 
 # Fastest first. (name, module with `Interpreter`, its distribution)
 KNOWN = (
@@ -44,11 +45,8 @@ def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
     """
     modules = {known: module for known, module, _ in KNOWN}
     packages = {known: package for known, _, package in KNOWN}
-    if name is not None and name not in modules:
-        raise ValueError(
-            f"`name` must be one of {', '.join(modules)}. "
-            f"Received: name={name!r}."
-        )
+    if name is not None:
+        checks.check_choice("name", name, modules)
     for known in [name] if name else available():
         try:
             return known, importlib.import_module(modules[known])

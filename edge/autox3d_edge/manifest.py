@@ -17,6 +17,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autox3d_tf.base import checks
+
 FORMAT = "autox3d_edge"
 SCHEMA_VERSION = 1
 MAX_BYTES = 20_000  # compressed, the names of the classes apart
@@ -66,16 +68,12 @@ class Preprocessing:
     fps: float = 0.0
 
     def __post_init__(self):
-        if self.sampling not in ("segment", "dense"):
-            raise ValueError(
-                "`sampling` must be 'segment' or 'dense'. "
-                f"Received: sampling={self.sampling!r}."
-            )
+        checks.check_choice("sampling", self.sampling, ("segment", "dense"))
         whole = ["clip_frames", "short_side", "crop_size"]
         if self.sampling == "dense":
             whole.append("stride")
         for name in whole:
-            check_count(name, getattr(self, name))
+            checks.check_positive_int(name, getattr(self, name))
         for name, least in (("stride", 1), ("stride_fps", 0), ("fps", 0)):
             _check_number(name, getattr(self, name), least)
         for name, known in (
@@ -120,12 +118,8 @@ class StreamState:
                     f"Received: {name}={getattr(self, name)!r}."
                 )
         for size in self.shape:
-            check_count("shape", size)
-        if self.dtype not in _LARGEST:
-            raise ValueError(
-                f"`dtype` must be one of {', '.join(_LARGEST)}. "
-                f"Received: dtype={self.dtype!r}."
-            )
+            checks.check_positive_int("shape", size)
+        checks.check_choice("dtype", self.dtype, _LARGEST)
         least, largest = _LARGEST[self.dtype]
         if type(self.initial) is not int or not (
             least <= self.initial <= largest
@@ -159,8 +153,8 @@ class Stream:
     fps: float = 0.0
 
     def __post_init__(self):
-        check_count("memory", self.memory)
-        check_count("stride", self.stride)
+        checks.check_positive_int("memory", self.memory)
+        checks.check_positive_int("stride", self.stride)
         _check_number("fps", self.fps, 0)
 
 
@@ -336,14 +330,6 @@ def _to_stream(record: Mapping[str, Any] | None) -> Stream | None:
         for state in record["states"]
     )
     return Stream(**{**record, "states": states})
-
-
-def check_count(name: str, value) -> None:
-    """Raises ValueError unless `value` is an int of at least 1."""
-    if type(value) is not int or value < 1:
-        raise ValueError(
-            f"`{name}` must be a positive integer. Received: {name}={value!r}."
-        )
 
 
 def _check_number(name: str, value, least: int) -> None:

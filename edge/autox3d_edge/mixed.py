@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from autox3d_edge import compact, flatbuffer
+from autox3d_tf.base import checks
 
 KEPT = ("int16x8", "fp32")  # what a part may be instead of int8
 FLOAT_BORDER = "_in_float"  # ends the name of a tensor between int8 and int16
@@ -39,11 +40,7 @@ def check_kept(kept: Mapping[str, str], parts: Sequence[str]) -> None:
                 f"`kept` must name parts of {', '.join(parts)}. "
                 f"Received: {part!r}."
             )
-        if precision not in KEPT:
-            raise ValueError(
-                f"`kept` parts must be one of {', '.join(KEPT)}. "
-                f"Received: {part}={precision!r}."
-            )
+        checks.check_choice(f"kept.{part}", precision, KEPT)
 
 
 def assemble(

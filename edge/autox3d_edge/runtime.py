@@ -9,6 +9,7 @@ import numpy as np
 
 from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import streaming
+from autox3d_tf.base import checks
 
 
 class Recognizer:
@@ -62,7 +63,7 @@ class Recognizer:
         self._run = streaming.make_runner(model, stream, num_threads, runtime)
         for name, value in (("hop", hop), ("window", window)):
             if value is not None:
-                manifest_lib.check_count(name, value)
+                checks.check_positive_int(name, value)
         if window is None:
             known = wanted.stride_fps or wanted.fps
             stride = _at_rate(wanted.stride, known, fps or wanted.fps)

@@ -17,6 +17,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import stream_lowering as names
+from autox3d_tf.base import checks
 
 NATIVE = "int8_native"
 _LEFT_RUNNING = 8  # one clip in so many shows a stream that is left running
@@ -46,11 +47,7 @@ def convert(
         ValueError: Unknown precision, or calibration clips that are missing,
             of another shape or dtype, or constant.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"`precision` of a stream must be one of {', '.join(PRECISIONS)}. "
-            f"Received: precision={precision!r}."
-        )
+    checks.check_choice("precision", precision, PRECISIONS)
     frozen, results = quantize.freeze(model), model.output_names
     if precision not in INTEGER:
         content = compact.compact(quantize.convert_on(frozen, precision))

@@ -184,6 +184,7 @@ def test_preprocessing_refuses_nonsense():
         ({"input": []}, "`input` must be the name of a tensor"),
         ({"shape": (1, "2")}, "`shape` must be a positive integer"),
         ({"dtype": "int16"}, "`dtype` must be one of uint8, int8"),
+        ({"dtype": []}, "`dtype` must be one of uint8, int8"),
         ({"initial": 128}, "from -128 to 127. Received: initial=128"),
         ({"initial": None}, "from -128 to 127. Received: initial=None"),
     ],

@@ -24,8 +24,7 @@ def test_rate_is_per_sample_or_absolute():
         ({"learning_rate": 0}, "`learning_rate` must be positive"),
         (
             {"learning_rate": 0.1, "name": "lion"},
-            "`name` must be one of .'sgd', 'adam', 'adamw'.. Received: "
-            "name='lion'",
+            "`name` must be one of sgd, adam, adamw. Received: name='lion'",
         ),
         ({"learning_rate": 0.1, "weight_decay": -1}, "`weight_decay` must"),
         ({"learning_rate": 0.1, "clip_norm": 0}, "`clip_norm` must be pos"),

@@ -1,1 +1,1 @@
-"""What all floors stand on: checks of arguments, files. Pure Python."""
+"""What all floors stand on: checks of arguments, files, locks. Pure Python."""

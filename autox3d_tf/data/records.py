@@ -7,7 +7,6 @@ clip lies; see `record_layout` for what is there.
 import concurrent.futures
 import contextlib
 import dataclasses
-import fcntl
 import math
 import os
 import threading
@@ -18,6 +17,7 @@ import tqdm
 from absl import logging
 from google.protobuf import message
 
+from autox3d_tf.base import locks
 from autox3d_tf.data import decoding, record_layout, sources
 from autox3d_tf.data import manifest as manifest_lib
 
@@ -174,22 +174,18 @@ class RecordSource(sources.ClipSource):
 def _alone(out_dir: str):
     """Keeps other processes of this machine from writing to a local folder.
 
-    The folder itself is locked: nothing is left in it, and the lock goes with
-    the process.
+    The folder itself is locked, so that nothing is left in it.
     """
     if "://" in out_dir:
         yield
         return
     folder = os.open(out_dir, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(folder)
-        raise ValueError(
-            f"Another process writes records to {out_dir!r}. Wait for its end, "
-            "or choose another folder."
-        ) from None
-    try:
+        if not locks.lock(folder):
+            raise ValueError(
+                f"Another process writes records to {out_dir!r}. Wait for its "
+                "end, or choose another folder."
+            )
         yield
     finally:
         os.close(folder)

@@ -1,21 +1,20 @@
 """Work shared by processes of one machine: claims, and time over restarts."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import time
 from collections.abc import Iterator
 
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import locks
 
 
 @contextlib.contextmanager
 def claim(path: str | os.PathLike) -> Iterator[bool]:
     """Claims a piece of work for this process, if nobody else has.
 
-    The lock is the system's: it goes with the process that holds it, however
-    that ends, so there are no stale ones. The file says whose it is.
+    See `locks.lock`; the file says whose it is.
 
     Args:
         path: The lock file, on a local disk. It stays.
@@ -26,9 +25,7 @@ def claim(path: str | os.PathLike) -> Iterator[bool]:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.lock(file):
             yield False
             return
         file.truncate(0)

@@ -3,12 +3,13 @@
 Each takes files of one format and `ReadOptions`, and returns `Annotation`s.
 """
 
-import csv
 import dataclasses
+import functools
 import pathlib
 import re
 
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.data import csv_rows
 
 UNUSED = "unused"  # the split of clips that a split file leaves out
 _SPLITS = {  # by the words of file names; the first that is there counts
@@ -73,24 +74,14 @@ def read_kinetics(files, options: ReadOptions) -> list[Annotation]:
 
 
 def _kinetics_csv(path, options) -> list[Annotation]:
-    found = []
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
-        try:
-            _check_kinetics_columns(reader.fieldnames or (), path)
-            for record in reader:
-                place = f"{path}, line {reader.line_num}"
-                found.append(_kinetics_clip(record, path, place, options))
-        except csv.Error as error:
-            raise ValueError(
-                f"{path} must be a CSV file. Received: a row after "
-                f"{len(found)} clips that cannot be read ({error}). A quote "
-                "may be left open."
-            ) from None
-    return found
+    check = functools.partial(_check_kinetics_columns, path)
+    return [
+        _kinetics_clip(cells, path, f"{path}, line {line}", options)
+        for line, cells in csv_rows.read(path, check, skipinitialspace=True)
+    ]
 
 
-def _check_kinetics_columns(names, path) -> None:
+def _check_kinetics_columns(path, names) -> None:
     wanted = {"label", "youtube_id", "time_start", "time_end"}
     lacking = wanted - set(names)
     if lacking:

@@ -7,13 +7,14 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
 
 from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.data import csv_rows
 
 STATUSES = (
     "ok",
@@ -291,21 +292,17 @@ def read_manifest(path, root=None) -> Manifest:
     """
     path = pathlib.Path(path)
     facts = path.stat()
-    try:
-        return _read(
-            path, root, (facts.st_ino, facts.st_mtime_ns, facts.st_size)
-        )
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is no CSV file in UTF-8 ({error.reason} at byte "
-            f"{error.start}). Save it as UTF-8, as spreadsheets can."
-        ) from None
+    return _read(path, root, (facts.st_ino, facts.st_mtime_ns, facts.st_size))
 
 
 @functools.lru_cache(maxsize=1)
 def _read(path: pathlib.Path, root, stamp: tuple[int, ...]) -> Manifest:
     del stamp  # of the file: changed, it is read again
-    rows = list(_parse_rows(path))
+    check = functools.partial(_check_columns, path)
+    rows = [
+        _parse_row(cells, f"{path}:{line}")
+        for line, cells in csv_rows.read(path, check)
+    ]
     root = str(root or path.parent)
     way_to = functools.cache(lambda folder: _way(folder, root))
     rows = [
@@ -319,24 +316,7 @@ def _read(path: pathlib.Path, root, stamp: tuple[int, ...]) -> Manifest:
     return Manifest(root, rows, classes)
 
 
-def _parse_rows(path: pathlib.Path) -> Iterator[ClipRow]:
-    read = 0  # lines, without those that an open quote takes as one cell
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        try:
-            _check_columns(reader.fieldnames or (), path)
-            read = reader.line_num
-            for record in reader:
-                read = reader.line_num
-                yield _parse_row(record, f"{path}:{read}")
-        except csv.Error as error:
-            raise ValueError(
-                f"{path} must be a CSV file. Received: a row after line {read} "
-                f"that cannot be read ({error}). A quote may be left open."
-            ) from None
-
-
-def _check_columns(names, path) -> None:
+def _check_columns(path, names) -> None:
     if not {"path", "label"} <= set(names):
         raise ValueError(
             f"`path` must be a CSV file with the columns path and label. "

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from autox3d_tf.data import csv_rows
 from autox3d_tf.data import manifest as manifest_lib
 
 ROWS = (
@@ -222,13 +223,13 @@ def test_reads_the_list_of_real_clips(shared_dir):
 
 
 def test_a_list_is_read_again_only_once_it_has_changed(tmp_path, monkeypatch):
-    path, reads, parse = tmp_path / "list.csv", [], manifest_lib._parse_rows
+    path, reads, read = tmp_path / "list.csv", [], csv_rows.read
 
-    def counted(path):
+    def counted(path, *arguments):
         reads.append(path)
-        return parse(path)
+        return read(path, *arguments)
 
-    monkeypatch.setattr(manifest_lib, "_parse_rows", counted)
+    monkeypatch.setattr(csv_rows, "read", counted)
     path.write_text("path,label\na.mp4,a\n")
     first = manifest_lib.read_manifest(path)
     assert manifest_lib.read_manifest(str(path)) is first

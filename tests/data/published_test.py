@@ -604,7 +604,7 @@ BAD_LISTS = {
     "an open quote": (
         "kinetics",
         'label,youtube_id,time_start,time_end\nx,a,1,2\n"y,b,1,2\nx,c,1,2\n',
-        r"after 1 clips that cannot be read \(unexpected end of data\)",
+        r"after line 2 that cannot be read \(unexpected end of data\)",
     ),
     "two open quotes": (
         "kinetics",
@@ -638,6 +638,13 @@ def test_bad_lists_are_explained_in_one_line(tmp_path, case):
     with pytest.raises(ValueError, match=message) as caught:
         scan.scan(tmp_path / "x.csv", format=format)
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path):
+    text = "label,youtube_id,time_start,time_end\ncaf\xe9,a,1,2\n"
+    (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="x.csv is no CSV file in UTF-8"):
+        scan.scan(tmp_path / "x.csv", format="kinetics")
 
 
 def test_json_that_is_none(tmp_path):

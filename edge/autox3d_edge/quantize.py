@@ -98,7 +98,7 @@ def calibrate(
 ) -> bytes:
     """Returns the float flatbuffer with the ranges seen on clips."""
     clips = check_calibration(calibration, model.input_shape)
-    return calibrate_on(model, _representative(clips))
+    return calibrate_on(model, samples_of(clips))
 
 
 def calibrate_on(model, samples: Callable[[], Iterable]) -> bytes:
@@ -202,7 +202,9 @@ def _converter(model, samples):
     return converter
 
 
-def _representative(clips: Iterable[np.ndarray]) -> Callable:
+def samples_of(clips: Iterable[np.ndarray]) -> Callable[[], Iterable]:
+    """Returns what yields uint8 clips as a network takes them, float32."""
+
     def samples():
         for clip in clips:
             yield [clip.astype(np.float32)]

@@ -137,7 +137,5 @@ class Kitchen:
         return quantize.calibrate(network, self.calibration)
 
     def _clip(self, network):
-        return ranges.clipped(network, self._samples)
-
-    def _samples(self):
-        return (clip.astype(np.float32) for clip in self.calibration)
+        samples = quantize.samples_of(self.calibration)
+        return ranges.clipped(network, samples)

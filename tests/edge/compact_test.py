@@ -6,7 +6,7 @@ from autox3d_edge import compact, flatbuffer, interpreters, quantize
 
 
 def test_smaller_aligned_and_equal(exported):
-    samples = quantize._representative(exported.clips[:2])
+    samples = quantize.samples_of(exported.clips[:2])
     plain = quantize.convert_on(exported.lowered, "int8", samples)
     small = compact.compact(plain)
     # Most of so small a network is quantization parameters and names.
@@ -70,7 +70,7 @@ def test_taps_share_their_scales(exported):
 
 
 def test_shared_scales_cost_little(exported):
-    samples = quantize._representative(exported.clips[:8])
+    samples = quantize.samples_of(exported.clips[:8])
     apart = quantize.convert_on(exported.lowered, "int8", samples)
     shared = quantize.convert(exported.lowered, "int8", exported.clips[:8])
     errors = []

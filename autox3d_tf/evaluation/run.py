@@ -68,9 +68,13 @@ def run_evaluation(
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
     clips = pipeline.open_source(data, part)
-    views = (temporal_views, spatial_crops)
     protocol = protocol_lib.protocol_of(
-        model.arch, clips, data, len(record["labels"]), *views
+        model.arch,
+        clips,
+        data,
+        len(record["labels"]),
+        temporal_views,
+        spatial_crops,
     )
     _warn_of_another(folder / _RECORD, record["files"], part, protocol)
     with memory.freed_at_end():
@@ -79,8 +83,7 @@ def run_evaluation(
             clips,
             data,
             labels=record["labels"],
-            temporal_views=temporal_views,
-            spatial_crops=spatial_crops,
+            protocol=protocol,
             batch_size=batch_size,
             identity=record["files"][files.WEIGHTS],
             cache_path=folder / "views.npz",
@@ -141,8 +144,7 @@ def evaluate(
     data: pipeline.DataOptions,
     *,
     labels: list[str],
-    temporal_views: int = 1,
-    spatial_crops: int = 1,
+    protocol: dict[str, Any],
     batch_size: int = 16,
     identity: str = "",
     cache_path: pathlib.Path | None = None,
@@ -150,18 +152,18 @@ def evaluate(
     """Returns accuracies of a model on the clips of a source.
 
     Args:
-        model: Clips -> logits; its attribute `arch` is the network.
+        model: Clips -> logits.
         source: From `data.pipeline.open_source`.
         data: How clips are cut.
         labels: Classes of the model, in the order of its outputs.
-        temporal_views, spatial_crops, batch_size: As in `run_evaluation`.
+        protocol: Of `protocol_of`; its views are those that are taken.
+        batch_size: Views in a batch.
         identity: Says which weights these are, for the cache.
         cache_path: Where the logits are kept, None for nowhere.
     """
     targets = inputs.outputs_of(source, labels)[source.labels]
-    protocol = protocol_lib.protocol_of(
-        model.arch, source, data, len(labels), temporal_views, spatial_crops
-    )
+    temporal_views = protocol["temporal_views"]
+    spatial_crops = protocol["spatial_crops"]
     key = _identity(identity, protocol, source)
     logits = None if cache_path is None else cache.read(cache_path, key)
     if logits is None:

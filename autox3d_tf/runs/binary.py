@@ -14,6 +14,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import cpu
 
 FLAGS = flags.FLAGS
@@ -60,7 +61,7 @@ class _ClipSizeParser(flags.ArgumentParser):
 
 class _ClipSizeSerializer(flags.ArgumentSerializer):
     def serialize(self, value):
-        return "x".join(map(str, value))
+        return text_lib.times(value)
 
 
 def define_clip_size(default: str | None, default_text: str = "") -> None:

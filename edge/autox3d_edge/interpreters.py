@@ -172,9 +172,18 @@ class Runner:
         interpreter: From `load`.
         source: Details of the input for pixels.
         result: Details of the output with the scores.
+
+    Raises:
+        ValueError: The output has no score for each class of one clip.
     """
 
     def __init__(self, interpreter, source: dict, result: dict):
+        shape = tuple(int(size) for size in result["shape"])
+        if len(shape) != 2 or shape[0] != 1:
+            raise ValueError(
+                "`model` must give scores (1, classes). Received: an output "
+                f"of shape {shape}. Export it with autox3d-export."
+            )
         self._interpreter = interpreter
         self._source, self._result = source, result
 

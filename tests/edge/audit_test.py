@@ -1,5 +1,7 @@
 """The audit refuses what facts say goes wrong, and names the tensor."""
 
+import re
+
 import flatbuffers
 import numpy as np
 import pytest
@@ -308,6 +310,17 @@ def test_scales_that_end_the_process_are_refused_without_an_audit(
     builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
     with pytest.raises(ValueError, match=f"tensor {number} must have scales"):
         interpreters.ClipRunner(bytes(builder.Output()))
+
+
+@pytest.mark.parametrize("axis", [None, (0, 1, 2)])
+def test_an_output_that_is_no_scores_is_refused_without_an_audit(axis):
+    largest = tf.function(lambda clip: tf.reduce_max(clip, axis))
+    clip = tf.TensorSpec((2, 4, 4, 3), tf.float32)
+    model = quantize.convert_on(largest.get_concrete_function(clip), "fp32")
+    message = "must give scores (1, classes). Received: an output of shape "
+    message += "()." if axis is None else "(3,)."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        interpreters.ClipRunner(model)
 
 
 def test_damage_is_named(exported):

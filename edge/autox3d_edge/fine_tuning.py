@@ -57,7 +57,7 @@ def fine_tune(
     Called again with the same `run_dir` it goes on where it stopped.
 
     Args:
-        lowered: The float network, norms folded; it is also the teacher.
+        lowered: The float network; it is also the teacher.
         calibration: uint8 clips whose ranges training starts from.
         make_batches: First step -> batches of `(clips, ...)` from there on;
             clips are float32 `(B, T, H, W, 3)`, normalised.

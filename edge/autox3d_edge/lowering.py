@@ -3,8 +3,9 @@
 The network is rebuilt from its specification, not matched in a graph. Frames
 are the batch: (T, H, W, C). A depthwise convolution over time only runs on
 (1, T, H*W, C); a full 3-D one is a sum of 2-D ones, one per temporal tap,
-over shifted frames. The input is raw RGB in [0, 255]; its normalisation is
-part of the first convolution.
+over shifted frames. Batch norms become part of the convolution before them.
+The input is raw RGB in [0, 255]; its normalisation is part of the first
+convolution.
 """
 
 import dataclasses
@@ -16,7 +17,6 @@ from autox3d_edge import lowered_layers
 from autox3d_edge import weights as weights_lib
 from autox3d_tf.data import sampling
 from autox3d_tf.space import arch as arch_lib
-from autox3d_tf.space import weight_names
 
 # The raw value that the normalisation maps to 0: what "same" padding means.
 RAW_ZERO = 255 * sampling.MEAN
@@ -27,14 +27,12 @@ class LoweringOptions:
     """How to lower.
 
     Attributes:
-        fold_norms: Batch norms become part of the convolution before them.
         softmax: End in probabilities, not logits.
         centre_input: Subtract the mean pixel first and pad with 0, one more
             operation. int16x8 needs it: the converter leaves the value of a
             padding other than 0 in float.
     """
 
-    fold_norms: bool = True
     softmax: bool = True
     centre_input: bool = False
 
@@ -192,14 +190,8 @@ class Lowering:
     def _pointwise(self, frames, prefix, name, strides=(1, 1), relu=False):
         """1x1 convolution `prefix`_kernel with batch norm `prefix`_norm."""
         kernel = self._weights[f"{prefix}_kernel"][None, None]
-        if self._options.fold_norms:
-            scale, shift = self._norm(f"{prefix}_norm")
-            frames = self._conv(
-                frames, kernel * scale, name, bias=shift, strides=strides
-            )
-        else:
-            frames = self._conv(frames, kernel, name, strides=strides)
-            frames = self._batch_norm(frames, f"{prefix}_norm", name)
+        scale, shift = self._norm(f"{prefix}_norm")
+        frames = self._conv(frames, kernel * scale, name, shift, strides)
         if relu:
             frames = tf_keras.layers.ReLU(name=f"{name}_relu")(frames)
         return frames
@@ -217,19 +209,15 @@ class Lowering:
             strides: `(height, width)` of the first kernel.
             relu: Whether a relu follows.
         """
-        fold = self._options.fold_norms
         for index, kernel in enumerate(kernels, 1):
-            last = index == len(kernels)
             kernel, bias = kernel.astype(np.float64), None
-            if last and fold:
+            if index == len(kernels):
                 scale, bias = self._norm(norm)
                 kernel = kernel * scale
             part = f"{name}{index}" if len(kernels) > 1 else name
             lowered = self._temporal if _is_temporal(kernel) else self._taps
             frames = lowered(frames, kernel, part, bias, strides)
             strides = (1, 1)
-        if not fold:
-            frames = self._batch_norm(frames, norm, name)
         if relu:
             frames = tf_keras.layers.ReLU(name=f"{name}_relu")(frames)
         return frames
@@ -306,16 +294,15 @@ class Lowering:
 
     # Layers with their weights.
 
-    def _conv(self, frames, kernel, name, bias=None, strides=(1, 1)):
+    def _conv(self, frames, kernel, name, bias, strides=(1, 1)):
         layer = tf_keras.layers.Conv2D(
             kernel.shape[-1],
             kernel.shape[:2],
             strides,
             "valid",
-            use_bias=bias is not None,
             name=name,
         )
-        self._values[name] = [kernel] if bias is None else [kernel, bias]
+        self._values[name] = [kernel, bias]
         return layer(frames)
 
     def _depthwise_conv(
@@ -330,15 +317,6 @@ class Lowering:
         )
         kernel = kernel[..., None]
         self._values[name] = [kernel] if bias is None else [kernel, bias]
-        return layer(frames)
-
-    def _batch_norm(self, frames, prefix, name):
-        layer = tf_keras.layers.BatchNormalization(
-            epsilon=weight_names.NORM_EPSILON, name=f"{name}_norm"
-        )
-        self._values[layer.name] = weights_lib.norm_values(
-            self._weights, prefix
-        )
         return layer(frames)
 
     def _norm(self, prefix):

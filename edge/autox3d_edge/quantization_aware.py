@@ -55,18 +55,9 @@ def quantization_aware(
     """Returns the network with rounding simulated, weights copied.
 
     Args:
-        lowered: From `lowering.lower`, norms folded.
+        lowered: From `lowering.lower`.
         calibration: uint8 clips whose ranges training starts from.
-
-    Raises:
-        ValueError: The network has batch norms of its own.
     """
-    for layer in lowered.layers:
-        if isinstance(layer, tf_keras.layers.BatchNormalization):
-            raise ValueError(
-                "`lowered` must have its norms folded. Received: layer "
-                f"{layer.name!r}. Lower with fold_norms=True."
-            )
     annotated = tf_keras.models.clone_model(lowered, clone_function=_annotate)
     annotated.set_weights(lowered.get_weights())
     clips = quantize.check_calibration(calibration, lowered.input_shape)

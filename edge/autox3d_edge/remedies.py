@@ -62,7 +62,7 @@ def correct_biases(
     the float weights, is what a perfect layer would pass on.
 
     Args:
-        lowered: The float network; its norms must be folded.
+        lowered: The float network.
         model: Its int8 flatbuffer.
         clips: uint8 clips.
 

@@ -71,8 +71,3 @@ def norm_scale_and_shift(
     )
     scale = gamma / np.sqrt(variance + weight_names.NORM_EPSILON)
     return scale, beta - mean * scale
-
-
-def norm_values(weights: Weights, prefix: str) -> list[np.ndarray]:
-    """Returns gamma, beta, mean and variance, in the order of tf_keras."""
-    return [weights[f"{prefix}_{part}"] for part in weight_names.NORM_SUFFIXES]

@@ -10,17 +10,15 @@ from autox3d_tf import space
 from tests.edge import networks, reference
 
 
-def check_equal(arch, options=None):
+def check_equal(arch):
     values = networks.random_weights(arch)
-    model = lowering.lower(
-        arch, values, options or lowering.LoweringOptions(softmax=False)
-    )
+    options = lowering.LoweringOptions(softmax=False)
+    model = lowering.lower(arch, values, options)
     for clip in reference.random_clips(2, arch.clip_size):
         lowered = model(clip.astype(np.float32)).numpy()
         assert lowered.shape == (1, networks.CLASSES)
         expected = reference.logits(arch, values, clip)
         np.testing.assert_allclose(lowered[0], expected, atol=2e-5, rtol=2e-5)
-    return model
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -38,15 +36,6 @@ def test_every_activation_and_attention(activation, attention):
 def test_odd_sizes_and_fewer_frames_than_taps():
     # 2 frames under 5 taps: the outermost taps see padding only.
     check_equal(networks.small_arch(block_type="5x3x3", clip_size=(2, 15, 17)))
-
-
-def test_unfolded_norms_compute_the_same():
-    options = lowering.LoweringOptions(fold_norms=False, softmax=False)
-    model = check_equal(networks.small_arch(), options)
-    norms = [layer for layer in model.layers if layer.name.endswith("_norm")]
-    # Stem, head, and per block expand, depthwise, project; the first and the
-    # last block also have a shortcut only if they project: the last one does.
-    assert len(norms) == 2 + 3 * 3 + 1
 
 
 def test_no_tensor_has_more_than_four_dimensions():

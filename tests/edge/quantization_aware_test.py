@@ -146,14 +146,6 @@ def test_another_run_is_not_gone_on_with(trained, lowered, clips):
         fine_tune(lowered, clips, trained[1], learning_rate=1e-4)
 
 
-def test_norms_must_be_folded():
-    options = lowering.LoweringOptions(fold_norms=False)
-    arch = one_block()
-    model = lowering.lower(arch, networks.random_weights(arch), options)
-    with pytest.raises(ValueError, match="Lower with fold_norms=True"):
-        quantization_aware.quantization_aware(model, [])
-
-
 def test_options_are_checked():
     with pytest.raises(ValueError, match="`steps` must be positive"):
         fine_tuning.FineTuningOptions(steps=0)

@@ -246,11 +246,10 @@ class _Writer:
         shape = (_CALIBRATION_FRAMES, *size, 3)
         clip = self.rng.integers(0, 256, shape, np.uint8)
         lowered = stream_lowering.lower_stream(arch, weights)
+        converter = stream_convert.Converter(lowered, [clip], memory=frames)
         files = {}
         for precision in self.precisions:
-            files[precision], states = stream_convert.convert(
-                lowered, precision, [clip], memory=frames
-            )
+            files[precision], states = converter.convert(precision)
         return files, {state.output: state.input for state in states}
 
     def _is_new(self, part) -> bool:

@@ -141,18 +141,22 @@ def run_export(
             seed=seed,
         )
         mixed.check_kept(options.kept, mixed.part_names(loaded.model.arch))
+        streams = None
         if any(
             name.endswith(stream_export.SUFFIX) for name in options.precisions
         ):
             stream_export.check_streams(
                 loaded.model.arch, sources.preprocessing(loaded.data)
             )
+            streams = stream_export.Exporter(
+                loaded.model, loaded.model.arch, loaded.calibration
+            )
         about = {"runtime": options.runtime, **loaded.about}
         reports, paths = {}, {}
         for precision in options.precisions:
             path = folder / f"model_{precision}.tflite"
             reports[precision] = _export(
-                loaded, precision, path, options, about
+                loaded, streams, precision, path, options, about
             )
             paths[precision] = path
         timings = benchmark.benchmark_files(
@@ -179,15 +183,12 @@ def run_export(
     return result
 
 
-def _export(loaded, precision, path, options, about):
+def _export(loaded, streams, precision, path, options, about):
     """Writes one file; "qat" is fine-tuned first, beside it."""
     if precision.endswith(stream_export.SUFFIX):
-        return stream_export.export_stream(
-            loaded.model,
-            loaded.model.arch,
+        return streams.export(
             path,
-            precision=precision.removesuffix(stream_export.SUFFIX),
-            calibration=loaded.calibration,
+            precision.removesuffix(stream_export.SUFFIX),
             **sources.pace(loaded.train.manifest.rows, loaded.data),
             **about,
         )

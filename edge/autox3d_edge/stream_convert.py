@@ -25,56 +25,76 @@ INTEGER = ("int8", NATIVE)
 PRECISIONS = ("fp32", "fp16", "dynamic", *INTEGER)
 
 
-def convert(
-    model: tf_keras.Model,
-    precision: str,
-    calibration: Sequence[np.ndarray] | None,
-    memory: int,
-) -> tuple[bytes, tuple[manifest_lib.StreamState, ...]]:
-    """Returns the flatbuffer and its states.
+class Converter:
+    """Converts one lowered stream to any precision; calibrates it once.
 
     Args:
         model: From `stream_lowering.lower_stream`.
-        precision: One of `PRECISIONS`. The frames that an "int8" stream
-            carries over are uint8 at the border, since LiteRT.js takes no
-            int8 there; "int8_native" leaves them int8, which spares a copy of
-            each on every frame.
         calibration: uint8 clips `(T, H, W, 3)`, whose frames an int8 network
             is shown one after the other.
         memory: Frames after which means begin to forget.
-
-    Raises:
-        ValueError: Unknown precision, or calibration clips that are missing,
-            of another shape or dtype, or constant.
     """
-    checks.check_choice("precision", precision, PRECISIONS)
-    frozen, results = quantize.freeze(model), model.output_names
-    if precision not in INTEGER:
-        content = compact.compact(quantize.convert_on(frozen, precision))
-    else:
-        frame = model.input_shape[names.FRAME]
-        some = calibration is not None and len(calibration)
-        frames = len(calibration[0]) if some else 0
-        clips = quantize.check_calibration(calibration, (frames, *frame[1:]))
-        exact, states = stream_means.close_means(
-            quantize.convert_on(frozen, "fp32"),
-            results,
-            memory,
-            keep_means=True,
+
+    def __init__(
+        self,
+        model: tf_keras.Model,
+        calibration: Sequence[np.ndarray] | None,
+        memory: int,
+    ):
+        self._model, self._memory = model, memory
+        self._calibration = calibration
+
+    def convert(
+        self, precision: str
+    ) -> tuple[bytes, tuple[manifest_lib.StreamState, ...]]:
+        """Returns the flatbuffer and its states.
+
+        Args:
+            precision: One of `PRECISIONS`. The frames that an "int8" stream
+                carries over are uint8 at the border, since LiteRT.js takes no
+                int8 there; "int8_native" leaves them int8, which spares a
+                copy of each on every frame.
+
+        Raises:
+            ValueError: Unknown precision, or calibration clips that are
+                missing, of another shape or dtype, or constant.
+        """
+        checks.check_choice("precision", precision, PRECISIONS)
+        if precision in INTEGER:
+            return self._close(self._int8, native=precision == NATIVE)
+        content = quantize.convert_on(self._frozen, precision)
+        return self._close(compact.compact(content))
+
+    @functools.cached_property
+    def _frozen(self):
+        return quantize.freeze(self._model)
+
+    @functools.cached_property
+    def _int8(self) -> bytes:
+        """The int8 flatbuffer, its means still open."""
+        frame = self._model.input_shape[names.FRAME]
+        given = self._calibration
+        frames = len(given[0]) if given is not None and len(given) else 0
+        clips = quantize.check_calibration(given, (frames, *frame[1:]))
+        exact, states = self._close(
+            quantize.convert_on(self._frozen, "fp32"), keep_means=True
         )
-        stream = manifest_lib.Stream(states=states, memory=memory)
+        stream = manifest_lib.Stream(states=states, memory=self._memory)
         run = streaming.StreamRunner(exact, stream)
         samples = functools.partial(_samples, run, states, clips)
         calibrated = _name_results(
-            quantize.calibrate_on(frozen, samples), results
+            quantize.calibrate_on(self._frozen, samples),
+            self._model.output_names,
         )
-        found = ranges.clipped(model, samples)
-        content = quantize.quantize_calibrated(
+        found = ranges.clipped(self._model, samples)
+        return quantize.quantize_calibrated(
             ranges.set_ranges(calibrated, found)
         )
-    return stream_means.close_means(
-        content, results, memory, native=precision == NATIVE
-    )
+
+    def _close(self, content: bytes, **how):
+        return stream_means.close_means(
+            content, self._model.output_names, self._memory, **how
+        )
 
 
 def _name_results(calibrated: bytes, results: Sequence[str]) -> bytes:

@@ -1,5 +1,6 @@
 """Trained causal network -> audited .tflite that takes one frame at a time."""
 
+import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -30,69 +31,128 @@ def export_stream(
     *,
     precision: str = "int8",
     calibration: Sequence[np.ndarray] | None = None,
-    parity_clips: Sequence[np.ndarray] | None = None,
     memory: int | None = None,
-    stride: int = 1,
-    fps: float = 0.0,
-    **about,
+    **how,
 ) -> dict[str, Any]:
     """Writes `path` and `path`.report.json, if the audit passes.
 
     Args:
-        model: A trained Keras model, or its weights by name.
-        arch: Its architecture, causal.
-        path: The .tflite to write.
-        precision: One of `stream_convert.PRECISIONS`.
-        calibration: uint8 clips `(T, H, W, 3)`, for int8.
-        parity_clips: uint8 clips to compare on; the calibration clips by
-            default.
-        memory: Frames after which means over time begin to forget; by default
-            those of the clips that the network was trained on.
-        stride, fps: As in `manifest.Stream`.
-        **about: What the file says of itself, and the runtime it is for; see
-            `export.write_model`.
+        model, arch, calibration, memory: As of `Exporter`.
+        path, precision: As of `Exporter.export`.
+        **how: More of it.
 
     Returns:
         The report: precision, bytes, audit, parity with the clip network.
 
     Raises:
-        ValueError: Bad arguments or weights, a network that is not causal or
-            clips standardized as a whole, or the audit failed; then no file
-            is written.
+        ValueError: As of both.
     """
-    check_streams(arch, about.get("preprocessing"))
-    by_name = isinstance(model, Mapping)
-    weights = model if by_name else export.weights_of(model)
-    memory = arch.clip_size[0] if memory is None else memory
-    checks.check_positive_int("memory", memory)
-    if memory < arch.clip_size[0]:
-        raise ValueError(
-            "`memory` must be at least the frames of a clip, or the stream "
-            "does not say what the network says of one. Received: "
-            f"memory={memory}, clips of {arch.clip_size[0]} frames."
-        )
-    ours = weights
-    if precision in stream_convert.INTEGER:
-        clips = quantize.check_calibration(calibration, (*arch.clip_size, 3))
-        ours = remedies.equalize(arch, weights, clips)
-    content, states = stream_convert.convert(
-        stream_lowering.lower_stream(arch, ours),
-        precision,
-        calibration,
-        memory,
-    )
-    return export.write_model(
-        content,
-        path,
-        arch=arch,
-        precision="int8" if precision == stream_convert.NATIVE else precision,
-        references=export.references(model, lowering.lower(arch, weights)),
-        parity_clips=calibration if parity_clips is None else parity_clips,
-        stream=manifest_lib.Stream(
-            states=states, memory=memory, stride=stride, fps=fps
-        ),
+    exporter = Exporter(model, arch, calibration, memory)
+    return exporter.export(path, precision, **how)
+
+
+class Exporter:
+    """Writes one network as streams of several precisions.
+
+    Args:
+        model: A trained Keras model, or its weights by name.
+        arch: Its architecture, causal.
+        calibration: uint8 clips `(T, H, W, 3)`, for int8.
+        memory: Frames after which means over time begin to forget; by default
+            those of the clips that the network was trained on.
+
+    Raises:
+        ValueError: `memory` is shorter than that, or weights are bad.
+    """
+
+    def __init__(
+        self,
+        model,
+        arch: arch_lib.ArchSpec,
+        calibration: Sequence[np.ndarray] | None = None,
+        memory: int | None = None,
+    ):
+        memory = arch.clip_size[0] if memory is None else memory
+        checks.check_positive_int("memory", memory)
+        if memory < arch.clip_size[0]:
+            raise ValueError(
+                "`memory` must be at least the frames of a clip, or the stream "
+                "does not say what the network says of one. Received: "
+                f"memory={memory}, clips of {arch.clip_size[0]} frames."
+            )
+        self._model, self._arch = model, arch
+        self._calibration, self._memory = calibration, memory
+        by_name = isinstance(model, Mapping)
+        self._weights = model if by_name else export.weights_of(model)
+
+    def export(
+        self,
+        path: str | os.PathLike,
+        precision: str = "int8",
+        *,
+        parity_clips: Sequence[np.ndarray] | None = None,
+        stride: int = 1,
+        fps: float = 0.0,
         **about,
-    )
+    ) -> dict[str, Any]:
+        """Writes `path` and `path`.report.json, if the audit passes.
+
+        Args:
+            path: The .tflite to write.
+            precision: One of `stream_convert.PRECISIONS`.
+            parity_clips: uint8 clips to compare on; the calibration clips by
+                default.
+            stride, fps: As in `manifest.Stream`.
+            **about: What the file says of itself, and the runtime it is for;
+                see `export.write_model`.
+
+        Returns:
+            The report: precision, bytes, audit, parity with the clip network.
+
+        Raises:
+            ValueError: Bad arguments, a network that is not causal or clips
+                standardized as a whole, or the audit failed; then no file is
+                written.
+        """
+        check_streams(self._arch, about.get("preprocessing"))
+        integer = precision in stream_convert.INTEGER
+        converter = self._int8 if integer else self._float
+        content, states = converter.convert(precision)
+        native = precision == stream_convert.NATIVE
+        lowered = lowering.lower(self._arch, self._weights)
+        return export.write_model(
+            content,
+            path,
+            arch=self._arch,
+            precision="int8" if native else precision,
+            references=export.references(self._model, lowered),
+            parity_clips=self._calibration
+            if parity_clips is None
+            else parity_clips,
+            stream=manifest_lib.Stream(
+                states=states, memory=self._memory, stride=stride, fps=fps
+            ),
+            **about,
+        )
+
+    @functools.cached_property
+    def _float(self) -> stream_convert.Converter:
+        return self._converter(self._weights)
+
+    @functools.cached_property
+    def _int8(self) -> stream_convert.Converter:
+        size = (*self._arch.clip_size, 3)
+        clips = quantize.check_calibration(self._calibration, size)
+        return self._converter(
+            remedies.equalize(self._arch, self._weights, clips)
+        )
+
+    def _converter(self, weights) -> stream_convert.Converter:
+        return stream_convert.Converter(
+            stream_lowering.lower_stream(self._arch, weights),
+            self._calibration,
+            self._memory,
+        )
 
 
 def check_streams(

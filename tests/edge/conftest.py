@@ -48,10 +48,11 @@ def streams():
     clips = reference.random_clips(12, arch.clip_size)
     model = stream_lowering.lower_stream(arch, weights)
     made = types.SimpleNamespace(arch=arch, weights=weights, clips=clips[6:])
+    converter = stream_convert.Converter(
+        model, clips[:6], memory=networks.STREAM_FRAMES
+    )
     for precision in ("fp32", "int8", "int8_native"):
-        content, states = stream_convert.convert(
-            model, precision, clips[:6], memory=networks.STREAM_FRAMES
-        )
+        content, states = converter.convert(precision)
         stream = manifest.Stream(states=states, memory=networks.STREAM_FRAMES)
         made.__dict__[precision] = (content, stream)
     return made

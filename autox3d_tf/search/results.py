@@ -21,6 +21,7 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.space import arch as arch_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
 
@@ -38,22 +39,7 @@ def save(
         budget.metric: {"target": budget.target, "cost": value}
         for budget, value in zip(engine.budgets, chosen.costs, strict=True)
     }
-    arch = space.decode(chosen.indices, name=f"{space.name}_searched")
-    arch = dataclasses.replace(
-        arch,
-        provenance={
-            **arch.provenance,
-            "space_version": space.version,
-            "costs": costs,
-            "num_classes": len(engine.source.classes),
-            "probability": chosen.probability,
-            "rank": rank,
-            "seed": engine.seed,
-            "config_hash": run.fingerprint,
-        },
-    )
-    for budget in engine.budgets:
-        assert budget.allows(arch), f"over {budget}"
+    arch = _arch_of(engine, chosen, costs, rank, run.fingerprint)
     arch.save(run.file("arch.json"))
     models.save_weights(
         run.file("inherited.npz"), models.weight_values(inherited)
@@ -99,6 +85,25 @@ def save(
             "seconds_since_start_or_resume": round(seconds, 1),
         },
     )
+
+
+def _arch_of(engine, chosen, costs, rank, config_hash) -> arch_lib.ArchSpec:
+    """The network that was chosen, which says where it comes from."""
+    space = engine.space
+    arch = space.decode(chosen.indices, name=f"{space.name}_searched")
+    for budget in engine.budgets:
+        assert budget.allows(arch), f"over {budget}"
+    provenance = {
+        **arch.provenance,
+        "space_version": space.version,
+        "costs": costs,
+        "num_classes": len(engine.source.classes),
+        "probability": chosen.probability,
+        "rank": rank,
+        "seed": engine.seed,
+        "config_hash": config_hash,
+    }
+    return dataclasses.replace(arch, provenance=provenance)
 
 
 def _write_record(run, record):

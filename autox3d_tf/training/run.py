@@ -74,26 +74,7 @@ def run_training(
     Returns:
         What training.json says.
     """
-    if distribute.num_workers(strategy) > 1:
-        raise ValueError(
-            "`strategy` must have one worker in a training. Received: "
-            f"{distribute.num_workers(strategy)} workers. Use --strategy="
-            "mirrored on one machine."
-        )
-    replicas = distribute.num_replicas(strategy)
-    if training.batch_size % replicas:
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas, which "
-            f"share each batch. Received: batch_size={training.batch_size}, "
-            f"{replicas} replicas."
-        )
-    mixed = training.mixup or training.cutmix
-    if mixed and training.batch_size < 2 * replicas:
-        raise ValueError(
-            "`batch_size` must be at least 2 for each replica where clips are "
-            f"mixed. Received: batch_size={training.batch_size}, {replicas} "
-            f"replicas, mixup={training.mixup}, cutmix={training.cutmix}."
-        )
+    _check_replicas(training, strategy)
     determinism.set_seed(seed)
     size = data.eval_clip_size
     stride = data.stride if data.sampling == "dense" else 1
@@ -132,6 +113,30 @@ def run_training(
         record = _train(job, licence)
     logging.info("Wrote %s.", run.file(files.RECORD))
     return record
+
+
+def _check_replicas(training, strategy) -> None:
+    """Refuses a batch that the replicas cannot share."""
+    if distribute.num_workers(strategy) > 1:
+        raise ValueError(
+            "`strategy` must have one worker in a training. Received: "
+            f"{distribute.num_workers(strategy)} workers. Use --strategy="
+            "mirrored on one machine."
+        )
+    replicas = distribute.num_replicas(strategy)
+    if training.batch_size % replicas:
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of replicas, which "
+            f"share each batch. Received: batch_size={training.batch_size}, "
+            f"{replicas} replicas."
+        )
+    mixed = training.mixup or training.cutmix
+    if mixed and training.batch_size < 2 * replicas:
+        raise ValueError(
+            "`batch_size` must be at least 2 for each replica where clips are "
+            f"mixed. Received: batch_size={training.batch_size}, {replicas} "
+            f"replicas, mixup={training.mixup}, cutmix={training.cutmix}."
+        )
 
 
 def _sized(spec, size) -> arch_lib.ArchSpec:

@@ -5,8 +5,9 @@ r"""Evaluates a trained network: n clips x m crops, in one pass.
 
 TRAINED is the run directory of autox3d-train; clips are cut as it says. Prints
 top-1, top-5, mean class accuracy, accuracy by number of views and the confusion
-matrix; writes them, and the logits of each view, into a folder inside TRAINED,
-or --run_dir.
+matrix (of many classes the worst); writes them, what was said of each clip
+(predictions.csv) and the logits of each view into a folder inside TRAINED, or
+--run_dir.
 """
 
 from autox3d_tf.runs import gin_app

@@ -3,7 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from autox3d_tf.training import protocol as protocol_lib
+
+_MOST_CLASSES = 30  # whose confusion matrix people can read
+_NAMED = 10
 
 
 def protocol_line(result: Mapping[str, Any]) -> str:
@@ -62,10 +67,16 @@ def curve_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def confusion_table(
+def classes_table(
     confusion: Sequence[Sequence[int]], labels: Sequence[str]
 ) -> str:
-    """Returns the confusion matrix as text: rows are labels."""
+    """Returns what became of each class.
+
+    The confusion matrix, rows are labels; of more than 30 classes the ten
+    with the least accuracy and the ten most frequent confusions.
+    """
+    if len(labels) > _MOST_CLASSES:
+        return _worst(np.asarray(confusion), labels)
     names = [
         label if len(label) <= 20 else label[:19] + "…" for label in labels
     ]
@@ -73,12 +84,33 @@ def confusion_table(
     cells = max(3, *(len(str(n)) + 1 for row in confusion for n in row))
     head = "".join(f"{number:>{cells}}" for number in range(len(names)))
     lines = [
-        "rows: label; columns: what was said, by number",
+        "rows: label; columns: what was said, by number; right",
         f"{'':<{width + 4}}{head}",
     ]
     for number, (name, row) in enumerate(zip(names, confusion, strict=True)):
         counts = "".join(f"{n or '.':>{cells}}" for n in row)
-        lines.append(f"{number:>3} {name:<{width}}{counts}")
+        right = percent(row[number] / sum(row)) if sum(row) else "no clips"
+        lines.append(f"{number:>3} {name:<{width}}{counts} {right:>9}")
+    return "\n".join(lines)
+
+
+def _worst(confusion: np.ndarray, labels: Sequence[str]) -> str:
+    clips, right = confusion.sum(axis=1), np.diag(confusion)
+    present = np.flatnonzero(clips)
+    accuracy = right[present] / clips[present]
+    lines = ["the classes with the least accuracy:"]
+    for i in present[np.argsort(accuracy, kind="stable")][:_NAMED]:
+        share = percent(right[i] / clips[i])
+        lines.append(f"{share:>8} {right[i]:>5} of {clips[i]:>5}  {labels[i]}")
+    wrong = confusion - np.diag(right)
+    often = np.argsort(-wrong, axis=None, kind="stable")[:_NAMED]
+    lines.append("the most frequent confusions (evaluation.json has all):")
+    for i, j in zip(*np.unravel_index(often, wrong.shape), strict=True):
+        if wrong[i, j]:
+            lines.append(
+                f"{wrong[i, j]:>8} of {clips[i]:>5}  {labels[i]}, "
+                f"said to be {labels[j]}"
+            )
     return "\n".join(lines)
 
 

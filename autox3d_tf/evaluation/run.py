@@ -1,5 +1,6 @@
 """Evaluates a trained network: the function behind autox3d-evaluate."""
 
+import csv
 import dataclasses
 import hashlib
 import json
@@ -43,10 +44,11 @@ def run_evaluation(
 ) -> dict[str, Any]:
     """Evaluates what a training has left; prints and writes the result.
 
-    Writes evaluation.json, evaluation.txt, model_card.md and views.npz, the
-    logits of each view. If views.npz of the same weights, clips and views is
-    there, nothing is computed again; stopped, it goes on. The training's model
-    card gets the accuracy too.
+    Writes evaluation.json, evaluation.txt, model_card.md, predictions.csv,
+    what was said of each clip, and views.npz, the logits of each view. If
+    views.npz of the same weights, clips and views is there, nothing is
+    computed again; stopped, it goes on. The training's model card gets the
+    accuracy too.
 
     Args:
         trained: The run directory of a training.
@@ -88,6 +90,7 @@ def run_evaluation(
             identity=record["files"][files.WEIGHTS],
             cache_path=folder / "views.npz",
         )
+    _write_predictions(folder / "predictions.csv", result.pop("predictions"))
     result["part"] = part
     result["left_out"] = left_out_lib.left_out(data, part)
     result["annotated_clips"] = result["clips"] + len(result["left_out"])
@@ -106,6 +109,19 @@ def run_evaluation(
     print(text)
     logging.info("Wrote %s.", folder / _RECORD)
     return result
+
+
+def _write_predictions(path, columns) -> None:
+    """Writes a CSV with a row for each clip."""
+    with (
+        files_lib.whole(path) as partial,
+        open(partial, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(
+            file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"
+        )
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
 def _warn_of_another(path, weights, part, protocol) -> None:
@@ -160,6 +176,10 @@ def evaluate(
         batch_size: Views in a batch.
         identity: Says which weights these are, for the cache.
         cache_path: Where the logits are kept, None for nowhere.
+
+    Returns:
+        What `score` does, `protocol`, and `predictions`: columns with a value
+        for each clip.
     """
     targets = inputs.outputs_of(source, labels)[source.labels]
     temporal_views = protocol["temporal_views"]
@@ -186,7 +206,15 @@ def evaluate(
             cache.write(cache_path, key, logits, targets, _paths(source))
             for path in cache.parts(cache_path):
                 path.unlink()
-    return {**score(logits, targets, protocol), "protocol": protocol}
+    result = score(logits, targets, protocol)
+    names, predicted = np.array(labels), result.pop("predicted")
+    result["predictions"] = {
+        "path": _paths(source),
+        "label": names[targets],
+        "predicted": names[predicted],
+        "probability": result.pop("probabilities").round(6),
+    }
+    return {**result, "protocol": protocol}
 
 
 def _in_parts(predict_fn, source, key, cache_path, on_known) -> np.ndarray:
@@ -227,10 +255,11 @@ def score(
     scores = metrics.fuse(logits)
     clips, num_classes = scores.shape
     right = metrics.top_k(scores, targets)
-    confusion = metrics.confusion_matrix(
-        metrics.predictions(scores, targets), targets, num_classes
-    )
+    predicted = metrics.predictions(scores, targets)
+    confusion = metrics.confusion_matrix(predicted, targets, num_classes)
     return {
+        "predicted": predicted,
+        "probabilities": scores[np.arange(clips), predicted],
         "clips": clips,
         "top1": right / clips,
         "top1_correct": right,
@@ -251,7 +280,7 @@ def text_of(result: dict[str, Any], labels: list[str]) -> str:
     """Returns the whole result for people."""
     parts = [
         report.summary(result),
-        report.confusion_table(result["confusion"], labels),
+        report.classes_table(result["confusion"], labels),
     ]
     if len(result["curve"]) > 1:
         parts.insert(1, report.curve_table(result))

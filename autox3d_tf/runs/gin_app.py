@@ -161,8 +161,7 @@ def _configure(run_fn, gin_files, overrides, run_dir):
             with _quiet_lookups():
                 gin.parse_config_file(str(path))
         _register(run_fn)
-        for override in overrides:
-            apply_override(override)
+        _apply_overrides(overrides)
         if run_dir is not None:
             _set_run_dir(run_fn, run_dir)
         gin_check.check(_config(), run_fn, _selector(run_fn))
@@ -270,10 +269,25 @@ def check_twice(path: pathlib.Path) -> None:
         seen[key] = line
 
 
-def apply_override(override: str) -> None:
+def _apply_overrides(overrides: Sequence[str]) -> None:
+    """Parses what --gin takes; forgets macros whose place a value has taken.
+
+    As SEED, which then need not be set, for --gin=Options.seed=1.
+    """
+    replaced = gin_check.used_macros(_config())
+    for override in overrides:
+        replaced.discard(_apply_override(override))
+    for name in replaced - gin_check.used_macros(_config()):
+        _config().pop((name, gin_check.MACRO), None)
+
+
+def _apply_override(override: str) -> str:
     """Parses one NAME=VALUE; a macro that no gin file defines is refused.
 
     A value that is a plain word, or a path that is there, needs no quotes.
+
+    Returns:
+        NAME.
     """
     name, equals, value = (p.strip() for p in override.partition("="))
     if not equals or not name:
@@ -302,6 +316,7 @@ def apply_override(override: str) -> None:
                 f"\"--gin={name}='...'\", tuples parentheses."
             )
         raise gin_check.ConfigError(f"--gin={override}: {said}") from None
+    return name
 
 
 def _is_literal(value: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from autox3d_tf.runs import type_check
 
-_MACRO, _CONSTANT = "gin.macro", "gin.constant"
+MACRO, _CONSTANT = "gin.macro", "gin.constant"
 Config = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
@@ -36,7 +36,7 @@ def check(config: Config, run_fn: Callable, selector: str) -> None:
     reached = reach(config, run_fn, selector)
     _check_ghosts(config, reached)
     for call in reached:
-        if call.selector not in (_MACRO, _CONSTANT):
+        if call.selector not in (MACRO, _CONSTANT):
             _check_arguments(config, call)
 
 
@@ -103,8 +103,14 @@ def macros(config: Config) -> dict[str, Any]:
     return {
         scope: bound["value"]
         for (scope, selector), bound in config.items()
-        if selector == _MACRO and "value" in bound
+        if selector == MACRO and "value" in bound
     }
+
+
+def used_macros(config: Config) -> set[str | None]:
+    """Returns the names of macros that bindings refer to."""
+    values = [list(bound.values()) for bound in config.values()]
+    return {_macro_name(reference) for reference in references(values)}
 
 
 def suggest(name: str, known) -> str:
@@ -117,7 +123,7 @@ def suggest(name: str, known) -> str:
 
 
 def _macro_name(reference: Any) -> str | None:
-    if reference.configurable.selector != _MACRO:
+    if reference.configurable.selector != MACRO:
         return None
     return "/".join(reference.scopes)
 
@@ -156,13 +162,13 @@ def _check_ghosts(config: Config, reached: list[Call]) -> None:
     used = set().union(*(call.all_keys for call in reached))
     selectors = {call.selector for call in reached}
     # Macros last: they are unused where another ghost was to use them.
-    items = sorted(config.items(), key=lambda item: item[0][1] == _MACRO)
+    items = sorted(config.items(), key=lambda item: item[0][1] == MACRO)
     for (scope, selector), bound in items:
         for parameter in bound:
             if (scope, selector, parameter) in used:
                 continue
             name = _written(scope, selector, parameter)
-            if selector == _MACRO:
+            if selector == MACRO:
                 raise ConfigError(
                     f"{name} is defined but never used: remove "
                     "it, or use it as %" + name + "."
@@ -256,7 +262,7 @@ def _short(selector: str) -> str:
 
 def _written(scope: str, selector: str, parameter: str) -> str:
     """Writes a binding as it stands in a gin file."""
-    if selector == _MACRO:
+    if selector == MACRO:
         return scope
     prefix = scope + "/" if scope else ""
     return f"{prefix}{_short(selector)}.{parameter}"

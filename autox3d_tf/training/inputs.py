@@ -12,10 +12,18 @@ from absl import logging
 
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import opening, parts, pipeline, records, transforms
+from autox3d_tf.data import (
+    opening,
+    parts,
+    pipeline,
+    records,
+    scan,
+    transforms,
+)
 from autox3d_tf.runs import run_dir as run_dir_lib
 
 FEW_CLIPS = 5
+_UNBALANCED = 5  # times as many clips in a class as in another
 _FOLDER = "$RUN_DIR"  # the folder of a run, in what it says of itself
 # What evaluation must do as training did, the size of pictures apart.
 _CUT = (
@@ -71,11 +79,22 @@ def _is_scanned(path: pathlib.Path) -> bool:
 def check_classes(source) -> None:
     """Refuses what cannot be learned; warns of what can hardly be."""
     parts.check_classes(source)
-    for name, count in source.manifest.count().items():
-        if count < FEW_CLIPS:
-            logging.warning(
-                "Class %r has only %d clips to train on.", name, count
-            )
+    counts = source.manifest.count()
+    few = [f"{name!r} ({n})" for name, n in counts.items() if n < FEW_CLIPS]
+    if few:
+        logging.warning(
+            "Classes with fewer than %d clips to train on: %s.",
+            FEW_CLIPS,
+            scan.some(few),
+        )
+    fewest, most = min(counts.values()), max(counts.values())
+    if most > _UNBALANCED * fewest:
+        logging.info(
+            "Classes have %d to %d clips; with `TrainingOptions.balance` of "
+            "0.5 or 1 those of rare classes count more.",
+            fewest,
+            most,
+        )
 
 
 def outputs_of(source, labels: Sequence[str]) -> np.ndarray:

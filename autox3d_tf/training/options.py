@@ -83,6 +83,9 @@ class TrainingOptions:
             networks, some of whose trainings stay behind.
         batch_size: Clips of a step.
         label_smoothing: Share of the target spread over all classes.
+        balance: A clip's loss counts with the number of clips of its class
+            to the power of minus this: at 1 all classes count the same, rare
+            ones too; None or 0 for all clips alike.
         dropout: Rate before the last layer.
         mixup: Parameter of the Beta distribution that clips of a batch are
             mixed by, of which each replica needs two; 0 for none.
@@ -121,6 +124,7 @@ class TrainingOptions:
     batch_size: int
     starts: int = 1
     label_smoothing: float = 0.0
+    balance: float | None = None
     dropout: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -147,8 +151,9 @@ class TrainingOptions:
         for name in ("label_smoothing", "dropout", "ema_decay"):
             _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         _check(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
-        for name in ("motion_init", "follow_motion"):
-            _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        for name in ("balance", "motion_init", "follow_motion"):
+            share = getattr(self, name) or 0.0
+            _check(self, name, 0 <= share <= 1, "in [0, 1]")
         for name in (
             "mixup",
             "cutmix",

@@ -255,12 +255,18 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
             model, average, job.validation, job.data, training
         )
     record_lib.log_start(job.spec, job.data, job.source, first_step, last_step)
+    class_weights = None
+    if training.balance:
+        class_weights = steps.class_weights_of(
+            job.source.labels, len(job.source.classes), training.balance
+        )
     train_step = steps.make_train_step(
         model,
         learner,
         training,
         weight_decay=optimizers.coupled_decay(job.optimizer),
         average=average,
+        class_weights=class_weights,
         seed=job.seed,
     )
     batches = pipeline.make_train_dataset(

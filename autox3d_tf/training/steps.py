@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -21,6 +22,7 @@ def make_train_step(
     *,
     weight_decay: float = 0.0,
     average: average_lib.WeightAverage | None = None,
+    class_weights: np.ndarray | None = None,
     seed: int = 0,
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """Returns `step(step, clips, labels) -> metrics`, which also runs eagerly.
@@ -31,6 +33,7 @@ def make_train_step(
         options: Label smoothing, mixup, cutmix and layer decay.
         weight_decay: What goes into the gradient of kernels.
         average: Updated after each step.
+        class_weights: Of `class_weights_of`.
         seed: Of mixing.
     """
     num_classes = model.output_shape[-1]
@@ -56,7 +59,9 @@ def make_train_step(
             )
         with tf.GradientTape() as tape:
             logits = model(clips, training=True)
-            loss = cross_entropy(logits, targets, options.label_smoothing)
+            loss = cross_entropy(
+                logits, targets, options.label_smoothing, class_weights
+            )
             objective = loss
             if weight_decay:
                 squares = [tf.nn.l2_loss(v.value) for v in decaying]
@@ -111,15 +116,38 @@ def slow_weights(
     ]
 
 
-def cross_entropy(logits, targets, label_smoothing: float = 0.0) -> tf.Tensor:
+def class_weights_of(
+    labels: np.ndarray, num_classes: int, balance: float
+) -> np.ndarray:
+    """Returns what the loss of a clip of each class counts, on average 1.
+
+    Args:
+        labels: Classes of all clips, integers.
+        num_classes: Also those without clips.
+        balance: As in `TrainingOptions`.
+
+    Returns:
+        float32 `(num_classes,)`.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    weights = np.maximum(counts, 1.0) ** -balance
+    return np.float32(weights * counts.sum() / (weights @ counts))
+
+
+def cross_entropy(
+    logits, targets, label_smoothing: float = 0.0, class_weights=None
+) -> tf.Tensor:
     """Returns the mean cross entropy, a scalar.
 
     Args:
         logits, targets: `(B, classes)`; targets sum to 1.
         label_smoothing: Share of the target spread over all classes.
+        class_weights: What a clip of each class counts; None for 1. A clip
+            that is mixed of two counts as much of each as its targets say.
     """
     classes = targets.shape[-1]
-    targets = targets * (1.0 - label_smoothing) + label_smoothing / classes
-    return tf.reduce_mean(
-        tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-    )
+    smoothed = targets * (1.0 - label_smoothing) + label_smoothing / classes
+    losses = tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
+    if class_weights is not None:
+        losses *= tf.linalg.matvec(targets, class_weights)
+    return tf.reduce_mean(losses)

@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import json
 import tracemalloc
@@ -125,6 +126,26 @@ def test_every_number_carries_its_protocol(clips, trained, tmp_path, capsys):
     card = (tmp_path / "model_card.md").read_text()
     assert f"part test: {report.accuracy_lines(result)[0]}" in card
     assert card == (trained / "model_card.md").read_text()
+
+
+def test_predictions_say_what_was_said_of_each_clip(clips, trained, tmp_path):
+    result = evaluate(trained, clips, tmp_path, part="all", temporal_views=2)
+    with open(tmp_path / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    views = np.load(tmp_path / "views.npz")
+    scores = np.exp(views["logits"])
+    scores = (scores / scores.sum(-1, keepdims=True)).mean(1)
+    assert [row["path"] for row in rows] == views["paths"].tolist()
+    assert [row["label"] for row in rows] == [
+        LABELS[i] for i in views["labels"]
+    ]
+    for row, expected in zip(rows, scores, strict=True):
+        assert row["predicted"] == LABELS[expected.argmax()]
+        assert float(row["probability"]) == pytest.approx(
+            expected.max(), abs=1e-5
+        )
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert right == result["top1_correct"]
 
 
 def test_source_and_data_exclude_each_other(clips, trained):
@@ -353,8 +374,24 @@ def test_what_is_no_evaluation_is_not_replaced(
 
 
 def test_confusion_table_names_rows():
-    lines = report.confusion_table([[3, 0], [11, 5]], ["up", "down"])
+    lines = report.classes_table([[3, 0], [11, 5]], ["up", "down"])
     assert lines.splitlines()[2:] == [
-        "  0 up    3  .",
-        "  1 down 11  5",
+        "  0 up    3  .   100.0 %",
+        "  1 down 11  5    31.2 %",
+    ]
+
+
+def test_of_many_classes_the_worst_are_named():
+    confusion = 4 * np.eye(31, dtype=int)
+    confusion[7] = 0  # no clips, so no accuracy
+    confusion[5, 30], confusion[2, 3] = 12, 1
+    lines = report.classes_table(confusion, [f"c{i}" for i in range(31)])
+    assert lines.splitlines()[1:3] == [
+        "  25.0 %     4 of    16  c5",
+        "  80.0 %     4 of     5  c2",
+    ]
+    assert "c7" not in lines
+    assert lines.splitlines()[12:] == [
+        "      12 of    16  c5, said to be c30",
+        "       1 of     5  c2, said to be c3",
     ]

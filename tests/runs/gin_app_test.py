@@ -239,6 +239,19 @@ def test_wrong_gin_file_is_one_line(tool, tmp_path, old, new, message):
     assert_line(done, 2, message)
 
 
+def test_a_value_in_the_place_of_a_macro_needs_no_macro(tool, tmp_path):
+    required = DEMO.replace("SEED = 0", "SEED = %gin.REQUIRED")
+    assert required != DEMO
+    (tmp_path / "demo.gin").write_text(required)
+    done = run_demo(tool, "--gin=run_demo.seed=5")
+    assert done.returncode == 0 and "seed=5" in done.stdout
+    assert_line(
+        run_demo(tool, "--gin=SEED=4", "--gin=run_demo.seed=5"),
+        2,
+        "SEED is defined but never used: remove it, or use it as %SEED.",
+    )
+
+
 def test_run_dir_is_required(tool):
     assert_line(
         tool("--gin_file=demo.gin"),

@@ -68,8 +68,8 @@ def free_addresses(count):
     return found
 
 
-def search_with_workers(clips, folder, die_after=None):
-    """Two workers; the one that is not the chief may die."""
+def search_with_workers(clips, folder, dying=None, die_after=None):
+    """Two workers, of which one may die; 0 is the chief."""
     addresses = free_addresses(2)
     wait(
         *[
@@ -77,7 +77,7 @@ def search_with_workers(clips, folder, die_after=None):
                 clips,
                 folder,
                 lambda index=index: worker(index, addresses),
-                die_after if index else None,
+                die_after if index == dying else None,
             )
             for index in range(2)
         ]
@@ -89,7 +89,8 @@ def main(kind, clips, folder):
         one = start(clips, f"{folder}/one", lambda: None)
         wait(one, start(clips, f"{folder}/two", two_cpus))
     else:
-        search_with_workers(clips, f"{folder}/two", die_after=5)
+        search_with_workers(clips, f"{folder}/two", dying=1, die_after=5)
+        search_with_workers(clips, f"{folder}/two", dying=0, die_after=8)
         search_with_workers(clips, f"{folder}/two")
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 import pathlib
 import shutil
 
@@ -93,7 +94,23 @@ def test_labels_are_matched_by_name(clips):
 
 def test_few_clips_are_a_warning(clips, caplog):
     inputs.check_classes(only(clips, "left", "right"))
-    assert "Class 'left' has only 3 clips" in caplog.text
+    assert (
+        "Classes with fewer than 5 clips to train on: 'left' (3), 'right' (3)."
+        in caplog.text
+    )
+
+
+def test_rare_classes_are_said(clips, caplog):
+    source = only(clips, "left", "right")
+    left, *_ = source.manifest.rows
+    rows = 15 * (left,) + source.manifest.rows[-3:]
+    manifest = dataclasses.replace(source.manifest, rows=rows)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        inputs.check_classes(source.subset(manifest))
+        assert "balance" not in caplog.text  # 15 is no more than 5 times 3
+        manifest = dataclasses.replace(manifest, rows=(left, *rows))
+        inputs.check_classes(source.subset(manifest))
+    assert "Classes have 3 to 16 clips" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_optimizer_refuses(arguments, message):
         ({"epochs": math.inf}, "must be finite. Received: epochs=inf"),
         ({"mixup": math.nan}, "`mixup` must be finite. Received: mixup=nan"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"balance": 1.5}, r"`balance` must be in \[0, 1\]"),
         ({"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\)"),
         ({"precision": "float16"}, "`precision` must be one of"),
         (

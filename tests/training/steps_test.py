@@ -14,7 +14,7 @@ def batch(seed=0):
     return tf.constant(clips, tf.float32), tf.constant([0, 1, 2, 0])
 
 
-def made_step(optimizer=None, **changes):
+def made_step(optimizer=None, class_weights=None, **changes):
     training = tiny.training(**changes)
     optimizer = optimizer or tiny.optimizer()
     model = models.build_model(tiny.arch(), 3, seed=1)
@@ -30,6 +30,7 @@ def made_step(optimizer=None, **changes):
         training,
         weight_decay=optimizers.coupled_decay(optimizer),
         average=average,
+        class_weights=class_weights,
     )
     return model, step, average
 
@@ -41,6 +42,28 @@ def test_cross_entropy_by_hand():
     expected = -0.9 * np.log(0.75) - 0.1 * np.log(0.25)
     found = steps.cross_entropy(logits, targets, 0.2)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_classes_count_by_their_clips():
+    labels = np.array([0] * 6 + [1] * 3)
+    weights = steps.class_weights_of(labels, 3, balance=1.0)
+    # 9 clips of two classes: each class 4.5 in all, one without clips none
+    np.testing.assert_allclose(weights[:2], [4.5 / 6, 4.5 / 3], rtol=1e-6)
+    np.testing.assert_array_equal(steps.class_weights_of(labels, 2, 0.0), 1)
+    logits = tf.math.log([[3.0, 1.0, 1.0], [3.0, 1.0, 1.0]])
+    targets = tf.constant([[1.0, 0, 0], [0, 0.5, 0.5]])  # the second is mixed
+    expected = [-np.log(0.6) * weights[0], -np.log(0.2) * weights[1:].mean()]
+    found = steps.cross_entropy(logits, targets, 0.0, weights)
+    np.testing.assert_allclose(found, np.mean(expected), rtol=1e-6)
+
+
+def test_step_counts_classes_as_it_is_told():
+    losses = []
+    for class_weights in (None, np.float32([2, 2, 2]), np.float32([1, 0, 0])):
+        _, step, _ = made_step(class_weights=class_weights)
+        losses.append(float(step(tf.constant(0), *batch())["loss"]))
+    assert losses[1] == pytest.approx(2 * losses[0], rel=1e-5)
+    assert 0 < losses[2] < losses[0]
 
 
 def test_step_learns_a_batch():

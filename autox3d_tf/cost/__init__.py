@@ -1,6 +1,7 @@
 """Multiply-adds, parameters, memory and time of networks, in plain Python."""
 
 from autox3d_tf.cost.budget import (
+    COUNTS,
     METRICS,
     Budget,
     SpaceCost,
@@ -18,6 +19,7 @@ from autox3d_tf.cost.network import Cost, cost_of, format_cost
 from autox3d_tf.cost.parts import Operation, Part, parts_of
 
 __all__ = [
+    "COUNTS",
     "LATENCY",
     "METRICS",
     "Budget",

@@ -10,13 +10,15 @@ from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
-# Cost of one part, and how the parts combine. Milliseconds, the sum of the
-# parts', need a table besides.
+# Cost of one part, at least 0, and how the parts combine, `sum` or `max`. One
+# of your own is put here too: METRICS["millijoules"] = (of_part, sum).
+# Milliseconds, the sum of the parts', need a table besides.
 METRICS: dict[str, tuple[Callable[[parts_lib.Part], float], Callable]] = {
     "macs": (lambda part: part.macs, sum),
     "params": (lambda part: part.params, sum),
     "peak_activation_bytes": (lambda part: part.peak_bytes, max),
 }
+COUNTS = tuple(METRICS)  # whole numbers; others may be fractions
 _ROUNDING = 1e-12  # sums of milliseconds depend on the order of the parts
 
 
@@ -26,8 +28,8 @@ class Budget:
 
     Attributes:
         metric: A key of `METRICS`, or `latency_ms`.
-        target: Largest cost allowed; multiply-adds, parameters, bytes or
-            milliseconds.
+        target: Largest cost allowed; multiply-adds, parameters, bytes,
+            milliseconds or what the metric counts.
         num_classes: The network's outputs, part of the cost.
         clip_size: `(frames, height, width)`; the architecture's if None.
         table: What parts take on the device, for `latency_ms`.
@@ -101,7 +103,7 @@ def format_amount(metric: str, amount: float) -> str:
     >>> format_amount("macs", 40e6), format_amount("latency_ms", 0.75)
     ('40,000,000', '0.750')
     """
-    return f"{amount:,.{3 if metric == latency.METRIC else 0}f}"
+    return f"{amount:,.{0 if metric in COUNTS else 3}f}"
 
 
 class SpaceCost:
@@ -197,26 +199,39 @@ class SpaceCost:
 
 
 def cheapest(space: search_space.SearchSpace, budget: Budget) -> float:
-    """Smallest cost in a space: all choices at their cheapest.
+    """Smallest cost in a space, whatever it is that is counted.
 
-    Every cost known here grows with each width, so the narrowest filters with
-    each block's cheapest candidates are the minimum.
+    A block depends on the filters of its stage and, if it is the first, of the
+    stage before: for each number of filters the least cost so far is kept.
     """
     space_cost = SpaceCost(space, budget)
-    parts, in_filters = [space_cost.stem_cost], space.stem.filters
-    for stage_index, stage in enumerate(space.stages):
-        filters = min(stage.filters)
-        for index in range(1, stage.depth + 1):
-            parts.append(
-                min(
-                    space_cost.block_cost(
-                        stage_index, index == 1, in_filters, filters, *block
-                    )
-                    for block in _block_candidates(stage, index)
-                )
+
+    def least_block(number, index, in_filters, filters):
+        return min(
+            space_cost.block_cost(
+                number, index == 1, in_filters, filters, *block
             )
-            in_filters = filters
-    return budget.combine([*parts, space_cost.head_cost(in_filters)])
+            for block in _block_candidates(space.stages[number], index)
+        )
+
+    least = {space.stem.filters: space_cost.stem_cost}
+    for number, stage in enumerate(space.stages):
+        before, least = least, {}
+        for filters in stage.filters:
+            rest = [
+                least_block(number, index, filters, filters)
+                for index in range(2, stage.depth + 1)
+            ]
+            least[filters] = min(
+                budget.combine(
+                    [so_far, least_block(number, 1, in_filters, filters), *rest]
+                )
+                for in_filters, so_far in before.items()
+            )
+    return min(
+        budget.combine([so_far, space_cost.head_cost(filters)])
+        for filters, so_far in least.items()
+    )
 
 
 def check_feasible(space: search_space.SearchSpace, budget: Budget) -> None:

@@ -33,7 +33,7 @@ def compare_searches(
     *,
     search_fn: Callable[..., dict[str, Any]],
     train_fn: Callable[..., dict[str, Any]],
-    space: str,
+    space: str | space_lib.SearchSpace,
     data: pipeline.DataOptions,
     search: options_lib.SearchOptions,
     estimator: options_lib.EstimatorOptions,
@@ -56,7 +56,7 @@ def compare_searches(
     Args:
         search_fn: `run_search`, with what all methods share bound.
         train_fn: `run_training`; its validation is the test.
-        space: A named space or a space.json.
+        space: A named space, a space.json or a `SearchSpace`.
         data: Clips. What `val_splits` or `val_folds` name is held out: the
             searches never see it.
         search, estimator: Of the probabilistic search.
@@ -83,6 +83,7 @@ def compare_searches(
         ValueError: If the plan makes no sense, the earlier comparison lacks
             one of its runs, or a finished run is of other options.
     """
+    space = space_lib.get_space(space)
     plan = plan_lib.Plan(
         methods, budgets, seeds, folds, searched=networks_from is None
     )
@@ -118,7 +119,7 @@ class _Worker:
     plan: plan_lib.Plan
     search_fn: Callable[..., dict[str, Any]]
     train_fn: Callable[..., dict[str, Any]]
-    space: str
+    space: space_lib.SearchSpace
     data: pipeline.DataOptions
     search: options_lib.SearchOptions
     estimator: options_lib.EstimatorOptions
@@ -271,9 +272,8 @@ class _Worker:
     def _scale(self, run, data) -> space_lib.ArchSpec:
         classes = len(pipeline.open_source(data, "train").classes)
         budget = cost.Budget(target=run.target_macs, num_classes=classes)
-        space = space_lib.get_space(self.space)
         return space_lib.scaled_x3d(
-            space, budget.allows, depth=plan_lib.BY_HAND[run.method]
+            self.space, budget.allows, depth=plan_lib.BY_HAND[run.method]
         )
 
     def _search(self, run, folder, data) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def compare_latency(
     *,
     search_fn: Callable[..., dict[str, Any]],
     train_fn: Callable[..., dict[str, Any]],
-    space: str,
+    space: str | space_lib.SearchSpace,
     data: pipeline.DataOptions,
     search: options_lib.SearchOptions,
     latency_table: cost.LatencyTable,
@@ -47,7 +47,7 @@ def compare_latency(
     Args:
         search_fn: `run_search`, with what both searches share bound.
         train_fn: `run_training`; its validation is the test.
-        space: A named space or a space.json.
+        space: A named space, a space.json or a `SearchSpace`.
         data: Clips, those held out among them.
         search: Of both searches.
         latency_table: Of the device.
@@ -62,9 +62,10 @@ def compare_latency(
     Returns:
         The table of all results.
     """
+    space = space_lib.get_space(space)
     made_of = files_lib.to_json(
         {
-            "space": space_lib.get_space(space).fingerprint,
+            "space": space.fingerprint,
             "search": search,
             "table": run_dir_lib.fingerprint_of(latency_table.coefficients),
             "target_macs": target_macs,

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import logging
@@ -44,6 +44,7 @@ def run_search(
     target_peak_bytes: float | None = None,
     target_latency_ms: float | None = None,
     latency_table: cost.LatencyTable | None = None,
+    targets: Mapping[str, float] | None = None,
     estimator: options_lib.EstimatorOptions | None = None,
     weights: options_lib.WeightsOptions | None = None,
     logits: options_lib.LogitsOptions | None = None,
@@ -76,6 +77,8 @@ def run_search(
             for what the table is of: a clip, or a frame if the space is
             causal. Targets may be combined.
         latency_table: From `cost.load_latency_table`.
+        targets: Largest costs by metric, for those of your own in
+            `cost.METRICS`.
         estimator: Of the gradients.
         weights, logits: Their optimizers.
         supernet_from: Directory of a finished search with the same space,
@@ -108,7 +111,7 @@ def run_search(
     if latency_table is not None:
         logging.info("Latency table: %s.", latency_table)
     determinism.set_seed(seed, deterministic=deterministic)
-    space = spaces.get_space(space) if isinstance(space, str) else space
+    space = spaces.get_space(space)
     if data.cache_dir is None:  # what a scan finds is kept with the run
         data = dataclasses.replace(data, cache_dir=str(run_dir))
     with distribute.worker_errors(strategy):
@@ -126,6 +129,7 @@ def run_search(
                     peak_activation_bytes=target_peak_bytes,
                     latency_ms=target_latency_ms,
                     table=latency_table,
+                    others=targets,
                 ),
                 "search": search,
                 "estimator": estimator or options_lib.EstimatorOptions(),
@@ -215,7 +219,7 @@ def _config_of(
         "data": dataclasses.replace(data, cache_dir=None),
         "manifest": source.manifest.fingerprint,
         "order": source.manifest.order,
-        "budgets": [_plain_budget(budget) for budget in budgets],
+        "budgets": [_plain_budget(budget, space) for budget in budgets],
         "search": {
             name: value
             for name, value in files_lib.to_json(search).items()
@@ -259,7 +263,7 @@ def _finish(run, engine, recipes, began) -> None:
 
 
 def make_budgets(
-    space, num_classes, table=None, **targets
+    space, num_classes, table=None, others=None, **targets
 ) -> tuple[cost.Budget, ...]:
     """Returns a budget per target that is given; refuses impossible ones.
 
@@ -267,8 +271,16 @@ def make_budgets(
         space: What is searched.
         num_classes: Outputs.
         table: The `LatencyTable` of the target `latency_ms`.
+        others: More of `targets`, or None.
         **targets: Metric -> largest cost; None for no limit.
     """
+    for metric, target in (others or {}).items():
+        if targets.get(metric) is not None:
+            raise ValueError(
+                f"`targets` must not say again what is given. Received: "
+                f"{metric} <= {target:g} and {metric} <= {targets[metric]:g}."
+            )
+        targets[metric] = target
     budgets = tuple(
         cost.Budget(
             metric=metric,
@@ -282,8 +294,8 @@ def make_budgets(
     if not budgets:
         raise ValueError(
             "At least one of `target_macs`, `target_params`, "
-            "`target_peak_bytes` and `target_latency_ms` must be given. "
-            "Received: none."
+            "`target_peak_bytes`, `target_latency_ms` and `targets` must be "
+            "given. Received: none."
         )
     for budget in budgets:
         cost.check_feasible(space, budget)
@@ -292,7 +304,7 @@ def make_budgets(
     return budgets
 
 
-def _plain_budget(budget: cost.Budget) -> dict[str, Any]:
+def _plain_budget(budget: cost.Budget, space) -> dict[str, Any]:
     """A budget as JSON types; of a table, what tells it from others."""
     plain = files_lib.to_json(budget)
     table = plain.pop("table")
@@ -300,6 +312,9 @@ def _plain_budget(budget: cost.Budget) -> dict[str, Any]:
         coefficients = table.pop("coefficients")
         table["fingerprint"] = run_dir_lib.fingerprint_of(coefficients)
         plain["table"] = table
+    elif budget.metric not in cost.COUNTS:  # code, which only its results tell
+        largest = cost.SpaceCost(space, budget)(space.largest)
+        plain["costs"] = [cost.cheapest(space, budget), largest]
     return plain
 
 

@@ -68,8 +68,9 @@ class StageSpace:
                 f"image, such as (1, 2, 2). Received: strides={self.strides}."
             )
         for name in ("filters", "block_types", "expansions", "attentions"):
-            candidates = getattr(self, name)
-            checks.check_list(name, candidates)
+            checks.check_list(name, getattr(self, name))
+            candidates = tuple(getattr(self, name))
+            object.__setattr__(self, name, candidates)
             for candidate in candidates:  # none that cannot be compared
                 if not isinstance(candidate, (int, float, str)):
                     raise ValueError(
@@ -160,8 +161,21 @@ class SearchSpace:
         for name in ("version", "frame_stride"):
             checks.check_positive_int(name, getattr(self, name))
         checks.check_choice("activation", self.activation, arch_lib.ACTIVATIONS)
+        checks.check_list("stages", self.stages)
+        object.__setattr__(self, "stages", tuple(self.stages))
         if not self.stages:
             raise ValueError("`stages` must not be empty. Received: stages=().")
+        for name, parts, kind in (
+            ("stem", (self.stem,), arch_lib.StemSpec),
+            ("head", (self.head,), arch_lib.HeadSpec),
+            ("stages", self.stages, StageSpace),
+        ):
+            for part in parts:
+                if not isinstance(part, kind):
+                    raise ValueError(
+                        f"`{name}` must be of {kind.__name__}. "
+                        f"Received: {name}={part!r}."
+                    )
 
     @functools.cached_property
     def choices(self) -> tuple[Choice, ...]:

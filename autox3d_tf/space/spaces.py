@@ -142,13 +142,18 @@ SPACES: dict[str, search_space.SearchSpace] = {
 }
 
 
-def get_space(name: str) -> search_space.SearchSpace:
-    """Returns a named space, or the one in a .json file.
+def get_space(
+    name: str | os.PathLike | search_space.SearchSpace,
+) -> search_space.SearchSpace:
+    """Returns a named space, the one in a .json file, or the one given.
 
     Raises:
         ValueError: The name is unknown (the known ones are listed) or the
             file is damaged.
     """
+    if isinstance(name, search_space.SearchSpace):
+        return name
+    name = os.fspath(name)
     if name.endswith(".json") or os.sep in name:
         return search_space.load_space(name)
     checks.check_choice("name", name, SPACES)

@@ -66,6 +66,26 @@ def test_cheapest_against_enumeration(metric):
     assert cost.cheapest(tiny, budget) == least
 
 
+@pytest.fixture
+def odd_widths(monkeypatch):
+    """A cost of one's own that does not grow with the width."""
+
+    def millijoules(part):
+        return 1e-6 * part.macs * (3.0 if part.out_channels % 16 else 0.5)
+
+    monkeypatch.setitem(cost.METRICS, "millijoules", (millijoules, sum))
+    return "millijoules"
+
+
+def test_cheapest_of_a_cost_that_does_not_grow_with_width(odd_widths):
+    test_cheapest_against_enumeration(odd_widths)
+    tiny = space.get_space("tiny")
+    budget = cost.Budget(metric=odd_widths, target=1.0, num_classes=3)
+    narrowest = cost.SpaceCost(tiny, budget)([0] * len(tiny.choices))
+    assert cost.cheapest(tiny, budget) < narrowest
+    assert budget.format(12.3456) == "12.346"
+
+
 def test_a_budget_nothing_meets_names_the_minimum():
     tiny = space.get_space("tiny")
     budget = cost.Budget(target=1000.0, num_classes=3)

@@ -3,10 +3,12 @@
 import gin
 import pytest
 
+from autox3d_tf import cost, search
 from autox3d_tf import space as space_lib
 from autox3d_tf.runs import gin_app
-from autox3d_tf.search import run
+from autox3d_tf.search import compare, derive, distribution, run
 from autox3d_tf.space import spaces
+from tests.search import search_driver
 
 OWN, TINY = "gin/search/own_space.gin", "gin/search/tiny_synthetic.gin"
 
@@ -18,7 +20,7 @@ def space_of(gin_file, *overrides):
         found = gin.query_parameter("SPACE/gin.macro.value")
         if not isinstance(found, str):
             found = found.scoped_configurable_fn()
-    return spaces.get_space(found) if isinstance(found, str) else found
+    return spaces.get_space(found)
 
 
 def test_space_written_in_gin():
@@ -48,6 +50,52 @@ def test_stages_may_be_changed_on_the_command_line():
     found = space_of(OWN, f"{name}.filters=(8, 24, 32)")
     assert found.stages[1].filters == (8, 24, 32)
     assert found.stages[0] == space_of(OWN).stages[0]
+
+
+def test_a_cost_of_ones_own_is_a_budget(monkeypatch):
+    space = search_driver.SPACE
+    monkeypatch.setitem(
+        cost.METRICS, "joules", (lambda part: part.params / 8, sum)
+    )
+    one, other = run.make_budgets(
+        space, 2, macs=150e3, others={"joules": 150.0}
+    )
+    assert (one.metric, other.metric) == ("macs", "joules")
+    found = derive.top_k(space, distribution.factorized(space), (one, other), 1)
+    arch = space.decode(found[0].indices)
+    assert sum(p.params for p in cost.parts_of(arch, (4, 16, 16), 2)) <= 1200
+    with pytest.raises(ValueError, match="No architecture.*joules <= 1.000"):
+        run.make_budgets(space, 2, others={"joules": 1.0})
+    with pytest.raises(ValueError, match="again what is given.*macs <= 5"):
+        run.make_budgets(space, 2, macs=150e3, others={"macs": 5.0})
+    before = run._plain_budget(other, space)
+    monkeypatch.setitem(cost.METRICS, "joules", (lambda part: 1.0, sum))
+    assert run._plain_budget(other, space) != before
+
+
+def test_spaces_of_ones_own_may_be_compared(tmp_path):
+    own = tmp_path / "own.gin"
+    own.write_text(
+        "include 'gin/search/motion.gin'\n"
+        "include 'gin/search/own_space.gin'\n"
+        "include 'gin/search/compare.gin'\n"
+        "BUDGETS = (1e6,)\nFOLDS = (3,)\n"
+    )
+    with gin_app.configured(
+        compare.compare_searches,
+        [str(own)],
+        ["DATA=clips", "RESULTS=results", "SEEDS=()"],
+        "run",
+    ) as compare_searches, pytest.raises(ValueError, match="`seeds`"):
+        compare_searches()
+
+
+def test_search_has_a_face_of_its_own():
+    for name in search.__all__:
+        assert getattr(search, name).__name__ == name
+    assert search.run_search is run.run_search
+    with pytest.raises(AttributeError, match="no attribute 'run_serch'"):
+        _ = search.run_serch
 
 
 @pytest.mark.parametrize(

@@ -149,11 +149,28 @@ def test_a_stage_refuses_nonsense(change, message):
         ({"name": 5}, "`name` must be a text"),
         ({"name": ""}, "`name` must be a text"),
         ({"causal": "false"}, "`causal` must be true or false"),
+        ({"stem": None}, "`stem` must be of StemSpec. Received: stem=None"),
+        ({"stages": ("a",)}, "`stages` must be of StageSpace. Received: stage"),
+        ({"stages": 3}, "`stages` must be a list. Received: 3"),
     ],
 )
 def test_a_space_refuses_nonsense(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(space.get_space("tiny"), **change)
+
+
+def test_lists_become_tuples():
+    tiny = space.get_space("tiny")
+    stages = [
+        dataclasses.replace(
+            stage,
+            filters=list(stage.filters),
+            block_types=list(stage.block_types),
+        )
+        for stage in tiny.stages
+    ]
+    assert dataclasses.replace(tiny, stages=stages) == tiny
+    assert space.get_space(tiny) is tiny
 
 
 def test_stages_are_a_list():

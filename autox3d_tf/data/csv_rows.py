@@ -1,6 +1,7 @@
 """CSV files that people and other programs write, read strictly."""
 
 import csv
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,23 +13,36 @@ def read(
 ) -> Iterator[tuple[int, dict[str, str | None]]]:
     """Yields the line at which each row ends, and its cells by column.
 
+    Rows without content are left out. Cells that a row lacks are None.
+
     Args:
         path: The file: a line of names, then the rows.
         check_columns: Raises ValueError if these names will not do.
         **dialect: More of `csv.reader`.
 
     Raises:
-        ValueError: It is no CSV file in UTF-8, or a quote is left open.
+        ValueError: It is no CSV file in UTF-8, a quote is left open, or a row
+            has more cells than there are columns.
     """
     line = 0  # not of those that an open quote takes as one cell
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream, strict=True, **dialect)
-            check_columns(rows.fieldnames or ())
+            rows = csv.reader(stream, strict=True, **dialect)
+            names = next(rows, [])
+            check_columns(names)
             line = rows.line_num
-            for row in rows:
+            for cells in rows:
                 line = rows.line_num
-                yield line, row
+                while cells and not cells[-1].strip():
+                    cells.pop()
+                if len(cells) > len(names):
+                    raise ValueError(
+                        f"{path}, line {line}: must have {len(names)} cells. "
+                        f"Received: {len(cells)}, the last {cells[-1]!r}. "
+                        "Quote cells that hold a comma."
+                    )
+                if cells:
+                    yield line, dict(itertools.zip_longest(names, cells))
     except csv.Error as error:
         raise ValueError(
             f"{path} must be a CSV file. Received: a row after line {line} "

@@ -147,6 +147,10 @@ def test_select_refuses_unknown_names(condition, message):
             'path,label\na.mp4,"a\nb.mp4,a\nc.mp4,c"\n',
             r"`label` must be one line. .*'a\\nb.mp4,a\\nc.mp4,c', .*m.csv:4",
         ),
+        (
+            "path,label,fold\na.mp4,a,,,\nb.mp4,a, b,2\n",
+            "m.csv, line 3: must have 3 cells. .* 4, the last '2'. Quote",
+        ),
         (f"{'x' * 9999}\n", r"the columns \['x{70,80}\. Other lists"),
     ],
 )
@@ -193,6 +197,12 @@ def test_spaces_belong_to_a_path_and_to_no_other_cell(tmp_path):
     (tmp_path / "m.csv").write_text("path,label,fold\n a/b.mp4,wave , 2\n")
     (row,) = manifest_lib.read_manifest(tmp_path / "m.csv").rows
     assert (row.path, row.label, row.fold) == (" a/b.mp4", "wave", 2)
+
+
+def test_empty_cells_and_rows_behind_the_others_are_nothing(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\na.mp4,a,, \n,,\n \n")
+    (row,) = manifest_lib.read_manifest(tmp_path / "m.csv").rows
+    assert (row.path, row.label) == ("a.mp4", "a")
 
 
 def test_another_encoding_is_named(tmp_path):

@@ -26,13 +26,14 @@ VIDEO_SUFFIXES = (
     ".ts",
     ".mts",
 )
+_NO_CLIPS = {"__MACOSX", "@eaDir"}  # what Macs and Synology put beside files
 
 
 def find_videos(root) -> list[pathlib.PurePath]:
     """Returns the video files below a folder, sorted, relative to it.
 
     Links to folders are followed, as in a subset made of links, but no folder
-    is looked into twice.
+    is looked into twice. Hidden files and folders are passed over.
     """
     found, seen = [], set()
     folders = [os.fspath(root)] if os.path.isdir(root) else []
@@ -44,6 +45,8 @@ def find_videos(root) -> list[pathlib.PurePath]:
         seen.add(real)
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
+                if is_hidden(entry.name):
+                    continue
                 if entry.is_dir():
                     (links if entry.is_symlink() else folders).append(
                         entry.path
@@ -51,6 +54,15 @@ def find_videos(root) -> list[pathlib.PurePath]:
                 elif entry.name.lower().endswith(VIDEO_SUFFIXES):
                     found.append(pathlib.Path(entry.path).relative_to(root))
     return sorted(found)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is the system's, not the user's.
+
+    >>> is_hidden(".Trash"), is_hidden("._1.mp4"), is_hidden("wave")
+    (True, True, False)
+    """
+    return name.startswith(".") or name in _NO_CLIPS
 
 
 def locate(

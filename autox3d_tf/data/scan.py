@@ -174,7 +174,7 @@ def _list_folders(source, root, reading) -> manifest_lib.Manifest:
     rows = tuple(_row_from_path(video, source) for video in videos)
     filled = {video.parts[0] for video in videos}
     for folder in sorted(source.iterdir()):
-        hidden = folder.name.startswith(".")
+        hidden = locating.is_hidden(folder.name)
         if folder.is_dir() and folder.name not in filled and not hidden:
             logging.warning("%s holds no video, and is no class.", folder)
     classes = tuple(sorted({row.label for row in rows}))

@@ -220,6 +220,17 @@ def test_folders_that_are_links_are_followed_but_not_in_circles(tmp_path):
     ]
 
 
+def test_hidden_files_and_folders_are_no_clips_and_no_classes(tmp_path, caplog):
+    for place in (
+        "a/1", "a/._1", ".Trash/1", "__MACOSX/a/._1", "a/@eaDir/1.mp4/SYNO",
+    ):  # fmt: skip
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{place}.mp4").touch()
+    (row,) = scan.list_clips(tmp_path).rows
+    assert (row.path, row.label, row.split) == ("a/1.mp4", "a", "")
+    assert not caplog.text
+
+
 def test_split_of_all_clips(messy, tmp_path):
     reading = annotations.ReadOptions(split="validation")
     manifest = scan.scan(messy, reading=reading)

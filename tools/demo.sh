@@ -30,6 +30,15 @@ if [ -z "$videos" ]; then
   [ -f "$videos/manifest.csv" ] || step autox3d-make-synthetic "$videos"
 fi
 step autox3d-scan "$videos" --out="$run/manifest.csv"
+# A clip to show at the end; a name may have anything but a zero byte in it.
+IFS= read -r -d '' example < <(python - "$run/manifest.csv" <<'END'
+import sys
+from autox3d_tf.data import manifest
+
+usable = manifest.read_manifest(sys.argv[1]).select()
+print(usable.absolute_path(usable.rows[0]), end="\0")
+END
+)
 data=(--gin="DATA=$run/records")
 step autox3d-make-records "$run/manifest.csv" --out="$run/records"
 step autox3d-search --gin_file=gin/demo/search.gin "${data[@]}" \
@@ -41,7 +50,5 @@ step autox3d-evaluate --gin_file=gin/demo/evaluate.gin "${data[@]}" \
   "${shape[@]}" --gin=TRAINED="$run/train" --run_dir="$run/evaluate"
 step autox3d-export --gin_file=gin/demo/export.gin "${data[@]}" "${shape[@]}" \
   --gin=TRAINED="$run/train" --run_dir="$run/export"
-example=$(find -L "$videos" -type f -name '*.mp4' | sort | sed -n 1p)
-[ -n "$example" ] || example=$(find -L "$videos" -type f | sort | sed -n 1p)
 step autox3d-classify --model="$run/export/model_int8.tflite" "$example"
 printf '\nDone in %d min %02d s: %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$run"

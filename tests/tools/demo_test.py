@@ -60,3 +60,23 @@ def test_it_ends_with_a_clip_that_can_be_read(demo, tmp_path):
         f"--model={tmp_path}/run/export/model_int8.tflite",
         f"{tmp_path}/run/b\n 1.avi",
     ]
+
+
+@pytest.mark.parametrize(
+    "splits, part, example",
+    [
+        (("", ""), "val", 0),
+        (("train", "test"), "test", 1),
+        (("test", "train", "val"), "val", 2),
+    ],
+)
+def test_it_tests_on_the_part_that_there_is(
+    demo, tmp_path, splits, part, example
+):
+    called = demo(
+        *(clip(f"{i}.mp4", split=split) for i, split in enumerate(splits))
+    )
+    for name in ("evaluate", "export"):
+        assert f"--gin=PART={part}" in called[f"autox3d-{name}"]
+        assert "\nPART = 'val'\n" in (REPO / f"gin/demo/{name}.gin").read_text()
+    assert called["autox3d-classify"][-1] == f"{tmp_path}/run/{example}.mp4"

@@ -128,7 +128,10 @@ def _rows(annotations, found, layout) -> tuple[manifest_lib.ClipRow, ...]:
             )
             path = _fill("{split}/{label}", clip)
         row = manifest_lib.ClipRow(
-            path=path, label=clip.label, split=clip.split, group=clip.group
+            path=path,
+            label=manifest_lib.class_name(clip.label),
+            split=clip.split,
+            group=clip.group,
         )
         rows.setdefault(path, row)
     return tuple(rows.values())
@@ -189,4 +192,5 @@ def _plain(text: str) -> str:
     >>> _plain("Playing_tennis (doubles)")
     'playing tennis doubles'
     """
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip()
+    text = manifest_lib.class_name(text.casefold())
+    return re.sub(r"[\W_]+", " ", text).strip()

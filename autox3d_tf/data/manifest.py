@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -278,6 +279,17 @@ def usual_split(name: str) -> str:
     )
 
 
+def class_name(text: str) -> str:
+    """Returns a label in the one spelling that Unicode has for what is seen.
+
+    Some systems write an umlaut as a letter and a mark, others as one letter.
+
+    >>> len("u\u0308"), len(class_name("u\u0308"))
+    (2, 1)
+    """
+    return unicodedata.normalize("NFC", text)
+
+
 def read_manifest(path, root=None) -> Manifest:
     """Reads a manifest written by `save`, or any CSV with path and label.
 
@@ -365,6 +377,7 @@ def _whole(cell: str) -> int:
 
 
 _PARSERS = {
+    "label": class_name,
     "fold": _whole,
     "frames": _whole,
     "width": _whole,

@@ -259,6 +259,8 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
             f"Only one class, {manifest.classes[0]!r}: there is nothing to "
             "tell apart."
         )
+    lines += _lines_on_case(manifest.classes)
+    lines += _lines_on_untrained(usable)
     for name, count in counts.items():
         if count == 0:
             lines.append(f"Class {name!r} has no usable clip.")
@@ -274,6 +276,30 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
             lines.append(f"{status} ({len(rows)}):")
             lines.extend(f"  {row.path}: {row.detail}" for row in rows)
     return "\n".join(lines)
+
+
+def _lines_on_case(classes) -> list[str]:
+    """Says which classes are perhaps one, spelt in two ways."""
+    alike = collections.defaultdict(list)
+    for name in classes:
+        alike[name.casefold()].append(name)
+    return [
+        f"Classes {' and '.join(map(repr, names))} differ in case only."
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def _lines_on_untrained(usable) -> list[str]:
+    """Says which classes are tested and cannot be learnt."""
+    if "train" not in usable.splits:
+        return []
+    trained = {row.label for row in usable.rows if row.split == "train"}
+    tested = {row.label for row in usable.rows if row.split in ("val", "test")}
+    return [
+        f"Class {name!r} has clips to test on and none to train on."
+        for name in sorted(tested - trained)
+    ]
 
 
 def some(names: Sequence[str], most: int = 10) -> str:
@@ -295,7 +321,9 @@ def _row_from_path(video: pathlib.Path, source) -> manifest_lib.ClipRow:
         )
     split = folders[0] if len(folders) == 2 else ""
     return manifest_lib.ClipRow(
-        path=video.as_posix(), label=folders[-1], split=split
+        path=video.as_posix(),
+        label=manifest_lib.class_name(folders[-1]),
+        split=split,
     )
 
 

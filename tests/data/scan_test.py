@@ -231,6 +231,32 @@ def test_hidden_files_and_folders_are_no_clips_and_no_classes(tmp_path, caplog):
     assert not caplog.text
 
 
+def test_a_label_is_one_class_however_unicode_spells_it(tmp_path):
+    composed, marked = "\xdcbung", "U\u0308bung"
+    for label in (composed, marked):
+        (tmp_path / "clips" / label).mkdir(parents=True)
+        (tmp_path / "clips" / label / "1.mp4").touch()
+    (tmp_path / "m.csv").write_text(f"path,label\n1,{composed}\n2,{marked}\n")
+    listed = scan.list_clips(tmp_path / "clips")
+    assert len({row.path for row in listed.rows}) == 2
+    assert listed.classes == (composed,)
+    assert scan.list_clips(tmp_path / "m.csv").classes == (composed,)
+    clip = annotations.Annotation(name="1", label=marked)
+    found = locating.locate([clip], tmp_path / "clips")
+    assert found.classes == (composed,)
+
+
+def test_classes_that_may_be_mistakes_are_named(tmp_path):
+    (tmp_path / "m.csv").write_text(
+        "path,label,split\n1,Wave,train\n2,wave,test\n3,jump,train\n"
+        "4,jump,val\n5,run,unused\n"
+    )
+    text = scan.summarize(scan.list_clips(tmp_path / "m.csv"))
+    assert "\nClasses 'Wave' and 'wave' differ in case only.\n" in text
+    assert "Class 'wave' has clips to test on and none to train on." in text
+    assert text.count("none to train on") == 1
+
+
 def test_split_of_all_clips(messy, tmp_path):
     reading = annotations.ReadOptions(split="validation")
     manifest = scan.scan(messy, reading=reading)

@@ -4,7 +4,7 @@ import collections
 import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from absl import logging
 
@@ -25,17 +25,49 @@ VIDEO_SUFFIXES = (
     ".flv",
     ".ts",
     ".mts",
+    ".m2ts",
+    ".3g2",
+    ".ogv",
+    ".asf",
+    ".vob",
+    ".m2v",
+    ".mpe",
+    ".f4v",
+    ".gif",
 )
+_LIST_SUFFIXES = {".csv", ".json", ".txt"}
 _NO_CLIPS = {"__MACOSX", "@eaDir"}  # what Macs and Synology put beside files
 
 
 def find_videos(root) -> list[pathlib.PurePath]:
     """Returns the video files below a folder, sorted, relative to it.
 
-    Links to folders are followed, as in a subset made of links, but no folder
-    is looked into twice. Hidden files and folders are passed over.
+    Hidden files and folders are passed over. Files of other kinds are counted
+    in a warning, but for lists.
     """
-    found, seen = [], set()
+    found = []
+    others: collections.Counter[str] = collections.Counter()
+    for path in _files(root):
+        if path.name.lower().endswith(VIDEO_SUFFIXES):
+            found.append(path.relative_to(root))
+        elif path.suffix.lower() not in _LIST_SUFFIXES:
+            others[path.suffix.lower() or "without a suffix"] += 1
+    if found and others:
+        logging.warning(
+            "%s: not looked at: %s.",
+            root,
+            ", ".join(f"{n} x {kind}" for kind, n in others.most_common(10)),
+        )
+    return sorted(found)
+
+
+def _files(root) -> Iterator[pathlib.Path]:
+    """Yields the files below a folder that are not hidden.
+
+    Links to folders are followed, as in a subset made of links, but no folder
+    is looked into twice.
+    """
+    seen = set()
     folders = [os.fspath(root)] if os.path.isdir(root) else []
     links: list[str] = []
     while folders or links:  # links last: a folder keeps its own name
@@ -51,9 +83,8 @@ def find_videos(root) -> list[pathlib.PurePath]:
                     (links if entry.is_symlink() else folders).append(
                         entry.path
                     )
-                elif entry.name.lower().endswith(VIDEO_SUFFIXES):
-                    found.append(pathlib.Path(entry.path).relative_to(root))
-    return sorted(found)
+                else:
+                    yield pathlib.Path(entry.path)
 
 
 def is_hidden(name: str) -> bool:

@@ -257,6 +257,15 @@ def test_classes_that_may_be_mistakes_are_named(tmp_path):
     assert text.count("none to train on") == 1
 
 
+def test_files_that_are_no_videos_are_counted(tmp_path, caplog):
+    (tmp_path / "a").mkdir()
+    for name in ("1.mp4", "2.M2TS", "3.gif", "4.zip", "5.ZIP", "6", "l.csv"):
+        (tmp_path / "a" / name).touch()
+    videos = locating.find_videos(tmp_path)
+    assert [video.name for video in videos] == ["1.mp4", "2.M2TS", "3.gif"]
+    assert "not looked at: 2 x .zip, 1 x without a suffix." in caplog.text
+
+
 def test_split_of_all_clips(messy, tmp_path):
     reading = annotations.ReadOptions(split="validation")
     manifest = scan.scan(messy, reading=reading)

@@ -169,7 +169,8 @@ def _rows(annotations, found, layout) -> tuple[manifest_lib.ClipRow, ...]:
 
 
 def _given_path(clip, root) -> str:
-    return clip.path if clip.path and (root / clip.path).is_file() else ""
+    path = manifest_lib.with_slashes(clip.path, root)
+    return path if path and (root / path).is_file() else ""
 
 
 def _best(videos, clip) -> str:

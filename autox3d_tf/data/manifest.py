@@ -245,6 +245,29 @@ class Manifest:
                 wanted.writerow(row.cells())
 
 
+def _spelt(way_to, row: ClipRow, root: str) -> ClipRow:
+    """Returns a row whose path is spelt as `save` does."""
+    path = with_slashes(row.path, root)
+    if path != row.path:
+        row = dataclasses.replace(row, path=path)
+    if path == os.path.normpath(path):
+        return row
+    return _seen_from(way_to, row, root)
+
+
+def with_slashes(path: str, root) -> str:
+    r"""Returns a path of Windows, a\x.mp4, as a/x.mp4 if that is what is there.
+
+    Args:
+        path: Of a file, seen from `root`.
+        root: A folder.
+    """
+    turned = path.replace("\\", "/")
+    if turned == path or os.path.exists(os.path.join(root, path)):
+        return path
+    return turned if os.path.exists(os.path.join(root, turned)) else path
+
+
 def _seen_from(way_to, row: ClipRow, root: str) -> ClipRow:
     """Returns a row whose path starts where `way_to` does, not from `root`."""
     if os.path.isabs(row.path):
@@ -293,7 +316,8 @@ def class_name(text: str) -> str:
 def read_manifest(path, root=None) -> Manifest:
     """Reads a manifest written by `save`, or any CSV with path and label.
 
-    Paths are spelled as `save` does, `a/x.mp4` for `./a/x.mp4`. A clip that is
+    Paths are spelled as `save` does, `a/x.mp4` for `./a/x.mp4`, and slashes as
+    the videos have them. Commas, semicolons or tabs separate. A clip that is
     listed again, all cells alike, is one row. The list that was read last is
     kept: a run opens its parts one after the other.
 
@@ -317,13 +341,7 @@ def _read(path: pathlib.Path, root, stamp: tuple[int, ...]) -> Manifest:
     ]
     root = str(root or path.parent)
     way_to = functools.cache(lambda folder: _way(folder, root))
-    rows = [
-        row
-        if row.path == os.path.normpath(row.path)
-        else _seen_from(way_to, row, root)
-        for row in rows
-    ]
-    rows = _once_each(rows, path)
+    rows = _once_each([_spelt(way_to, row, root) for row in rows], path)
     classes = tuple(sorted({row.label for row in rows}))
     return Manifest(root, rows, classes)
 

@@ -358,18 +358,26 @@ def _examine(row, path, min_frames):
 
 
 def _mark_duplicates(examined) -> tuple[manifest_lib.ClipRow, ...]:
-    """Marks all but the first of the usable clips with equal content."""
-    groups = collections.defaultdict(list)
+    """Marks all but the first of the usable clips with equal content.
+
+    Where their labels differ, nobody knows which is right: all are marked.
+    """
+    firsts: dict[str, dict[str, manifest_lib.ClipRow]] = {}
     for row in examined:
         if row.status == "ok":
-            groups[row.sha256].append(row)
+            of_label = firsts.setdefault(row.sha256, {})
+            of_label.setdefault(row.label, row)
     rows = []
     for row in examined:
-        first = groups[row.sha256][0] if row.status == "ok" else row
-        if first is not row:
-            detail = f"the same content as {first.path}"
-            if first.label != row.label:
-                detail += ", which has another label"
+        of_label = firsts[row.sha256] if row.status == "ok" else {}
+        others = [of_label[name] for name in of_label if name != row.label]
+        if others:
+            detail = (
+                f"the same content as {others[0].path}, which has another label"
+            )
+            row = _fail(row, "duplicate", detail)
+        elif of_label.get(row.label, row) is not row:
+            detail = f"the same content as {of_label[row.label].path}"
             row = _fail(row, "duplicate", detail)
         rows.append(row)
     return tuple(rows)

@@ -30,6 +30,23 @@ if [ -z "$videos" ]; then
   [ -f "$videos/manifest.csv" ] || step autox3d-make-synthetic "$videos"
 fi
 step autox3d-scan "$videos" --out="$run/manifest.csv"
+# The part to test on, and a clip of it where the list says which these are; a
+# name may have anything but a zero byte in it.
+{
+  IFS= read -r -d '' part
+  IFS= read -r -d '' example
+} < <(python - "$run/manifest.csv" <<'END'
+import sys
+from autox3d_tf.data import manifest
+
+usable = manifest.read_manifest(sys.argv[1]).select()
+has_test_only = "test" in usable.splits and "val" not in usable.splits
+part = "test" if has_test_only else "val"
+of_part = (row for row in usable.rows if row.split == part)
+clip = next(of_part, usable.rows[0])
+print(part, usable.absolute_path(clip), sep="\0", end="\0")
+END
+)
 data=(--gin="DATA=$run/records")
 step autox3d-make-records "$run/manifest.csv" --out="$run/records"
 step autox3d-search --gin_file=gin/demo/search.gin "${data[@]}" \
@@ -38,10 +55,9 @@ step autox3d-train --gin_file=gin/demo/train.gin "${data[@]}" "${shape[@]}" \
   "${motion[@]}" --gin=ARCH="$run/search" --gin=INIT_FROM="$run/search" \
   --gin=EPOCHS=$epochs --run_dir="$run/train"
 step autox3d-evaluate --gin_file=gin/demo/evaluate.gin "${data[@]}" \
-  "${shape[@]}" --gin=TRAINED="$run/train" --run_dir="$run/evaluate"
+  "${shape[@]}" --gin=TRAINED="$run/train" --gin=PART="$part" \
+  --run_dir="$run/evaluate"
 step autox3d-export --gin_file=gin/demo/export.gin "${data[@]}" "${shape[@]}" \
-  --gin=TRAINED="$run/train" --run_dir="$run/export"
-example=$(find -L "$videos" -type f -name '*.mp4' | sort | sed -n 1p)
-[ -n "$example" ] || example=$(find -L "$videos" -type f | sort | sed -n 1p)
+  --gin=TRAINED="$run/train" --gin=PART="$part" --run_dir="$run/export"
 step autox3d-classify --model="$run/export/model_int8.tflite" "$example"
 printf '\nDone in %d min %02d s: %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$run"

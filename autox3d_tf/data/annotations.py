@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.data import list_formats
+from autox3d_tf.data import csv_rows, list_formats
 
 Annotation = list_formats.Annotation
 ReadOptions = list_formats.ReadOptions
@@ -66,7 +66,7 @@ def detect(path) -> str | None:
         return "kinetics" if list_formats.is_kinetics_json(entries) else "ssv2"
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         first = stream.readline().strip()
-    columns = {cell.strip() for cell in first.split(",")}
+    columns = set(map(csv_rows.plain, first.split(csv_rows.separator(first))))
     if {"youtube_id", "time_start"} <= columns:
         return "kinetics"
     if re.fullmatch(r"\d+;.*", first):

@@ -287,6 +287,12 @@ def read_numbered(files, options: ReadOptions) -> list[Annotation]:
                     f"a class. Received: {line!r}."
                 )
             lines.append((match[1], int(match[2]), split))
+    if lines and all(re.search(r"[\s,;]\d+$", place) for place, _, _ in lines):
+        raise ValueError(
+            f"{files[0]} must list paths and numbers of classes. Received: "
+            f"three columns, the first line {lines[0][0]!r} and "
+            f"{lines[0][1]}. Leave out the second, as the number of frames."
+        )
     used = {number for _, number, _ in lines}
     if names is None:
         digits = len(str(max(used, default=0)))

@@ -4,7 +4,7 @@ import collections
 import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from absl import logging
 
@@ -25,16 +25,49 @@ VIDEO_SUFFIXES = (
     ".flv",
     ".ts",
     ".mts",
+    ".m2ts",
+    ".3g2",
+    ".ogv",
+    ".asf",
+    ".vob",
+    ".m2v",
+    ".mpe",
+    ".f4v",
+    ".gif",
 )
+_LIST_SUFFIXES = {".csv", ".json", ".txt"}
+_NO_CLIPS = {"__MACOSX", "@eaDir"}  # what Macs and Synology put beside files
 
 
 def find_videos(root) -> list[pathlib.PurePath]:
     """Returns the video files below a folder, sorted, relative to it.
 
+    Hidden files and folders are passed over. Files of other kinds are counted
+    in a warning, but for lists.
+    """
+    found = []
+    others: collections.Counter[str] = collections.Counter()
+    for path in _files(root):
+        if path.name.lower().endswith(VIDEO_SUFFIXES):
+            found.append(path.relative_to(root))
+        elif path.suffix.lower() not in _LIST_SUFFIXES:
+            others[path.suffix.lower() or "without a suffix"] += 1
+    if found and others:
+        logging.warning(
+            "%s: not looked at: %s.",
+            root,
+            ", ".join(f"{n} x {kind}" for kind, n in others.most_common(10)),
+        )
+    return sorted(found)
+
+
+def _files(root) -> Iterator[pathlib.Path]:
+    """Yields the files below a folder that are not hidden.
+
     Links to folders are followed, as in a subset made of links, but no folder
     is looked into twice.
     """
-    found, seen = [], set()
+    seen = set()
     folders = [os.fspath(root)] if os.path.isdir(root) else []
     links: list[str] = []
     while folders or links:  # links last: a folder keeps its own name
@@ -44,13 +77,23 @@ def find_videos(root) -> list[pathlib.PurePath]:
         seen.add(real)
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
+                if is_hidden(entry.name):
+                    continue
                 if entry.is_dir():
                     (links if entry.is_symlink() else folders).append(
                         entry.path
                     )
-                elif entry.name.lower().endswith(VIDEO_SUFFIXES):
-                    found.append(pathlib.Path(entry.path).relative_to(root))
-    return sorted(found)
+                else:
+                    yield pathlib.Path(entry.path)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is the system's, not the user's.
+
+    >>> is_hidden(".Trash"), is_hidden("._1.mp4"), is_hidden("wave")
+    (True, True, False)
+    """
+    return name.startswith(".") or name in _NO_CLIPS
 
 
 def locate(
@@ -116,14 +159,18 @@ def _rows(annotations, found, layout) -> tuple[manifest_lib.ClipRow, ...]:
             )
             path = _fill("{split}/{label}", clip)
         row = manifest_lib.ClipRow(
-            path=path, label=clip.label, split=clip.split, group=clip.group
+            path=path,
+            label=manifest_lib.class_name(clip.label),
+            split=clip.split,
+            group=clip.group,
         )
         rows.setdefault(path, row)
     return tuple(rows.values())
 
 
 def _given_path(clip, root) -> str:
-    return clip.path if clip.path and (root / clip.path).is_file() else ""
+    path = manifest_lib.with_slashes(clip.path, root)
+    return path if path and (root / path).is_file() else ""
 
 
 def _best(videos, clip) -> str:
@@ -177,4 +224,5 @@ def _plain(text: str) -> str:
     >>> _plain("Playing_tennis (doubles)")
     'playing tennis doubles'
     """
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip()
+    text = manifest_lib.class_name(text.casefold())
+    return re.sub(r"[\W_]+", " ", text).strip()

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -244,6 +245,29 @@ class Manifest:
                 wanted.writerow(row.cells())
 
 
+def _spelt(way_to, row: ClipRow, root: str) -> ClipRow:
+    """Returns a row whose path is spelt as `save` does."""
+    path = with_slashes(row.path, root)
+    if path != row.path:
+        row = dataclasses.replace(row, path=path)
+    if path == os.path.normpath(path):
+        return row
+    return _seen_from(way_to, row, root)
+
+
+def with_slashes(path: str, root) -> str:
+    r"""Returns a path of Windows, a\x.mp4, as a/x.mp4 if that is what is there.
+
+    Args:
+        path: Of a file, seen from `root`.
+        root: A folder.
+    """
+    turned = path.replace("\\", "/")
+    if turned == path or os.path.exists(os.path.join(root, path)):
+        return path
+    return turned if os.path.exists(os.path.join(root, turned)) else path
+
+
 def _seen_from(way_to, row: ClipRow, root: str) -> ClipRow:
     """Returns a row whose path starts where `way_to` does, not from `root`."""
     if os.path.isabs(row.path):
@@ -278,10 +302,22 @@ def usual_split(name: str) -> str:
     )
 
 
+def class_name(text: str) -> str:
+    """Returns a label in the one spelling that Unicode has for what is seen.
+
+    Some systems write an umlaut as a letter and a mark, others as one letter.
+
+    >>> len("u\u0308"), len(class_name("u\u0308"))
+    (2, 1)
+    """
+    return unicodedata.normalize("NFC", text)
+
+
 def read_manifest(path, root=None) -> Manifest:
     """Reads a manifest written by `save`, or any CSV with path and label.
 
-    Paths are spelled as `save` does, `a/x.mp4` for `./a/x.mp4`. A clip that is
+    Paths are spelled as `save` does, `a/x.mp4` for `./a/x.mp4`, and slashes as
+    the videos have them. Commas, semicolons or tabs separate. A clip that is
     listed again, all cells alike, is one row. The list that was read last is
     kept: a run opens its parts one after the other.
 
@@ -305,13 +341,7 @@ def _read(path: pathlib.Path, root, stamp: tuple[int, ...]) -> Manifest:
     ]
     root = str(root or path.parent)
     way_to = functools.cache(lambda folder: _way(folder, root))
-    rows = [
-        row
-        if row.path == os.path.normpath(row.path)
-        else _seen_from(way_to, row, root)
-        for row in rows
-    ]
-    rows = _once_each(rows, path)
+    rows = _once_each([_spelt(way_to, row, root) for row in rows], path)
     classes = tuple(sorted({row.label for row in rows}))
     return Manifest(root, rows, classes)
 
@@ -365,6 +395,7 @@ def _whole(cell: str) -> int:
 
 
 _PARSERS = {
+    "label": class_name,
     "fold": _whole,
     "frames": _whole,
     "width": _whole,

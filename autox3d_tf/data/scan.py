@@ -174,7 +174,7 @@ def _list_folders(source, root, reading) -> manifest_lib.Manifest:
     rows = tuple(_row_from_path(video, source) for video in videos)
     filled = {video.parts[0] for video in videos}
     for folder in sorted(source.iterdir()):
-        hidden = folder.name.startswith(".")
+        hidden = locating.is_hidden(folder.name)
         if folder.is_dir() and folder.name not in filled and not hidden:
             logging.warning("%s holds no video, and is no class.", folder)
     classes = tuple(sorted({row.label for row in rows}))
@@ -259,6 +259,8 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
             f"Only one class, {manifest.classes[0]!r}: there is nothing to "
             "tell apart."
         )
+    lines += _lines_on_case(manifest.classes)
+    lines += _lines_on_untrained(usable)
     for name, count in counts.items():
         if count == 0:
             lines.append(f"Class {name!r} has no usable clip.")
@@ -274,6 +276,30 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
             lines.append(f"{status} ({len(rows)}):")
             lines.extend(f"  {row.path}: {row.detail}" for row in rows)
     return "\n".join(lines)
+
+
+def _lines_on_case(classes) -> list[str]:
+    """Says which classes are perhaps one, spelt in two ways."""
+    alike = collections.defaultdict(list)
+    for name in classes:
+        alike[name.casefold()].append(name)
+    return [
+        f"Classes {' and '.join(map(repr, names))} differ in case only."
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def _lines_on_untrained(usable) -> list[str]:
+    """Says which classes are tested and cannot be learnt."""
+    if "train" not in usable.splits:
+        return []
+    trained = {row.label for row in usable.rows if row.split == "train"}
+    tested = {row.label for row in usable.rows if row.split in ("val", "test")}
+    return [
+        f"Class {name!r} has clips to test on and none to train on."
+        for name in sorted(tested - trained)
+    ]
 
 
 def some(names: Sequence[str], most: int = 10) -> str:
@@ -295,7 +321,9 @@ def _row_from_path(video: pathlib.Path, source) -> manifest_lib.ClipRow:
         )
     split = folders[0] if len(folders) == 2 else ""
     return manifest_lib.ClipRow(
-        path=video.as_posix(), label=folders[-1], split=split
+        path=video.as_posix(),
+        label=manifest_lib.class_name(folders[-1]),
+        split=split,
     )
 
 
@@ -330,18 +358,26 @@ def _examine(row, path, min_frames):
 
 
 def _mark_duplicates(examined) -> tuple[manifest_lib.ClipRow, ...]:
-    """Marks all but the first of the usable clips with equal content."""
-    groups = collections.defaultdict(list)
+    """Marks all but the first of the usable clips with equal content.
+
+    Where their labels differ, nobody knows which is right: all are marked.
+    """
+    firsts: dict[str, dict[str, manifest_lib.ClipRow]] = {}
     for row in examined:
         if row.status == "ok":
-            groups[row.sha256].append(row)
+            of_label = firsts.setdefault(row.sha256, {})
+            of_label.setdefault(row.label, row)
     rows = []
     for row in examined:
-        first = groups[row.sha256][0] if row.status == "ok" else row
-        if first is not row:
-            detail = f"the same content as {first.path}"
-            if first.label != row.label:
-                detail += ", which has another label"
+        of_label = firsts[row.sha256] if row.status == "ok" else {}
+        others = [of_label[name] for name in of_label if name != row.label]
+        if others:
+            detail = (
+                f"the same content as {others[0].path}, which has another label"
+            )
+            row = _fail(row, "duplicate", detail)
+        elif of_label.get(row.label, row) is not row:
+            detail = f"the same content as {of_label[row.label].path}"
             row = _fail(row, "duplicate", detail)
         rows.append(row)
     return tuple(rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 
 from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import parity
@@ -235,11 +236,15 @@ def _drawn(train, calibration, seed) -> dict[str, Any]:
 
 
 def _test_clips(data, part, labels, arch):
-    if part is None or not inputs.has_part(data, part):
-        return None, [], np.array([], int), None
+    untested = None, [], np.array([], int), None
+    if part is None:
+        return untested
     try:
         source = pipeline.open_source(data, part, whole=True)
     except ValueError as error:
+        if not inputs.has_part(data, part):  # such as `test`, the default
+            logging.warning("No clips to test: %s", error)
+            return untested
         raise ValueError(f"{error} Without a test: --gin=PART=None.") from error
     targets = inputs.outputs_of(source, labels)[source.labels]
     protocol = protocol_lib.protocol_of(arch, source, data, len(labels))

@@ -147,6 +147,14 @@ def test_select_refuses_unknown_names(condition, message):
             'path,label\na.mp4,"a\nb.mp4,a\nc.mp4,c"\n',
             r"`label` must be one line. .*'a\\nb.mp4,a\\nc.mp4,c', .*m.csv:4",
         ),
+        (
+            "Label,path,label\n0,a.mp4,a\n",
+            "m.csv must name each column once. Received: 'label' 2 times",
+        ),
+        (
+            "path,label,fold\na.mp4,a,,,\nb.mp4,a, b,2\n",
+            "m.csv, line 3: must have 3 cells. .* 4, the last '2'. Quote",
+        ),
         (f"{'x' * 9999}\n", r"the columns \['x{70,80}\. Other lists"),
     ],
 )
@@ -193,6 +201,38 @@ def test_spaces_belong_to_a_path_and_to_no_other_cell(tmp_path):
     (tmp_path / "m.csv").write_text("path,label,fold\n a/b.mp4,wave , 2\n")
     (row,) = manifest_lib.read_manifest(tmp_path / "m.csv").rows
     assert (row.path, row.label, row.fold) == (" a/b.mp4", "wave", 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Path,Label,Fold\na.mp4,b c,1\n",
+        'path, "label", fold\na.mp4, "b c", 1\n',
+        "\ufeffpath;label;fold\r\na.mp4;b c;1\r\n",
+        '"path"\t"label"\t"fold"\na.mp4\tb c\t1\n',
+    ],
+)
+def test_lists_are_read_as_spreadsheets_and_people_write_them(tmp_path, text):
+    (tmp_path / "m.csv").write_text(text)
+    (row,) = manifest_lib.read_manifest(tmp_path / "m.csv").rows
+    assert (row.path, row.label, row.fold) == ("a.mp4", "b c", 1)
+
+
+def test_paths_of_windows_are_those_of_the_videos_that_are_there(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/1.mp4", "a/2.mp4", "a\\2.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "m.csv").write_text(
+        "path,label\na\\1.mp4,a\na\\2.mp4,a\na\\3.mp4,a\n"
+    )
+    rows = manifest_lib.read_manifest(tmp_path / "m.csv").rows
+    assert [row.path for row in rows] == ["a/1.mp4", "a\\2.mp4", "a\\3.mp4"]
+
+
+def test_empty_cells_and_rows_behind_the_others_are_nothing(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\na.mp4,a,, \n,,\n \n")
+    (row,) = manifest_lib.read_manifest(tmp_path / "m.csv").rows
+    assert (row.path, row.label) == ("a.mp4", "a")
 
 
 def test_another_encoding_is_named(tmp_path):

@@ -210,6 +210,16 @@ def test_kinetics_format_named_and_lists_in_a_folder(kinetics):
         scan.scan(root, annotations=[lists])
 
 
+def test_kinetics_with_quoted_names_and_empty_rows(tmp_path):
+    (tmp_path / "x.csv").write_text(
+        '"label","youtube_id","time_start","time_end","split"\n'
+        '"run","a","1","11","train"\n,,,,\n'
+    )
+    assert annotations.detect(tmp_path / "x.csv") == "kinetics"
+    (clip,) = annotations.read_annotations("kinetics", [tmp_path / "x.csv"])
+    assert (clip.name, clip.label) == ("a_000001_000011", "run")
+
+
 def test_one_list_as_the_source(kinetics):
     root, lists = kinetics("{split}/{label_}")
     manifest = scan.scan(lists / "val.csv", root=root)
@@ -519,6 +529,13 @@ def test_paths_and_numbers(tmp_path, video, separator):
     assert manifest.classes == ("00", "02", "11")  # the order of the numbers
 
 
+def test_paths_of_windows_and_numbers(tmp_path, video):
+    video(tmp_path / "a/1.mp4", 1)
+    (tmp_path / "train.txt").write_text("a\\1.mp4 0\n")
+    (row,) = scan.list_clips(tmp_path / "train.txt").rows
+    assert row.path == "a/1.mp4"
+
+
 @pytest.mark.parametrize("suffix", [".txt", ".json"])
 def test_numbers_with_names(tmp_path, video, suffix):
     video(tmp_path / "a.mp4", 1)
@@ -625,6 +642,11 @@ BAD_LISTS = {
         "kinetics",
         "label,youtube_id,time_start,time_end\nx,a,1,2\n",
         r"which has none of 1, such as a_000001_000002\.mp4",
+    ),
+    "three columns": (
+        "auto",
+        "a.mp4 300 0\nb.mp4 90 1\n",
+        "x.csv must list .*: three columns, the first line 'a.mp4 300' and 0",
     ),
     "no number": ("csv", "b.mp4 1\na.mp4 one\n", "line 2: must be a path and"),
     "not a list": ("auto", "dear,sir\n", "must be a CSV file with the columns"),

@@ -55,7 +55,7 @@ def test_each_bad_clip_gets_its_status(messy):
         "broken/zero.mp4": "empty",
         "good/one.mp4": "ok",
         "good/short.mp4": "too_short",
-        "good/two.mp4": "ok",
+        "good/two.mp4": "duplicate",  # of a clip with another label
         "good/zz_copy.mp4": "duplicate",
         "single/only.mp4": "ok",
         "single/two.mp4": "duplicate",
@@ -110,7 +110,7 @@ def test_what_could_not_be_read_for_a_while_is_examined_again(
 
 def test_summary_names_each_of_them(messy):
     text = scan.summarize(scan.scan(messy, min_frames=8))
-    assert text.startswith("3 of 9 clips in 3 classes are usable")
+    assert text.startswith("2 of 9 clips in 3 classes are usable")
     for line in (
         "Class 'broken' has no usable clip.",
         "Class 'single' has a single usable clip",
@@ -119,6 +119,7 @@ def test_summary_names_each_of_them(messy):
         "broken/zero.mp4: the file has zero bytes",
         "good/short.mp4: 3 frames, fewer than 8",
         "good/zz_copy.mp4: the same content as good/one.mp4",
+        "good/two.mp4: the same content as single/two.mp4, which has another",
         "single/two.mp4: the same content as good/two.mp4, which has another",
     ):
         assert line in text
@@ -218,6 +219,52 @@ def test_folders_that_are_links_are_followed_but_not_in_circles(tmp_path):
         pathlib.PurePath("a/1.mp4"),
         pathlib.PurePath("b/1.mp4"),
     ]
+
+
+def test_hidden_files_and_folders_are_no_clips_and_no_classes(tmp_path, caplog):
+    for place in (
+        "a/1", "a/._1", ".Trash/1", "__MACOSX/a/._1", "a/@eaDir/1.mp4/SYNO",
+    ):  # fmt: skip
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{place}.mp4").touch()
+    (row,) = scan.list_clips(tmp_path).rows
+    assert (row.path, row.label, row.split) == ("a/1.mp4", "a", "")
+    assert not caplog.text
+
+
+def test_a_label_is_one_class_however_unicode_spells_it(tmp_path):
+    composed, marked = "\xdcbung", "U\u0308bung"
+    for label in (composed, marked):
+        (tmp_path / "clips" / label).mkdir(parents=True)
+        (tmp_path / "clips" / label / "1.mp4").touch()
+    (tmp_path / "m.csv").write_text(f"path,label\n1,{composed}\n2,{marked}\n")
+    listed = scan.list_clips(tmp_path / "clips")
+    assert len({row.path for row in listed.rows}) == 2
+    assert listed.classes == (composed,)
+    assert scan.list_clips(tmp_path / "m.csv").classes == (composed,)
+    clip = annotations.Annotation(name="1", label=marked)
+    found = locating.locate([clip], tmp_path / "clips")
+    assert found.classes == (composed,)
+
+
+def test_classes_that_may_be_mistakes_are_named(tmp_path):
+    (tmp_path / "m.csv").write_text(
+        "path,label,split\n1,Wave,train\n2,wave,test\n3,jump,train\n"
+        "4,jump,val\n5,run,unused\n"
+    )
+    text = scan.summarize(scan.list_clips(tmp_path / "m.csv"))
+    assert "\nClasses 'Wave' and 'wave' differ in case only.\n" in text
+    assert "Class 'wave' has clips to test on and none to train on." in text
+    assert text.count("none to train on") == 1
+
+
+def test_files_that_are_no_videos_are_counted(tmp_path, caplog):
+    (tmp_path / "a").mkdir()
+    for name in ("1.mp4", "2.M2TS", "3.gif", "4.zip", "5.ZIP", "6", "l.csv"):
+        (tmp_path / "a" / name).touch()
+    videos = locating.find_videos(tmp_path)
+    assert [video.name for video in videos] == ["1.mp4", "2.M2TS", "3.gif"]
+    assert "not looked at: 2 x .zip, 1 x without a suffix." in caplog.text
 
 
 def test_split_of_all_clips(messy, tmp_path):

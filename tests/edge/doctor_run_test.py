@@ -16,6 +16,7 @@ from autox3d_edge import (
     run,
 )
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.data import manifest as manifest_data
 from autox3d_tf.data import pipeline, synthetic
 from autox3d_tf.runs import claim, gin_app
 from autox3d_tf.training import run as training_run
@@ -154,6 +155,25 @@ def test_the_choice_is_made_on_validation_clips(trained, data, tmp_path):
     for part, used in (("test", "val"), (None, "val"), ("val", "train")):
         options = dataclasses.replace(OPTIONS, test_part=part)
         assert doctor_run.judged(load(named), options).part == used
+
+
+def test_clips_that_the_list_calls_test_are_tested_on(trained, data, tmp_path):
+    listed = manifest_data.read_manifest(data.source)
+    rows = tuple(
+        dataclasses.replace(row, split="test" if row.fold == 3 else "train")
+        for row in listed.rows
+    )
+    dataclasses.replace(listed, rows=rows).save(tmp_path / "split.csv")
+    for source, clips in ((tmp_path / "split.csv", 3), (data.source, None)):
+        loaded = run.sources.load(
+            trained,
+            tiny.data(source, train_folds=(), val_folds=()),
+            tmp_path,
+            calibration_clips=1,
+            test_part="test",
+            seed=0,
+        )
+        assert (loaded.test and len(loaded.test)) == clips
 
 
 def test_judged_labels_are_outputs_of_the_network(trained, data, tmp_path):

@@ -31,8 +31,9 @@ class VideoInfo:
         declared_frames: Frames the container promises, 0 if it does not say.
         skipped_frames: Those among them that are not to be shown: where a
             video was cut without encoding it again, others depend on them.
+            In an AVI also those without content, which prolong the one before.
         declared_seconds: The same in seconds, of its longest stream.
-        decoded_seconds: From the first frame decoded to the end of the last.
+        read_seconds: From its start to where the last of its streams ends.
         error: What stopped decoding before the end, empty if nothing did.
     """
 
@@ -44,15 +45,16 @@ class VideoInfo:
     declared_frames: int = 0
     skipped_frames: int = 0
     declared_seconds: float = 0.0
-    decoded_seconds: float = 0.0
+    read_seconds: float = 0.0
     error: str = ""
 
     @property
     def lacking(self) -> str:
         """What is missing at the end of a video cut short; empty if nothing.
 
-        Many sound files promise a frame or two that do not exist; where a
-        container tells seconds only, as Matroska, sound may go on for longer.
+        Many sound files promise a frame or two that do not exist. Where a
+        container tells seconds only, as Matroska, they are those of its sound
+        too: a file that was cut lacks the end of both.
         """
         if self.error:
             promised = f"{self.declared_frames or 'more'} frames"
@@ -62,10 +64,10 @@ class VideoInfo:
             if fewer > max(2, 0.02 * self.declared_frames):
                 promised = f"{self.declared_frames} frames"
                 return f"only {self.frames} of {promised} decode"
-        elif self.decoded_seconds < 0.8 * self.declared_seconds:
+        elif self.read_seconds < 0.8 * self.declared_seconds:
             return (
                 f"only {self.frames} of more frames decode, "
-                f"{self.decoded_seconds:.1f} of {self.declared_seconds:.1f} "
+                f"{self.read_seconds:.1f} of {self.declared_seconds:.1f} "
                 "seconds"
             )
         return ""
@@ -78,11 +80,19 @@ def probe(path) -> VideoInfo:
         VideoError: if not a single frame can be decoded.
     """
     frames, skipped, shape, error = 0, 0, (0, 0), ""
-    first = last = 0.0
+    first = last = end = 0.0
     with _open_video(path) as (container, stream):
+        in_avi, places = container.format.name == "avi", 0
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux():
+                end = max(end, _end_of(packet))
+                if packet.stream is not stream:
+                    continue
                 skipped += packet.is_discard
+                if in_avi and packet.dts is not None:
+                    # Packets are numbered; those without content are left out.
+                    skipped += max(0, packet.dts - places)
+                    places = max(places, packet.dts + 1)
                 for frame in packet.decode():
                     last = frame.time or last
                     if not frames:
@@ -100,6 +110,10 @@ def probe(path) -> VideoInfo:
             measured = (frames - 1) / (last - first)
             if abs(measured - fps) > 0.1 * fps:
                 fps = measured  # of a varying rate some files say the highest
+        start = (container.start_time or 0) / av.time_base
+        declared = (container.duration or 0) / av.time_base
+        if "matroska" in container.format.name:
+            declared -= start  # it tells when it ends, others how long it is
         return VideoInfo(
             frames=frames,
             fps=fps,
@@ -107,11 +121,18 @@ def probe(path) -> VideoInfo:
             width=shape[1],
             duration=frames / fps if fps else 0.0,
             declared_frames=stream.frames,
-            declared_seconds=(container.duration or 0) / av.time_base,
+            declared_seconds=declared,
             skipped_frames=skipped,
-            decoded_seconds=last - first + (1 / fps if fps else 0.0),
+            read_seconds=max(end, last + (1 / fps if fps else 0.0)) - start,
             error=error,
         )
+
+
+def _end_of(packet) -> float:
+    """The time in seconds at which a packet ends, 0.0 if not known."""
+    if packet.pts is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
 def decode_frames(path, indices=None, short_side=None) -> np.ndarray:

@@ -43,20 +43,74 @@ def test_a_video_cut_without_encoding_again_is_whole(grey_ramp, tmp_path):
     assert info.lacking == ""
 
 
-def test_the_rate_of_varying_frames_is_that_of_their_times(tmp_path):
-    """Matroska calls the finest step of the times their rate."""
-    path = str(tmp_path / "varying.mkv")
-    with av.open(path, "w") as file:
-        stream = file.add_stream("libx264", rate=1000)
-        stream.width = stream.height = 32
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = fractions.Fraction(1, 1000)
-        for number, time in enumerate([0, 33, 66, 100, 300, 500, 700, 900]):
-            picture = np.full((32, 32, 3), 30 * number, np.uint8)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = time, fractions.Fraction(1, 1000)
+def write_timed(path, times, rate, codec="mpeg4", sound=0.0):
+    """Writes a frame at each of `times`, in parts of `rate` a second.
+
+    Beside `sound` seconds of silence, if any.
+    """
+
+    def mux(stream, frames, rate):
+        for frame, time in frames:
+            frame.pts, frame.time_base = time, fractions.Fraction(1, rate)
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
+
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.time_base = fractions.Fraction(1, rate)
+        silence = file.add_stream("mp2", rate=32000) if sound else None
+        rng = np.random.default_rng(0)
+        pictures = rng.integers(0, 256, (len(times), 32, 32, 3), np.uint8)
+        frames = [
+            av.VideoFrame.from_ndarray(picture, format="rgb24")
+            for picture in pictures
+        ]
+        mux(stream, zip(frames, times, strict=True), rate)
+        if sound:
+            starts = range(0, int(32000 * sound), 1152)
+            mux(silence, ((quiet(1152), start) for start in starts), 32000)
+
+
+def quiet(samples):
+    silence = np.zeros((1, 2 * samples), np.int16)
+    frame = av.AudioFrame.from_ndarray(silence, format="s16", layout="stereo")
+    frame.sample_rate = 32000
+    return frame
+
+
+WHOLE = {
+    "dropped.avi": dict(times=[*range(10), *range(10, 40, 3)]),
+    "late.mkv": dict(times=range(100, 140)),
+    "late.ts": dict(times=range(100, 140)),
+    "sound.avi": dict(times=range(40), sound=8.0),
+    "sound.mkv": dict(times=range(40), sound=8.0),
+    "sound.ts": dict(times=range(40), sound=8.0),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_video_lacks_nothing(tmp_path, name):
+    """Dropped frames of a webcam, a late start, sound that goes on."""
+    write_timed(tmp_path / name, rate=20, **WHOLE[name])
+    info = decoding.probe(tmp_path / name)
+    assert info.frames == len(WHOLE[name]["times"])
+    assert info.lacking == ""
+
+
+@pytest.mark.parametrize("name", ["dropped.avi", "late.mkv", "sound.mkv"])
+def test_cut_short_the_same_video_lacks_its_end(tmp_path, name):
+    path = tmp_path / name
+    write_timed(path, rate=20, **WHOLE[name])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    assert "frames decode" in decoding.probe(path).lacking
+
+
+def test_the_rate_of_varying_frames_is_that_of_their_times(tmp_path):
+    """Matroska calls the finest step of the times their rate."""
+    path = tmp_path / "varying.mkv"
+    times = [0, 33, 66, 100, 300, 500, 700, 900]
+    write_timed(path, times, rate=1000, codec="libx264")
     info = decoding.probe(path)
     assert info.fps == pytest.approx(7 / 0.9)
     assert info.duration == pytest.approx(8 * 0.9 / 7)

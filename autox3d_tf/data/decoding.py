@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import stat
 
@@ -26,7 +27,7 @@ class VideoInfo:
     Args:
         frames: Frames decoded.
         fps: Average frames per second, 0.0 if not known.
-        width, height: Size as displayed, after rotation.
+        width, height: Size as displayed, after turning.
         duration: Seconds.
         declared_frames: Frames the container promises, 0 if it does not say.
         skipped_frames: Those among them that are not to be shown: where a
@@ -200,22 +201,37 @@ def iter_frames(path, short_side=None, numbers=None):
 
 def _to_rgb(frame, shape, short_side) -> np.ndarray:
     picture = frame.to_ndarray(format="rgb24", width=shape[0], height=shape[1])
-    turns = _quarter_turns(frame)
+    mirrored, turns = _orientation(frame)
+    if mirrored:
+        picture = picture[:, ::-1]
     picture = np.rot90(picture, turns) if turns else picture
     if short_side is not None:
         picture = sampling.resize_frames(picture[None], short_side)[0]
     return picture
 
 
-def _quarter_turns(frame) -> int:
-    """Counter-clockwise quarter turns that show the frame upright."""
-    return round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+def _orientation(frame) -> tuple[bool, int]:
+    """What shows a frame as it is meant to be seen.
+
+    Returns:
+        Whether to mirror it left to right, as cameras that face their user ask
+        for, and how many quarter turns counter-clockwise to make after that.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, 0
+    # A pixel at (x, y), from the top left, is shown at (ax + cy, bx + dy).
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    mirrored = a * d < b * c
+    if mirrored:
+        a, b = -a, -b
+    return mirrored, round(-math.atan2(b, a) / (math.pi / 2)) % 4
 
 
 def _displayed_shape(frame) -> tuple[int, int]:
-    turned = _quarter_turns(frame) % 2
+    _, turns = _orientation(frame)
     shape = (frame.height, frame.width)
-    return shape[::-1] if turned else shape
+    return shape[::-1] if turns % 2 else shape
 
 
 def frame_rate(path) -> float:

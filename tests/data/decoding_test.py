@@ -241,26 +241,51 @@ def test_decoding_and_sampling_need_no_tensorflow():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_phone_held_upright_shows_upright(tmp_path):
-    """Left half white; turned a quarter clockwise, white is at the top."""
-    path = tmp_path / "turned.mp4"
-    clip = np.zeros((3, 32, 64, 3), np.uint8)
-    clip[:, :, :32] = 255
+@pytest.fixture(scope="module")
+def corners(tmp_path_factory):
+    """A video with a grey level in each quarter: 3 frames of 64x32."""
+    path = tmp_path_factory.mktemp("corners") / "corners.mp4"
+    clip = np.empty((3, 32, 64, 3), np.uint8)
+    clip[:, :16, :32], clip[:, :16, 32:] = 0, 80
+    clip[:, 16:, :32], clip[:, 16:, 32:] = 160, 240
     synthetic.write_video(path, clip, 10)
-    content = bytearray(path.read_bytes())
+    return path
+
+
+# What a pixel (x, y) is multiplied with, and where the quarters then are.
+ORIENTATIONS = {
+    "upright": ((1, 0, 0, 1), [[0, 80], [160, 240]]),
+    "turned right": ((0, 1, -1, 0), [[160, 0], [240, 80]]),
+    "upside down": ((-1, 0, 0, -1), [[240, 160], [80, 0]]),
+    "turned left": ((0, -1, 1, 0), [[80, 240], [0, 160]]),
+    "left to right": ((-1, 0, 0, 1), [[80, 0], [240, 160]]),
+    "top to bottom": ((1, 0, 0, -1), [[160, 240], [0, 80]]),
+    "diagonally": ((0, 1, 1, 0), [[0, 160], [80, 240]]),
+    "other diagonal": ((0, -1, -1, 0), [[240, 80], [160, 0]]),
+}
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_videos_show_as_they_are_meant_to_be_seen(corners, tmp_path, name):
+    """Phones are held upright, and some cameras mirror who looks at them."""
+    (a, b, c, d), quarters = ORIENTATIONS[name]
+    content = bytearray(corners.read_bytes())
     # The matrix of the track header, 44 bytes after its name (version 0), in
-    # 16.16 fixed point: (0, 1, -1, 0) is a quarter turn clockwise.
+    # 16.16 fixed point: a pixel (x, y) is shown at (ax + cy, bx + dy).
     start = content.index(b"tkhd") + 4 + 40
     identity = [1, 0, 0, 0, 1, 0, 0, 0, 0x4000]
     assert content[start : start + 36] == matrix_bytes(identity)
-    turned = [0, 1, 0, -1, 0, 0, 0, 0, 0x4000]
+    turned = [a, b, 0, c, d, 0, 0, 0, 0x4000]
     content[start : start + 36] = matrix_bytes(turned)
+    path = tmp_path / "turned.mp4"
     path.write_bytes(content)
     info = decoding.probe(path)
-    assert (info.height, info.width) == (64, 32)
-    frames = decoding.decode_frames(path, [0])
-    assert frames.shape == (1, 64, 32, 3)
-    assert frames[0, :28].mean() > 240 and frames[0, 36:].mean() < 15
+    assert (info.height, info.width) == ((32, 64) if a else (64, 32))
+    (frame,) = decoding.decode_frames(path, [0])
+    assert frame.shape == (info.height, info.width, 3)
+    centres = frame[info.height // 4 :: info.height // 2]
+    centres = centres[:, info.width // 4 :: info.width // 2, 0]
+    np.testing.assert_allclose(centres, quarters, atol=4)
 
 
 def matrix_bytes(values):

@@ -268,9 +268,10 @@ def _open_video(path):
     if not camera and os.path.getsize(path) == 0:
         raise VideoError(f"{path}: the file is empty.")
     try:
+        # Without `file:`, what stands before a colon in a name is a protocol.
         # Some containers carry titles that are not UTF-8.
         container = av.open(
-            path,
+            path if camera else f"file:{path}",
             format=_CAMERA_FORMAT if camera else None,
             metadata_errors="replace",
         )

@@ -144,6 +144,16 @@ def test_negative_numbers_are_refused(grey_ramp):
         decoding.decode_frames(grey_ramp, [-1])
 
 
+@pytest.mark.parametrize("name", ["12:30.mp4", "data:x.mp4", "ü%03d?#.mp4"])
+def test_names_of_files_are_no_addresses(
+    grey_ramp, tmp_path, monkeypatch, name
+):
+    (tmp_path / name).symlink_to(grey_ramp)
+    monkeypatch.chdir(tmp_path)
+    for path in (name, tmp_path / name):
+        assert decoding.probe(path).frames == 12
+
+
 @pytest.mark.parametrize(
     "content, reason",
     [

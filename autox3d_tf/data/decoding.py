@@ -201,13 +201,13 @@ def iter_frames(path, short_side=None, numbers=None):
 
 def _to_rgb(frame, shape, short_side) -> np.ndarray:
     picture = frame.to_ndarray(format="rgb24", width=shape[0], height=shape[1])
+    if short_side is not None:
+        picture = sampling.resize_frames(picture[None], short_side)[0]
+    # Scaled first: what is turned lies across memory, and takes long to scale.
     mirrored, turns = _orientation(frame)
     if mirrored:
         picture = picture[:, ::-1]
-    picture = np.rot90(picture, turns) if turns else picture
-    if short_side is not None:
-        picture = sampling.resize_frames(picture[None], short_side)[0]
-    return picture
+    return np.rot90(picture, turns) if turns else picture
 
 
 def _orientation(frame) -> tuple[bool, int]:

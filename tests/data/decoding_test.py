@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from autox3d_tf.data import decoding, synthetic
+from autox3d_tf.data import decoding, sampling, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -275,11 +275,9 @@ ORIENTATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ORIENTATIONS)
-def test_videos_show_as_they_are_meant_to_be_seen(corners, tmp_path, name):
-    """Phones are held upright, and some cameras mirror who looks at them."""
-    (a, b, c, d), quarters = ORIENTATIONS[name]
-    content = bytearray(corners.read_bytes())
+def write_turned(video, path, a, b, c, d):
+    """Copies an mp4 that no matrix turns, and has this one turn it."""
+    content = bytearray(video.read_bytes())
     # The matrix of the track header, 44 bytes after its name (version 0), in
     # 16.16 fixed point: a pixel (x, y) is shown at (ax + cy, bx + dy).
     start = content.index(b"tkhd") + 4 + 40
@@ -287,8 +285,19 @@ def test_videos_show_as_they_are_meant_to_be_seen(corners, tmp_path, name):
     assert content[start : start + 36] == matrix_bytes(identity)
     turned = [a, b, 0, c, d, 0, 0, 0, 0x4000]
     content[start : start + 36] = matrix_bytes(turned)
-    path = tmp_path / "turned.mp4"
     path.write_bytes(content)
+
+
+def matrix_bytes(values):
+    return b"".join((v << 16).to_bytes(4, "big", signed=True) for v in values)
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_videos_show_as_they_are_meant_to_be_seen(corners, tmp_path, name):
+    """Phones are held upright, and some cameras mirror who looks at them."""
+    (a, b, c, d), quarters = ORIENTATIONS[name]
+    path = tmp_path / "turned.mp4"
+    write_turned(corners, path, a, b, c, d)
     info = decoding.probe(path)
     assert (info.height, info.width) == ((32, 64) if a else (64, 32))
     (frame,) = decoding.decode_frames(path, [0])
@@ -298,5 +307,18 @@ def test_videos_show_as_they_are_meant_to_be_seen(corners, tmp_path, name):
     np.testing.assert_allclose(centres, quarters, atol=4)
 
 
-def matrix_bytes(values):
-    return b"".join((v << 16).to_bytes(4, "big", signed=True) for v in values)
+def test_frames_are_turned_when_they_are_small(corners, tmp_path, monkeypatch):
+    """Scaling takes twice as long or more where lines lie across memory."""
+    path, resize, shapes = tmp_path / "t.mp4", sampling.resize_frames, []
+
+    def noted(frames, *arguments):
+        assert frames.flags.c_contiguous
+        shapes.append(frames.shape[1:3])
+        return resize(frames, *arguments)
+
+    monkeypatch.setattr(sampling, "resize_frames", noted)
+    write_turned(corners, path, 0, 1, -1, 0)
+    turned = decoding.decode_frames(path, [0], short_side=11)
+    upright = decoding.decode_frames(corners, [0], short_side=11)
+    np.testing.assert_array_equal(turned[0], np.rot90(upright[0], -1))
+    assert shapes == [(32, 64)] * 2

@@ -27,7 +27,7 @@ class VideoInfo:
     Args:
         frames: Frames decoded.
         fps: Average frames per second, 0.0 if not known.
-        width, height: Size as displayed, after turning.
+        width, height: Size as displayed, with square pixels, after turning.
         duration: Seconds.
         declared_frames: Frames the container promises, 0 if it does not say.
         skipped_frames: Those among them that are not to be shown: where a
@@ -80,7 +80,7 @@ def probe(path) -> VideoInfo:
     Raises:
         VideoError: if not a single frame can be decoded.
     """
-    frames, skipped, shape, error = 0, 0, (0, 0), ""
+    frames, skipped, width, height, error = 0, 0, 0, 0, ""
     first = last = end = 0.0
     with _open_video(path) as (container, stream):
         in_avi, places = container.format.name == "avi", 0
@@ -97,7 +97,10 @@ def probe(path) -> VideoInfo:
                 for frame in packet.decode():
                     last = frame.time or last
                     if not frames:
-                        shape, first = _displayed_shape(frame), last
+                        width, height = _square_pixels(frame, stream)
+                        if _orientation(frame)[1] % 2:
+                            width, height = height, width
+                        first = last
                     frames += 1
         except (av.FFmpegError, OSError, ValueError) as failure:
             error = _reason(failure)
@@ -118,8 +121,8 @@ def probe(path) -> VideoInfo:
         return VideoInfo(
             frames=frames,
             fps=fps,
-            height=shape[0],
-            width=shape[1],
+            height=height,
+            width=width,
             duration=frames / fps if fps else 0.0,
             declared_frames=stream.frames,
             declared_seconds=declared,
@@ -187,7 +190,7 @@ def iter_frames(path, short_side=None, numbers=None):
             if frame is None:
                 break
             # A change of size within a video is scaled to the first size.
-            shape = shape or (frame.width, frame.height)
+            shape = shape or _square_pixels(frame, stream)
             if keep is None or found in keep:
                 yield _to_rgb(frame, shape, short_side)
             found += 1
@@ -201,6 +204,9 @@ def iter_frames(path, short_side=None, numbers=None):
 
 def _to_rgb(frame, shape, short_side) -> np.ndarray:
     picture = frame.to_ndarray(format="rgb24", width=shape[0], height=shape[1])
+    if frame.interlaced_frame:
+        # Every second line is of another moment: what moves has teeth.
+        picture = np.repeat(picture[::2], 2, axis=0)[: len(picture)]
     if short_side is not None:
         picture = sampling.resize_frames(picture[None], short_side)[0]
     # Scaled first: what is turned lies across memory, and takes long to scale.
@@ -228,10 +234,12 @@ def _orientation(frame) -> tuple[bool, int]:
     return mirrored, round(-math.atan2(b, a) / (math.pi / 2)) % 4
 
 
-def _displayed_shape(frame) -> tuple[int, int]:
-    _, turns = _orientation(frame)
-    shape = (frame.height, frame.width)
-    return shape[::-1] if turns % 2 else shape
+def _square_pixels(frame, stream) -> tuple[int, int]:
+    """Returns `(width, height)` of a frame, not turned, with square pixels."""
+    ratio = stream.sample_aspect_ratio or 1
+    if not 0.1 < ratio < 10:
+        ratio = 1  # no camera's: a broken header
+    return max(1, round(frame.width * ratio)), frame.height
 
 
 def frame_rate(path) -> float:

@@ -275,6 +275,42 @@ ORIENTATIONS = {
 }
 
 
+def test_pixels_twice_as_wide_as_high_become_square(corners, tmp_path):
+    path, upright = tmp_path / "wide.mp4", tmp_path / "upright.mp4"
+    with av.open(str(corners)) as video, av.open(str(path), "w") as wide:
+        stream = video.streams.video[0]
+        copy = wide.add_stream_from_template(stream)
+        copy.codec_context.sample_aspect_ratio = fractions.Fraction(2, 1)
+        for packet in video.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                wide.mux(packet)
+    write_turned(path, upright, 0, 1, -1, 0)
+    for video, shape in ((path, (32, 128)), (upright, (128, 32))):
+        info = decoding.probe(video)
+        assert (info.height, info.width) == shape
+        assert decoding.decode_frames(video, [0]).shape == (1, *shape, 3)
+
+
+def test_of_interlaced_frames_one_moment_is_shown(tmp_path):
+    """A bar that moves on between the even lines and the odd ones."""
+    path = str(tmp_path / "interlaced.mpg")
+    picture = np.zeros((64, 96, 3), np.uint8)
+    picture[::2, 16:32] = picture[1::2, 64:80] = 255
+    with av.open(path, "w") as file:
+        stream = file.add_stream(
+            "mpeg2video", rate=25, options={"flags": "+ildct", "qscale": "2"}
+        )
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    (frame,) = decoding.decode_frames(path, [0])
+    assert frame.shape == picture.shape
+    assert frame[:, 18:30].min() > 200 and frame[:, 66:78].max() < 50
+
+
 def write_turned(video, path, a, b, c, d):
     """Copies an mp4 that no matrix turns, and has this one turn it."""
     content = bytearray(video.read_bytes())

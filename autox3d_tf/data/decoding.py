@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import stat
 
@@ -26,13 +27,14 @@ class VideoInfo:
     Args:
         frames: Frames decoded.
         fps: Average frames per second, 0.0 if not known.
-        width, height: Size as displayed, after rotation.
+        width, height: Size as displayed, with square pixels, after turning.
         duration: Seconds.
         declared_frames: Frames the container promises, 0 if it does not say.
         skipped_frames: Those among them that are not to be shown: where a
             video was cut without encoding it again, others depend on them.
+            In an AVI also those without content, which prolong the one before.
         declared_seconds: The same in seconds, of its longest stream.
-        decoded_seconds: From the first frame decoded to the end of the last.
+        read_seconds: From its start to where the last of its streams ends.
         error: What stopped decoding before the end, empty if nothing did.
     """
 
@@ -44,15 +46,16 @@ class VideoInfo:
     declared_frames: int = 0
     skipped_frames: int = 0
     declared_seconds: float = 0.0
-    decoded_seconds: float = 0.0
+    read_seconds: float = 0.0
     error: str = ""
 
     @property
     def lacking(self) -> str:
         """What is missing at the end of a video cut short; empty if nothing.
 
-        Many sound files promise a frame or two that do not exist; where a
-        container tells seconds only, as Matroska, sound may go on for longer.
+        Many sound files promise a frame or two that do not exist. Where a
+        container tells seconds only, as Matroska, they are those of its sound
+        too: a file that was cut lacks the end of both.
         """
         if self.error:
             promised = f"{self.declared_frames or 'more'} frames"
@@ -62,10 +65,10 @@ class VideoInfo:
             if fewer > max(2, 0.02 * self.declared_frames):
                 promised = f"{self.declared_frames} frames"
                 return f"only {self.frames} of {promised} decode"
-        elif self.decoded_seconds < 0.8 * self.declared_seconds:
+        elif self.read_seconds < 0.8 * self.declared_seconds:
             return (
                 f"only {self.frames} of more frames decode, "
-                f"{self.decoded_seconds:.1f} of {self.declared_seconds:.1f} "
+                f"{self.read_seconds:.1f} of {self.declared_seconds:.1f} "
                 "seconds"
             )
         return ""
@@ -77,16 +80,27 @@ def probe(path) -> VideoInfo:
     Raises:
         VideoError: if not a single frame can be decoded.
     """
-    frames, skipped, shape, error = 0, 0, (0, 0), ""
-    first = last = 0.0
+    frames, skipped, width, height, error = 0, 0, 0, 0, ""
+    first = last = end = 0.0
     with _open_video(path) as (container, stream):
+        in_avi, places = container.format.name == "avi", 0
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux():
+                end = max(end, _end_of(packet))
+                if packet.stream is not stream:
+                    continue
                 skipped += packet.is_discard
+                if in_avi and packet.dts is not None:
+                    # Packets are numbered; those without content are left out.
+                    skipped += max(0, packet.dts - places)
+                    places = max(places, packet.dts + 1)
                 for frame in packet.decode():
                     last = frame.time or last
                     if not frames:
-                        shape, first = _displayed_shape(frame), last
+                        width, height = _square_pixels(frame, stream)
+                        if _orientation(frame)[1] % 2:
+                            width, height = height, width
+                        first = last
                     frames += 1
         except (av.FFmpegError, OSError, ValueError) as failure:
             error = _reason(failure)
@@ -100,18 +114,29 @@ def probe(path) -> VideoInfo:
             measured = (frames - 1) / (last - first)
             if abs(measured - fps) > 0.1 * fps:
                 fps = measured  # of a varying rate some files say the highest
+        start = (container.start_time or 0) / av.time_base
+        declared = (container.duration or 0) / av.time_base
+        if "matroska" in container.format.name:
+            declared -= start  # it tells when it ends, others how long it is
         return VideoInfo(
             frames=frames,
             fps=fps,
-            height=shape[0],
-            width=shape[1],
+            height=height,
+            width=width,
             duration=frames / fps if fps else 0.0,
             declared_frames=stream.frames,
-            declared_seconds=(container.duration or 0) / av.time_base,
+            declared_seconds=declared,
             skipped_frames=skipped,
-            decoded_seconds=last - first + (1 / fps if fps else 0.0),
+            read_seconds=max(end, last + (1 / fps if fps else 0.0)) - start,
             error=error,
         )
+
+
+def _end_of(packet) -> float:
+    """The time in seconds at which a packet ends, 0.0 if not known."""
+    if packet.pts is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
 def decode_frames(path, indices=None, short_side=None) -> np.ndarray:
@@ -165,7 +190,7 @@ def iter_frames(path, short_side=None, numbers=None):
             if frame is None:
                 break
             # A change of size within a video is scaled to the first size.
-            shape = shape or (frame.width, frame.height)
+            shape = shape or _square_pixels(frame, stream)
             if keep is None or found in keep:
                 yield _to_rgb(frame, shape, short_side)
             found += 1
@@ -179,22 +204,42 @@ def iter_frames(path, short_side=None, numbers=None):
 
 def _to_rgb(frame, shape, short_side) -> np.ndarray:
     picture = frame.to_ndarray(format="rgb24", width=shape[0], height=shape[1])
-    turns = _quarter_turns(frame)
-    picture = np.rot90(picture, turns) if turns else picture
+    if frame.interlaced_frame:
+        # Every second line is of another moment: what moves has teeth.
+        picture = np.repeat(picture[::2], 2, axis=0)[: len(picture)]
     if short_side is not None:
         picture = sampling.resize_frames(picture[None], short_side)[0]
-    return picture
+    # Scaled first: what is turned lies across memory, and takes long to scale.
+    mirrored, turns = _orientation(frame)
+    if mirrored:
+        picture = picture[:, ::-1]
+    return np.rot90(picture, turns) if turns else picture
 
 
-def _quarter_turns(frame) -> int:
-    """Counter-clockwise quarter turns that show the frame upright."""
-    return round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+def _orientation(frame) -> tuple[bool, int]:
+    """What shows a frame as it is meant to be seen.
+
+    Returns:
+        Whether to mirror it left to right, as cameras that face their user ask
+        for, and how many quarter turns counter-clockwise to make after that.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, 0
+    # A pixel at (x, y), from the top left, is shown at (ax + cy, bx + dy).
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    mirrored = a * d < b * c
+    if mirrored:
+        a, b = -a, -b
+    return mirrored, round(-math.atan2(b, a) / (math.pi / 2)) % 4
 
 
-def _displayed_shape(frame) -> tuple[int, int]:
-    turned = _quarter_turns(frame) % 2
-    shape = (frame.height, frame.width)
-    return shape[::-1] if turned else shape
+def _square_pixels(frame, stream) -> tuple[int, int]:
+    """Returns `(width, height)` of a frame, not turned, with square pixels."""
+    ratio = stream.sample_aspect_ratio or 1
+    if not 0.1 < ratio < 10:
+        ratio = 1  # no camera's: a broken header
+    return max(1, round(frame.width * ratio)), frame.height
 
 
 def frame_rate(path) -> float:
@@ -231,9 +276,10 @@ def _open_video(path):
     if not camera and os.path.getsize(path) == 0:
         raise VideoError(f"{path}: the file is empty.")
     try:
+        # Without `file:`, what stands before a colon in a name is a protocol.
         # Some containers carry titles that are not UTF-8.
         container = av.open(
-            path,
+            path if camera else f"file:{path}",
             format=_CAMERA_FORMAT if camera else None,
             metadata_errors="replace",
         )

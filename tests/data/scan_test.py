@@ -155,9 +155,7 @@ def test_a_matroska_that_stops_early_is_truncated(tmp_path):
     [(90, 3.0, False), (90, 3.7, False), (90, 4.0, True), (90, 0.0, False)],
 )
 def test_sound_may_last_a_little_longer(frames, seconds, truncated):
-    info = video_info(
-        frames=frames, declared_seconds=seconds, decoded_seconds=3.0
-    )
+    info = video_info(frames=frames, declared_seconds=seconds, read_seconds=3.0)
     assert bool(info.lacking) == truncated
 
 

@@ -1,6 +1,6 @@
-"""How numbers are written for people."""
+"""How numbers and names are written for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def times(sizes: Iterable[int]) -> str:
@@ -10,3 +10,13 @@ def times(sizes: Iterable[int]) -> str:
     '13x160x160'
     """
     return "x".join(map(str, sizes))
+
+
+def some(names: Sequence[str], most: int = 10) -> str:
+    """Names the first of them.
+
+    >>> some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

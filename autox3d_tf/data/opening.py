@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.base import checks
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import decoding, parts, records, scan, sources
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import options as options_lib
@@ -118,7 +119,7 @@ def _usable(manifest):
             "%d of %d clips are left out, being not usable: %s.",
             len(bad),
             len(manifest),
-            scan.some(bad, _NAMED),
+            text_lib.some(bad, _NAMED),
         )
     return manifest.select()
 
@@ -173,7 +174,7 @@ def _log_part(manifest, options, part) -> None:
             part,
             len(short),
             options.clip_frames,
-            scan.some(short, _NAMED),
+            text_lib.some(short, _NAMED),
         )
 
 

@@ -5,13 +5,13 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
 
 import tqdm
 from absl import logging
 
 from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import annotations as annotations_lib
 from autox3d_tf.data import decoding, locating, scan_log
 from autox3d_tf.data import manifest as manifest_lib
@@ -242,11 +242,11 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
     lines = [
         f"{len(usable)} of {len(manifest)} clips in {len(manifest.classes)} "
         f"classes are usable; manifest {manifest.fingerprint[:12]}.",
-        f"Classes: {some(manifest.classes)}.",
+        f"Classes: {text_lib.some(manifest.classes)}.",
     ]
     splits = sorted(manifest.splits - {""})
     if splits:
-        lines.append(f"Splits: {some(splits)}.")
+        lines.append(f"Splits: {text_lib.some(splits)}.")
     if unusual := [name for name in splits if name not in _SPLITS]:
         lines.append(
             f"Splits are called train, val and test. Of others, such as "
@@ -300,16 +300,6 @@ def _lines_on_untrained(usable) -> list[str]:
         f"Class {name!r} has clips to test on and none to train on."
         for name in sorted(tested - trained)
     ]
-
-
-def some(names: Sequence[str], most: int = 10) -> str:
-    """Names the first of them.
-
-    >>> some(["a", "b", "c"], 2)
-    'a, b and 1 more'
-    """
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
 
 
 def _row_from_path(video: pathlib.Path, source) -> manifest_lib.ClipRow:

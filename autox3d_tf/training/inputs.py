@@ -11,13 +11,13 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import (
     opening,
     parts,
     pipeline,
     records,
-    scan,
     transforms,
 )
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -85,7 +85,7 @@ def check_classes(source) -> None:
         logging.warning(
             "Classes with fewer than %d clips to train on: %s.",
             FEW_CLIPS,
-            scan.some(few),
+            text_lib.some(few),
         )
     fewest, most = min(counts.values()), max(counts.values())
     if most > _UNBALANCED * fewest:

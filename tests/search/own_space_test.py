@@ -81,12 +81,15 @@ def test_spaces_of_ones_own_may_be_compared(tmp_path):
         "include 'gin/search/compare.gin'\n"
         "BUDGETS = (1e6,)\nFOLDS = (3,)\n"
     )
-    with gin_app.configured(
-        compare.compare_searches,
-        [str(own)],
-        ["DATA=clips", "RESULTS=results", "SEEDS=()"],
-        "run",
-    ) as compare_searches, pytest.raises(ValueError, match="`seeds`"):
+    with (
+        gin_app.configured(
+            compare.compare_searches,
+            [str(own)],
+            ["DATA=clips", "RESULTS=results", "SEEDS=()"],
+            "run",
+        ) as compare_searches,
+        pytest.raises(ValueError, match="`seeds`"),
+    ):
         compare_searches()
 
 

@@ -14,6 +14,7 @@ from autox3d_tf.base import checks
 MEAN = 0.45  # of each channel, and
 DEVIATION = 0.225  # of pixels in [0, 1], as networks expect them
 STANDARDIZE = (False, True, "frame")  # see `standardize`
+ONE = 1 << 16  # the weights of a resized pixel in sum
 
 
 def segment_indices(
@@ -193,68 +194,92 @@ def crop_windows(
 
 
 @functools.lru_cache(maxsize=256)
-def resize_matrix(size: int, new_size: int) -> np.ndarray:
-    """Returns the float32 `(new_size, size)` matrix that resizes one axis.
+def resize_taps(
+    size: int, new_size: int, start: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what pixels `start` to `start + count` of a resized axis are.
 
     Bilinear; when shrinking, the triangle widens with the step (antialias),
-    as in `tf.image.resize(..., antialias=True)`.
-    """
-    step = size / new_size
-    reach = max(step, 1.0)
-    centre = (np.arange(new_size) + 0.5) * step - 0.5
-    distance = np.abs(np.arange(size)[None, :] - centre[:, None])
-    weights = np.maximum(0.0, 1.0 - distance / reach)
-    weights /= weights.sum(axis=1, keepdims=True)
-    weights = weights.astype(np.float32)
-    weights.setflags(write=False)
-    return weights
-
-
-@functools.lru_cache(maxsize=256)
-def _resize_taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the few non-zero entries of `resize_matrix`, row by row.
+    as in `tf.image.resize(..., antialias=True)`. All in whole numbers, of
+    1 / (2 * new_size) of an old pixel, so that every language has the same.
 
     Returns:
-        Positions and weights, both `(taps, new_size)`.
+        The first old pixel of each, int64 `(count,)`, never falling, and the
+        weights from there on, int64 `(count, taps)`, each row `ONE` in sum.
+
+    >>> resize_taps(4, 2, 0, 2)[1].tolist()
+    [[28086, 28087, 9363], [9362, 28087, 28087]]
     """
-    matrix = resize_matrix(size, new_size)
-    taps = int((matrix > 0).sum(axis=1).max())
-    first = np.minimum((matrix > 0).argmax(axis=1), size - taps)
-    places = first[None, :] + np.arange(taps)[:, None]
-    return places, matrix[np.arange(new_size)[None, :], places]
+    reach = 2 * max(size, new_size)
+    centre = (2 * np.arange(start, start + count) + 1) * size - new_size
+    first = np.maximum(0, (centre - reach) // (2 * new_size) + 1)
+    last = np.minimum(size - 1, (centre + reach - 1) // (2 * new_size))
+    taps = int((last - first).max()) + 1
+    first = np.minimum(first, size - taps)
+    places = 2 * new_size * (first[:, None] + np.arange(taps))
+    triangle = np.maximum(0, reach - np.abs(places - centre[:, None]))
+    sums = np.cumsum(triangle, axis=1)
+    weights = np.diff(sums * ONE // sums[:, -1:], axis=1, prepend=0)
+    first.setflags(write=False)
+    weights.setflags(write=False)
+    return first, weights
 
 
 def resize_frames(
-    frames: np.ndarray, short_side: int, squash: bool = False
+    frames: np.ndarray,
+    short_side: int,
+    squash: bool = False,
+    crop_size: int | None = None,
 ) -> np.ndarray:
-    """Scales uint8 frames `(n, height, width, 3)`; see `resize_shape`."""
+    """Scales uint8 frames `(n, height, width, 3)`; see `resize_shape`.
+
+    Every sum is exact in the type that it is made in, up to 255 * `ONE` in
+    float32 and up to 255 * `ONE` ** 2 in float64, so that neither its order
+    nor the language changes a pixel.
+
+    Args:
+        crop_size: Makes only the centre square, as of `center_crop`.
+    """
     count, height, width, channels = frames.shape
     new_height, new_width = resize_shape(height, width, short_side, squash)
     if (new_height, new_width) == (height, width):
-        return frames
-    resized = np.empty((count, new_height, new_width, channels), np.uint8)
+        return frames if crop_size is None else center_crop(frames, crop_size)
+    (top, left), rows, columns = (0, 0), new_height, new_width
+    if crop_size is not None:
+        ((top, left),) = crop_windows(new_height, new_width, crop_size)
+        rows = columns = crop_size
+    by_row = resize_taps(height, new_height, top, rows)
+    first, weights = resize_taps(width, new_width, left, columns)
+    used = slice(first[0], first[-1] + weights.shape[1])
+    by_column = first - first[0], weights / ONE**2
+    resized = np.empty((count, rows, columns * channels), np.uint8)
     for number, frame in enumerate(frames):  # one by one: little memory
-        rows = _resize_rows(frame.reshape(height, -1), new_height)
-        rows = rows.reshape(new_height, width, channels).swapaxes(0, 1)
-        rows = np.ascontiguousarray(rows).reshape(width, -1)
-        columns = _resize_rows(rows, new_width)
-        np.rint(columns, out=columns)
-        columns = columns.clip(0, 255).reshape(new_width, new_height, channels)
-        resized[number] = columns.swapaxes(0, 1)
-    return resized
+        lines = _resize_rows(frame[:, used], *by_row, np.float32)
+        lines = np.ascontiguousarray(lines.T, np.float64)
+        lines = lines.reshape(-1, channels, rows)  # a row for each old column
+        pixels = _resize_rows(lines, *by_column, np.float64)
+        np.rint(pixels, out=pixels)
+        resized[number] = pixels.reshape(columns * channels, rows).T
+    return resized.reshape(count, rows, columns, channels)
 
 
-def _resize_rows(picture: np.ndarray, new_size: int) -> np.ndarray:
-    """Resizes the first axis of a matrix; float32.
+def _resize_rows(picture, first, weights, dtype) -> np.ndarray:
+    """Sums up rows of a picture `(rows, ...)`; see `resize_taps`.
 
-    Sums of shifted rows, not a matrix product: small products are slow where
-    several threads compete for the cores of the linear algebra library.
+    One by one, not as one matrix product: of that, most would be zeros, and
+    its threads compete for the cores with those of others.
+
+    Returns:
+        `(len(first), values of a row)`.
     """
-    places, weights = _resize_taps(len(picture), new_size)
-    total = picture[places[0]] * weights[0][:, None]
-    for place, weight in zip(places[1:], weights[1:], strict=True):
-        total += picture[place] * weight[:, None]
-    return total
+    taps = weights.shape[1]
+    resized = np.empty((len(first), picture[0].size), dtype)
+    weights = weights.astype(dtype)
+    for row, start in enumerate(first.tolist()):
+        used = picture[start : start + taps]
+        used = used.astype(dtype, order="C", copy=False).reshape(taps, -1)
+        np.dot(weights[row], used, out=resized[row])
+    return resized
 
 
 def standardize(frames: np.ndarray, how: bool | str = True) -> np.ndarray:

@@ -296,7 +296,7 @@ def _scaled(frames, height, width, rows, columns) -> tf.Tensor:
 
 
 def _axis_weights(size, new_size, numbers) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rows `numbers` of `sampling.resize_matrix`, without columns of zeros.
+    """The weights of `sampling.resize_taps` for pixels `numbers`, as a matrix.
 
     Returns:
         The first column that is used, and the weights from there on, float32

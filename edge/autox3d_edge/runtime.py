@@ -225,10 +225,9 @@ class Recognizer:
         from autox3d_tf.data import sampling
 
         wanted = self.manifest.preprocessing
-        frames = sampling.resize_frames(
-            frames, wanted.short_side, wanted.squash
+        return sampling.resize_frames(
+            frames, wanted.short_side, wanted.squash, wanted.crop_size
         )
-        return sampling.center_crop(frames, wanted.crop_size)
 
     def _frame_numbers(self, num_frames: int, stride: float) -> np.ndarray:
         from autox3d_tf.data import sampling

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -134,17 +136,26 @@ def test_crop_windows_follow_the_longer_side():
     assert sampling.crop_windows(70, 100, 64, 3)[2] == (3, 36)
 
 
+def resize_matrix(size, new_size):
+    """All weights of `resize_taps`, int64 `(new_size, size)`."""
+    first, weights = sampling.resize_taps(size, new_size, 0, new_size)
+    places = first[:, None] + np.arange(weights.shape[1])
+    matrix = np.zeros((new_size, size), np.int64)
+    np.put_along_axis(matrix, places, weights, axis=1)
+    return matrix
+
+
 @pytest.mark.parametrize("size, new_size", [(120, 64), (107, 64), (40, 90)])
 def test_resize_keeps_a_ramp(size, new_size):
     # Bilinear weights sum to one and are symmetric, so a ramp stays one,
     # except near the edges where the triangle is cut, and for what sampling
     # the triangle at whole pixels loses.
-    matrix = sampling.resize_matrix(size, new_size)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
+    matrix = resize_matrix(size, new_size)
+    assert (matrix.sum(axis=1) == sampling.ONE).all()
     step = size / new_size
     inner = slice(2, -2)
     np.testing.assert_allclose(
-        (matrix @ np.arange(size))[inner],
+        (matrix @ np.arange(size) / sampling.ONE)[inner],
         ((np.arange(new_size) + 0.5) * step - 0.5)[inner],
         atol=0.1,
     )
@@ -163,6 +174,39 @@ def test_resize_matches_tensorflow(shape, short_side):
     assert resized.shape == (2, *new_shape, 3)
     difference = resized.astype(float) - np.clip(expected, 0, 255)
     assert np.abs(difference).max() <= 1.0  # rounding to uint8 alone: 0.5
+
+
+@pytest.mark.parametrize("shape", [(31, 77), (77, 31), (40, 40), (20, 23)])
+@pytest.mark.parametrize("squash", [False, True])
+def test_scaled_pixels_are_exact(shape, squash):
+    rng = np.random.default_rng(3)
+    frames = rng.choice([0, 7, 254, 255], (2, *shape, 3)).astype(np.uint8)
+    new_shape = sampling.resize_shape(*shape, 24, squash)
+    by_row, by_column = map(resize_matrix, shape, new_shape)
+    sums = np.einsum("yh,nhwc,xw->nyxc", by_row, frames.astype(int), by_column)
+    expected = np.rint(sums / sampling.ONE**2)
+    resized = sampling.resize_frames(frames, 24, squash)
+    np.testing.assert_array_equal(resized, expected)
+    # Mirrored in memory, as of cameras that give BGR.
+    back = sampling.resize_frames(frames[..., ::-1], 24, squash)
+    np.testing.assert_array_equal(back, resized[..., ::-1])
+    for crop_size in (1, 21, 24):
+        np.testing.assert_array_equal(
+            sampling.resize_frames(frames, 24, squash, crop_size),
+            sampling.center_crop(resized, crop_size),
+        )
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1)])
+@pytest.mark.parametrize("squash", [False, True])
+def test_thin_frames_take_little_memory(shape, squash):
+    frames = np.full((1, *shape, 3), 255, np.uint8)
+    tracemalloc.start()
+    cut = sampling.resize_frames(frames, 36, squash, crop_size=32)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (cut == np.full((1, 32, 32, 3), 255)).all()
+    assert most < 64 << 20  # a matrix of all weights has 100 GB
 
 
 def test_center_crop():

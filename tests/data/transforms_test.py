@@ -188,6 +188,8 @@ def test_evaluation_cuts_what_the_device_cuts(shape, short_side, crop, crops):
         expected = scaled[:, top : top + crop, left : left + crop]
         difference = clip.numpy().astype(int) - expected
         assert np.abs(difference).max() <= 1
+        # Found: 0.1 %, and 0.4 % where steps of 4 / 3 make many halves.
+        assert np.mean(difference != 0) < 0.01
 
 
 @pytest.mark.parametrize("side", [36, 112, 171, 312])

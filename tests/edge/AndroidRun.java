@@ -53,27 +53,32 @@ public final class AndroidRun {
         return Sampling.indices(
             (String) given(0), whole(given(1)), whole(given(2)),
             (Double) given(3));
-      case "resize":
-        List<Object> resized = new ArrayList<>();
+      case "cut":
+        List<Object> cut = new ArrayList<>();
         for (Frame frame : frames()) {
-          resized.add(frame.resized(whole(given(0)), (Boolean) given(1)).rgb);
+          if (call.containsKey("turn")) {
+            frame = frame.rotated(whole(call.get("turn")));
+          }
+          frame = frame.cut(
+              whole(given(0)), whole(given(1)), (Boolean) given(2));
+          cut.add(frame.rgb());
         }
-        return resized;
+        return cut;
       case "turn":
         List<Object> turned = new ArrayList<>();
         for (Frame frame : frames()) {
-          turned.add(frame.rotated(whole(given(0))).rgb);
+          turned.add(frame.rotated(whole(given(0))).rgb());
         }
         return turned;
       case "argb":
         int width = whole(clip("width"));
         int[] argb = new int[width * whole(clip("height"))];
         ByteBuffer.wrap(bytes()).asIntBuffer().get(argb);
-        return Frame.ofArgb(argb, width, argb.length / width).rgb;
+        return Frame.ofArgb(argb, width, argb.length / width).rgb();
       case "padded":
         ByteBuffer rgba = ByteBuffer.wrap(bytes());
         return Frame.ofRgba(
-            rgba, whole(given(0)), whole(given(1)), whole(given(2))).rgb;
+            rgba, whole(given(0)), whole(given(1)), whole(given(2))).rgb();
       case "standardize":
         byte[] values = bytes();
         Sampling.standardize(values, whole(clip("count")), call.get("how"));

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from autox3d_edge import Preprocessing, Recognizer
+from autox3d_tf.data import sampling
 from tests.edge import networks
 from tests.edge.ports import (
     moving_frames,
@@ -31,6 +32,21 @@ def test_frames_as_a_phone_has_them(ask_android, video):
     for quarters, answer in enumerate(turned):
         expected = np.rot90(frames[0], -quarters)  # clockwise
         assert answer["value"] == [expected.ravel().tolist()]
+
+
+def test_turned_frames_are_cut(ask_android, video):
+    frames = moving_frames(1, 30, 44)
+    rgba = np.full((1, 30, 44, 4), 255, np.uint8)
+    rgba[..., :3] = frames
+    call = {"do": "cut", "given": [18, 16, False]}
+    for clip in map(video, (frames, rgba)):
+        turns = (0, 90, 180, 270)
+        answers = ask_android(*({**call, "clip": clip, "turn": t}
+                                for t in turns))  # fmt: skip
+        for quarters, answer in enumerate(answers):
+            turned = np.rot90(frames, -quarters, (1, 2))  # clockwise
+            expected = sampling.resize_frames(turned, 18, crop_size=16)
+            assert answer["value"] == [expected.ravel().tolist()]
 
 
 def test_only_the_frames_of_a_clip(ask_android, video, exported, tmp_path):

@@ -52,10 +52,11 @@ function load({ model, options = {} }) {
 const CALLS = {
   sampleIndices: ({ given }) => frames.sampleIndices(...given),
   clipTimes: ({ given }) => clipTimes(...given),
-  resize: ({ clip, given }) =>
-    readFrames(clip).map((frame) =>
-      Array.from(frames.resizeFrame(frame, ...given).data),
-    ),
+  cut: ({ clip, given, rgb }) =>
+    readFrames(clip).map((frame) => {
+      const data = rgb ? frames.toRgb(frame) : frame.data;
+      return Array.from(frames.cutFrame({ ...frame, data }, ...given).data);
+    }),
   standardize: ({ clip, how }) => {
     const values = new Uint8Array(readFileSync(clip.file));
     frames.standardize(values, clip.count, how);

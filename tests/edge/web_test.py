@@ -40,6 +40,14 @@ def test_seconds_show_the_frames_that_are_counted(ask_web):
         np.testing.assert_array_equal(np.minimum(found, frames - 1), expected)
 
 
+def test_frames_without_alpha(ask_web, video):
+    frames = moving_frames(2, 30, 44)
+    call = {"do": "cut", "clip": video(frames), "given": [18, 16, False]}
+    (answer,) = ask_web({**call, "rgb": True})
+    expected = sampling.resize_frames(frames, 18, crop_size=16)
+    assert answer["value"] == expected.reshape(2, -1).tolist()
+
+
 def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
     native, stream = streams.int8_native
     path = write_model(

@@ -8,6 +8,7 @@
 
 const MEAN = 0.45; // of each channel, and
 const DEVIATION = 0.225; // of pixels in [0, 1], as networks expect them
+const ONE = 1 << 16; // the weights of a resized pixel in sum
 
 /** Rounds halves to the even neighbour, as numpy and Python do. */
 export function roundHalfEven(value) {
@@ -43,90 +44,89 @@ export function resizeShape(height, width, shortSide, squash = false) {
 }
 
 /**
- * Scales a frame so that its shorter side is `shortSide`: bilinear, with a
- * wider triangle when shrinking (antialias).
+ * Scales a frame so that its shorter side is `shortSide`, or with `squash`
+ * both, and cuts out the centre square: bilinear, with a wider triangle when
+ * shrinking (antialias). Only what the square is made of is scaled. All sums
+ * are whole numbers below 2 ** 53: they are exact, as in Python.
  *
  * @return {{data: Uint8Array, width: number, height: number}} RGB.
  */
-export function resizeFrame(frame, shortSide, squash = false) {
-  const { width, height } = frame;
+export function cutFrame(frame, shortSide, cropSize, squash = false) {
+  const { data, width, height } = frame;
   const [newHeight, newWidth] = resizeShape(height, width, shortSide, squash);
-  const rgb = toRgb(frame);
-  if (newHeight === height && newWidth === width) {
-    return { data: rgb, width, height };
-  }
-  const rows = new Float32Array(newHeight * width * 3);
-  resizeAxis(rgb, rows, height, newHeight, 1, width * 3);
-  const pixels = new Float32Array(newHeight * newWidth * 3);
-  resizeAxis(rows, pixels, width, newWidth, newHeight, 3);
-  const data = Uint8Array.from(pixels, toByte);
-  return { data, width: newWidth, height: newHeight };
-}
-
-/** Resizes the middle axis of `(outer, size, inner)` values. */
-function resizeAxis(source, target, size, newSize, outer, inner) {
-  const { places, weights, taps } = resizeTaps(size, newSize);
-  for (let block = 0; block < outer; block++) {
-    for (let row = 0; row < newSize; row++) {
-      const to = (block * newSize + row) * inner;
-      for (let tap = 0; tap < taps; tap++) {
-        const from = (block * size + places[row] + tap) * inner;
-        const weight = weights[row * taps + tap];
-        for (let i = 0; i < inner; i++) {
-          // Each product is float32, as in numpy; so are sums of `target`.
-          target[to + i] += Math.fround(source[from + i] * weight);
-        }
+  const rows = resizeTaps(height, newHeight, cropSize);
+  const columns = resizeTaps(width, newWidth, cropSize);
+  const channels = data.length / (width * height);
+  const left = columns[0].first;
+  const end = columns[cropSize - 1];
+  const line = new Int32Array((end.first + end.weights.length - left) * 3);
+  const cut = new Uint8Array(cropSize * cropSize * 3);
+  let to = 0;
+  for (const { first: top, weights } of rows) {
+    line.fill(0);
+    for (let tap = 0; tap < weights.length; tap++) {
+      const from = ((top + tap) * width + left) * channels;
+      addPixels(line, data, from, channels, weights[tap]);
+    }
+    for (const { first, weights } of columns) {
+      for (let i = 0; i < 3; i++) {
+        const sum = sumUp(line, (first - left) * 3 + i, weights);
+        cut[to++] = roundHalfEven(sum / (ONE * ONE));
       }
     }
   }
+  return { data: cut, width: cropSize, height: cropSize };
+}
+
+/** Adds pixels of 3 or 4 channels to those of a line of 3. */
+function addPixels(line, data, from, channels, weight) {
+  for (let to = 0; to < line.length; to += 3, from += channels) {
+    line[to] += data[from] * weight;
+    line[to + 1] += data[from + 1] * weight;
+    line[to + 2] += data[from + 2] * weight;
+  }
+}
+
+function sumUp(line, from, weights) {
+  let sum = 0;
+  for (let tap = 0; tap < weights.length; tap++) {
+    sum += line[from + 3 * tap] * weights[tap];
+  }
+  return sum;
 }
 
 const knownTaps = new Map();
 
-/** First place of each new row, and float32 weights `(newSize, taps)`. */
-function resizeTaps(size, newSize) {
-  const key = `${size},${newSize}`;
-  if (!knownTaps.has(key)) knownTaps.set(key, makeTaps(size, newSize));
+/** What the `count` pixels in the middle of a resized axis are. */
+function resizeTaps(size, newSize, count) {
+  const key = `${size},${newSize},${count}`;
+  if (!knownTaps.has(key)) {
+    const start = (newSize - count) >> 1;
+    knownTaps.set(
+      key,
+      Array.from({ length: count }, (_, i) => taps(size, newSize, start + i)),
+    );
+  }
   return knownTaps.get(key);
 }
 
-function makeTaps(size, newSize) {
-  const step = size / newSize;
-  const reach = Math.max(step, 1);
-  const rows = Array.from({ length: newSize }, (_, row) => {
-    const centre = (row + 0.5) * step - 0.5;
-    const first = Math.max(0, Math.floor(centre - reach));
-    const last = Math.min(size - 1, Math.ceil(centre + reach));
-    const triangle = [];
-    for (let i = first; i <= last; i++) {
-      triangle.push(Math.max(0, 1 - Math.abs(i - centre) / reach));
-    }
-    const total = triangle.reduce((sum, weight) => sum + weight, 0);
-    return triangle
-      .map((weight, i) => [first + i, Math.fround(weight / total)])
-      .filter(([, weight]) => weight > 0);
-  });
-  const taps = Math.max(...rows.map((row) => row.length));
-  const places = rows.map((row) => Math.min(row[0][0], size - taps));
-  const weights = new Float32Array(newSize * taps);
-  rows.forEach((row, number) => {
-    for (const [place, weight] of row) {
-      weights[number * taps + place - places[number]] = weight;
-    }
-  });
-  return { places, weights, taps };
-}
-
-/** Cuts the centre square out of an RGB frame. */
-export function centerCrop({ data, width, height }, size) {
-  const top = (height - size) >> 1;
-  const left = (width - size) >> 1;
-  const cut = new Uint8Array(size * size * 3);
-  for (let row = 0; row < size; row++) {
-    const from = ((top + row) * width + left) * 3;
-    cut.set(data.subarray(from, from + size * 3), row * size * 3);
+/**
+ * The first old pixel of a new one, and the weights from there on, `ONE` in
+ * sum; counted in 1 / (2 * newSize) of an old pixel, in whole numbers.
+ */
+function taps(size, newSize, number) {
+  const unit = 2 * newSize;
+  const reach = 2 * Math.max(size, newSize);
+  const centre = (2 * number + 1) * size - newSize;
+  const first = Math.max(0, Math.floor((centre - reach) / unit) + 1);
+  const last = Math.min(size - 1, Math.ceil((centre + reach) / unit) - 1);
+  const sums = [0];
+  for (let i = first; i <= last; i++) {
+    sums.push(sums[i - first] + reach - Math.abs(unit * i - centre));
   }
-  return { data: cut, width: size, height: size };
+  const share = (i) => Math.floor((sums[i] * ONE) / sums.at(-1));
+  const weights = sums.slice(1).map((_, i) => share(i + 1) - share(i));
+  return { first, weights: Int32Array.from(weights) };
 }
 
 /**

@@ -6,8 +6,7 @@
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 
 import {
-  centerCrop,
-  resizeFrame,
+  cutFrame,
   roundHalfEven,
   sampleIndices,
   standardize,
@@ -142,8 +141,12 @@ export class Recognizer {
   /** Scales a frame and cuts out the centre; RGB, as large as in a clip. */
   cut(frame) {
     const wanted = this.manifest.preprocessing;
-    const scaled = resizeFrame(frame, wanted.short_side, wanted.squash);
-    return centerCrop(scaled, wanted.crop_size);
+    return cutFrame(
+      frame,
+      wanted.short_side,
+      wanted.crop_size,
+      wanted.squash,
+    );
   }
 
   /** Returns the Float32Array of scores of one prepared clip. */

@@ -4,14 +4,33 @@ import java.nio.ByteBuffer;
 
 /** A picture of a video: uint8 RGB. */
 public final class Frame {
-  final byte[] rgb; // row by row
+  private static final int ONE = 1 << 16; // weights of a new pixel in sum
+
   final int width;
   final int height;
 
+  private final byte[] values; // red, green and blue of all pixels, and
+  private final int start; // where among them the first pixel is,
+  private final int rowStep; // how far from it the one below is,
+  private final int columnStep; // and the one on its right
+
   private Frame(byte[] rgb, int width, int height) {
-    this.rgb = rgb;
+    this(rgb, width, height, 0, 3 * width, 3);
+  }
+
+  private Frame(
+      byte[] values,
+      int width,
+      int height,
+      int start,
+      int rowStep,
+      int columnStep) {
+    this.values = values;
     this.width = width;
     this.height = height;
+    this.start = start;
+    this.rowStep = rowStep;
+    this.columnStep = columnStep;
   }
 
   /** A frame of RGB bytes, row by row; they are not copied. */
@@ -48,16 +67,11 @@ public final class Frame {
     check(
         rowStride >= 4L * width && rgba.limit() >= needed,
         width, height, rgba.limit());
-    byte[] rgb = new byte[3 * width * height];
-    for (int row = 0, to = 0; row < height; row++) {
-      int from = row * rowStride;
-      for (int column = 0; column < width; column++, from += 4) {
-        rgb[to++] = rgba.get(from);
-        rgb[to++] = rgba.get(from + 1);
-        rgb[to++] = rgba.get(from + 2);
-      }
-    }
-    return new Frame(rgb, width, height);
+    byte[] values = new byte[(int) needed];
+    ByteBuffer source = rgba.duplicate();
+    source.rewind();
+    source.get(values);
+    return new Frame(values, width, height, 0, rowStride, 4);
   }
 
   /**
@@ -78,35 +92,52 @@ public final class Frame {
     return turned;
   }
 
+  /** A quarter turn: no pixel moves, they are read in another order. */
   private Frame turned() {
-    byte[] result = new byte[rgb.length];
+    int bottomLeft = start + (height - 1) * rowStep;
+    return new Frame(values, height, width, bottomLeft, columnStep, -rowStep);
+  }
+
+  /** RGB, row by row; maybe those of the frame itself. */
+  byte[] rgb() {
+    if (start == 0 && columnStep == 3) return values;
+    byte[] rgb = new byte[3 * width * height];
+    int to = 0;
     for (int row = 0; row < height; row++) {
       for (int column = 0; column < width; column++) {
-        int from = 3 * (row * width + column);
-        int to = 3 * (column * height + height - 1 - row);
-        for (int i = 0; i < 3; i++) result[to + i] = rgb[from + i];
+        int from = start + row * rowStep + column * columnStep;
+        for (int i = 0; i < 3; i++) rgb[to++] = values[from + i];
       }
     }
-    return new Frame(result, height, width);
+    return rgb;
   }
 
   /**
-   * Scales so that the shorter side is `shortSide`, or with `squash` both:
-   * bilinear, with a wider triangle when shrinking (antialias).
+   * Scales so that the shorter side is `shortSide`, or with `squash` both, and
+   * cuts out the centre square: bilinear, with a wider triangle when shrinking
+   * (antialias). Only what the square is made of is scaled. All sums are of
+   * whole numbers, so that they are those of Python.
    */
-  Frame resized(int shortSide, boolean squash) {
+  Frame cut(int shortSide, int cropSize, boolean squash) {
     int newHeight = squash ? shortSide : longer(height, width, shortSide);
     int newWidth = squash ? shortSide : longer(width, height, shortSide);
-    if (newHeight == height && newWidth == width) return this;
-    float[] pixels = new float[rgb.length];
-    for (int i = 0; i < rgb.length; i++) pixels[i] = rgb[i] & 255;
-    pixels = resizeAxis(pixels, height, newHeight, 1, 3 * width);
-    pixels = resizeAxis(pixels, width, newWidth, newHeight, 3);
-    byte[] result = new byte[pixels.length];
-    for (int i = 0; i < result.length; i++) {
-      result[i] = Sampling.toByte(pixels[i]);
+    Taps[] rows = Taps.middle(height, newHeight, cropSize);
+    Taps[] columns = Taps.middle(width, newWidth, cropSize);
+    int left = columns[0].first;
+    Taps end = columns[cropSize - 1];
+    int[] line = new int[3 * (end.first + end.weights.length - left)];
+    byte[] cut = new byte[3 * cropSize * cropSize];
+    int to = 0;
+    for (Taps row : rows) {
+      fill(line, start + row.first * rowStep + left * columnStep, row.weights);
+      for (Taps column : columns) {
+        for (int i = 0; i < 3; i++) {
+          long sum = column.sum(line, 3 * (column.first - left) + i);
+          cut[to++] = (byte) Math.rint((double) sum / ((long) ONE * ONE));
+        }
+      }
     }
-    return new Frame(result, newWidth, newHeight);
+    return new Frame(cut, cropSize, cropSize);
   }
 
   private static int longer(int side, int other, int shortSide) {
@@ -115,65 +146,66 @@ public final class Frame {
     return Math.max(shortSide, (int) scaled);
   }
 
-  /** Resizes the middle axis of `(outer, size, inner)` values. */
-  private static float[] resizeAxis(
-      float[] source, int size, int newSize, int outer, int inner) {
-    float[] target = new float[outer * newSize * inner];
-    Taps taps = new Taps(size, newSize);
-    for (int block = 0; block < outer; block++) {
-      for (int row = 0; row < newSize; row++) {
-        int to = (block * newSize + row) * inner;
-        for (int tap = 0; tap < taps.weights[row].length; tap++) {
-          int from = (block * size + taps.first[row] + tap) * inner;
-          float weight = taps.weights[row][tap];
-          for (int i = 0; i < inner; i++) {
-            target[to + i] += source[from + i] * weight;
-          }
-        }
+  /** Makes a line of pixels out of those from one on and those below. */
+  private void fill(int[] line, int from, int[] weights) {
+    for (int to = 0; to < line.length; to += 3, from += columnStep) {
+      int red = 0;
+      int green = 0;
+      int blue = 0;
+      int at = from;
+      for (int weight : weights) {
+        red += (values[at] & 255) * weight;
+        green += (values[at + 1] & 255) * weight;
+        blue += (values[at + 2] & 255) * weight;
+        at += rowStep;
       }
+      line[to] = red;
+      line[to + 1] = green;
+      line[to + 2] = blue;
     }
-    return target;
   }
 
-  /** First place of each new row, and its weights. */
+  /** The first old pixel of a new one, and the weights from there on. */
   private static final class Taps {
-    final int[] first;
-    final float[][] weights;
+    final int first;
+    final int[] weights;
 
-    Taps(int size, int newSize) {
-      first = new int[newSize];
-      weights = new float[newSize][];
-      double step = (double) size / newSize;
-      double reach = Math.max(step, 1);
-      for (int row = 0; row < newSize; row++) {
-        double centre = (row + 0.5) * step - 0.5;
-        int from = Math.max(0, (int) Math.floor(centre - reach));
-        int to = Math.min(size - 1, (int) Math.ceil(centre + reach));
-        double[] triangle = new double[to - from + 1];
-        double total = 0;
-        for (int i = from; i <= to; i++) {
-          triangle[i - from] = Math.max(0, 1 - Math.abs(i - centre) / reach);
-          total += triangle[i - from];
-        }
-        first[row] = from;
-        weights[row] = new float[triangle.length];
-        for (int i = 0; i < triangle.length; i++) {
-          weights[row][i] = (float) (triangle[i] / total);
-        }
+    /** In whole numbers, of 1 / (2 * newSize) of an old pixel. */
+    Taps(int size, int newSize, int number) {
+      long unit = 2L * newSize;
+      long reach = 2L * Math.max(size, newSize);
+      long centre = (2L * number + 1) * size - newSize;
+      first = centre < reach ? 0 : (int) ((centre - reach) / unit) + 1;
+      int last = (int) Math.min(size - 1, (centre + reach - 1) / unit);
+      weights = new int[last - first + 1];
+      long[] sums = new long[weights.length + 1];
+      for (int i = 0; i < weights.length; i++) {
+        sums[i + 1] = sums[i] + reach - Math.abs(unit * (first + i) - centre);
+      }
+      long total = sums[weights.length];
+      for (int i = 0; i < weights.length; i++) {
+        weights[i] =
+            (int) (sums[i + 1] * ONE / total - sums[i] * ONE / total);
       }
     }
-  }
 
-  /** Cuts out the centre square. */
-  Frame centre(int size) {
-    int top = (height - size) / 2;
-    int left = (width - size) / 2;
-    byte[] cut = new byte[3 * size * size];
-    for (int row = 0; row < size; row++) {
-      int from = 3 * ((top + row) * width + left);
-      System.arraycopy(rgb, from, cut, 3 * row * size, 3 * size);
+    /** What the `count` pixels in the middle of a resized axis are. */
+    static Taps[] middle(int size, int newSize, int count) {
+      Taps[] taps = new Taps[count];
+      for (int i = 0; i < count; i++) {
+        taps[i] = new Taps(size, newSize, (newSize - count) / 2 + i);
+      }
+      return taps;
     }
-    return new Frame(cut, size, size);
+
+    /** The weighted sum of one colour of a line of pixels. */
+    long sum(int[] line, int from) {
+      long sum = 0;
+      for (int tap = 0; tap < weights.length; tap++) {
+        sum += (long) line[from + 3 * tap] * weights[tap];
+      }
+      return sum;
+    }
   }
 
   private static void check(

@@ -145,7 +145,7 @@ public final class Recognizer {
     pushed++;
     if (file.isStream()) {
       if ((pushed - 1) % hop == 0) {
-        byte[] rgb = cut(frame).rgb;
+        byte[] rgb = cut(frame).rgb();
         Sampling.standardize(rgb, 1, wanted.standardize);
         latest = run(rgb, 0);
       }
@@ -290,7 +290,7 @@ public final class Recognizer {
   }
 
   private Frame cut(Frame frame) {
-    return frame.resized(wanted.shortSide, wanted.squash).centre(wanted.cropSize);
+    return frame.cut(wanted.shortSide, wanted.cropSize, wanted.squash);
   }
 
   private byte[] windowClip() {
@@ -306,10 +306,10 @@ public final class Recognizer {
 
   /** One clip of the values of its frames. */
   private byte[] join(List<Frame> cut) {
-    int length = cut.get(0).rgb.length;
+    int length = 3 * wanted.cropSize * wanted.cropSize;
     byte[] clip = new byte[length * cut.size()];
     for (int i = 0; i < cut.size(); i++) {
-      System.arraycopy(cut.get(i).rgb, 0, clip, i * length, length);
+      System.arraycopy(cut.get(i).rgb(), 0, clip, i * length, length);
     }
     Sampling.standardize(clip, cut.size(), wanted.standardize);
     return clip;

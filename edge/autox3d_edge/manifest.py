@@ -52,7 +52,7 @@ class Preprocessing:
             given mean and deviation; "frame" for each frame by itself
             (autox3d_tf.data.sampling.standardize).
         stride_fps: Frame rate that the stride counts in; 0.0 for that of each
-            video.
+            training video, which a device takes to be `fps`.
         fps: Frames per second of the training videos, the median; 0.0 if not
             known.
     """

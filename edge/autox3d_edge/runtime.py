@@ -65,8 +65,7 @@ class Recognizer:
             if value is not None:
                 checks.check_positive_int(name, value)
         if window is None:
-            known = wanted.stride_fps or wanted.fps
-            stride = _at_rate(wanted.stride, known, fps or wanted.fps)
+            stride = _stride_at(wanted, fps)
             window = round(wanted.clip_frames * max(1.0, stride))
         if hop is None:
             hop = window // 4
@@ -192,7 +191,7 @@ class Recognizer:
         info, wanted = decoding.probe(path), self.manifest.preprocessing
         if info.lacking:
             raise decoding.VideoError(f"{path}: is cut short: {info.lacking}.")
-        stride = _at_rate(wanted.stride, wanted.stride_fps, info.fps)
+        stride = _stride_at(wanted, info.fps)
         indices = self._frame_numbers(info.frames, stride)
         return self._cut(decoding.decode_frames(path, indices))
 
@@ -204,9 +203,7 @@ class Recognizer:
         frames = _check_frames(np.asarray(frames), "source")
         if frames.shape == self.clip_shape:
             return self._standardize(frames)
-        wanted = self.manifest.preprocessing
-        rate = self._fps or wanted.fps
-        stride = _at_rate(wanted.stride, wanted.stride_fps, rate)
+        stride = _stride_at(self.manifest.preprocessing, self._fps)
         return self._cut(frames[self._frame_numbers(len(frames), stride)])
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:
@@ -246,9 +243,22 @@ def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _stride_at(wanted, fps: float | None) -> float:
+    """Frames of a video per frame of a clip, as long as in training.
+
+    Args:
+        wanted: The preprocessing.
+        fps: Frames per second of the video; that of training if not known.
+    """
+    rate = round(fps, 3) if fps else wanted.fps  # lists have three digits
+    return _at_rate(wanted.stride, wanted.stride_fps or wanted.fps, rate)
+
+
 def _at_rate(count: float, known: float, fps: float | None) -> float:
     """Frames at `fps` that last as long as `count` at the `known` rate."""
-    return count * fps / known if fps and known else count
+    # Of equal rates exactly so many: what is a bit less, is a frame earlier.
+    changes = fps and known and fps != known
+    return count * fps / known if changes else count
 
 
 def _check_frames(frames: np.ndarray, name: str) -> np.ndarray:

@@ -127,6 +127,28 @@ def test_clips_are_looked_at_in_turn(ask, video, exported, tmp_path):
         check_pushed(Recognizer(path, **options), frames, answer["value"])
 
 
+def test_clips_last_as_long_at_any_rate(ask, video, exported, tmp_path):
+    path = write_dense_model(
+        tmp_path / "dense.tflite", exported, fps=29.97, stride_fps=0.0
+    )
+    frames = moving_frames(14, 28, 28)
+    cases = ({}, {"fps": 30_000 / 1001}, {"fps": 59.94}, {"fps": 14.985})
+    answers = ask(
+        *(
+            {"do": "makeClip", "model": path, "clip": video(frames),
+             "options": options}
+            for options in cases
+        )
+    )  # fmt: skip
+    numbers = ([3, 5, 7, 9], [3, 5, 7, 9], [0, 4, 8, 12], [5, 6, 7, 8])
+    for options, wanted, answer in zip(cases, numbers, answers, strict=True):
+        recognizer = Recognizer(path, **options)
+        expected = recognizer.make_clip(frames)
+        clip = recognizer.make_clip(frames[wanted, 2:26, 2:26])
+        np.testing.assert_array_equal(expected, clip)
+        np.testing.assert_array_equal(answer["value"], expected.ravel())
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_streams(ask, video, exported, streams, tmp_path, precision):
     content, stream = getattr(streams, precision)

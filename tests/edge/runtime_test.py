@@ -11,7 +11,7 @@ import pytest
 from autox3d_edge import Recognizer, compact, flatbuffer, interpreters
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import decoding, synthetic
-from tests.edge import networks
+from tests.edge import networks, ports
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,13 @@ def test_frames_of_any_size_become_a_clip(recognizer):
     assert clip.shape == recognizer.clip_shape and clip.dtype == np.uint8
 
 
-def test_frames_are_cut_at_the_rate_that_is_told(exported):
+@pytest.mark.parametrize("rates", [{"stride_fps": 30.0}, {"fps": 30.0}])
+def test_frames_are_cut_at_the_rate_that_is_told(exported, rates):
     frames = np.arange(40, dtype=np.uint8)[:, None, None, None]
     frames = np.tile(frames, (1, 24, 24, 3))
     preprocessing = dataclasses.replace(
         manifest_lib.read_manifest(exported.path).preprocessing,
-        sampling="dense", stride=6, stride_fps=30.0,
+        sampling="dense", stride=6, **rates,
     )  # fmt: skip
     for fps, apart in ((None, 6), (30.0, 6), (15.0, 3)):
         recognizer = Recognizer(exported.path, fps=fps)
@@ -73,6 +74,26 @@ def test_a_video_file(tmp_path, recognizer):
     steps = np.diff(clip.mean((1, 2, 3)))
     assert (abs(steps - 60) < 8).all()
     assert len(recognizer.classify(path)) == networks.CLASSES
+
+
+def test_a_video_file_of_another_rate(tmp_path, exported):
+    path = ports.write_dense_model(
+        tmp_path / "dense.tflite", exported, fps=12.0, stride_fps=0.0
+    )
+    frames = np.zeros((40, 28, 28, 3), np.uint8)
+    frames[:] = np.arange(40)[:, None, None, None] * 6
+    recognizer = Recognizer(path)
+    recognizer.manifest = dataclasses.replace(
+        recognizer.manifest,
+        preprocessing=dataclasses.replace(
+            recognizer.manifest.preprocessing, standardize=False
+        ),
+    )
+    for fps, apart in ((12, 2), (60, 10)):
+        video = tmp_path / f"{fps}.mp4"
+        synthetic.write_video(str(video), frames, fps=fps)
+        steps = np.diff(recognizer.read_clip(video).mean((1, 2, 3)))
+        assert (abs(steps - 6 * apart) < 5).all()
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ export class Recognizer {
   makeClip(frames) {
     if (!frames?.length) throw new Error("`frames` must not be empty.");
     frames.forEach(checkFrame);
-    const { sampling, stride, stride_fps, fps } = this.manifest.preprocessing;
+    const { preprocessing } = this.manifest;
     const [count, size] = this.clipShape;
     if (
       frames.length === count &&
@@ -134,8 +134,12 @@ export class Recognizer {
     ) {
       return this.#join(frames.map(toRgb));
     }
-    const apart = atRate(stride, stride_fps, this.fps || fps);
-    const numbers = sampleIndices(sampling, frames.length, count, apart);
+    const numbers = sampleIndices(
+      preprocessing.sampling,
+      frames.length,
+      count,
+      strideAt(preprocessing, this.fps),
+    );
     return this.#join(numbers.map((number) => this.cut(frames[number]).data));
   }
 
@@ -206,8 +210,7 @@ export class Recognizer {
       throw new Error(`\`fps\` must be a positive number. Received: ${fps}.`);
     }
     const { stream, preprocessing } = this.manifest;
-    const known = preprocessing.stride_fps || preprocessing.fps;
-    const stride = atRate(preprocessing.stride, known, fps || preprocessing.fps);
+    const stride = strideAt(preprocessing, fps);
     const spanned = preprocessing.clip_frames * Math.max(1, stride);
     window ??= roundHalfEven(spanned);
     const looks = stream
@@ -390,9 +393,18 @@ function checkFrame(frame) {
   }
 }
 
+/** Frames of a video at `fps` per frame of a clip, as long as in training. */
+function strideAt({ stride, stride_fps, fps: usual }, fps) {
+  // Three digits, as lists of clips have them.
+  const rate = fps ? Math.round(fps * 1000) / 1000 : usual;
+  return atRate(stride, stride_fps || usual, rate);
+}
+
 /** Frames at `fps` that last as long as `count` at the `known` rate. */
 function atRate(count, known, fps) {
-  return fps && known ? (count * fps) / known : count;
+  // Of equal rates exactly so many: what is a bit less, is a frame earlier.
+  const changes = fps && known && fps !== known;
+  return changes ? (count * fps) / known : count;
 }
 
 function toScores(tensor) {

@@ -181,8 +181,7 @@ public final class Recognizer {
       throw new IllegalArgumentException(
           "A video must have frames. Received: " + count + ".");
     }
-    double rate = fps > 0 ? fps : this.fps > 0 ? this.fps : wanted.fps;
-    double apart = Sampling.atRate(wanted.stride, wanted.strideFps, rate);
+    double apart = wanted.strideAt(fps > 0 ? fps : this.fps);
     return Sampling.indices(wanted.sampling, count, wanted.clipFrames, apart);
   }
 
@@ -265,10 +264,8 @@ public final class Recognizer {
               + ".");
     }
     fps = pace.fps;
-    double known = wanted.strideFps > 0 ? wanted.strideFps : wanted.fps;
-    double rate = fps > 0 ? fps : wanted.fps;
-    double apart = Sampling.atRate(wanted.stride, known, rate);
-    double spanned = Math.rint(wanted.clipFrames * Math.max(1, apart));
+    double stride = wanted.strideAt(fps);
+    double spanned = Math.rint(wanted.clipFrames * Math.max(1, stride));
     window = pace.window > 0 ? pace.window : (int) spanned;
     double looks = window / 4;
     if (file.isStream()) {

@@ -105,13 +105,17 @@ class Recognizer:
             return self._push(frame)
 
     def _push(self, frame):
-        self._pushed += 1
+        # A frame counts once nothing can fail that is its own.
         if self.manifest.stream is not None:
-            if (self._pushed - 1) % self.hop == 0:
-                self._saw(self._run.push(self._cut(frame)))
+            looks = self._pushed % self.hop == 0
+            frame = self._cut(frame) if looks else frame
+            self._pushed += 1
+            if looks:
+                self._saw(self._run.push(frame))
             return self._latest
         # A copy: cameras reuse the memory of their frames.
         self._frames.append(self._scale(frame)[0].copy())
+        self._pushed += 1
         beyond = self._pushed - self.window
         if beyond >= 0 and beyond % self.hop == 0:
             numbers = self._frame_numbers(

@@ -99,12 +99,24 @@ public final class AndroidRun {
       case "push":
         Recognizer recognizer = load();
         List<Object> found = new ArrayList<>();
-        for (Frame frame : frames()) found.add(recognizer.push(frame));
+        for (Frame frame : frames()) {
+          found.add(recognizer.push(frame));
+          if (Boolean.TRUE.equals(call.get("nulls"))) pushNull(recognizer);
+        }
         recognizer.reset();
         found.add(recognizer.push(frames().get(0)));
         return found;
       default:
         throw new AssertionError(call);
+    }
+  }
+
+  private static void pushNull(Recognizer recognizer) {
+    try {
+      recognizer.push(null);
+      throw new AssertionError("null was taken");
+    } catch (IllegalArgumentException expected) {
+      // as if it had not come
     }
   }
 

@@ -48,6 +48,15 @@ def test_only_the_frames_of_a_clip(ask_android, video, exported, tmp_path):
     np.testing.assert_array_equal(clip["value"], expected.ravel())
 
 
+def test_no_frame_does_not_count(ask_android, video, exported):
+    call = {
+        "do": "push", "model": str(exported.path),
+        "clip": video(moving_frames(9, 24, 24)), "options": {"window": 6},
+    }  # fmt: skip
+    expected, found = ask_android(call, {**call, "nulls": True})
+    assert found == expected
+
+
 def test_states_of_any_type(ask_android, video, exported, streams, tmp_path):
     content, stream = streams.int8_native
     path = write_model(

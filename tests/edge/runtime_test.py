@@ -111,6 +111,23 @@ def test_frames_of_another_kind_are_refused(recognizer, frames):
     assert f"{frames.dtype} {frames.shape}" in str(info.value)
 
 
+def test_a_frame_that_fails_does_not_count(exported, monkeypatch):
+    recognizer = Recognizer(exported.path, window=5, hop=2)
+    frames = ports.moving_frames(5, 24, 24)
+    scale = recognizer._scale
+
+    def fail(frame):
+        monkeypatch.setattr(recognizer, "_scale", scale)
+        raise MemoryError
+
+    for frame in frames[:4]:
+        assert recognizer.push(frame) is None
+    monkeypatch.setattr(recognizer, "_scale", fail)
+    with pytest.raises(MemoryError):
+        recognizer.push(frames[4])
+    assert recognizer.push(frames[4]) is not None
+
+
 def test_scores_wants_a_clip(recognizer):
     with pytest.raises(ValueError, match=r"uint8 \(4, 24, 24, 3\)"):
         recognizer.scores(np.zeros((5, 24, 24, 3), np.uint8))

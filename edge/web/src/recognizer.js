@@ -237,16 +237,19 @@ export class Recognizer {
   }
 
   async #push(frame) {
-    this.#pushed += 1;
+    // A frame counts once nothing can fail that is its own.
     if (this.manifest.stream) {
-      if ((this.#pushed - 1) % this.hop === 0) {
-        const { data } = this.cut(frame);
+      const looks = this.#pushed % this.hop === 0;
+      const data = looks && this.cut(frame).data;
+      this.#pushed += 1;
+      if (looks) {
         standardize(data, 1, this.manifest.preprocessing.standardize);
         this.#latest = await this.#runFrame(data);
       }
       return this.#latest;
     }
     this.#frames.push(this.cut(frame).data);
+    this.#pushed += 1;
     if (this.#frames.length > this.window) this.#frames.shift();
     const beyond = this.#pushed - this.window;
     if (beyond >= 0 && beyond % this.hop === 0) {

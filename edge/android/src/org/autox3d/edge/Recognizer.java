@@ -142,16 +142,22 @@ public final class Recognizer {
    * @return One per class, or null.
    */
   public synchronized float[] push(Frame frame) {
-    pushed++;
+    if (frame == null) {
+      throw new IllegalArgumentException("`frame` must not be null.");
+    }
+    // A frame counts once nothing can fail that is its own.
     if (file.isStream()) {
-      if ((pushed - 1) % hop == 0) {
-        byte[] rgb = cut(frame).rgb;
+      boolean looks = pushed % hop == 0;
+      byte[] rgb = looks ? cut(frame).rgb : null;
+      pushed++;
+      if (looks) {
         Sampling.standardize(rgb, 1, wanted.standardize);
         latest = run(rgb, 0);
       }
       return copy(latest);
     }
     frames.add(cut(frame));
+    pushed++;
     if (frames.size() > window) frames.remove();
     long beyond = pushed - window;
     if (beyond >= 0 && beyond % hop == 0) latest = run(windowClip(), 0);

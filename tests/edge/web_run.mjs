@@ -26,13 +26,14 @@ const { Recognizer } = await import(join(web, "src/recognizer.js"));
 const { clipTimes } = await import(join(web, "src/video.js"));
 
 /** Frames out of a file of uint8 values. */
-function readFrames({ file, count, height, width, channels }) {
+function readFrames({ file, count, height, width, channels, type }) {
   const data = new Uint8Array(readFileSync(file));
   const length = data.length / count;
   return Array.from({ length: count }, (_, i) => {
     const part = data.subarray(i * length, (i + 1) * length);
     const frame = channels === 4 ? part : addAlpha(part);
-    return { data: frame, width, height };
+    const pixels = type ? globalThis[type].from(frame) : frame;
+    return { data: pixels, width, height };
   });
 }
 

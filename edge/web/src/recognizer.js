@@ -13,7 +13,7 @@ import {
   standardize,
   toRgb,
 } from "./frames.js";
-import { checkKind, KIND, readModel } from "./manifest.js";
+import { checkKind, isCount, KIND, readModel } from "./manifest.js";
 
 const FRAME = "frame"; // tensors of a stream
 const SCORES = "scores";
@@ -347,7 +347,7 @@ async function bytesOf(source) {
 
 function checkCounts(counts) {
   for (const [name, value] of Object.entries(counts)) {
-    if (!(Number.isInteger(value) && value >= 1)) {
+    if (!isCount(value)) {
       throw new Error(
         `\`${name}\` must be a positive integer. Received: ${value}.`,
       );
@@ -386,12 +386,15 @@ function checkStates(states, compiled) {
 }
 
 function checkFrame(frame) {
-  const pixels = frame?.width * frame?.height;
-  if (![3 * pixels, 4 * pixels].includes(frame?.data?.length) || !pixels) {
+  const { data, width, height } = frame ?? {};
+  const isBytes =
+    data instanceof Uint8Array || data instanceof Uint8ClampedArray;
+  const pixels = isCount(width) && isCount(height) ? width * height : NaN;
+  if (!isBytes || ![3 * pixels, 4 * pixels].includes(data.length)) {
     throw new Error(
-      "A frame must be ImageData, or {data, width, height} of RGB. " +
-        `Received: ${frame?.width} x ${frame?.height}, ` +
-        `${frame?.data?.length} values.`,
+      "A frame must be ImageData, or {data, width, height} of uint8 RGB. " +
+        `Received: ${width} x ${height}, ${data?.length} values ` +
+        `(${data?.constructor?.name}).`,
     );
   }
 }

@@ -1,7 +1,7 @@
 """Runs an exported model: a video in, labels out. No TensorFlow needed."""
 
 import collections
-import math
+import numbers
 import os
 import threading
 
@@ -10,6 +10,8 @@ import numpy as np
 from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import streaming
 from autox3d_tf.base import checks
+
+MOST_FPS = 1000  # more are thousandths, or no rate of a video
 
 
 class Recognizer:
@@ -27,8 +29,8 @@ class Recognizer:
         window: Frames that a network of whole clips looks back on in `push`;
             by default those that a clip of its training spans.
         fps: Frames per second of what `push` gets, for these defaults to last
-            as long as in training, and of frames that are not in a file; None
-            if as many as in the training videos.
+            as long as in training, and of frames that are not in a file; at
+            most 1000, None if as many as in the training videos.
 
     Threads may share one: a call waits for the one before it.
 
@@ -53,10 +55,8 @@ class Recognizer:
         window: int | None = None,
         fps: float | None = None,
     ):
-        if fps is not None and not (_is_number(fps) and 0 < fps < math.inf):
-            raise ValueError(
-                f"`fps` must be a positive number. Received: fps={fps!r}."
-            )
+        fps = _check_fps(fps)
+        num_threads, hop, window = map(_to_int, (num_threads, hop, window))
         self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
@@ -243,8 +243,23 @@ class Recognizer:
         )
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _check_fps(fps) -> float | None:
+    """Returns frames per second, or None; raises unless they make sense."""
+    if fps is None:
+        return None
+    number = isinstance(fps, numbers.Real) and not isinstance(fps, bool)
+    if not number or not 0 < fps <= MOST_FPS:
+        raise ValueError(
+            f"`fps` must be a positive number, at most {MOST_FPS}. "
+            f"Received: fps={fps!r}."
+        )
+    return float(fps)
+
+
+def _to_int(value):
+    """An int, of numpy's too; what is none as it came, to be refused."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(value) if whole else value
 
 
 def _stride_at(wanted, fps: float | None) -> float:

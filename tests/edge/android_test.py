@@ -104,7 +104,8 @@ def test_bad_calls(ask_android, video, exported):
     clip = video(moving_frames(4, 24, 24))
     good = {"do": "push", "model": str(exported.path), "clip": clip}
     cases = {
-        "`hop`, `window` and `fps` must be positive": {"options": {"hop": -1}},
+        "`hop` and `window` must be positive": {"options": {"hop": -1}},
+        "or 0 if not known": {"do": "frameNumbers", "given": [9, -1.0]},
         "A frame must have as many values": {"clip": {**clip, "width": 23}},
         "`degrees` must be 0, 90, 180 or 270": {"do": "turn", "given": [45]},
         "must be the 4 frames of a clip": {

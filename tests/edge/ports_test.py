@@ -188,6 +188,16 @@ def check_pushed(recognizer, frames, found):
     assert again == found[0]
 
 
+def test_a_rate_that_makes_no_sense(ask, video, exported):
+    clip = video(moving_frames(4, 24, 24))
+    call = {"do": "push", "model": str(exported.path), "clip": clip}
+    rates = (-5.0, 29_970.0, 1e300)
+    for answer in ask(*({**call, "options": {"fps": r}} for r in rates)):
+        assert (
+            "`fps` must be a positive number, at most 1000" in answer["error"]
+        )
+
+
 def test_a_manifest_with_flipped_bytes(ask, video, exported, tmp_path):
     data = exported.path.read_bytes()
     model, manifest = manifest_lib.read_model(exported.path)

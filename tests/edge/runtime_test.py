@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import fractions
 import subprocess
 import sys
 
@@ -151,6 +152,9 @@ def test_a_video_cut_short_is_not_classified(tmp_path, recognizer):
         ("fps", -5),
         ("fps", float("nan")),
         ("fps", float("inf")),
+        ("fps", 29_970),
+        ("fps", True),
+        ("hop", True),
         ("hop", 2.5),
         ("hop", "2"),
         ("window", 24.0),
@@ -159,6 +163,18 @@ def test_a_video_cut_short_is_not_classified(tmp_path, recognizer):
 def test_a_pace_that_makes_no_sense_is_refused(exported, name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a positive"):
         Recognizer(exported.path, **{name: value})
+
+
+def test_numbers_of_any_kind(exported):
+    recognizer = Recognizer(
+        exported.path,
+        num_threads=np.int64(1),
+        hop=np.int64(2),
+        window=np.uint8(8),
+        fps=fractions.Fraction(30_000, 1001),
+    )
+    assert (recognizer.hop, recognizer.window) == (2, 8)
+    Recognizer(exported.path, fps=np.float32(29.97))
 
 
 def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
@@ -172,8 +188,9 @@ def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
     monkeypatch.setattr(interpreters, "load_class", lambda name: spy)
     Recognizer(exported.path, num_threads=2)
     assert seen["num_threads"] == 2
-    with pytest.raises(ValueError, match="`num_threads` must be an integer"):
-        Recognizer(exported.path, num_threads=0)
+    for value in (0, True, 2.0):
+        with pytest.raises(ValueError, match="`num_threads` must be an int"):
+            Recognizer(exported.path, num_threads=value)
 
 
 def test_unknown_runtime_lists_the_known(exported):

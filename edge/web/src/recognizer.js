@@ -18,6 +18,7 @@ import { checkKind, isCount, KIND, readModel } from "./manifest.js";
 const FRAME = "frame"; // tensors of a stream
 const SCORES = "scores";
 const SCORE_STEP = 1 / 256; // of a uint8 softmax, by TFLite's specification
+const MOST_FPS = 1000; // more are thousandths, or no rate of a video
 const ARRAYS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 
 let runtime; // one for the page, by LiteRT.js's own rule
@@ -43,7 +44,7 @@ export class Recognizer {
    *   - window: Frames that a network of whole clips looks back on in `push`;
    *     by default those that a clip of its training spans.
    *   - fps: Frames per second of what `push` and `classify` get, for these
-   *     defaults to last as long as in training.
+   *     defaults to last as long as in training; at most 1000.
    * @return {Promise<Recognizer>}
    * @throws {Error} The file is missing, cut short, changed or not ours, or a
    *     browser cannot run it.
@@ -205,10 +206,14 @@ export class Recognizer {
     return result;
   }
 
-  #pace({ hop, window, fps }) {
-    if (fps !== undefined && !(typeof fps === "number" && fps > 0)) {
-      throw new Error(`\`fps\` must be a positive number. Received: ${fps}.`);
+  #pace({ hop, window, fps, ...unknown }) {
+    if (Object.keys(unknown).length) {
+      throw new Error(
+        "Options must be some of hop, window, fps. " +
+          `Received: ${Object.keys(unknown)}.`,
+      );
     }
+    if (fps != null) checkFps(fps);
     const { stream, preprocessing } = this.manifest;
     const stride = strideAt(preprocessing, fps);
     const spanned = preprocessing.clip_frames * Math.max(1, stride);
@@ -352,6 +357,15 @@ function checkCounts(counts) {
         `\`${name}\` must be a positive integer. Received: ${value}.`,
       );
     }
+  }
+}
+
+function checkFps(fps) {
+  if (!(typeof fps === "number" && fps > 0 && fps <= MOST_FPS)) {
+    throw new Error(
+      `\`fps\` must be a positive number, at most ${MOST_FPS}. ` +
+        `Received: fps=${fps}.`,
+    );
   }
 }
 

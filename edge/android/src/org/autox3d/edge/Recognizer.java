@@ -23,6 +23,7 @@ import java.util.Map;
  * <p>Threads may share one: a call waits for the one before it.
  */
 public final class Recognizer {
+  private static final int MOST_FPS = 1000; // more are thousandths, or no rate
   private static final float SCORE_STEP = 1 / 256f; // of a uint8 softmax
 
   /** What runs the network, as TensorFlow Lite's Interpreter does. */
@@ -52,7 +53,7 @@ public final class Recognizer {
 
     /**
      * Frames per second of what `push` and `classify` get, for these defaults
-     * to last as long as in training.
+     * to last as long as in training; at most 1000.
      */
     public double fps;
   }
@@ -187,6 +188,7 @@ public final class Recognizer {
       throw new IllegalArgumentException(
           "A video must have frames. Received: " + count + ".");
     }
+    checkFps(fps);
     double apart = wanted.strideAt(fps > 0 ? fps : this.fps);
     return Sampling.indices(wanted.sampling, count, wanted.clipFrames, apart);
   }
@@ -263,12 +265,12 @@ public final class Recognizer {
 
   /** Forgets the frames that were pushed; the next come at another pace. */
   public synchronized void reset(Pace pace) {
-    if (pace.hop < 0 || pace.window < 0 || !(pace.fps >= 0)) {
+    if (pace.hop < 0 || pace.window < 0) {
       throw new IllegalArgumentException(
-          "`hop`, `window` and `fps` must be positive, or 0 for defaults. "
-              + "Received: " + pace.hop + ", " + pace.window + ", " + pace.fps
-              + ".");
+          "`hop` and `window` must be positive, or 0 for defaults. "
+              + "Received: " + pace.hop + ", " + pace.window + ".");
     }
+    checkFps(pace.fps);
     fps = pace.fps;
     double stride = wanted.strideAt(fps);
     double spanned = Math.rint(wanted.clipFrames * Math.max(1, stride));
@@ -280,6 +282,14 @@ public final class Recognizer {
     }
     hop = pace.hop > 0 ? pace.hop : Math.max(1, (int) looks);
     reset();
+  }
+
+  private static void checkFps(double fps) {
+    if (!(fps >= 0 && fps <= MOST_FPS)) {
+      throw new IllegalArgumentException(
+          "`fps` must be a positive number, at most " + MOST_FPS
+              + ", or 0 if not known. Received: fps=" + fps + ".");
+    }
   }
 
   private boolean isClip(List<Frame> video) {

@@ -34,6 +34,12 @@ class Recognizer:
 
     Threads may share one: a call waits for the one before it.
 
+    Attributes:
+        manifest: What the file says about itself.
+        labels: Names of the classes, in the order of the scores.
+        hop, window: As given, or their defaults.
+        fps: As given, or that of the training videos; 0.0 if not known.
+
     Raises:
         ValueError: The file is missing, cut short, changed, or not ours.
 
@@ -73,7 +79,8 @@ class Recognizer:
                 looks = stream.stride * stream.fps
                 hop = round(_at_rate(stream.stride, looks, fps))
             hop = max(1, hop)
-        self.window, self.hop, self._fps = window, hop, fps
+        self.window, self.hop = window, hop
+        self.fps = fps or wanted.fps or wanted.stride_fps
         self.labels = manifest_lib.check_labels(
             self.manifest.labels, self._run.num_classes
         )
@@ -118,10 +125,8 @@ class Recognizer:
         self._pushed += 1
         beyond = self._pushed - self.window
         if beyond >= 0 and beyond % self.hop == 0:
-            numbers = self._frame_numbers(
-                self.window, self.window / self.clip_shape[0]
-            )
-            frames = np.stack(self._frames)[numbers]
+            apart = self.window / self.clip_shape[0]
+            frames = np.stack(self._frames)[self._sample(self.window, apart)]
             self._saw(self.scores(self._standardize(frames)))
         return self._latest
 
@@ -195,8 +200,7 @@ class Recognizer:
         info, wanted = decoding.probe(path), self.manifest.preprocessing
         if info.lacking:
             raise decoding.VideoError(f"{path}: is cut short: {info.lacking}.")
-        stride = _stride_at(wanted, info.fps)
-        indices = self._frame_numbers(info.frames, stride)
+        indices = self._sample(info.frames, _stride_at(wanted, info.fps))
         return self._cut(decoding.decode_frames(path, indices))
 
     def make_clip(self, frames: np.ndarray) -> np.ndarray:
@@ -207,8 +211,39 @@ class Recognizer:
         frames = _check_frames(np.asarray(frames), "source")
         if frames.shape == self.clip_shape:
             return self._standardize(frames)
-        stride = _stride_at(self.manifest.preprocessing, self._fps)
-        return self._cut(frames[self._frame_numbers(len(frames), stride)])
+        return self._cut(frames[self.frame_numbers(len(frames))])
+
+    def frame_numbers(self, count: int, fps: float | None = None) -> np.ndarray:
+        """Numbers of the frames that a clip is made of, for `clip_of`.
+
+        So that no others of a video need to be decoded.
+
+        Args:
+            count: Frames of the video.
+            fps: Frames per second of it; by default, or if 0, those of the
+                recognizer.
+
+        Returns:
+            int64 `(frames,)`, as many as in a clip; of short videos some come
+            more than once.
+        """
+        count = _to_int(count)
+        checks.check_positive_int("count", count)
+        rate = _check_fps(fps or None) or self.fps
+        return self._sample(
+            count, _stride_at(self.manifest.preprocessing, rate)
+        )
+
+    def clip_of(self, sampled: np.ndarray) -> np.ndarray:
+        """Scales and crops sampled frames, those of `frame_numbers`."""
+        sampled = _check_frames(np.asarray(sampled), "sampled")
+        frames = self.clip_shape[0]
+        if len(sampled) != frames:
+            raise ValueError(
+                f"`sampled` must be the {frames} frames of a clip. "
+                f"Received: {len(sampled)}."
+            )
+        return self._cut(sampled)
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:
         """Makes a clip of sampled frames."""
@@ -231,7 +266,7 @@ class Recognizer:
         )
         return sampling.center_crop(frames, wanted.crop_size)
 
-    def _frame_numbers(self, num_frames: int, stride: float) -> np.ndarray:
+    def _sample(self, num_frames: int, stride: float) -> np.ndarray:
         from autox3d_tf.data import sampling
 
         wanted = self.manifest.preprocessing

@@ -84,6 +84,11 @@ public final class AndroidRun {
         return file().labels();
       case "frameNumbers":
         return load().frameNumbers(whole(given(0)), (Double) given(1));
+      case "about":
+        Recognizer asked = load();
+        return Arrays.asList(
+            asked.labels(), asked.clipShape(), asked.hop(), asked.window(),
+            asked.fps());
       case "makeClip":
         return load().makeClip(frames());
       case "clipOf":
@@ -92,10 +97,11 @@ public final class AndroidRun {
         return load().scores(bytes());
       case "classify":
         List<Object> named = new ArrayList<>();
-        for (Recognizer.Guess guess : load().classify(frames())) {
+        for (Recognizer.Guess guess :
+            load().classify(frames(), whole(call.get("top")))) {
           named.add(Arrays.asList(guess.label, guess.probability));
         }
-        return named.subList(0, whole(call.get("top")));
+        return named;
       case "push":
         Recognizer recognizer = load();
         List<Object> found = new ArrayList<>();

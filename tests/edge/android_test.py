@@ -7,11 +7,7 @@ import pytest
 
 from autox3d_edge import Preprocessing, Recognizer
 from tests.edge import networks
-from tests.edge.ports import (
-    moving_frames,
-    write_dense_model,
-    write_model,
-)
+from tests.edge.ports import moving_frames, write_model
 
 
 def test_frames_as_a_phone_has_them(ask_android, video):
@@ -31,21 +27,6 @@ def test_frames_as_a_phone_has_them(ask_android, video):
     for quarters, answer in enumerate(turned):
         expected = np.rot90(frames[0], -quarters)  # clockwise
         assert answer["value"] == [expected.ravel().tolist()]
-
-
-def test_only_the_frames_of_a_clip(ask_android, video, exported, tmp_path):
-    path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
-    frames = moving_frames(14, 30, 40)
-    as_trained, faster = ask_android(
-        *({"do": "frameNumbers", "model": path, "given": [14, fps]}
-          for fps in (0.0, 60.0))
-    )  # fmt: skip
-    assert as_trained["value"] == [5, 6, 7, 8]
-    assert faster["value"] == [0, 4, 8, 12]
-    sampled = video(frames[as_trained["value"]])
-    (clip,) = ask_android({"do": "clipOf", "model": path, "clip": sampled})
-    expected = Recognizer(path).make_clip(frames)
-    np.testing.assert_array_equal(clip["value"], expected.ravel())
 
 
 def test_no_frame_does_not_count(ask_android, video, exported):
@@ -108,13 +89,9 @@ def test_bad_calls(ask_android, video, exported):
         "or 0 if not known": {"do": "frameNumbers", "given": [9, -1.0]},
         "A frame must have as many values": {"clip": {**clip, "width": 23}},
         "`degrees` must be 0, 90, 180 or 270": {"do": "turn", "given": [45]},
-        "must be the 4 frames of a clip": {
-            "do": "clipOf", "clip": video(moving_frames(3, 24, 24))
-        },
         "`clip` must have 6912 values": {
             "do": "scores", "clip": video(moving_frames(3, 24, 24))
         },
-        "A video must have frames": {"do": "frameNumbers", "given": [0, 0.0]},
     }  # fmt: skip
     answers = ask_android(*({**good, **change} for change in cases.values()))
     for message, answer in zip(cases, answers, strict=True):

@@ -149,6 +149,49 @@ def test_clips_last_as_long_at_any_rate(ask, video, exported, tmp_path):
         np.testing.assert_array_equal(answer["value"], expected.ravel())
 
 
+def test_only_the_frames_of_a_clip(ask, video, exported, tmp_path):
+    path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
+    frames = moving_frames(14, 30, 40)
+    recognizer = Recognizer(path)
+    cases = {0.0: [5, 6, 7, 8], 60.0: [0, 4, 8, 12]}
+    sampled = frames[cases[0.0]]
+    *numbers, clip, fewer, none = ask(
+        *({"do": "frameNumbers", "model": path, "given": [14, fps]}
+          for fps in cases),
+        {"do": "clipOf", "model": path, "clip": video(sampled)},
+        {"do": "clipOf", "model": path, "clip": video(sampled[1:])},
+        {"do": "frameNumbers", "model": path, "given": [0, 0.0]},
+    )  # fmt: skip
+    for (fps, expected), answer in zip(cases.items(), numbers, strict=True):
+        assert answer["value"] == expected
+        assert recognizer.frame_numbers(14, fps).tolist() == expected
+    expected = recognizer.make_clip(frames)
+    np.testing.assert_array_equal(clip["value"], expected.ravel())
+    np.testing.assert_array_equal(recognizer.clip_of(sampled), expected)
+    message = "`sampled` must be the 4 frames of a clip. Received: 3."
+    assert fewer["error"] == message
+    with pytest.raises(ValueError, match=message):
+        recognizer.clip_of(sampled[1:])
+    message = "`count` must be a positive integer"
+    assert message in none["error"]
+    with pytest.raises(ValueError, match=message):
+        recognizer.frame_numbers(0)
+
+
+def test_what_a_recognizer_says_of_itself(ask, exported, tmp_path):
+    path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
+    paces = ({}, {"fps": 60.0}, {"hop": 3, "window": 9})
+    answers = ask(
+        *({"do": "about", "model": path, "options": pace} for pace in paces)
+    )
+    for pace, answer in zip(paces, answers, strict=True):
+        known = Recognizer(path, **pace)
+        assert answer["value"] == [
+            list(known.labels), list(known.clip_shape),
+            known.hop, known.window, known.fps,
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_streams(ask, video, exported, streams, tmp_path, precision):
     content, stream = getattr(streams, precision)

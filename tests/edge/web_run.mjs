@@ -64,6 +64,13 @@ const CALLS = {
   },
   manifest: async ({ model }) =>
     (await readModel(new Uint8Array(readFileSync(model)))).manifest.labels,
+  about: async (call) => {
+    const { labels, clipShape, hop, window, fps } = await load(call);
+    return [labels, clipShape, hop, window, fps];
+  },
+  frameNumbers: async (call) => (await load(call)).frameNumbers(...call.given),
+  clipOf: async (call) =>
+    Array.from((await load(call)).clipOf(readFrames(call.clip))),
   makeClip: async (call) =>
     Array.from((await load(call)).makeClip(readFrames(call.clip))),
   scores: async (call) => {

@@ -23,7 +23,13 @@ const ARRAYS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 
 let runtime; // one for the page, by LiteRT.js's own rule
 
-/** Names what happens in a video, with one exported .tflite file. */
+/**
+ * Names what happens in a video, with one exported .tflite file.
+ *
+ * Has also `manifest`, `clipShape` (`[frames, height, width, 3]`), `hop`,
+ * `window` and `fps`, as given or their defaults; `fps` is that of the training
+ * videos then, 0 if not known.
+ */
 export class Recognizer {
   #compiled;
   #input;
@@ -127,7 +133,6 @@ export class Recognizer {
   makeClip(frames) {
     if (!frames?.length) throw new Error("`frames` must not be empty.");
     frames.forEach(checkFrame);
-    const { preprocessing } = this.manifest;
     const [count, size] = this.clipShape;
     if (
       frames.length === count &&
@@ -135,13 +140,42 @@ export class Recognizer {
     ) {
       return this.#join(frames.map(toRgb));
     }
-    const numbers = sampleIndices(
+    const numbers = this.frameNumbers(frames.length);
+    return this.clipOf(numbers.map((number) => frames[number]));
+  }
+
+  /**
+   * Numbers of the frames that a clip is made of, for `clipOf`, so that no
+   * others need to be decoded.
+   *
+   * @param {number} count Frames of the video.
+   * @param {number} fps Frames per second of it; by default, or if 0, those of
+   *     the recognizer.
+   * @return {number[]}
+   */
+  frameNumbers(count, fps) {
+    checkCounts({ count });
+    if (fps) checkFps(fps);
+    const { preprocessing } = this.manifest;
+    return sampleIndices(
       preprocessing.sampling,
-      frames.length,
       count,
-      strideAt(preprocessing, this.fps),
+      this.clipShape[0],
+      strideAt(preprocessing, fps || this.fps),
     );
-    return this.#join(numbers.map((number) => this.cut(frames[number]).data));
+  }
+
+  /** Scales and crops sampled frames, those of `frameNumbers`. */
+  clipOf(sampled) {
+    const [count] = this.clipShape;
+    if (sampled?.length !== count) {
+      throw new Error(
+        `\`sampled\` must be the ${count} frames of a clip. ` +
+          `Received: ${sampled?.length}.`,
+      );
+    }
+    sampled.forEach(checkFrame);
+    return this.#join(sampled.map((frame) => this.cut(frame).data));
   }
 
   /** Scales a frame and cuts out the centre; RGB, as large as in a clip. */
@@ -223,7 +257,8 @@ export class Recognizer {
       : Math.trunc(window / 4);
     hop ??= Math.max(1, roundHalfEven(looks));
     checkCounts({ window, hop });
-    Object.assign(this, { window, hop, fps });
+    Object.assign(this, { window, hop });
+    this.fps = fps || preprocessing.fps || preprocessing.stride_fps;
   }
 
   #reset() {

@@ -131,6 +131,32 @@ public final class Recognizer {
     reset(pace);
   }
 
+  /** Names of the classes, in the order of the scores. */
+  public List<String> labels() {
+    return file.labels();
+  }
+
+  /** Frames, height and width of the clip that the network takes, and 3. */
+  public int[] clipShape() {
+    int size = wanted.cropSize;
+    return new int[] {wanted.clipFrames, size, size, 3};
+  }
+
+  /** Of the pace, or its default. */
+  public synchronized int hop() {
+    return hop;
+  }
+
+  /** Of the pace, or its default. */
+  public synchronized int window() {
+    return window;
+  }
+
+  /** Of the pace, or that of the training videos; 0 if not known. */
+  public synchronized double fps() {
+    return fps;
+  }
+
   /**
    * Takes one more frame of a video; returns the latest scores.
    *
@@ -176,17 +202,22 @@ public final class Recognizer {
     return named(scores(makeClip(video)));
   }
 
+  /** The first `top` of them. */
+  public List<Guess> classify(List<Frame> video, int top) {
+    return named(scores(makeClip(video)), top);
+  }
+
   /**
    * Numbers of the frames that a clip is made of, for `clipOf`, so that no
    * others need to be decoded.
    *
    * @param count Frames of the video.
-   * @param fps Frames per second of it; 0 if not known.
+   * @param fps Frames per second of it; if 0, those of the recognizer.
    */
   public synchronized int[] frameNumbers(int count, double fps) {
     if (count < 1) {
       throw new IllegalArgumentException(
-          "A video must have frames. Received: " + count + ".");
+          "`count` must be a positive integer. Received: " + count + ".");
     }
     checkFps(fps);
     double apart = wanted.strideAt(fps > 0 ? fps : this.fps);
@@ -252,6 +283,11 @@ public final class Recognizer {
     return guesses;
   }
 
+  /** The first `top` of them. */
+  public List<Guess> named(float[] scores, int top) {
+    return named(scores).subList(0, Math.min(top, scores.length));
+  }
+
   /** Forgets the frames that were pushed. */
   public synchronized void reset() {
     frames.clear();
@@ -271,14 +307,14 @@ public final class Recognizer {
               + "Received: " + pace.hop + ", " + pace.window + ".");
     }
     checkFps(pace.fps);
-    fps = pace.fps;
-    double stride = wanted.strideAt(fps);
+    fps = pace.fps > 0 ? pace.fps : wanted.fps > 0 ? wanted.fps : wanted.strideFps;
+    double stride = wanted.strideAt(pace.fps);
     double spanned = Math.rint(wanted.clipFrames * Math.max(1, stride));
     window = pace.window > 0 ? pace.window : (int) spanned;
     double looks = window / 4;
     if (file.isStream()) {
       double training = file.stream.stride * file.stream.fps;
-      looks = Math.rint(Sampling.atRate(file.stream.stride, training, fps));
+      looks = Math.rint(Sampling.atRate(file.stream.stride, training, pace.fps));
     }
     hop = pace.hop > 0 ? pace.hop : Math.max(1, (int) looks);
     reset();

@@ -47,9 +47,11 @@ class Recognizer:
         Recognizer("model.tflite").classify("video.mp4")
         # [("wave", 0.91), ("point", 0.05), ...]
 
-        recognizer = Recognizer("model_int8_stream.tflite")
-        for frame in camera:  # uint8 RGB (height, width, 3)
+        recognizer = Recognizer("model_int8.tflite", fps=30)
+        for frame in camera:  # uint8 RGB (height, width, 3); OpenCV's are BGR
             scores = recognizer.push(frame)
+            if scores is not None:  # the first frames make no clip yet
+                print(recognizer.named(scores, top=1))
     """
 
     def __init__(
@@ -143,7 +145,21 @@ class Recognizer:
                 self._run.reset()
 
     def named(self, scores: np.ndarray, top: int | None = None):
-        """Returns `(label, probability)` pairs, most probable first."""
+        """Returns `(label, probability)` pairs, most probable first.
+
+        Args:
+            scores: `(classes,)`, as of `push` or `scores`.
+            top: How many pairs; all by default.
+        """
+        if np.shape(scores) != (len(self.labels),):
+            received = np.shape(scores)
+            if scores is None:
+                received = "None, as of `push` before it has looked"
+            raise ValueError(
+                f"`scores` must be {len(self.labels)} numbers, one per class. "
+                f"Received: {received}."
+            )
+        scores = np.asarray(scores)
         order = np.argsort(-scores, kind="stable")[:top]
         return [(self.labels[i], float(scores[i])) for i in order]
 

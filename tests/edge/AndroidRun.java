@@ -84,6 +84,8 @@ public final class AndroidRun {
         return file().labels();
       case "frameNumbers":
         return load().frameNumbers(whole(given(0)), (Double) given(1));
+      case "named":
+        return listed(load().named(scores(), whole(call.get("top"))));
       case "about":
         Recognizer asked = load();
         return Arrays.asList(
@@ -96,12 +98,7 @@ public final class AndroidRun {
       case "scores":
         return load().scores(bytes());
       case "classify":
-        List<Object> named = new ArrayList<>();
-        for (Recognizer.Guess guess :
-            load().classify(frames(), whole(call.get("top")))) {
-          named.add(Arrays.asList(guess.label, guess.probability));
-        }
-        return named;
+        return listed(load().classify(frames(), whole(call.get("top"))));
       case "push":
         Recognizer recognizer = load();
         List<Object> found = new ArrayList<>();
@@ -115,6 +112,24 @@ public final class AndroidRun {
       default:
         throw new AssertionError(call);
     }
+  }
+
+  private static List<Object> listed(List<Recognizer.Guess> guesses) {
+    List<Object> pairs = new ArrayList<>();
+    for (Recognizer.Guess guess : guesses) {
+      pairs.add(Arrays.asList(guess.label, guess.probability));
+    }
+    return pairs;
+  }
+
+  private float[] scores() {
+    if (given(0) == null) return null;
+    List<?> numbers = (List<?>) given(0);
+    float[] scores = new float[numbers.size()];
+    for (int i = 0; i < scores.length; i++) {
+      scores[i] = ((Double) numbers.get(i)).floatValue();
+    }
+    return scores;
   }
 
   private static void pushNull(Recognizer recognizer) {

@@ -178,6 +178,25 @@ def test_only_the_frames_of_a_clip(ask, video, exported, tmp_path):
         recognizer.frame_numbers(0)
 
 
+def test_names_of_scores(ask, exported):
+    call = {"do": "named", "model": str(exported.path), "top": 3}
+    scores = [0.0, 0.25, 0.0, 0.5, 0.0, 0.25, 0.0]
+    cases = (None, [], scores[:6])
+    named, *bad = ask(
+        *({**call, "given": [given]} for given in (scores, *cases))
+    )
+    recognizer = Recognizer(exported.path)
+    pairs = [["gesture 3", 0.5], ["gesture 1", 0.25], ["gesture 5", 0.25]]
+    assert named["value"] == pairs
+    assert list(map(list, recognizer.named(scores, 3))) == pairs
+    message = "`scores` must be 7 numbers, one per class. Received: "
+    for given, answer in zip(cases, bad, strict=True):
+        assert answer["error"].startswith(message)
+        with pytest.raises(ValueError, match=message):
+            recognizer.named(given)
+    assert bad[0]["error"].endswith("as of `push` before it has looked.")
+
+
 def test_what_a_recognizer_says_of_itself(ask, exported, tmp_path):
     path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
     paces = ({}, {"fps": 60.0}, {"hop": 3, "window": 9})

@@ -68,6 +68,7 @@ const CALLS = {
     const { labels, clipShape, hop, window, fps } = await load(call);
     return [labels, clipShape, hop, window, fps];
   },
+  named: async (call) => (await load(call)).named(call.given[0], call.top),
   frameNumbers: async (call) => (await load(call)).frameNumbers(...call.given),
   clipOf: async (call) =>
     Array.from((await load(call)).clipOf(readFrames(call.clip))),

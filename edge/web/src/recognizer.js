@@ -106,7 +106,8 @@ export class Recognizer {
    * they were.
    *
    * @param {ImageData} frame Of any size; see frames.js.
-   * @return {Promise<Float32Array|null>} `(classes,)`.
+   * @return {Promise<Float32Array|null>} `(classes,)`; null before the first
+   *     look.
    */
   async push(frame) {
     checkFrame(frame);
@@ -206,10 +207,18 @@ export class Recognizer {
   }
 
   /** Returns `[label, probability]` pairs, most probable first. */
-  named(scores, top = scores.length) {
+  named(scores, top) {
+    const classes = this.labels.length;
+    if (scores?.length !== classes) {
+      const received = scores?.length ?? "null, as of `push` before it has looked";
+      throw new Error(
+        `\`scores\` must be ${classes} numbers, one per class. ` +
+          `Received: ${received}.`,
+      );
+    }
     const order = Array.from(scores.keys());
     order.sort((a, b) => scores[b] - scores[a]);
-    return order.slice(0, top).map((i) => [this.labels[i], scores[i]]);
+    return order.slice(0, top ?? classes).map((i) => [this.labels[i], scores[i]]);
   }
 
   /**

@@ -15,9 +15,12 @@ import java.util.Map;
  * <pre>{@code
  * ModelFile file = ModelFile.read(assets.open("model_int8.tflite"));
  * Interpreter interpreter = new Interpreter(file.model());
+ * Recognizer.Pace pace = new Recognizer.Pace();
+ * pace.fps = 30; // of the camera
  * Recognizer recognizer =
- *     new Recognizer(file, interpreter::runForMultipleInputsOutputs);
+ *     new Recognizer(file, interpreter::runForMultipleInputsOutputs, pace);
  * float[] scores = recognizer.push(Frame.ofArgb(pixels, width, height));
+ * if (scores != null) show(recognizer.named(scores, 1));
  * }</pre>
  *
  * <p>Threads may share one: a call waits for the one before it.
@@ -274,6 +277,15 @@ public final class Recognizer {
 
   /** The classes of scores, most probable first. */
   public List<Guess> named(float[] scores) {
+    int classes = labels().size();
+    if (scores == null || scores.length != classes) {
+      throw new IllegalArgumentException(
+          "`scores` must be " + classes + " numbers, one per class. Received: "
+              + (scores == null
+                  ? "null, as of `push` before it has looked"
+                  : "" + scores.length)
+              + ".");
+    }
     List<Guess> guesses = new ArrayList<>();
     for (int i = 0; i < scores.length; i++) {
       guesses.add(new Guess(file.labels().get(i), scores[i]));

@@ -18,8 +18,8 @@ class Recognizer:
     """Names what happens in a video, with one exported .tflite file.
 
     Args:
-        path: A file written by `export_model`. It is checked as a whole
-            before an interpreter sees it.
+        path: A file written by `export_model`, or its content in bytes. It is
+            checked as a whole before an interpreter sees it.
         num_threads: Threads of the interpreter.
         runtime: "ai-edge-litert", "tflite-runtime" or "tf.lite"; the first
             that is installed by default.
@@ -56,7 +56,7 @@ class Recognizer:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike | bytes,
         num_threads: int = 1,
         runtime: str | None = None,
         hop: int | None = None,

@@ -44,10 +44,8 @@ function addAlpha(rgb) {
 }
 
 function load({ model, options = {} }) {
-  return Recognizer.load(new Uint8Array(readFileSync(model)), {
-    wasm,
-    ...options,
-  });
+  const source = model && new Uint8Array(readFileSync(model));
+  return Recognizer.load(source, { wasm, ...options });
 }
 
 const CALLS = {

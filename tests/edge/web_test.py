@@ -51,6 +51,8 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
         "Browsers take no int8 tensors": {"model": path},
         "`hop` must be a positive integer": {"options": {"hop": 0}},
         "`fps` must be a positive number": {"options": {"fps": "30"}},
+        "`source` must be an address": {"model": None},
+        "a Uint8Array. Received: .": {"model": ""},
         "Received: framerate": {"options": {"framerate": 30}},
         "A frame must be ImageData": {"clip": {**clip, "width": 23}},
         "must be ImageData": {"clip": {**clip, "width": 28.8, "height": 20}},

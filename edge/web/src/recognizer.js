@@ -388,6 +388,12 @@ export async function fetchBlob(address) {
 async function bytesOf(source) {
   if (source instanceof Uint8Array) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  if (!(source instanceof Blob) && (typeof source !== "string" || !source)) {
+    throw new Error(
+      "`source` must be an address, a Blob, an ArrayBuffer or a Uint8Array. " +
+        `Received: ${source}.`,
+    );
+  }
   const blob = source instanceof Blob ? source : await fetchBlob(source);
   // Before all of it: a file that is no model may be larger than memory.
   checkKind(await blob.slice(...KIND).text(), blob.size);

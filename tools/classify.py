@@ -12,6 +12,7 @@ PyAV and one of LiteRT, tflite-runtime, TensorFlow Lite. A file that cannot be
 read is named and the others go on; the exit code is then 1.
 """
 
+import os
 import pathlib
 import sys
 
@@ -37,7 +38,8 @@ def _videos(arguments):
 
 def _print(name, results):
     text = "  ".join(f"{label} {share:.1%}" for label, share in results)
-    print(f"{name}: {text}", flush=True)
+    line = " ".join(f"{name}: {text}".splitlines())  # one for each video
+    print(line, flush=True)
 
 
 def _classify_camera(recognizer, path, top, most_looks):
@@ -70,6 +72,15 @@ def _recognizer(fps=None):
 
 
 def _main(arguments):
+    try:
+        return _classify(arguments)
+    except BrokenPipeError:  # of `| head`, which has read enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # or Python complains, too
+        return 1
+
+
+def _classify(arguments):
     from autox3d_tf.data import decoding
 
     if not FLAGS.model:

@@ -109,7 +109,7 @@ class Recognizer:
             float32 `(classes,)`, the same read-only array until the network
             looks again, or None.
         """
-        frame = _check_frames(np.asarray(frame)[None], "frame")
+        frame = _check_frames(frame, "frame")
         with self._lock:
             return self._push(frame)
 
@@ -159,6 +159,9 @@ class Recognizer:
                 f"`scores` must be {len(self.labels)} numbers, one per class. "
                 f"Received: {received}."
             )
+        if top is not None:
+            top = _to_int(top)
+            checks.check_positive_int("top", top)
         scores = np.asarray(scores)
         order = np.argsort(-scores, kind="stable")[:top]
         return [(self.labels[i], float(scores[i])) for i in order]
@@ -224,7 +227,7 @@ class Recognizer:
 
         Frames of the shape of a clip are not sampled, scaled or cropped.
         """
-        frames = _check_frames(np.asarray(frames), "source")
+        frames = _check_frames(frames, "source")
         if frames.shape == self.clip_shape:
             return self._standardize(frames)
         return self._cut(frames[self.frame_numbers(len(frames))])
@@ -252,7 +255,7 @@ class Recognizer:
 
     def clip_of(self, sampled: np.ndarray) -> np.ndarray:
         """Scales and crops sampled frames, those of `frame_numbers`."""
-        sampled = _check_frames(np.asarray(sampled), "sampled")
+        sampled = _check_frames(sampled, "sampled")
         frames = self.clip_shape[0]
         if len(sampled) != frames:
             raise ValueError(
@@ -331,19 +334,26 @@ def _at_rate(count: float, known: float, fps: float | None) -> float:
     return count * fps / known if changes else count
 
 
-def _check_frames(frames: np.ndarray, name: str) -> np.ndarray:
+def _check_frames(given, name: str) -> np.ndarray:
     """Returns uint8 RGB frames `(n, height, width, 3)`, or raises."""
+    frames = np.asarray(given)
+    received = f"{frames.dtype} {frames.shape}"
+    if frames.dtype == object:  # what numpy knows nothing of
+        received = type(given).__name__
+    if name == "frame":
+        frames = frames[None]
     if (
         frames.dtype != np.uint8
         or frames.ndim != 4
         or frames.shape[-1] != 3
         or not frames.size
     ):
-        wanted, shape = "a path or uint8 RGB frames (n, ", frames.shape
-        if name == "frame":
-            wanted, shape = "a uint8 RGB frame (", shape[1:]
+        wanted = {
+            "frame": "a uint8 RGB frame (",
+            "sampled": "uint8 RGB frames (n, ",
+            "source": "a path or uint8 RGB frames (n, ",
+        }[name]
         raise ValueError(
-            f"`{name}` must be {wanted}height, width, 3). "
-            f"Received: {frames.dtype} {shape}."
+            f"`{name}` must be {wanted}height, width, 3). Received: {received}."
         )
     return frames

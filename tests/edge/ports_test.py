@@ -194,6 +194,14 @@ def test_names_of_scores(ask, exported):
         assert answer["error"].startswith(message)
         with pytest.raises(ValueError, match=message):
             recognizer.named(given)
+    for top, answer in zip(
+        (-1, 0),
+        ask(*({**call, "given": [scores], "top": top} for top in (-1, 0))),
+        strict=True,
+    ):
+        assert "`top` must be a positive integer" in answer["error"]
+        with pytest.raises(ValueError, match="`top` must be a positive"):
+            recognizer.named(scores, top)
     assert bad[0]["error"].endswith("as of `push` before it has looked.")
 
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import fractions
+import os
 import subprocess
 import sys
 
@@ -110,6 +111,13 @@ def test_frames_of_another_kind_are_refused(recognizer, frames):
     with pytest.raises(ValueError, match="uint8 RGB frames") as info:
         recognizer.classify(frames)
     assert f"{frames.dtype} {frames.shape}" in str(info.value)
+
+
+def test_what_is_no_frame(recognizer):
+    with pytest.raises(ValueError, match="`frame` must be .*: NoneType"):
+        recognizer.push(None)
+    with pytest.raises(ValueError, match="`source` must be .*: dict"):
+        recognizer.classify({})
 
 
 def test_a_frame_that_fails_does_not_count(exported, monkeypatch):
@@ -253,3 +261,21 @@ from autox3d_tools import {arguments[0]}
     )
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
+
+
+def test_who_reads_may_have_enough(exported, tmp_path):
+    videos = [tmp_path / f"{number}.mp4" for number in range(2)]
+    for video in videos:
+        synthetic.write_video(video, ports.moving_frames(4, 24, 24), fps=10)
+    program = (
+        f"import sys; sys.argv = {['classify', f'--model={exported.path}']!r}"
+        f" + {[*map(str, videos)]!r}; "
+        "from autox3d_tools import classify; classify.main()"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (done.returncode, b"pipe" in done.stderr) == (1, False)

@@ -78,6 +78,7 @@ const CALLS = {
   },
   classify: async (call) =>
     (await load(call)).classify(readFrames(call.clip), call.top),
+  one: async (call) => (await load(call)).classify(readFrames(call.clip)[0]),
   push: async (call) => {
     const recognizer = await load(call);
     // All at once: they must queue up.

@@ -53,6 +53,8 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
         "`fps` must be a positive number": {"options": {"fps": "30"}},
         "`source` must be an address": {"model": None},
         "a Uint8Array. Received: .": {"model": ""},
+        "`frames` must be an array": {"do": "one"},
+        "`top` must be a positive": {"do": "classify", "top": 2.5},
         "Received: framerate": {"options": {"framerate": 30}},
         "A frame must be ImageData": {"clip": {**clip, "width": 23}},
         "must be ImageData": {"clip": {**clip, "width": 28.8, "height": 20}},

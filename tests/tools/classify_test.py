@@ -22,6 +22,11 @@ class EverySecond:
         return [("seen", scores[1])][:top]
 
 
+def test_one_line_each(capsys):
+    classify._print("a.mp4", [("two\nlines", 0.75), ("b", 0.25)])
+    assert capsys.readouterr().out == "a.mp4: two lines 75.0%  b 25.0%\n"
+
+
 def test_camera(monkeypatch, capsys):
     frames = [np.full((2, 2, 3), i, np.uint8) for i in range(20)]
     monkeypatch.setattr(decoding, "iter_frames", lambda path: iter(frames))

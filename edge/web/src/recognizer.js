@@ -132,7 +132,12 @@ export class Recognizer {
    * sampled, scaled or cropped.
    */
   makeClip(frames) {
-    if (!frames?.length) throw new Error("`frames` must not be empty.");
+    if (!Array.isArray(frames) || !frames.length) {
+      throw new Error(
+        "`frames` must be an array of frames, not empty. " +
+          `Received: ${frames?.constructor?.name}.`,
+      );
+    }
     frames.forEach(checkFrame);
     const [count, size] = this.clipShape;
     if (
@@ -216,6 +221,7 @@ export class Recognizer {
           `Received: ${received}.`,
       );
     }
+    checkCounts({ top: top ?? classes });
     const order = Array.from(scores.keys());
     order.sort((a, b) => scores[b] - scores[a]);
     return order.slice(0, top ?? classes).map((i) => [this.labels[i], scores[i]]);

@@ -297,6 +297,10 @@ public final class Recognizer {
 
   /** The first `top` of them. */
   public List<Guess> named(float[] scores, int top) {
+    if (top < 1) {
+      throw new IllegalArgumentException(
+          "`top` must be a positive integer. Received: " + top + ".");
+    }
     return named(scores).subList(0, Math.min(top, scores.length));
   }
 

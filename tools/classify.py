@@ -87,17 +87,14 @@ def _classify(arguments):
         raise binary.UsageError("--model must name a .tflite file.")
     if not arguments:
         raise binary.UsageError("Name a video, a folder or a camera device.")
-    recognizer = _recognizer()
-    failed = 0
+    recognizer, failed = None, 0  # a camera has one of its own
     for path in _videos(arguments):
         if decoding.is_camera(path):
-            _classify_camera(
-                _recognizer(decoding.frame_rate(path)),
-                path,
-                FLAGS.top,
-                FLAGS.camera_clips,
-            )
+            fps = decoding.frame_rate(path) or None
+            with _recognizer(fps) as watching:
+                _classify_camera(watching, path, FLAGS.top, FLAGS.camera_clips)
             continue
+        recognizer = recognizer or _recognizer()
         try:
             _print(path, recognizer.classify(path, FLAGS.top))
         except decoding.VideoError as error:

@@ -68,7 +68,9 @@ class Recognizer:
         self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
-        self._run = streaming.make_runner(model, stream, num_threads, runtime)
+        self._runner = streaming.make_runner(
+            model, stream, num_threads, runtime
+        )
         for name, value in (("hop", hop), ("window", window)):
             if value is not None:
                 checks.check_positive_int(name, value)
@@ -87,6 +89,24 @@ class Recognizer:
             self.manifest.labels, self._run.num_classes
         )
         self.reset()
+
+    @property
+    def _run(self):
+        if self._runner is None:
+            raise ValueError("This recognizer is closed. Open the model again.")
+        return self._runner
+
+    def close(self) -> None:
+        """Frees the memory of the model, as `with Recognizer(...)` does."""
+        with self._lock:
+            self._frames.clear()
+            self._runner = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -114,13 +134,14 @@ class Recognizer:
             return self._push(frame)
 
     def _push(self, frame):
+        network = self._run  # or it is closed
         # A frame counts once nothing can fail that is its own.
         if self.manifest.stream is not None:
             looks = self._pushed % self.hop == 0
             frame = self._cut(frame) if looks else frame
             self._pushed += 1
             if looks:
-                self._saw(self._run.push(frame))
+                self._saw(network.push(frame))
             return self._latest
         # A copy: cameras reuse the memory of their frames.
         self._frames.append(self._scale(frame)[0].copy())

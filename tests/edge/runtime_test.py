@@ -201,6 +201,16 @@ def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
             Recognizer(exported.path, num_threads=value)
 
 
+def test_a_closed_recognizer_says_so(exported):
+    with Recognizer(exported.path) as recognizer:
+        clip_shape = recognizer.clip_shape
+    frame = np.zeros(clip_shape[1:], np.uint8)
+    for call in (recognizer.push, recognizer.scores):
+        with pytest.raises(ValueError, match="recognizer is closed"):
+            call(frame if call == recognizer.push else np.stack([frame] * 4))
+    recognizer.close()
+
+
 def test_unknown_runtime_lists_the_known(exported):
     with pytest.raises(ValueError, match="ai-edge-litert, tflite-runtime"):
         Recognizer(exported.path, runtime="coreml")

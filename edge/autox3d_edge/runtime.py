@@ -1,6 +1,7 @@
 """Runs an exported model: a video in, labels out. No TensorFlow needed."""
 
 import collections
+import math
 import numbers
 import os
 import threading
@@ -114,7 +115,9 @@ class Recognizer:
         frames = self.manifest.preprocessing.clip_frames
         return (frames, *self._run.clip_shape[1:])
 
-    def push(self, frame: np.ndarray) -> np.ndarray | None:
+    def push(
+        self, frame: np.ndarray, seconds: float | None = None
+    ) -> np.ndarray | None:
         """Takes one more frame of a video; returns the latest scores.
 
         A stream has scores from the first frame on. A network of whole clips
@@ -124,34 +127,67 @@ class Recognizer:
 
         Args:
             frame: uint8 RGB `(height, width, 3)` of any size.
+            seconds: When it was seen, by any clock. `window` and `hop` then
+                count frames at `fps`, however many come: for those that are
+                missing the one before is held, those beyond are left out.
 
         Returns:
             float32 `(classes,)`, the same read-only array until the network
             looks again, or None.
+
+        Raises:
+            ValueError: `seconds` that fall, or no `fps` is known for them.
         """
         frame = _check_frames(frame, "frame")
         with self._lock:
-            return self._push(frame)
-
-    def _push(self, frame):
-        network = self._run  # or it is closed
-        # A frame counts once nothing can fail that is its own.
-        if self.manifest.stream is not None:
-            looks = self._pushed % self.hop == 0
-            frame = self._cut(frame) if looks else frame
-            self._pushed += 1
-            if looks:
-                self._saw(network.push(frame))
+            count = 1 if seconds is None else self._count_until(seconds)
+            if count:
+                self._push(frame, count)
             return self._latest
-        # A copy: cameras reuse the memory of their frames.
-        self._frames.append(self._scale(frame)[0].copy())
-        self._pushed += 1
-        beyond = self._pushed - self.window
-        if beyond >= 0 and beyond % self.hop == 0:
+
+    def _push(self, frame, count):
+        """Takes the last of `count` frames; the others were not seen."""
+        network = self._run  # or it is closed
+        pushed = self._pushed + count
+        looks = pushed >= self._due
+        # A frame counts once nothing can fail that is its own.
+        if self.manifest.stream is None:
+            # A copy: cameras reuse the memory of their frames.
+            frame = self._scale(frame)[0].copy()
+            held = self._frames[-1] if self._frames else frame
+            missing = min(count, self.window) - 1
+            self._frames.extend([held] * missing + [frame])
+        elif looks:
+            frame = self._cut(frame)
+        self._pushed = pushed
+        if not looks:
+            return
+        self._due += self.hop * ((pushed - self._due) // self.hop + 1)
+        if self.manifest.stream is None:
             apart = self.window / self.clip_shape[0]
             frames = np.stack(self._frames)[self._sample(self.window, apart)]
             self._saw(self.scores(self._standardize(frames)))
-        return self._latest
+        else:
+            self._saw(network.push(frame))
+
+    def _count_until(self, seconds):
+        """Frames at `fps` from the last one that was pushed to `seconds`."""
+        if not self.fps:
+            raise ValueError(
+                "`seconds` need a frame rate, and the model knows none. "
+                "Say `fps`."
+            )
+        number = _is_real(seconds) and math.isfinite(seconds)
+        if not number or seconds < self._seconds:
+            raise ValueError(
+                "`seconds` must be a number and not fall until `reset`. "
+                f"Received: seconds={seconds!r}, after {self._seconds}."
+            )
+        if self._seconds == -math.inf:
+            self._began = seconds - self._pushed / self.fps
+        self._seconds = seconds
+        place = round((seconds - self._began) * self.fps)
+        return max(0, place + 1 - self._pushed)
 
     def _saw(self, scores):
         scores.setflags(write=False)
@@ -161,6 +197,8 @@ class Recognizer:
         """Forgets the frames that were pushed."""
         with self._lock:
             self._pushed, self._latest = 0, None
+            self._due = 1 if self.manifest.stream else self.window  # the look
+            self._seconds = -math.inf
             self._frames = collections.deque(maxlen=self.window)
             if self.manifest.stream is not None:
                 self._run.reset()
@@ -322,13 +360,16 @@ def _check_fps(fps) -> float | None:
     """Returns frames per second, or None; raises unless they make sense."""
     if fps is None:
         return None
-    number = isinstance(fps, numbers.Real) and not isinstance(fps, bool)
-    if not number or not 0 < fps <= MOST_FPS:
+    if not _is_real(fps) or not 0 < fps <= MOST_FPS:
         raise ValueError(
             f"`fps` must be a positive number, at most {MOST_FPS}. "
             f"Received: fps={fps!r}."
         )
     return float(fps)
+
+
+def _is_real(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _to_int(value):

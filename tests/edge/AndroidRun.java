@@ -103,7 +103,11 @@ public final class AndroidRun {
         Recognizer recognizer = load();
         List<Object> found = new ArrayList<>();
         for (Frame frame : frames()) {
-          found.add(recognizer.push(frame));
+          List<?> times = (List<?>) call.get("seconds");
+          found.add(
+              times == null
+                  ? recognizer.push(frame)
+                  : recognizer.push(frame, (Double) times.get(found.size())));
           if (Boolean.TRUE.equals(call.get("nulls"))) pushNull(recognizer);
         }
         recognizer.reset();

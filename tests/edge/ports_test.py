@@ -247,10 +247,77 @@ def test_streams(ask, video, exported, streams, tmp_path, precision):
     np.testing.assert_allclose(scores["value"], expected, atol=1 / 256)
 
 
-def check_pushed(recognizer, frames, found):
+def test_frames_at_any_time(ask, video, exported, streams, tmp_path):
+    content, stream = streams.fp32
+    preprocessing = Preprocessing(
+        clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
+    )
+    by_frame = write_model(
+        tmp_path / "stream.tflite",
+        content,
+        exported,
+        stream=stream,
+        preprocessing=preprocessing,
+    )
+    frames = moving_frames(8, 24, 24)
+    slow, fast = ((5 + np.arange(8) / rate).tolist() for rate in (10, 90))
+    paces = {"fps": 30.0, "window": 7, "hop": 3}
+    cases = [  # what comes, and as which frames at 30 a second it counts
+        (path, seconds, numbers)
+        for path in (str(exported.path), by_frame)
+        for seconds, numbers in (
+            (slow, [[0]] + [[i - 1, i - 1, i] for i in range(1, 8)]),
+            (fast, [[0], [], [2], [], [], [5], [], []]),
+        )
+    ]
+    answers = ask(
+        *(
+            {"do": "push", "model": path, "clip": video(frames),
+             "options": paces, "seconds": seconds}
+            for path, seconds, _ in cases
+        )
+    )  # fmt: skip
+    for (path, seconds, numbers), answer in zip(cases, answers, strict=True):
+        timed, counted = (Recognizer(path, **paces) for _ in range(2))
+        check_pushed(timed, frames, answer["value"], seconds)
+        timed.reset()
+        expected = None
+        for frame, second, shown in zip(frames, seconds, numbers, strict=True):
+            for number in shown:
+                expected = counted.push(frames[number])
+            found = timed.push(frame, second)
+            if expected is None:
+                assert found is None
+            else:
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_times_that_make_no_sense(ask, video, exported):
+    frames = moving_frames(2, 24, 24)
+    call = {
+        "do": "push", "model": str(exported.path), "clip": video(frames),
+        "options": {"fps": 30.0},
+    }  # fmt: skip
+    falls, unknown = ask(
+        {**call, "seconds": [2.0, 1.0]},
+        {**call, "seconds": [2.0, 3.0], "options": {}},
+    )
+    for answer, options, message in (
+        (falls, {"fps": 30.0}, "`seconds` must be a number and not fall"),
+        (unknown, {}, "`seconds` need a frame rate"),
+    ):
+        assert message in answer["error"]
+        recognizer = Recognizer(exported.path, **options)
+        with pytest.raises(ValueError, match=message):
+            for frame, seconds in zip(frames, (2.0, 1.0), strict=True):
+                recognizer.push(frame, seconds)
+
+
+def check_pushed(recognizer, frames, found, seconds=None):
     """Each frame's scores, and after a reset those of the first again."""
     *found, again = found
-    expected = [recognizer.push(frame) for frame in frames]
+    seconds = seconds or [None] * len(frames)
+    expected = list(map(recognizer.push, frames, seconds))
     assert [s is None for s in found] == [s is None for s in expected]
     for values, wanted in zip(found, expected, strict=True):
         if wanted is not None:

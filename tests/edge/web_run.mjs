@@ -83,7 +83,9 @@ const CALLS = {
     const recognizer = await load(call);
     // All at once: they must queue up.
     const found = await Promise.all(
-      readFrames(call.clip).map((frame) => recognizer.push(frame)),
+      readFrames(call.clip).map((frame, i) =>
+        recognizer.push(frame, { seconds: call.seconds?.[i] }),
+      ),
     );
     await recognizer.reset();
     const again = await recognizer.push(readFrames(call.clip)[0]);

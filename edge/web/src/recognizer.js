@@ -36,6 +36,9 @@ export class Recognizer {
   #inputs;
   #frames;
   #pushed;
+  #due; // which the network looks at next
+  #seconds;
+  #began;
   #latest;
   #turn = Promise.resolve();
 
@@ -106,12 +109,21 @@ export class Recognizer {
    * they were.
    *
    * @param {ImageData} frame Of any size; see frames.js.
+   * @param {object} options
+   *   - seconds: When it was seen, by any clock. `window` and `hop` then count
+   *     frames at `fps`, however many come: for those that are missing the one
+   *     before is held, those beyond are left out.
    * @return {Promise<Float32Array|null>} `(classes,)`; null before the first
    *     look.
    */
-  async push(frame) {
+  async push(frame, { seconds, ...unknown } = {}) {
+    checkOptions(unknown, "seconds");
     checkFrame(frame);
-    return this.#inTurn(async () => (await this.#push(frame))?.slice() ?? null);
+    return this.#inTurn(async () => {
+      const count = seconds == null ? 1 : this.#countUntil(seconds);
+      if (count) await this.#push(frame, count);
+      return this.#latest?.slice() ?? null;
+    });
   }
 
   /**
@@ -215,7 +227,8 @@ export class Recognizer {
   named(scores, top) {
     const classes = this.labels.length;
     if (scores?.length !== classes) {
-      const received = scores?.length ?? "null, as of `push` before it has looked";
+      const received =
+        scores?.length ?? "null, as of `push` before it has looked";
       throw new Error(
         `\`scores\` must be ${classes} numbers, one per class. ` +
           `Received: ${received}.`,
@@ -224,7 +237,8 @@ export class Recognizer {
     checkCounts({ top: top ?? classes });
     const order = Array.from(scores.keys());
     order.sort((a, b) => scores[b] - scores[a]);
-    return order.slice(0, top ?? classes).map((i) => [this.labels[i], scores[i]]);
+    const first = order.slice(0, top ?? classes);
+    return first.map((i) => [this.labels[i], scores[i]]);
   }
 
   /**
@@ -256,12 +270,7 @@ export class Recognizer {
   }
 
   #pace({ hop, window, fps, ...unknown }) {
-    if (Object.keys(unknown).length) {
-      throw new Error(
-        "Options must be some of hop, window, fps. " +
-          `Received: ${Object.keys(unknown)}.`,
-      );
-    }
+    checkOptions(unknown, "hop, window, fps");
     if (fps != null) checkFps(fps);
     const { stream, preprocessing } = this.manifest;
     const stride = strideAt(preprocessing, fps);
@@ -279,6 +288,8 @@ export class Recognizer {
   #reset() {
     this.#frames = [];
     this.#pushed = 0;
+    this.#due = this.manifest.stream ? 1 : this.window;
+    this.#seconds = -Infinity;
     this.#latest = null;
     freeAll(this.#inputs ?? {});
     this.#inputs = {};
@@ -291,26 +302,51 @@ export class Recognizer {
     }
   }
 
-  async #push(frame) {
+  /** Takes the last of `count` frames; the others were not seen. */
+  async #push(frame, count) {
+    const pushed = this.#pushed + count;
+    const looks = pushed >= this.#due;
+    const { stream, preprocessing } = this.manifest;
     // A frame counts once nothing can fail that is its own.
-    if (this.manifest.stream) {
-      const looks = this.#pushed % this.hop === 0;
-      const data = looks && this.cut(frame).data;
-      this.#pushed += 1;
-      if (looks) {
-        standardize(data, 1, this.manifest.preprocessing.standardize);
-        this.#latest = await this.#runFrame(data);
+    const data = stream && !looks ? null : this.cut(frame).data;
+    if (!stream) {
+      const held = this.#frames.at(-1) ?? data;
+      for (let i = Math.min(count, this.window); i > 1; i--) {
+        this.#frames.push(held);
       }
-      return this.#latest;
+      this.#frames.push(data);
+      this.#frames.splice(0, Math.max(0, this.#frames.length - this.window));
     }
-    this.#frames.push(this.cut(frame).data);
-    this.#pushed += 1;
-    if (this.#frames.length > this.window) this.#frames.shift();
-    const beyond = this.#pushed - this.window;
-    if (beyond >= 0 && beyond % this.hop === 0) {
+    this.#pushed = pushed;
+    if (!looks) return;
+    this.#due += this.hop * (Math.floor((pushed - this.#due) / this.hop) + 1);
+    if (stream) {
+      standardize(data, 1, preprocessing.standardize);
+      this.#latest = await this.#runFrame(data);
+    } else {
       this.#latest = await this.#runClip(this.#windowClip());
     }
-    return this.#latest;
+  }
+
+  /** Frames at `fps` from the last one that was pushed to `seconds`. */
+  #countUntil(seconds) {
+    if (!this.fps) {
+      throw new Error(
+        "`seconds` need a frame rate, and the model knows none. Say `fps`.",
+      );
+    }
+    if (!Number.isFinite(seconds) || seconds < this.#seconds) {
+      throw new Error(
+        "`seconds` must be a number and not fall until `reset`. " +
+          `Received: seconds=${seconds}, after ${this.#seconds}.`,
+      );
+    }
+    if (this.#seconds === -Infinity) {
+      this.#began = seconds - this.#pushed / this.fps;
+    }
+    this.#seconds = seconds;
+    const place = roundHalfEven((seconds - this.#began) * this.fps);
+    return Math.max(0, place + 1 - this.#pushed);
   }
 
   #windowClip() {
@@ -413,6 +449,13 @@ function checkCounts(counts) {
         `\`${name}\` must be a positive integer. Received: ${value}.`,
       );
     }
+  }
+}
+
+function checkOptions(unknown, known) {
+  const names = Object.keys(unknown);
+  if (names.length) {
+    throw new Error(`Options must be some of ${known}. Received: ${names}.`);
   }
 }
 

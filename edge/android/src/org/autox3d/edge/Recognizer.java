@@ -92,6 +92,9 @@ public final class Recognizer {
   private int window;
   private double fps;
   private long pushed;
+  private long due; // which the network looks at next
+  private double seconds;
+  private double began;
   private float[] latest;
 
   /** A recognizer with the pace of its training. */
@@ -172,26 +175,68 @@ public final class Recognizer {
    * @return One per class, or null.
    */
   public synchronized float[] push(Frame frame) {
+    return take(frame, 1);
+  }
+
+  /**
+   * Takes one more frame, and when it was seen. `window` and `hop` then count
+   * frames at `fps`, however many come: for those that are missing the one
+   * before is held, those beyond are left out.
+   *
+   * @param frame Of any size, upright.
+   * @param seconds By any clock, such as
+   *     {@code image.getImageInfo().getTimestamp() / 1e9}.
+   * @return One per class, or null.
+   */
+  public synchronized float[] push(Frame frame, double seconds) {
+    return take(frame, countUntil(seconds));
+  }
+
+  /** Takes the last of `count` frames; the others were not seen. */
+  private float[] take(Frame frame, long count) {
     if (frame == null) {
       throw new IllegalArgumentException("`frame` must not be null.");
     }
+    if (count == 0) return copy(latest);
+    boolean looks = pushed + count >= due;
     // A frame counts once nothing can fail that is its own.
-    if (file.isStream()) {
-      boolean looks = pushed % hop == 0;
-      byte[] rgb = looks ? cut(frame).rgb : null;
-      pushed++;
-      if (looks) {
-        Sampling.standardize(rgb, 1, wanted.standardize);
-        latest = run(rgb, 0);
-      }
-      return copy(latest);
+    Frame cut = file.isStream() && !looks ? null : cut(frame);
+    if (!file.isStream()) {
+      Frame held = frames.isEmpty() ? cut : frames.getLast();
+      for (long i = Math.min(count, window); i > 1; i--) frames.add(held);
+      frames.add(cut);
+      while (frames.size() > window) frames.remove();
     }
-    frames.add(cut(frame));
-    pushed++;
-    if (frames.size() > window) frames.remove();
-    long beyond = pushed - window;
-    if (beyond >= 0 && beyond % hop == 0) latest = run(windowClip(), 0);
+    pushed += count;
+    if (looks) {
+      due += hop * ((pushed - due) / hop + 1);
+      latest =
+          file.isStream()
+              ? run(join(Collections.singletonList(cut)), 0)
+              : run(windowClip(), 0);
+    }
     return copy(latest);
+  }
+
+  /** Frames at `fps` from the last one that was pushed to `seconds`. */
+  private long countUntil(double seconds) {
+    if (!(fps > 0)) {
+      throw new IllegalArgumentException(
+          "`seconds` need a frame rate, and the model knows none. Say `fps`.");
+    }
+    boolean isFinite = Math.abs(seconds) < Double.POSITIVE_INFINITY;
+    if (!(isFinite && seconds >= this.seconds)) {
+      throw new IllegalArgumentException(
+          "`seconds` must be a number and not fall until `reset`. "
+              + "Received: seconds=" + seconds + ", after " + this.seconds
+              + ".");
+    }
+    if (this.seconds == Double.NEGATIVE_INFINITY) {
+      began = seconds - pushed / fps;
+    }
+    this.seconds = seconds;
+    double place = Math.rint((seconds - began) * fps);
+    return Math.max(0, (long) place + 1 - pushed);
   }
 
   /**
@@ -308,6 +353,8 @@ public final class Recognizer {
   public synchronized void reset() {
     frames.clear();
     pushed = 0;
+    due = file.isStream() ? 1 : window;
+    seconds = Double.NEGATIVE_INFINITY;
     latest = null;
     for (int i = 0; i < stateInputs.length; i++) {
       Graph.Tensor tensor = file.graph.inputs[stateInputs[i]];
@@ -323,14 +370,16 @@ public final class Recognizer {
               + "Received: " + pace.hop + ", " + pace.window + ".");
     }
     checkFps(pace.fps);
-    fps = pace.fps > 0 ? pace.fps : wanted.fps > 0 ? wanted.fps : wanted.strideFps;
+    double usual = wanted.fps > 0 ? wanted.fps : wanted.strideFps;
+    fps = pace.fps > 0 ? pace.fps : usual;
     double stride = wanted.strideAt(pace.fps);
     double spanned = Math.rint(wanted.clipFrames * Math.max(1, stride));
     window = pace.window > 0 ? pace.window : (int) spanned;
     double looks = window / 4;
     if (file.isStream()) {
       double training = file.stream.stride * file.stream.fps;
-      looks = Math.rint(Sampling.atRate(file.stream.stride, training, pace.fps));
+      looks = Sampling.atRate(file.stream.stride, training, pace.fps);
+      looks = Math.rint(looks);
     }
     hop = pace.hop > 0 ? pace.hop : Math.max(1, (int) looks);
     reset();

@@ -12,6 +12,7 @@ PyAV and one of LiteRT, tflite-runtime, TensorFlow Lite. A file that cannot be
 read is named and the others go on; the exit code is then 1.
 """
 
+import os
 import pathlib
 import sys
 
@@ -37,7 +38,8 @@ def _videos(arguments):
 
 def _print(name, results):
     text = "  ".join(f"{label} {share:.1%}" for label, share in results)
-    print(f"{name}: {text}", flush=True)
+    line = " ".join(f"{name}: {text}".splitlines())  # one for each video
+    print(line, flush=True)
 
 
 def _classify_camera(recognizer, path, top, most_looks):
@@ -70,23 +72,29 @@ def _recognizer(fps=None):
 
 
 def _main(arguments):
+    try:
+        return _classify(arguments)
+    except BrokenPipeError:  # of `| head`, which has read enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # or Python complains, too
+        return 1
+
+
+def _classify(arguments):
     from autox3d_tf.data import decoding
 
     if not FLAGS.model:
         raise binary.UsageError("--model must name a .tflite file.")
     if not arguments:
         raise binary.UsageError("Name a video, a folder or a camera device.")
-    recognizer = _recognizer()
-    failed = 0
+    recognizer, failed = None, 0  # a camera has one of its own
     for path in _videos(arguments):
         if decoding.is_camera(path):
-            _classify_camera(
-                _recognizer(decoding.frame_rate(path)),
-                path,
-                FLAGS.top,
-                FLAGS.camera_clips,
-            )
+            fps = decoding.frame_rate(path) or None
+            with _recognizer(fps) as watching:
+                _classify_camera(watching, path, FLAGS.top, FLAGS.camera_clips)
             continue
+        recognizer = recognizer or _recognizer()
         try:
             _print(path, recognizer.classify(path, FLAGS.top))
         except decoding.VideoError as error:

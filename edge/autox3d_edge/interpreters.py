@@ -98,7 +98,8 @@ def load(
         ValueError: The graph would end the process; see `flatbuffer.check`.
         ImportError: The runtime is not installed, or does not work here.
     """
-    if not isinstance(num_threads, int) or not 1 <= num_threads <= MOST_THREADS:
+    whole = isinstance(num_threads, int) and not isinstance(num_threads, bool)
+    if not whole or not 1 <= num_threads <= MOST_THREADS:
         raise ValueError(
             f"`num_threads` must be an integer from 1 to {MOST_THREADS}. "
             f"Received: num_threads={num_threads!r}."

@@ -52,7 +52,7 @@ class Preprocessing:
             given mean and deviation; "frame" for each frame by itself
             (autox3d_tf.data.sampling.standardize).
         stride_fps: Frame rate that the stride counts in; 0.0 for that of each
-            video.
+            training video, which a device takes to be `fps`.
         fps: Frames per second of the training videos, the median; 0.0 if not
             known.
     """
@@ -231,32 +231,35 @@ def pack(model: bytes, manifest: ModelManifest, card: str = "") -> bytes:
     return content.getvalue()
 
 
-def read_manifest(path: str | os.PathLike) -> ModelManifest:
+def read_manifest(path: str | os.PathLike | bytes) -> ModelManifest:
     """Returns the manifest of a model file, after checking the whole file."""
     return read_model(path)[1]
 
 
-def read_card(path: str | os.PathLike) -> str:
+def read_card(path: str | os.PathLike | bytes) -> str:
     """Returns the model card inside a model file, empty if it has none."""
     read_model(path)  # checks the file
-    with zipfile.ZipFile(path) as archive:
+    data, _ = _read(path)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if _CARD not in archive.namelist():
             return ""
         return _entry(archive, _CARD).decode()
 
 
-def read_model(path: str | os.PathLike) -> tuple[bytes, ModelManifest]:
+def read_model(
+    path: str | os.PathLike | bytes,
+) -> tuple[bytes, ModelManifest]:
     """Returns the flatbuffer and the manifest of a file of ours.
 
     Everything is checked before any interpreter sees the bytes.
 
+    Args:
+        path: The file, or its content.
+
     Raises:
         ValueError: The file is missing, cut short, changed, or not ours.
     """
-    try:
-        data = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"Cannot read {path}: {error.strerror}.") from error
+    data, path = _read(path)
     if data[4:8] != _IDENTIFIER:
         raise ValueError(f"{path} is not a .tflite file ({len(data)} bytes).")
     record = _read_record(data, path)
@@ -273,6 +276,22 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, ModelManifest]:
             f"sha256={wanted[:12]}. Received: {digest[:12]}."
         )
     return data[:size], _to_manifest(record, path)
+
+
+def _read(path) -> tuple[bytes, Any]:
+    """Returns the content of a file, and what to call it in errors."""
+    if isinstance(path, (bytes, bytearray, memoryview)):
+        return bytes(path), "`path`"
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ValueError(
+            "`path` must be a file or its content in bytes. "
+            f"Received: {path!r}."
+        )
+    try:
+        return pathlib.Path(path).read_bytes(), path
+    except (OSError, ValueError) as error:  # ValueError: it has a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"Cannot read {path}: {reason}.") from error
 
 
 def _read_record(data: bytes, path) -> dict[str, Any]:

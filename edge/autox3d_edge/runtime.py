@@ -2,6 +2,7 @@
 
 import collections
 import math
+import numbers
 import os
 import threading
 
@@ -11,13 +12,15 @@ from autox3d_edge import manifest as manifest_lib
 from autox3d_edge import streaming
 from autox3d_tf.base import checks
 
+MOST_FPS = 1000  # more are thousandths, or no rate of a video
+
 
 class Recognizer:
     """Names what happens in a video, with one exported .tflite file.
 
     Args:
-        path: A file written by `export_model`. It is checked as a whole
-            before an interpreter sees it.
+        path: A file written by `export_model`, or its content in bytes. It is
+            checked as a whole before an interpreter sees it.
         num_threads: Threads of the interpreter.
         runtime: "ai-edge-litert", "tflite-runtime" or "tf.lite"; the first
             that is installed by default.
@@ -27,10 +30,16 @@ class Recognizer:
         window: Frames that a network of whole clips looks back on in `push`;
             by default those that a clip of its training spans.
         fps: Frames per second of what `push` gets, for these defaults to last
-            as long as in training, and of frames that are not in a file; None
-            if as many as in the training videos.
+            as long as in training, and of frames that are not in a file; at
+            most 1000, None if as many as in the training videos.
 
     Threads may share one: a call waits for the one before it.
+
+    Attributes:
+        manifest: What the file says about itself.
+        labels: Names of the classes, in the order of the scores.
+        hop, window: As given, or their defaults.
+        fps: As given, or that of the training videos; 0.0 if not known.
 
     Raises:
         ValueError: The file is missing, cut short, changed, or not ours.
@@ -39,34 +48,35 @@ class Recognizer:
         Recognizer("model.tflite").classify("video.mp4")
         # [("wave", 0.91), ("point", 0.05), ...]
 
-        recognizer = Recognizer("model_int8_stream.tflite")
-        for frame in camera:  # uint8 RGB (height, width, 3)
+        recognizer = Recognizer("model_int8.tflite", fps=30)
+        for frame in camera:  # uint8 RGB (height, width, 3); OpenCV's are BGR
             scores = recognizer.push(frame)
+            if scores is not None:  # the first frames make no clip yet
+                print(recognizer.named(scores, top=1))
     """
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike | bytes,
         num_threads: int = 1,
         runtime: str | None = None,
         hop: int | None = None,
         window: int | None = None,
         fps: float | None = None,
     ):
-        if fps is not None and not (_is_number(fps) and 0 < fps < math.inf):
-            raise ValueError(
-                f"`fps` must be a positive number. Received: fps={fps!r}."
-            )
+        fps = _check_fps(fps)
+        num_threads, hop, window = map(_to_int, (num_threads, hop, window))
         self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
-        self._run = streaming.make_runner(model, stream, num_threads, runtime)
+        self._runner = streaming.make_runner(
+            model, stream, num_threads, runtime
+        )
         for name, value in (("hop", hop), ("window", window)):
             if value is not None:
                 checks.check_positive_int(name, value)
         if window is None:
-            known = wanted.stride_fps or wanted.fps
-            stride = _at_rate(wanted.stride, known, fps or wanted.fps)
+            stride = _stride_at(wanted, fps)
             window = round(wanted.clip_frames * max(1.0, stride))
         if hop is None:
             hop = window // 4
@@ -74,11 +84,30 @@ class Recognizer:
                 looks = stream.stride * stream.fps
                 hop = round(_at_rate(stream.stride, looks, fps))
             hop = max(1, hop)
-        self.window, self.hop, self._fps = window, hop, fps
+        self.window, self.hop = window, hop
+        self.fps = fps or wanted.fps or wanted.stride_fps
         self.labels = manifest_lib.check_labels(
             self.manifest.labels, self._run.num_classes
         )
         self.reset()
+
+    @property
+    def _run(self):
+        if self._runner is None:
+            raise ValueError("This recognizer is closed. Open the model again.")
+        return self._runner
+
+    def close(self) -> None:
+        """Frees the memory of the model, as `with Recognizer(...)` does."""
+        with self._lock:
+            self._frames.clear()
+            self._runner = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -86,7 +115,9 @@ class Recognizer:
         frames = self.manifest.preprocessing.clip_frames
         return (frames, *self._run.clip_shape[1:])
 
-    def push(self, frame: np.ndarray) -> np.ndarray | None:
+    def push(
+        self, frame: np.ndarray, seconds: float | None = None
+    ) -> np.ndarray | None:
         """Takes one more frame of a video; returns the latest scores.
 
         A stream has scores from the first frame on. A network of whole clips
@@ -96,31 +127,67 @@ class Recognizer:
 
         Args:
             frame: uint8 RGB `(height, width, 3)` of any size.
+            seconds: When it was seen, by any clock. `window` and `hop` then
+                count frames at `fps`, however many come: for those that are
+                missing the one before is held, those beyond are left out.
 
         Returns:
             float32 `(classes,)`, the same read-only array until the network
             looks again, or None.
-        """
-        frame = _check_frames(np.asarray(frame)[None], "frame")
-        with self._lock:
-            return self._push(frame)
 
-    def _push(self, frame):
-        self._pushed += 1
-        if self.manifest.stream is not None:
-            if (self._pushed - 1) % self.hop == 0:
-                self._saw(self._run.push(self._cut(frame)))
+        Raises:
+            ValueError: `seconds` that fall, or no `fps` is known for them.
+        """
+        frame = _check_frames(frame, "frame")
+        with self._lock:
+            count = 1 if seconds is None else self._count_until(seconds)
+            if count:
+                self._push(frame, count)
             return self._latest
-        # A copy: cameras reuse the memory of their frames.
-        self._frames.append(self._scale(frame)[0].copy())
-        beyond = self._pushed - self.window
-        if beyond >= 0 and beyond % self.hop == 0:
-            numbers = self._frame_numbers(
-                self.window, self.window / self.clip_shape[0]
-            )
-            frames = np.stack(self._frames)[numbers]
+
+    def _push(self, frame, count):
+        """Takes the last of `count` frames; the others were not seen."""
+        network = self._run  # or it is closed
+        pushed = self._pushed + count
+        looks = pushed >= self._due
+        # A frame counts once nothing can fail that is its own.
+        if self.manifest.stream is None:
+            # A copy: cameras reuse the memory of their frames.
+            frame = self._scale(frame)[0].copy()
+            held = self._frames[-1] if self._frames else frame
+            missing = min(count, self.window) - 1
+            self._frames.extend([held] * missing + [frame])
+        elif looks:
+            frame = self._cut(frame)
+        self._pushed = pushed
+        if not looks:
+            return
+        self._due += self.hop * ((pushed - self._due) // self.hop + 1)
+        if self.manifest.stream is None:
+            apart = self.window / self.clip_shape[0]
+            frames = np.stack(self._frames)[self._sample(self.window, apart)]
             self._saw(self.scores(self._standardize(frames)))
-        return self._latest
+        else:
+            self._saw(network.push(frame))
+
+    def _count_until(self, seconds):
+        """Frames at `fps` from the last one that was pushed to `seconds`."""
+        if not self.fps:
+            raise ValueError(
+                "`seconds` need a frame rate, and the model knows none. "
+                "Say `fps`."
+            )
+        number = _is_real(seconds) and math.isfinite(seconds)
+        if not number or seconds < self._seconds:
+            raise ValueError(
+                "`seconds` must be a number and not fall until `reset`. "
+                f"Received: seconds={seconds!r}, after {self._seconds}."
+            )
+        if self._seconds == -math.inf:
+            self._began = seconds - self._pushed / self.fps
+        self._seconds = seconds
+        place = round((seconds - self._began) * self.fps)
+        return max(0, place + 1 - self._pushed)
 
     def _saw(self, scores):
         scores.setflags(write=False)
@@ -130,12 +197,31 @@ class Recognizer:
         """Forgets the frames that were pushed."""
         with self._lock:
             self._pushed, self._latest = 0, None
+            self._due = 1 if self.manifest.stream else self.window  # the look
+            self._seconds = -math.inf
             self._frames = collections.deque(maxlen=self.window)
             if self.manifest.stream is not None:
                 self._run.reset()
 
     def named(self, scores: np.ndarray, top: int | None = None):
-        """Returns `(label, probability)` pairs, most probable first."""
+        """Returns `(label, probability)` pairs, most probable first.
+
+        Args:
+            scores: `(classes,)`, as of `push` or `scores`.
+            top: How many pairs; all by default.
+        """
+        if np.shape(scores) != (len(self.labels),):
+            received = np.shape(scores)
+            if scores is None:
+                received = "None, as of `push` before it has looked"
+            raise ValueError(
+                f"`scores` must be {len(self.labels)} numbers, one per class. "
+                f"Received: {received}."
+            )
+        if top is not None:
+            top = _to_int(top)
+            checks.check_positive_int("top", top)
+        scores = np.asarray(scores)
         order = np.argsort(-scores, kind="stable")[:top]
         return [(self.labels[i], float(scores[i])) for i in order]
 
@@ -192,8 +278,7 @@ class Recognizer:
         info, wanted = decoding.probe(path), self.manifest.preprocessing
         if info.lacking:
             raise decoding.VideoError(f"{path}: is cut short: {info.lacking}.")
-        stride = _at_rate(wanted.stride, wanted.stride_fps, info.fps)
-        indices = self._frame_numbers(info.frames, stride)
+        indices = self._sample(info.frames, _stride_at(wanted, info.fps))
         return self._cut(decoding.decode_frames(path, indices))
 
     def make_clip(self, frames: np.ndarray) -> np.ndarray:
@@ -201,13 +286,42 @@ class Recognizer:
 
         Frames of the shape of a clip are not sampled, scaled or cropped.
         """
-        frames = _check_frames(np.asarray(frames), "source")
+        frames = _check_frames(frames, "source")
         if frames.shape == self.clip_shape:
             return self._standardize(frames)
-        wanted = self.manifest.preprocessing
-        rate = self._fps or wanted.fps
-        stride = _at_rate(wanted.stride, wanted.stride_fps, rate)
-        return self._cut(frames[self._frame_numbers(len(frames), stride)])
+        return self._cut(frames[self.frame_numbers(len(frames))])
+
+    def frame_numbers(self, count: int, fps: float | None = None) -> np.ndarray:
+        """Numbers of the frames that a clip is made of, for `clip_of`.
+
+        So that no others of a video need to be decoded.
+
+        Args:
+            count: Frames of the video.
+            fps: Frames per second of it; by default, or if 0, those of the
+                recognizer.
+
+        Returns:
+            int64 `(frames,)`, as many as in a clip; of short videos some come
+            more than once.
+        """
+        count = _to_int(count)
+        checks.check_positive_int("count", count)
+        rate = _check_fps(fps or None) or self.fps
+        return self._sample(
+            count, _stride_at(self.manifest.preprocessing, rate)
+        )
+
+    def clip_of(self, sampled: np.ndarray) -> np.ndarray:
+        """Scales and crops sampled frames, those of `frame_numbers`."""
+        sampled = _check_frames(sampled, "sampled")
+        frames = self.clip_shape[0]
+        if len(sampled) != frames:
+            raise ValueError(
+                f"`sampled` must be the {frames} frames of a clip. "
+                f"Received: {len(sampled)}."
+            )
+        return self._cut(sampled)
 
     def _cut(self, frames: np.ndarray) -> np.ndarray:
         """Makes a clip of sampled frames."""
@@ -229,7 +343,7 @@ class Recognizer:
             frames, wanted.short_side, wanted.squash, wanted.crop_size
         )
 
-    def _frame_numbers(self, num_frames: int, stride: float) -> np.ndarray:
+    def _sample(self, num_frames: int, stride: float) -> np.ndarray:
         from autox3d_tf.data import sampling
 
         wanted = self.manifest.preprocessing
@@ -241,28 +355,66 @@ class Recognizer:
         )
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _check_fps(fps) -> float | None:
+    """Returns frames per second, or None; raises unless they make sense."""
+    if fps is None:
+        return None
+    if not _is_real(fps) or not 0 < fps <= MOST_FPS:
+        raise ValueError(
+            f"`fps` must be a positive number, at most {MOST_FPS}. "
+            f"Received: fps={fps!r}."
+        )
+    return float(fps)
+
+
+def _is_real(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _to_int(value):
+    """An int, of numpy's too; what is none as it came, to be refused."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(value) if whole else value
+
+
+def _stride_at(wanted, fps: float | None) -> float:
+    """Frames of a video per frame of a clip, as long as in training.
+
+    Args:
+        wanted: The preprocessing.
+        fps: Frames per second of the video; that of training if not known.
+    """
+    rate = round(fps, 3) if fps else wanted.fps  # lists have three digits
+    return _at_rate(wanted.stride, wanted.stride_fps or wanted.fps, rate)
 
 
 def _at_rate(count: float, known: float, fps: float | None) -> float:
     """Frames at `fps` that last as long as `count` at the `known` rate."""
-    return count * fps / known if fps and known else count
+    # Of equal rates exactly so many: what is a bit less, is a frame earlier.
+    changes = fps and known and fps != known
+    return count * fps / known if changes else count
 
 
-def _check_frames(frames: np.ndarray, name: str) -> np.ndarray:
+def _check_frames(given, name: str) -> np.ndarray:
     """Returns uint8 RGB frames `(n, height, width, 3)`, or raises."""
+    frames = np.asarray(given)
+    received = f"{frames.dtype} {frames.shape}"
+    if frames.dtype == object:  # what numpy knows nothing of
+        received = type(given).__name__
+    if name == "frame":
+        frames = frames[None]
     if (
         frames.dtype != np.uint8
         or frames.ndim != 4
         or frames.shape[-1] != 3
         or not frames.size
     ):
-        wanted, shape = "a path or uint8 RGB frames (n, ", frames.shape
-        if name == "frame":
-            wanted, shape = "a uint8 RGB frame (", shape[1:]
+        wanted = {
+            "frame": "a uint8 RGB frame (",
+            "sampled": "uint8 RGB frames (n, ",
+            "source": "a path or uint8 RGB frames (n, ",
+        }[name]
         raise ValueError(
-            f"`{name}` must be {wanted}height, width, 3). "
-            f"Received: {frames.dtype} {shape}."
+            f"`{name}` must be {wanted}height, width, 3). Received: {received}."
         )
     return frames

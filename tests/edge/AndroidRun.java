@@ -89,6 +89,13 @@ public final class AndroidRun {
         return file().labels();
       case "frameNumbers":
         return load().frameNumbers(whole(given(0)), (Double) given(1));
+      case "named":
+        return listed(load().named(scores(), whole(call.get("top"))));
+      case "about":
+        Recognizer asked = load();
+        return Arrays.asList(
+            asked.labels(), asked.clipShape(), asked.hop(), asked.window(),
+            asked.fps());
       case "makeClip":
         return load().makeClip(frames());
       case "clipOf":
@@ -96,20 +103,50 @@ public final class AndroidRun {
       case "scores":
         return load().scores(bytes());
       case "classify":
-        List<Object> named = new ArrayList<>();
-        for (Recognizer.Guess guess : load().classify(frames())) {
-          named.add(Arrays.asList(guess.label, guess.probability));
-        }
-        return named.subList(0, whole(call.get("top")));
+        return listed(load().classify(frames(), whole(call.get("top"))));
       case "push":
         Recognizer recognizer = load();
         List<Object> found = new ArrayList<>();
-        for (Frame frame : frames()) found.add(recognizer.push(frame));
+        for (Frame frame : frames()) {
+          List<?> times = (List<?>) call.get("seconds");
+          found.add(
+              times == null
+                  ? recognizer.push(frame)
+                  : recognizer.push(frame, (Double) times.get(found.size())));
+          if (Boolean.TRUE.equals(call.get("nulls"))) pushNull(recognizer);
+        }
         recognizer.reset();
         found.add(recognizer.push(frames().get(0)));
         return found;
       default:
         throw new AssertionError(call);
+    }
+  }
+
+  private static List<Object> listed(List<Recognizer.Guess> guesses) {
+    List<Object> pairs = new ArrayList<>();
+    for (Recognizer.Guess guess : guesses) {
+      pairs.add(Arrays.asList(guess.label, guess.probability));
+    }
+    return pairs;
+  }
+
+  private float[] scores() {
+    if (given(0) == null) return null;
+    List<?> numbers = (List<?>) given(0);
+    float[] scores = new float[numbers.size()];
+    for (int i = 0; i < scores.length; i++) {
+      scores[i] = ((Double) numbers.get(i)).floatValue();
+    }
+    return scores;
+  }
+
+  private static void pushNull(Recognizer recognizer) {
+    try {
+      recognizer.push(null);
+      throw new AssertionError("null was taken");
+    } catch (IllegalArgumentException expected) {
+      // as if it had not come
     }
   }
 

@@ -229,3 +229,27 @@ def test_a_manifest_that_would_fill_the_memory_is_refused(exported, tmp_path):
     path.write_bytes(model + (tmp_path / "zip").read_bytes())
     with pytest.raises(ValueError, match="of 17825792 bytes, more than"):
         manifest_lib.read_model(path)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_content_is_read_as_a_file(exported, kind):
+    content = kind(exported.path.read_bytes())
+    for read in (manifest_lib.read_model, manifest_lib.read_card):
+        assert read(content) == read(exported.path)
+    with pytest.raises(ValueError, match="`path` is not a .tflite file"):
+        manifest_lib.read_model(content[:3])
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        (None, "`path` must be a file .* Received: None"),
+        ("", "`path` must be a file .* Received: ''"),
+        (3, "`path` must be a file .* Received: 3"),
+        ("a\0b", "Cannot read a\0b: embedded null byte"),
+        ("/", "Cannot read /: Is a directory"),
+    ],
+)
+def test_what_is_no_file(path, message):
+    with pytest.raises(ValueError, match=message):
+        manifest_lib.read_model(path)

@@ -128,7 +128,7 @@ def write_model(path, model, exported, **manifest):
     return str(path)
 
 
-def write_dense_model(path, exported, fps):
+def write_dense_model(path, exported, fps, stride_fps=30.0):
     """The exported network for frames that are apart in a video."""
     model, _ = manifest_lib.read_model(exported.path)
     preprocessing = manifest_lib.Preprocessing(
@@ -138,7 +138,7 @@ def write_dense_model(path, exported, fps):
         short_side=28,
         crop_size=24,
         standardize=True,
-        stride_fps=30.0,
+        stride_fps=stride_fps,
         fps=fps,
     )
     return write_model(path, model, exported, preprocessing=preprocessing)

@@ -128,6 +128,98 @@ def test_clips_are_looked_at_in_turn(ask, video, exported, tmp_path):
         check_pushed(Recognizer(path, **options), frames, answer["value"])
 
 
+def test_clips_last_as_long_at_any_rate(ask, video, exported, tmp_path):
+    path = write_dense_model(
+        tmp_path / "dense.tflite", exported, fps=29.97, stride_fps=0.0
+    )
+    frames = moving_frames(14, 28, 28)
+    cases = ({}, {"fps": 30_000 / 1001}, {"fps": 59.94}, {"fps": 14.985})
+    answers = ask(
+        *(
+            {"do": "makeClip", "model": path, "clip": video(frames),
+             "options": options}
+            for options in cases
+        )
+    )  # fmt: skip
+    numbers = ([3, 5, 7, 9], [3, 5, 7, 9], [0, 4, 8, 12], [5, 6, 7, 8])
+    for options, wanted, answer in zip(cases, numbers, answers, strict=True):
+        recognizer = Recognizer(path, **options)
+        expected = recognizer.make_clip(frames)
+        clip = recognizer.make_clip(frames[wanted, 2:26, 2:26])
+        np.testing.assert_array_equal(expected, clip)
+        np.testing.assert_array_equal(answer["value"], expected.ravel())
+
+
+def test_only_the_frames_of_a_clip(ask, video, exported, tmp_path):
+    path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
+    frames = moving_frames(14, 30, 40)
+    recognizer = Recognizer(path)
+    cases = {0.0: [5, 6, 7, 8], 60.0: [0, 4, 8, 12]}
+    sampled = frames[cases[0.0]]
+    *numbers, clip, fewer, none = ask(
+        *({"do": "frameNumbers", "model": path, "given": [14, fps]}
+          for fps in cases),
+        {"do": "clipOf", "model": path, "clip": video(sampled)},
+        {"do": "clipOf", "model": path, "clip": video(sampled[1:])},
+        {"do": "frameNumbers", "model": path, "given": [0, 0.0]},
+    )  # fmt: skip
+    for (fps, expected), answer in zip(cases.items(), numbers, strict=True):
+        assert answer["value"] == expected
+        assert recognizer.frame_numbers(14, fps).tolist() == expected
+    expected = recognizer.make_clip(frames)
+    np.testing.assert_array_equal(clip["value"], expected.ravel())
+    np.testing.assert_array_equal(recognizer.clip_of(sampled), expected)
+    message = "`sampled` must be the 4 frames of a clip. Received: 3."
+    assert fewer["error"] == message
+    with pytest.raises(ValueError, match=message):
+        recognizer.clip_of(sampled[1:])
+    message = "`count` must be a positive integer"
+    assert message in none["error"]
+    with pytest.raises(ValueError, match=message):
+        recognizer.frame_numbers(0)
+
+
+def test_names_of_scores(ask, exported):
+    call = {"do": "named", "model": str(exported.path), "top": 3}
+    scores = [0.0, 0.25, 0.0, 0.5, 0.0, 0.25, 0.0]
+    cases = (None, [], scores[:6])
+    named, *bad = ask(
+        *({**call, "given": [given]} for given in (scores, *cases))
+    )
+    recognizer = Recognizer(exported.path)
+    pairs = [["gesture 3", 0.5], ["gesture 1", 0.25], ["gesture 5", 0.25]]
+    assert named["value"] == pairs
+    assert list(map(list, recognizer.named(scores, 3))) == pairs
+    message = "`scores` must be 7 numbers, one per class. Received: "
+    for given, answer in zip(cases, bad, strict=True):
+        assert answer["error"].startswith(message)
+        with pytest.raises(ValueError, match=message):
+            recognizer.named(given)
+    for top, answer in zip(
+        (-1, 0),
+        ask(*({**call, "given": [scores], "top": top} for top in (-1, 0))),
+        strict=True,
+    ):
+        assert "`top` must be a positive integer" in answer["error"]
+        with pytest.raises(ValueError, match="`top` must be a positive"):
+            recognizer.named(scores, top)
+    assert bad[0]["error"].endswith("as of `push` before it has looked.")
+
+
+def test_what_a_recognizer_says_of_itself(ask, exported, tmp_path):
+    path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
+    paces = ({}, {"fps": 60.0}, {"hop": 3, "window": 9})
+    answers = ask(
+        *({"do": "about", "model": path, "options": pace} for pace in paces)
+    )
+    for pace, answer in zip(paces, answers, strict=True):
+        known = Recognizer(path, **pace)
+        assert answer["value"] == [
+            list(known.labels), list(known.clip_shape),
+            known.hop, known.window, known.fps,
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_streams(ask, video, exported, streams, tmp_path, precision):
     content, stream = getattr(streams, precision)
@@ -156,15 +248,92 @@ def test_streams(ask, video, exported, streams, tmp_path, precision):
     np.testing.assert_allclose(scores["value"], expected, atol=1 / 256)
 
 
-def check_pushed(recognizer, frames, found):
+def test_frames_at_any_time(ask, video, exported, streams, tmp_path):
+    content, stream = streams.fp32
+    preprocessing = Preprocessing(
+        clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
+    )
+    by_frame = write_model(
+        tmp_path / "stream.tflite",
+        content,
+        exported,
+        stream=stream,
+        preprocessing=preprocessing,
+    )
+    frames = moving_frames(8, 24, 24)
+    slow, fast = ((5 + np.arange(8) / rate).tolist() for rate in (10, 90))
+    paces = {"fps": 30.0, "window": 7, "hop": 3}
+    cases = [  # what comes, and as which frames at 30 a second it counts
+        (path, seconds, numbers)
+        for path in (str(exported.path), by_frame)
+        for seconds, numbers in (
+            (slow, [[0]] + [[i - 1, i - 1, i] for i in range(1, 8)]),
+            (fast, [[0], [], [2], [], [], [5], [], []]),
+        )
+    ]
+    answers = ask(
+        *(
+            {"do": "push", "model": path, "clip": video(frames),
+             "options": paces, "seconds": seconds}
+            for path, seconds, _ in cases
+        )
+    )  # fmt: skip
+    for (path, seconds, numbers), answer in zip(cases, answers, strict=True):
+        timed, counted = (Recognizer(path, **paces) for _ in range(2))
+        check_pushed(timed, frames, answer["value"], seconds)
+        timed.reset()
+        expected = None
+        for frame, second, shown in zip(frames, seconds, numbers, strict=True):
+            for number in shown:
+                expected = counted.push(frames[number])
+            found = timed.push(frame, second)
+            if expected is None:
+                assert found is None
+            else:
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_times_that_make_no_sense(ask, video, exported):
+    frames = moving_frames(2, 24, 24)
+    call = {
+        "do": "push", "model": str(exported.path), "clip": video(frames),
+        "options": {"fps": 30.0},
+    }  # fmt: skip
+    falls, unknown = ask(
+        {**call, "seconds": [2.0, 1.0]},
+        {**call, "seconds": [2.0, 3.0], "options": {}},
+    )
+    for answer, options, message in (
+        (falls, {"fps": 30.0}, "`seconds` must be a number and not fall"),
+        (unknown, {}, "`seconds` need a frame rate"),
+    ):
+        assert message in answer["error"]
+        recognizer = Recognizer(exported.path, **options)
+        with pytest.raises(ValueError, match=message):
+            for frame, seconds in zip(frames, (2.0, 1.0), strict=True):
+                recognizer.push(frame, seconds)
+
+
+def check_pushed(recognizer, frames, found, seconds=None):
     """Each frame's scores, and after a reset those of the first again."""
     *found, again = found
-    expected = [recognizer.push(frame) for frame in frames]
+    seconds = seconds or [None] * len(frames)
+    expected = list(map(recognizer.push, frames, seconds))
     assert [s is None for s in found] == [s is None for s in expected]
     for values, wanted in zip(found, expected, strict=True):
         if wanted is not None:
             np.testing.assert_allclose(values, wanted, atol=1 / 256)
     assert again == found[0]
+
+
+def test_a_rate_that_makes_no_sense(ask, video, exported):
+    clip = video(moving_frames(4, 24, 24))
+    call = {"do": "push", "model": str(exported.path), "clip": clip}
+    rates = (-5.0, 29_970.0, 1e300)
+    for answer in ask(*({**call, "options": {"fps": r}} for r in rates)):
+        assert (
+            "`fps` must be a positive number, at most 1000" in answer["error"]
+        )
 
 
 def test_a_manifest_with_flipped_bytes(ask, video, exported, tmp_path):

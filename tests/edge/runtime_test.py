@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import dataclasses
+import fractions
+import os
 import subprocess
 import sys
 
@@ -11,7 +13,7 @@ import pytest
 from autox3d_edge import Recognizer, compact, flatbuffer, interpreters
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import decoding, synthetic
-from tests.edge import networks
+from tests.edge import networks, ports
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +48,13 @@ def test_frames_of_any_size_become_a_clip(recognizer):
     assert clip.shape == recognizer.clip_shape and clip.dtype == np.uint8
 
 
-def test_frames_are_cut_at_the_rate_that_is_told(exported):
+@pytest.mark.parametrize("rates", [{"stride_fps": 30.0}, {"fps": 30.0}])
+def test_frames_are_cut_at_the_rate_that_is_told(exported, rates):
     frames = np.arange(40, dtype=np.uint8)[:, None, None, None]
     frames = np.tile(frames, (1, 24, 24, 3))
     preprocessing = dataclasses.replace(
         manifest_lib.read_manifest(exported.path).preprocessing,
-        sampling="dense", stride=6, stride_fps=30.0,
+        sampling="dense", stride=6, **rates,
     )  # fmt: skip
     for fps, apart in ((None, 6), (30.0, 6), (15.0, 3)):
         recognizer = Recognizer(exported.path, fps=fps)
@@ -75,6 +78,26 @@ def test_a_video_file(tmp_path, recognizer):
     assert len(recognizer.classify(path)) == networks.CLASSES
 
 
+def test_a_video_file_of_another_rate(tmp_path, exported):
+    path = ports.write_dense_model(
+        tmp_path / "dense.tflite", exported, fps=12.0, stride_fps=0.0
+    )
+    frames = np.zeros((40, 28, 28, 3), np.uint8)
+    frames[:] = np.arange(40)[:, None, None, None] * 6
+    recognizer = Recognizer(path)
+    recognizer.manifest = dataclasses.replace(
+        recognizer.manifest,
+        preprocessing=dataclasses.replace(
+            recognizer.manifest.preprocessing, standardize=False
+        ),
+    )
+    for fps, apart in ((12, 2), (60, 10)):
+        video = tmp_path / f"{fps}.mp4"
+        synthetic.write_video(str(video), frames, fps=fps)
+        steps = np.diff(recognizer.read_clip(video).mean((1, 2, 3)))
+        assert (abs(steps - 6 * apart) < 5).all()
+
+
 @pytest.mark.parametrize(
     "frames",
     [
@@ -88,6 +111,30 @@ def test_frames_of_another_kind_are_refused(recognizer, frames):
     with pytest.raises(ValueError, match="uint8 RGB frames") as info:
         recognizer.classify(frames)
     assert f"{frames.dtype} {frames.shape}" in str(info.value)
+
+
+def test_what_is_no_frame(recognizer):
+    with pytest.raises(ValueError, match="`frame` must be .*: NoneType"):
+        recognizer.push(None)
+    with pytest.raises(ValueError, match="`source` must be .*: dict"):
+        recognizer.classify({})
+
+
+def test_a_frame_that_fails_does_not_count(exported, monkeypatch):
+    recognizer = Recognizer(exported.path, window=5, hop=2)
+    frames = ports.moving_frames(5, 24, 24)
+    scale = recognizer._scale
+
+    def fail(frame):
+        monkeypatch.setattr(recognizer, "_scale", scale)
+        raise MemoryError
+
+    for frame in frames[:4]:
+        assert recognizer.push(frame) is None
+    monkeypatch.setattr(recognizer, "_scale", fail)
+    with pytest.raises(MemoryError):
+        recognizer.push(frames[4])
+    assert recognizer.push(frames[4]) is not None
 
 
 def test_scores_wants_a_clip(recognizer):
@@ -113,6 +160,9 @@ def test_a_video_cut_short_is_not_classified(tmp_path, recognizer):
         ("fps", -5),
         ("fps", float("nan")),
         ("fps", float("inf")),
+        ("fps", 29_970),
+        ("fps", True),
+        ("hop", True),
         ("hop", 2.5),
         ("hop", "2"),
         ("window", 24.0),
@@ -121,6 +171,18 @@ def test_a_video_cut_short_is_not_classified(tmp_path, recognizer):
 def test_a_pace_that_makes_no_sense_is_refused(exported, name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a positive"):
         Recognizer(exported.path, **{name: value})
+
+
+def test_numbers_of_any_kind(exported):
+    recognizer = Recognizer(
+        exported.path,
+        num_threads=np.int64(1),
+        hop=np.int64(2),
+        window=np.uint8(8),
+        fps=fractions.Fraction(30_000, 1001),
+    )
+    assert (recognizer.hop, recognizer.window) == (2, 8)
+    Recognizer(exported.path, fps=np.float32(29.97))
 
 
 def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
@@ -134,8 +196,19 @@ def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
     monkeypatch.setattr(interpreters, "load_class", lambda name: spy)
     Recognizer(exported.path, num_threads=2)
     assert seen["num_threads"] == 2
-    with pytest.raises(ValueError, match="`num_threads` must be an integer"):
-        Recognizer(exported.path, num_threads=0)
+    for value in (0, True, 2.0):
+        with pytest.raises(ValueError, match="`num_threads` must be an int"):
+            Recognizer(exported.path, num_threads=value)
+
+
+def test_a_closed_recognizer_says_so(exported):
+    with Recognizer(exported.path) as recognizer:
+        clip_shape = recognizer.clip_shape
+    frame = np.zeros(clip_shape[1:], np.uint8)
+    for call in (recognizer.push, recognizer.scores):
+        with pytest.raises(ValueError, match="recognizer is closed"):
+            call(frame if call == recognizer.push else np.stack([frame] * 4))
+    recognizer.close()
 
 
 def test_unknown_runtime_lists_the_known(exported):
@@ -198,3 +271,21 @@ from autox3d_tools import {arguments[0]}
     )
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
+
+
+def test_who_reads_may_have_enough(exported, tmp_path):
+    videos = [tmp_path / f"{number}.mp4" for number in range(2)]
+    for video in videos:
+        synthetic.write_video(video, ports.moving_frames(4, 24, 24), fps=10)
+    program = (
+        f"import sys; sys.argv = {['classify', f'--model={exported.path}']!r}"
+        f" + {[*map(str, videos)]!r}; "
+        "from autox3d_tools import classify; classify.main()"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (done.returncode, b"pipe" in done.stderr) == (1, False)

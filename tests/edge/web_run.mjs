@@ -26,13 +26,14 @@ const { Recognizer } = await import(join(web, "src/recognizer.js"));
 const { clipTimes } = await import(join(web, "src/video.js"));
 
 /** Frames out of a file of uint8 values. */
-function readFrames({ file, count, height, width, channels }) {
+function readFrames({ file, count, height, width, channels, type }) {
   const data = new Uint8Array(readFileSync(file));
   const length = data.length / count;
   return Array.from({ length: count }, (_, i) => {
     const part = data.subarray(i * length, (i + 1) * length);
     const frame = channels === 4 ? part : addAlpha(part);
-    return { data: frame, width, height };
+    const pixels = type ? globalThis[type].from(frame) : frame;
+    return { data: pixels, width, height };
   });
 }
 
@@ -43,10 +44,8 @@ function addAlpha(rgb) {
 }
 
 function load({ model, options = {} }) {
-  return Recognizer.load(new Uint8Array(readFileSync(model)), {
-    wasm,
-    ...options,
-  });
+  const source = model && new Uint8Array(readFileSync(model));
+  return Recognizer.load(source, { wasm, ...options });
 }
 
 const CALLS = {
@@ -64,6 +63,14 @@ const CALLS = {
   },
   manifest: async ({ model }) =>
     (await readModel(new Uint8Array(readFileSync(model)))).manifest.labels,
+  about: async (call) => {
+    const { labels, clipShape, hop, window, fps } = await load(call);
+    return [labels, clipShape, hop, window, fps];
+  },
+  named: async (call) => (await load(call)).named(call.given[0], call.top),
+  frameNumbers: async (call) => (await load(call)).frameNumbers(...call.given),
+  clipOf: async (call) =>
+    Array.from((await load(call)).clipOf(readFrames(call.clip))),
   makeClip: async (call) =>
     Array.from((await load(call)).makeClip(readFrames(call.clip))),
   scores: async (call) => {
@@ -72,11 +79,14 @@ const CALLS = {
   },
   classify: async (call) =>
     (await load(call)).classify(readFrames(call.clip), call.top),
+  one: async (call) => (await load(call)).classify(readFrames(call.clip)[0]),
   push: async (call) => {
     const recognizer = await load(call);
     // All at once: they must queue up.
     const found = await Promise.all(
-      readFrames(call.clip).map((frame) => recognizer.push(frame)),
+      readFrames(call.clip).map((frame, i) =>
+        recognizer.push(frame, { seconds: call.seconds?.[i] }),
+      ),
     );
     await recognizer.reset();
     const again = await recognizer.push(readFrames(call.clip)[0]);

@@ -59,9 +59,23 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
         "Browsers take no int8 tensors": {"model": path},
         "`hop` must be a positive integer": {"options": {"hop": 0}},
         "`fps` must be a positive number": {"options": {"fps": "30"}},
+        "`source` must be an address": {"model": None},
+        "a Uint8Array. Received: .": {"model": ""},
+        "`frames` must be an array": {"do": "one"},
+        "`top` must be a positive": {"do": "classify", "top": 2.5},
+        "Received: framerate": {"options": {"framerate": 30}},
         "A frame must be ImageData": {"clip": {**clip, "width": 23}},
+        "must be ImageData": {"clip": {**clip, "width": 28.8, "height": 20}},
+        "values (Float32Array)": {"clip": {**clip, "type": "Float32Array"}},
+        "values (Uint16Array)": {"clip": {**clip, "type": "Uint16Array"}},
+        "values (Array)": {"clip": {**clip, "type": "Array"}},
     }
-    answers = ask_web(*({**good, **change} for change in cases.values()))
+    nothing = {"hop": None, "window": None, "fps": None}
+    answers = ask_web(
+        *({**good, **change} for change in cases.values()),
+        {**good, "options": nothing},
+    )
+    assert "value" in answers.pop()
     for message, answer in zip(cases, answers, strict=True):
         assert message in answer.get("error", ""), answer
 

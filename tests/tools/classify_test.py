@@ -1,7 +1,10 @@
 """What a camera shows is named whenever the network has looked."""
 
+import types
+
 import numpy as np
 
+import autox3d_edge
 from autox3d_tf.data import decoding
 from tools import classify
 
@@ -22,6 +25,11 @@ class EverySecond:
         return [("seen", scores[1])][:top]
 
 
+def test_one_line_each(capsys):
+    classify._print("a.mp4", [("two\nlines", 0.75), ("b", 0.25)])
+    assert capsys.readouterr().out == "a.mp4: two lines 75.0%  b 25.0%\n"
+
+
 def test_camera(monkeypatch, capsys):
     frames = [np.full((2, 2, 3), i, np.uint8) for i in range(20)]
     monkeypatch.setattr(decoding, "iter_frames", lambda path: iter(frames))
@@ -32,3 +40,41 @@ def test_camera(monkeypatch, capsys):
         f"camera: seen {100 * count:.1f}%" for count in (3, 5, 7)
     ]
     assert len(recognizer.frames) == 7
+
+
+class Opened(EverySecond):
+    """Counts how often a model is opened, and at which rate."""
+
+    rates = []
+
+    def __init__(self, *_, fps=None, **__):
+        super().__init__()
+        self.rates.append(fps)
+
+    def classify(self, path, top):
+        return [("seen", 1.0)][:top]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_a_camera_opens_the_model_once(monkeypatch, capsys):
+    given = types.SimpleNamespace(
+        model="m", top=1, camera_clips=1, camera_hop=0, camera_frames=0,
+        interpreter_threads=1, runtime=None,
+    )  # fmt: skip
+    frames = [np.zeros((2, 2, 3), np.uint8)] * 3
+    monkeypatch.setattr(autox3d_edge, "Recognizer", Opened)
+    monkeypatch.setattr(classify, "FLAGS", given)
+    monkeypatch.setattr(Opened, "rates", [])
+    monkeypatch.setattr(decoding, "is_camera", lambda path: path.name == "c")
+    monkeypatch.setattr(decoding, "frame_rate", lambda path: 0.0)  # unknown
+    monkeypatch.setattr(decoding, "iter_frames", lambda path: iter(frames))
+    assert classify._main(["c"]) == 0
+    assert Opened.rates == [None]
+    assert classify._main(["a.mp4", "b.mp4"]) == 0
+    assert Opened.rates == [None, None]
+    assert len(capsys.readouterr().out.splitlines()) == 3

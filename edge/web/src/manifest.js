@@ -85,7 +85,8 @@ function checkFields(manifest) {
   }
 }
 
-function isCount(value) {
+/** Whether a value is an integer of at least 1. */
+export function isCount(value) {
   return Number.isInteger(value) && value >= 1;
 }
 

@@ -1,7 +1,7 @@
 /** The page: a model, a video or the camera, and what the network says. */
 
 import { fetchBlob, Recognizer } from "./recognizer.js";
-import { clipTimes, eachFrame, framesAt, load } from "./video.js";
+import { clipTimes, eachFrame, framesAt, load, USUAL_FPS } from "./video.js";
 
 const TOP = 5;
 const find = (id) => document.getElementById(id);
@@ -87,15 +87,14 @@ const openCamera = act(async (signal) => {
   await video.play();
   // As fast as the network's training videos, or as the camera can.
   const { stride_fps, fps: usual } = recognizer.manifest.preprocessing;
-  const rates = [track.getSettings().frameRate, stride_fps || usual];
-  const known = rates.filter(Boolean);
-  const fps = known.length ? Math.min(...known) : undefined;
+  const wanted = stride_fps || usual || USUAL_FPS;
+  const fps = Math.min(track.getSettings().frameRate || wanted, wanted);
   await recognizer.reset({ fps });
   signal.throwIfAborted();
   say("running", "Watching ...");
-  const look = async (frame) => {
+  const look = async (frame, seconds) => {
     const begin = performance.now();
-    const scores = await recognizer.push(frame);
+    const scores = await recognizer.push(frame, { seconds });
     if (!scores || signal.aborted) return;
     show(recognizer.named(scores));
     took(begin, "frame");

@@ -12,22 +12,32 @@ import {
   standardize,
   toRgb,
 } from "./frames.js";
-import { checkKind, KIND, readModel } from "./manifest.js";
+import { checkKind, isCount, KIND, readModel } from "./manifest.js";
 
 const FRAME = "frame"; // tensors of a stream
 const SCORES = "scores";
 const SCORE_STEP = 1 / 256; // of a uint8 softmax, by TFLite's specification
+const MOST_FPS = 1000; // more are thousandths, or no rate of a video
 const ARRAYS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 
 let runtime; // one for the page, by LiteRT.js's own rule
 
-/** Names what happens in a video, with one exported .tflite file. */
+/**
+ * Names what happens in a video, with one exported .tflite file.
+ *
+ * Has also `manifest`, `clipShape` (`[frames, height, width, 3]`), `hop`,
+ * `window` and `fps`, as given or their defaults; `fps` is that of the training
+ * videos then, 0 if not known.
+ */
 export class Recognizer {
   #compiled;
   #input;
   #inputs;
   #frames;
   #pushed;
+  #due; // which the network looks at next
+  #seconds;
+  #began;
   #latest;
   #turn = Promise.resolve();
 
@@ -42,7 +52,7 @@ export class Recognizer {
    *   - window: Frames that a network of whole clips looks back on in `push`;
    *     by default those that a clip of its training spans.
    *   - fps: Frames per second of what `push` and `classify` get, for these
-   *     defaults to last as long as in training.
+   *     defaults to last as long as in training; at most 1000.
    * @return {Promise<Recognizer>}
    * @throws {Error} The file is missing, cut short, changed or not ours, or a
    *     browser cannot run it.
@@ -98,11 +108,21 @@ export class Recognizer {
    * they were.
    *
    * @param {ImageData} frame Of any size; see frames.js.
-   * @return {Promise<Float32Array|null>} `(classes,)`.
+   * @param {object} options
+   *   - seconds: When it was seen, by any clock. `window` and `hop` then count
+   *     frames at `fps`, however many come: for those that are missing the one
+   *     before is held, those beyond are left out.
+   * @return {Promise<Float32Array|null>} `(classes,)`; null before the first
+   *     look.
    */
-  async push(frame) {
+  async push(frame, { seconds, ...unknown } = {}) {
+    checkOptions(unknown, "seconds");
     checkFrame(frame);
-    return this.#inTurn(async () => (await this.#push(frame))?.slice() ?? null);
+    return this.#inTurn(async () => {
+      const count = seconds == null ? 1 : this.#countUntil(seconds);
+      if (count) await this.#push(frame, count);
+      return this.#latest?.slice() ?? null;
+    });
   }
 
   /**
@@ -123,9 +143,13 @@ export class Recognizer {
    * sampled, scaled or cropped.
    */
   makeClip(frames) {
-    if (!frames?.length) throw new Error("`frames` must not be empty.");
+    if (!Array.isArray(frames) || !frames.length) {
+      throw new Error(
+        "`frames` must be an array of frames, not empty. " +
+          `Received: ${frames?.constructor?.name}.`,
+      );
+    }
     frames.forEach(checkFrame);
-    const { sampling, stride, stride_fps, fps } = this.manifest.preprocessing;
     const [count, size] = this.clipShape;
     if (
       frames.length === count &&
@@ -133,9 +157,42 @@ export class Recognizer {
     ) {
       return this.#join(frames.map(toRgb));
     }
-    const apart = atRate(stride, stride_fps, this.fps || fps);
-    const numbers = sampleIndices(sampling, frames.length, count, apart);
-    return this.#join(numbers.map((number) => this.cut(frames[number]).data));
+    const numbers = this.frameNumbers(frames.length);
+    return this.clipOf(numbers.map((number) => frames[number]));
+  }
+
+  /**
+   * Numbers of the frames that a clip is made of, for `clipOf`, so that no
+   * others need to be decoded.
+   *
+   * @param {number} count Frames of the video.
+   * @param {number} fps Frames per second of it; by default, or if 0, those of
+   *     the recognizer.
+   * @return {number[]}
+   */
+  frameNumbers(count, fps) {
+    checkCounts({ count });
+    if (fps) checkFps(fps);
+    const { preprocessing } = this.manifest;
+    return sampleIndices(
+      preprocessing.sampling,
+      count,
+      this.clipShape[0],
+      strideAt(preprocessing, fps || this.fps),
+    );
+  }
+
+  /** Scales and crops sampled frames, those of `frameNumbers`. */
+  clipOf(sampled) {
+    const [count] = this.clipShape;
+    if (sampled?.length !== count) {
+      throw new Error(
+        `\`sampled\` must be the ${count} frames of a clip. ` +
+          `Received: ${sampled?.length}.`,
+      );
+    }
+    sampled.forEach(checkFrame);
+    return this.#join(sampled.map((frame) => this.cut(frame).data));
   }
 
   /** Scales a frame and cuts out the centre; RGB, as large as in a clip. */
@@ -170,10 +227,21 @@ export class Recognizer {
   }
 
   /** Returns `[label, probability]` pairs, most probable first. */
-  named(scores, top = scores.length) {
+  named(scores, top) {
+    const classes = this.labels.length;
+    if (scores?.length !== classes) {
+      const received =
+        scores?.length ?? "null, as of `push` before it has looked";
+      throw new Error(
+        `\`scores\` must be ${classes} numbers, one per class. ` +
+          `Received: ${received}.`,
+      );
+    }
+    checkCounts({ top: top ?? classes });
     const order = Array.from(scores.keys());
     order.sort((a, b) => scores[b] - scores[a]);
-    return order.slice(0, top).map((i) => [this.labels[i], scores[i]]);
+    const first = order.slice(0, top ?? classes);
+    return first.map((i) => [this.labels[i], scores[i]]);
   }
 
   /**
@@ -204,13 +272,11 @@ export class Recognizer {
     return result;
   }
 
-  #pace({ hop, window, fps }) {
-    if (fps !== undefined && !(typeof fps === "number" && fps > 0)) {
-      throw new Error(`\`fps\` must be a positive number. Received: ${fps}.`);
-    }
+  #pace({ hop, window, fps, ...unknown }) {
+    checkOptions(unknown, "hop, window, fps");
+    if (fps != null) checkFps(fps);
     const { stream, preprocessing } = this.manifest;
-    const known = preprocessing.stride_fps || preprocessing.fps;
-    const stride = atRate(preprocessing.stride, known, fps || preprocessing.fps);
+    const stride = strideAt(preprocessing, fps);
     const spanned = preprocessing.clip_frames * Math.max(1, stride);
     window ??= roundHalfEven(spanned);
     const looks = stream
@@ -218,12 +284,15 @@ export class Recognizer {
       : Math.trunc(window / 4);
     hop ??= Math.max(1, roundHalfEven(looks));
     checkCounts({ window, hop });
-    Object.assign(this, { window, hop, fps });
+    Object.assign(this, { window, hop });
+    this.fps = fps || preprocessing.fps || preprocessing.stride_fps;
   }
 
   #reset() {
     this.#frames = [];
     this.#pushed = 0;
+    this.#due = this.manifest.stream ? 1 : this.window;
+    this.#seconds = -Infinity;
     this.#latest = null;
     freeAll(this.#inputs ?? {});
     this.#inputs = {};
@@ -236,23 +305,51 @@ export class Recognizer {
     }
   }
 
-  async #push(frame) {
-    this.#pushed += 1;
-    if (this.manifest.stream) {
-      if ((this.#pushed - 1) % this.hop === 0) {
-        const { data } = this.cut(frame);
-        standardize(data, 1, this.manifest.preprocessing.standardize);
-        this.#latest = await this.#runFrame(data);
+  /** Takes the last of `count` frames; the others were not seen. */
+  async #push(frame, count) {
+    const pushed = this.#pushed + count;
+    const looks = pushed >= this.#due;
+    const { stream, preprocessing } = this.manifest;
+    // A frame counts once nothing can fail that is its own.
+    const data = stream && !looks ? null : this.cut(frame).data;
+    if (!stream) {
+      const held = this.#frames.at(-1) ?? data;
+      for (let i = Math.min(count, this.window); i > 1; i--) {
+        this.#frames.push(held);
       }
-      return this.#latest;
+      this.#frames.push(data);
+      this.#frames.splice(0, Math.max(0, this.#frames.length - this.window));
     }
-    this.#frames.push(this.cut(frame).data);
-    if (this.#frames.length > this.window) this.#frames.shift();
-    const beyond = this.#pushed - this.window;
-    if (beyond >= 0 && beyond % this.hop === 0) {
+    this.#pushed = pushed;
+    if (!looks) return;
+    this.#due += this.hop * (Math.floor((pushed - this.#due) / this.hop) + 1);
+    if (stream) {
+      standardize(data, 1, preprocessing.standardize);
+      this.#latest = await this.#runFrame(data);
+    } else {
       this.#latest = await this.#runClip(this.#windowClip());
     }
-    return this.#latest;
+  }
+
+  /** Frames at `fps` from the last one that was pushed to `seconds`. */
+  #countUntil(seconds) {
+    if (!this.fps) {
+      throw new Error(
+        "`seconds` need a frame rate, and the model knows none. Say `fps`.",
+      );
+    }
+    if (!Number.isFinite(seconds) || seconds < this.#seconds) {
+      throw new Error(
+        "`seconds` must be a number and not fall until `reset`. " +
+          `Received: seconds=${seconds}, after ${this.#seconds}.`,
+      );
+    }
+    if (this.#seconds === -Infinity) {
+      this.#began = seconds - this.#pushed / this.fps;
+    }
+    this.#seconds = seconds;
+    const place = roundHalfEven((seconds - this.#began) * this.fps);
+    return Math.max(0, place + 1 - this.#pushed);
   }
 
   #windowClip() {
@@ -336,6 +433,12 @@ export async function fetchBlob(address) {
 async function bytesOf(source) {
   if (source instanceof Uint8Array) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  if (!(source instanceof Blob) && (typeof source !== "string" || !source)) {
+    throw new Error(
+      "`source` must be an address, a Blob, an ArrayBuffer or a Uint8Array. " +
+        `Received: ${source}.`,
+    );
+  }
   const blob = source instanceof Blob ? source : await fetchBlob(source);
   // Before all of it: a file that is no model may be larger than memory.
   checkKind(await blob.slice(...KIND).text(), blob.size);
@@ -344,11 +447,27 @@ async function bytesOf(source) {
 
 function checkCounts(counts) {
   for (const [name, value] of Object.entries(counts)) {
-    if (!(Number.isInteger(value) && value >= 1)) {
+    if (!isCount(value)) {
       throw new Error(
         `\`${name}\` must be a positive integer. Received: ${value}.`,
       );
     }
+  }
+}
+
+function checkOptions(unknown, known) {
+  const names = Object.keys(unknown);
+  if (names.length) {
+    throw new Error(`Options must be some of ${known}. Received: ${names}.`);
+  }
+}
+
+function checkFps(fps) {
+  if (!(typeof fps === "number" && fps > 0 && fps <= MOST_FPS)) {
+    throw new Error(
+      `\`fps\` must be a positive number, at most ${MOST_FPS}. ` +
+        `Received: fps=${fps}.`,
+    );
   }
 }
 
@@ -383,19 +502,31 @@ function checkStates(states, compiled) {
 }
 
 function checkFrame(frame) {
-  const pixels = frame?.width * frame?.height;
-  if (![3 * pixels, 4 * pixels].includes(frame?.data?.length) || !pixels) {
+  const { data, width, height } = frame ?? {};
+  const isBytes =
+    data instanceof Uint8Array || data instanceof Uint8ClampedArray;
+  const pixels = isCount(width) && isCount(height) ? width * height : NaN;
+  if (!isBytes || ![3 * pixels, 4 * pixels].includes(data.length)) {
     throw new Error(
-      "A frame must be ImageData, or {data, width, height} of RGB. " +
-        `Received: ${frame?.width} x ${frame?.height}, ` +
-        `${frame?.data?.length} values.`,
+      "A frame must be ImageData, or {data, width, height} of uint8 RGB. " +
+        `Received: ${width} x ${height}, ${data?.length} values ` +
+        `(${data?.constructor?.name}).`,
     );
   }
 }
 
+/** Frames of a video at `fps` per frame of a clip, as long as in training. */
+function strideAt({ stride, stride_fps, fps: usual }, fps) {
+  // Three digits, as lists of clips have them.
+  const rate = fps ? Math.round(fps * 1000) / 1000 : usual;
+  return atRate(stride, stride_fps || usual, rate);
+}
+
 /** Frames at `fps` that last as long as `count` at the `known` rate. */
 function atRate(count, known, fps) {
-  return fps && known ? (count * fps) / known : count;
+  // Of equal rates exactly so many: what is a bit less, is a frame earlier.
+  const changes = fps && known && fps !== known;
+  return changes ? (count * fps) / known : count;
 }
 
 function toScores(tensor) {

@@ -1,6 +1,6 @@
 /** Frames out of a <video>: those a clip needs, or all that a camera shows. */
 
-const USUAL_FPS = 30;
+export const USUAL_FPS = 30;
 const LATE = 0.001; // seconds: past the instant at which a frame begins
 const THE_END = 1e9; // seconds
 const UNSEEN = 1000; // milliseconds; after these a frame is there in any case
@@ -37,7 +37,8 @@ export async function framesAt(video, times, use, signal) {
 }
 
 /**
- * Calls `use(ImageData)` for frames as they come, until the signal aborts.
+ * Calls `use(ImageData, seconds)` for frames as they come, until the signal
+ * aborts.
  *
  * @param {number} fps As many a second, if so many come; all without it.
  */
@@ -51,7 +52,7 @@ export async function eachFrame(video, use, signal, fps) {
     if (signal.aborted) return;
     if (now < due - period / 4) continue; // a quarter: frames come unevenly
     due = Math.max(due, now - period) + period;
-    await use(currentFrame(video));
+    await use(currentFrame(video), now / 1000);
   }
 }
 

@@ -63,6 +63,14 @@ public final class ModelFile {
       fields.check("sampling", Sampling.MODES.contains(sampling));
       fields.check("crop_size", cropSize <= shortSide);
     }
+
+    /** Frames of a video per frame of a clip, as long as in training. */
+    double strideAt(double videoFps) {
+      double known = strideFps > 0 ? strideFps : fps;
+      // Three digits, as lists of clips have them.
+      double rate = videoFps > 0 ? Math.rint(videoFps * 1000) / 1000 : fps;
+      return Sampling.atRate(stride, known, rate);
+    }
   }
 
   /** What a stream carries from one frame to the next. */

@@ -15,14 +15,18 @@ import java.util.Map;
  * <pre>{@code
  * ModelFile file = ModelFile.read(assets.open("model_int8.tflite"));
  * Interpreter interpreter = new Interpreter(file.model());
+ * Recognizer.Pace pace = new Recognizer.Pace();
+ * pace.fps = 30; // of the camera
  * Recognizer recognizer =
- *     new Recognizer(file, interpreter::runForMultipleInputsOutputs);
+ *     new Recognizer(file, interpreter::runForMultipleInputsOutputs, pace);
  * float[] scores = recognizer.push(Frame.ofArgb(pixels, width, height));
+ * if (scores != null) show(recognizer.named(scores, 1));
  * }</pre>
  *
  * <p>Threads may share one: a call waits for the one before it.
  */
 public final class Recognizer {
+  private static final int MOST_FPS = 1000; // more are thousandths, or no rate
   private static final float SCORE_STEP = 1 / 256f; // of a uint8 softmax
 
   /** What runs the network, as TensorFlow Lite's Interpreter does. */
@@ -52,7 +56,7 @@ public final class Recognizer {
 
     /**
      * Frames per second of what `push` and `classify` get, for these defaults
-     * to last as long as in training.
+     * to last as long as in training; at most 1000.
      */
     public double fps;
   }
@@ -88,6 +92,9 @@ public final class Recognizer {
   private int window;
   private double fps;
   private long pushed;
+  private long due; // which the network looks at next
+  private double seconds;
+  private double began;
   private float[] latest;
 
   /** A recognizer with the pace of its training. */
@@ -130,6 +137,32 @@ public final class Recognizer {
     reset(pace);
   }
 
+  /** Names of the classes, in the order of the scores. */
+  public List<String> labels() {
+    return file.labels();
+  }
+
+  /** Frames, height and width of the clip that the network takes, and 3. */
+  public int[] clipShape() {
+    int size = wanted.cropSize;
+    return new int[] {wanted.clipFrames, size, size, 3};
+  }
+
+  /** Of the pace, or its default. */
+  public synchronized int hop() {
+    return hop;
+  }
+
+  /** Of the pace, or its default. */
+  public synchronized int window() {
+    return window;
+  }
+
+  /** Of the pace, or that of the training videos; 0 if not known. */
+  public synchronized double fps() {
+    return fps;
+  }
+
   /**
    * Takes one more frame of a video; returns the latest scores.
    *
@@ -142,20 +175,68 @@ public final class Recognizer {
    * @return One per class, or null.
    */
   public synchronized float[] push(Frame frame) {
-    pushed++;
-    if (file.isStream()) {
-      if ((pushed - 1) % hop == 0) {
-        byte[] rgb = cut(frame).rgb();
-        Sampling.standardize(rgb, 1, wanted.standardize);
-        latest = run(rgb, 0);
-      }
-      return copy(latest);
+    return take(frame, 1);
+  }
+
+  /**
+   * Takes one more frame, and when it was seen. `window` and `hop` then count
+   * frames at `fps`, however many come: for those that are missing the one
+   * before is held, those beyond are left out.
+   *
+   * @param frame Of any size, upright.
+   * @param seconds By any clock, such as
+   *     {@code image.getImageInfo().getTimestamp() / 1e9}.
+   * @return One per class, or null.
+   */
+  public synchronized float[] push(Frame frame, double seconds) {
+    return take(frame, countUntil(seconds));
+  }
+
+  /** Takes the last of `count` frames; the others were not seen. */
+  private float[] take(Frame frame, long count) {
+    if (frame == null) {
+      throw new IllegalArgumentException("`frame` must not be null.");
     }
-    frames.add(cut(frame));
-    if (frames.size() > window) frames.remove();
-    long beyond = pushed - window;
-    if (beyond >= 0 && beyond % hop == 0) latest = run(windowClip(), 0);
+    if (count == 0) return copy(latest);
+    boolean looks = pushed + count >= due;
+    // A frame counts once nothing can fail that is its own.
+    Frame cut = file.isStream() && !looks ? null : cut(frame);
+    if (!file.isStream()) {
+      Frame held = frames.isEmpty() ? cut : frames.getLast();
+      for (long i = Math.min(count, window); i > 1; i--) frames.add(held);
+      frames.add(cut);
+      while (frames.size() > window) frames.remove();
+    }
+    pushed += count;
+    if (looks) {
+      due += hop * ((pushed - due) / hop + 1);
+      latest =
+          file.isStream()
+              ? run(join(Collections.singletonList(cut)), 0)
+              : run(windowClip(), 0);
+    }
     return copy(latest);
+  }
+
+  /** Frames at `fps` from the last one that was pushed to `seconds`. */
+  private long countUntil(double seconds) {
+    if (!(fps > 0)) {
+      throw new IllegalArgumentException(
+          "`seconds` need a frame rate, and the model knows none. Say `fps`.");
+    }
+    boolean isFinite = Math.abs(seconds) < Double.POSITIVE_INFINITY;
+    if (!(isFinite && seconds >= this.seconds)) {
+      throw new IllegalArgumentException(
+          "`seconds` must be a number and not fall until `reset`. "
+              + "Received: seconds=" + seconds + ", after " + this.seconds
+              + ".");
+    }
+    if (this.seconds == Double.NEGATIVE_INFINITY) {
+      began = seconds - pushed / fps;
+    }
+    this.seconds = seconds;
+    double place = Math.rint((seconds - began) * fps);
+    return Math.max(0, (long) place + 1 - pushed);
   }
 
   /**
@@ -169,20 +250,25 @@ public final class Recognizer {
     return named(scores(makeClip(video)));
   }
 
+  /** The first `top` of them. */
+  public List<Guess> classify(List<Frame> video, int top) {
+    return named(scores(makeClip(video)), top);
+  }
+
   /**
    * Numbers of the frames that a clip is made of, for `clipOf`, so that no
    * others need to be decoded.
    *
    * @param count Frames of the video.
-   * @param fps Frames per second of it; 0 if not known.
+   * @param fps Frames per second of it; if 0, those of the recognizer.
    */
   public synchronized int[] frameNumbers(int count, double fps) {
     if (count < 1) {
       throw new IllegalArgumentException(
-          "A video must have frames. Received: " + count + ".");
+          "`count` must be a positive integer. Received: " + count + ".");
     }
-    double rate = fps > 0 ? fps : this.fps > 0 ? this.fps : wanted.fps;
-    double apart = Sampling.atRate(wanted.stride, wanted.strideFps, rate);
+    checkFps(fps);
+    double apart = wanted.strideAt(fps > 0 ? fps : this.fps);
     return Sampling.indices(wanted.sampling, count, wanted.clipFrames, apart);
   }
 
@@ -236,6 +322,15 @@ public final class Recognizer {
 
   /** The classes of scores, most probable first. */
   public List<Guess> named(float[] scores) {
+    int classes = labels().size();
+    if (scores == null || scores.length != classes) {
+      throw new IllegalArgumentException(
+          "`scores` must be " + classes + " numbers, one per class. Received: "
+              + (scores == null
+                  ? "null, as of `push` before it has looked"
+                  : "" + scores.length)
+              + ".");
+    }
     List<Guess> guesses = new ArrayList<>();
     for (int i = 0; i < scores.length; i++) {
       guesses.add(new Guess(file.labels().get(i), scores[i]));
@@ -245,10 +340,21 @@ public final class Recognizer {
     return guesses;
   }
 
+  /** The first `top` of them. */
+  public List<Guess> named(float[] scores, int top) {
+    if (top < 1) {
+      throw new IllegalArgumentException(
+          "`top` must be a positive integer. Received: " + top + ".");
+    }
+    return named(scores).subList(0, Math.min(top, scores.length));
+  }
+
   /** Forgets the frames that were pushed. */
   public synchronized void reset() {
     frames.clear();
     pushed = 0;
+    due = file.isStream() ? 1 : window;
+    seconds = Double.NEGATIVE_INFINITY;
     latest = null;
     for (int i = 0; i < stateInputs.length; i++) {
       Graph.Tensor tensor = file.graph.inputs[stateInputs[i]];
@@ -258,25 +364,33 @@ public final class Recognizer {
 
   /** Forgets the frames that were pushed; the next come at another pace. */
   public synchronized void reset(Pace pace) {
-    if (pace.hop < 0 || pace.window < 0 || !(pace.fps >= 0)) {
+    if (pace.hop < 0 || pace.window < 0) {
       throw new IllegalArgumentException(
-          "`hop`, `window` and `fps` must be positive, or 0 for defaults. "
-              + "Received: " + pace.hop + ", " + pace.window + ", " + pace.fps
-              + ".");
+          "`hop` and `window` must be positive, or 0 for defaults. "
+              + "Received: " + pace.hop + ", " + pace.window + ".");
     }
-    fps = pace.fps;
-    double known = wanted.strideFps > 0 ? wanted.strideFps : wanted.fps;
-    double rate = fps > 0 ? fps : wanted.fps;
-    double apart = Sampling.atRate(wanted.stride, known, rate);
-    double spanned = Math.rint(wanted.clipFrames * Math.max(1, apart));
+    checkFps(pace.fps);
+    double usual = wanted.fps > 0 ? wanted.fps : wanted.strideFps;
+    fps = pace.fps > 0 ? pace.fps : usual;
+    double stride = wanted.strideAt(pace.fps);
+    double spanned = Math.rint(wanted.clipFrames * Math.max(1, stride));
     window = pace.window > 0 ? pace.window : (int) spanned;
     double looks = window / 4;
     if (file.isStream()) {
       double training = file.stream.stride * file.stream.fps;
-      looks = Math.rint(Sampling.atRate(file.stream.stride, training, fps));
+      looks = Sampling.atRate(file.stream.stride, training, pace.fps);
+      looks = Math.rint(looks);
     }
     hop = pace.hop > 0 ? pace.hop : Math.max(1, (int) looks);
     reset();
+  }
+
+  private static void checkFps(double fps) {
+    if (!(fps >= 0 && fps <= MOST_FPS)) {
+      throw new IllegalArgumentException(
+          "`fps` must be a positive number, at most " + MOST_FPS
+              + ", or 0 if not known. Received: fps=" + fps + ".");
+    }
   }
 
   private boolean isClip(List<Frame> video) {

@@ -33,7 +33,9 @@ final class Sampling {
 
   /** Frames at `fps` that last as long as `count` at the `known` rate. */
   static double atRate(double count, double known, double fps) {
-    return fps > 0 && known > 0 ? count * fps / known : count;
+    // Of equal rates exactly so many: what is a bit less, is a frame earlier.
+    boolean changes = fps > 0 && known > 0 && fps != known;
+    return changes ? count * fps / known : count;
   }
 
   /**

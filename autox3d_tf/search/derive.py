@@ -342,13 +342,29 @@ def rank(
         `limit`, None and what it is above of: how many were counted.
     """
     chain = chain_lib.Chain.of(space, distribution)
-    paths = enumerate_paths(chain, within_budget=False, limit=30 * limit)
-    above = 0
-    try:
-        for path in itertools.islice(paths, limit):
-            if path.log_prob <= derived.log_prob + TIE:
-                return above + 1, None
-            above += 1
-    except LimitReached:
-        pass
-    return None, above
+    above = _count_above(chain, derived.log_prob + TIE, limit)
+    return (above + 1, None) if above < limit else (None, above)
+
+
+def _count_above(chain, log_prob, limit) -> int:
+    """Counts the entries of higher probability, up to `limit`.
+
+    After each layer there is a partial entry per way to begin such an entry:
+    as many as `limit` of them are enough to stop.
+    """
+    frontiers = _Frontiers(chain, None)
+    states, log_probs = np.zeros(1, int), np.zeros(1)
+    for number, layer in enumerate(chain.layers, 1):
+        best = np.array([values[-1] for _, values in frontiers.layers[number]])
+        arrive, total = [], []
+        for state in np.unique(states):
+            options = layer[state]
+            after = np.add.outer(log_probs[states == state], options.log_probs)
+            most = after + best[options.arrive]
+            _, option = kept = np.nonzero(most > log_prob)
+            arrive.append(options.arrive[option])
+            total.append(after[kept])
+        states, log_probs = np.concatenate(arrive), np.concatenate(total)
+        if not 0 < len(states) < limit:
+            break
+    return min(len(states), limit)

@@ -245,8 +245,10 @@ def _finish(run, engine, recipes, began) -> None:
     learnt = engine.distribution()
     found = chooser.choose(learnt)
     if search.finalists > 1:
-        raced = finalists.race(run, engine, chooser.finalists(found), *recipes)
-        best = raced[0].indices
+        racers = chooser.finalists(found)
+        if len(racers) > 1:  # there is nothing to decide about one
+            raced = finalists.race(run, engine, racers, *recipes)
+        best = (raced or racers)[0].indices
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]
     judged = chooser.judged(top, learnt)

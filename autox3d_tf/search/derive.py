@@ -18,6 +18,7 @@ import dataclasses
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -352,23 +353,43 @@ def top_k(
     return found
 
 
+class Rank(NamedTuple):
+    """Where an architecture stands among all, whatever they cost.
+
+    Attributes:
+        place: 1 for the most probable; None if it was not reached.
+        above: Then how many more probable ones were counted; else None.
+        ties: How many others are as probable, `RANK_LIMIT` at most; None
+            without a place.
+    """
+
+    place: int | None
+    above: int | None
+    ties: int | None
+
+
 def rank(
     space: search_space.SearchSpace,
     distribution,
     derived: Derived,
     limit: int = RANK_LIMIT,
-) -> tuple[int | None, int | None]:
-    """Counts the entries that are more probable, whatever they cost.
+) -> Rank:
+    """Counts the entries that are more probable, and those as probable.
 
     Vectors that decode to the same blocks count once.
 
-    Returns:
-        The rank, 1 for the most probable, and None; or, if it is above
-        `limit`, None and what it is above of: how many were counted.
+    Args:
+        space, distribution: Whose entries.
+        derived: The architecture.
+        limit: Most entries of either kind to count.
     """
     chain = chain_lib.Chain.of(space, distribution)
     above = _count_above(chain, derived.log_prob + TIE, limit)
-    return (above + 1, None) if above < limit else (None, above)
+    if above == limit:
+        return Rank(None, above, None)
+    place = above + 1
+    ties = _count_above(chain, derived.log_prob - TIE, place + limit) - place
+    return Rank(place, None, ties)
 
 
 def _count_above(chain, log_prob, limit) -> int:

@@ -263,7 +263,7 @@ def test_without_budget_it_is_the_mode_and_of_rank_one():
     generous = cost.Budget(target=1e12, num_classes=5)
     derived = derive.most_probable(SPACE, distribution, [generous])
     assert derived.indices == distribution.mode()
-    assert derive.rank(SPACE, distribution, derived) == (1, None)
+    assert derive.rank(SPACE, distribution, derived) == (1, None, 0)
 
 
 def test_rank_counts_the_more_probable_of_different_blocks():
@@ -275,8 +275,31 @@ def test_rank_counts_the_more_probable_of_different_blocks():
             blocks.add(blocks_of(vector))
     assert len(blocks) > 5
     rank = functools.partial(derive.rank, SPACE, distribution, derived)
-    assert rank() == (len(blocks) + 1, None)
-    assert rank(limit=5) == (None, 5)
+    assert rank() == (len(blocks) + 1, None, 0)
+    assert rank(limit=5) == (None, 5, None)
+
+
+@KINDS
+def test_rank_says_how_many_are_as_probable(kind):
+    # All 972 vectors of DEEP are of different blocks, skipped ones included.
+    flat = make_distribution(kind, scale=0.0, space=DEEP)
+    mode = derive.most_probable(DEEP, flat, [make_budget(share=1, space=DEEP)])
+    assert derive.rank(DEEP, flat, mode) == (1, None, 971)
+    assert derive.rank(DEEP, flat, mode, limit=971) == (1, None, 971)
+    assert derive.rank(DEEP, flat, mode, limit=900) == (1, None, 900)
+    # Skipping the last block is better: a third of all, 324, come first.
+    position = DEEP.positions["stage1/block6/block_type"]
+    place = next(
+        number
+        for number, factor in enumerate(flat.factors)
+        if position in factor.positions
+    )
+    flat.logits[place].assign([0.0, 0.0, 1.0])
+    indices = list(mode.indices)
+    indices[position] = 0
+    second = chain_lib.Chain.of(DEEP, flat).likeliest(indices)
+    second = derive.Derived(indices=second[0], log_prob=second[1], costs=())
+    assert derive.rank(DEEP, flat, second) == (325, None, 647)
 
 
 def test_rank_of_sixty_blocks_is_counted_without_a_search(monkeypatch):
@@ -287,9 +310,9 @@ def test_rank_of_sixty_blocks_is_counted_without_a_search(monkeypatch):
     flat = distribution_lib.factorized(space)
     each = np.log([len(choice) for choice in space.choices]).sum()
     one = derive.Derived(indices=(), log_prob=-float(each), costs=())
-    assert derive.rank(space, flat, one) == (1, None)
+    assert derive.rank(space, flat, one) == (1, None, derive.RANK_LIMIT)
     less = dataclasses.replace(one, log_prob=one.log_prob - 1e-6)
-    assert derive.rank(space, flat, less) == (None, derive.RANK_LIMIT)
+    assert derive.rank(space, flat, less) == (None, derive.RANK_LIMIT, None)
 
 
 @KINDS

@@ -79,8 +79,6 @@ class RunDir:
             self.write_json(_RUN_FILE, self.config)
         for folder in (self.checkpoints, self.summaries):
             folder.mkdir(parents=True, exist_ok=True)
-        if config_text is not None:
-            files_lib.write_text(self.path / "config.gin", config_text())
 
     def _check_same_run(self) -> bool:
         """Returns whether the run has been here before."""
@@ -131,7 +129,13 @@ class RunDir:
         return files_lib.write_json(self.path / name, value)
 
     def write_provenance(self, **inputs: Any) -> pathlib.Path:
-        """Writes provenance.json; see `provenance` for the arguments."""
+        """Writes provenance.json and config.gin: what is at work here.
+
+        So a process does it that is alone here, not one that may yet be
+        refused. See `provenance` for the arguments.
+        """
+        if config_text is not None:
+            files_lib.write_text(self.path / "config.gin", config_text())
         return self.write_json("provenance.json", provenance(**inputs))
 
 

@@ -31,12 +31,15 @@ class Options:
         log_probs: `(n,)`.
         indices: `(n, 3)`: type, expansion and attention.
         arrive: `(n,)` state after it: the filters' index.
+        blocks: `(n,)` number of the block that is built, the same wherever
+            in its stage it stands; -1 for none.
     """
 
     costs: np.ndarray
     log_probs: np.ndarray
     indices: np.ndarray
     arrive: np.ndarray
+    blocks: np.ndarray
 
 
 class Chain:
@@ -60,6 +63,7 @@ class Chain:
         self.sums = np.array([t.sums for t in self.cost_tables], bool)
         self.layers: list[list[Options]] = []
         self.starts: list[bool] = []  # whether a layer starts a stage
+        self._numbers: dict[tuple, int] = {}  # of all blocks there are
         states = 1  # the stem's filters
         for index, stage in enumerate(space.stages):
             for block in range(stage.depth):
@@ -98,12 +102,21 @@ class Chain:
                     for t in self.cost_tables
                 ]
                 extra = filters_log_probs[filters] if block == 0 else 0.0
-                parts.append(
-                    _merge_equal(stage, block, filters, joint + extra, costs)
+                keys, *part = _merge_equal(
+                    stage, block, filters, joint + extra, costs
                 )
+                blocks = [self._number(stage_index, filters, k) for k in keys]
+                parts.append((*part, np.array(blocks)))
             columns = zip(*parts, strict=True)
             layer.append(Options(*map(np.concatenate, columns)))
         return layer
+
+    def _number(self, stage_index, filters, key) -> int:
+        """Of a block of `key`, as in `Options.blocks`."""
+        if key == (search_space.SKIP,):
+            return -1
+        block = (stage_index, filters, *key)
+        return self._numbers.setdefault(block, len(self._numbers))
 
     def start_costs(self) -> np.ndarray:
         """Costs of the stem."""
@@ -177,7 +190,10 @@ def _block_key(stage, block, filters, place) -> tuple:
 
 
 def _merge_equal(stage, block, filters, log_probs, costs):
-    """Options of a block at given filters; equal ones by their best."""
+    """Options of a block at given filters; equal ones by their best.
+
+    Returns their keys and the first four attributes of `Options`.
+    """
     groups: dict[tuple, list[tuple[int, int, int]]] = {}
     for place in itertools.product(*map(range, log_probs.shape)):
         key = _block_key(stage, block, filters, place)
@@ -191,6 +207,7 @@ def _merge_equal(stage, block, filters, log_probs, costs):
         indices.append(best)
     shape = (len(indices), len(costs))
     return (
+        groups,
         np.array(merged_costs, float).reshape(shape),
         np.array(merged_log_probs),
         np.array(indices),

@@ -146,9 +146,21 @@ class Chooser:
     def finalists(
         self, found: Sequence[derive.Derived]
     ) -> list[derive.Derived]:
-        """The best of each set of filters per stage, as many as asked for."""
+        """The best of each set of filters per stage, as many as asked for.
+
+        With a warning, fewer if no more sets were judged.
+        """
         best = niches.one_of_each(found, lambda one: self._widths(one.indices))
-        return best[: self._search.finalists]
+        wanted = self._search.finalists
+        if len(best) < wanted:
+            logging.warning(
+                "%d of the %d `finalists` asked for: the networks that were "
+                "judged have no more sets of filters per stage.%s Judge more "
+                "of them (`refine`) or give a larger budget.",
+                len(best), wanted,
+                " It is chosen without training." if len(best) == 1 else "",
+            )  # fmt: skip
+        return best[:wanted]
 
     def _widths(self, vector) -> tuple[int, ...]:
         """Filters of each stage, as indices."""

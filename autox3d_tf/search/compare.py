@@ -89,10 +89,6 @@ def compare_searches(
     )
     if networks_from is not None:
         _check_networks(plan, networks_from, results_dir)
-    _check_finished(
-        plan, results_dir, trainings,
-        None if networks_from else (search, estimator),
-    )  # fmt: skip
     worker = _Worker(
         plan=plan,
         search_fn=search_fn,
@@ -107,6 +103,7 @@ def compare_searches(
         restart_after=restart_after,
         networks_from=networks_from,
     )
+    worker.check_finished()
     worker.check_measured()
     worker.work()
     return [plan_lib.read_result(worker.path(run)) for run in plan.runs]
@@ -128,9 +125,71 @@ class _Worker:
     trainings: int
     restart_after: int
     networks_from: str | None
+    _manifests: dict[int | None, str] = dataclasses.field(default_factory=dict)
 
     def path(self, run: plan_lib.Run) -> pathlib.Path:
         return plan_lib.result_path(self.results_dir, run)
+
+    def check_finished(self) -> None:
+        """Refuses results that tables must not put side by side with new ones.
+
+        Raises:
+            ValueError: A result or a search is of other options.
+        """
+        there = self._results()
+        for run in self.plan.runs:
+            path = self.path(run)
+            if path in there:
+                _check_finished(path, there[path], self._made_of(run))
+        plan_lib.check_alike(there)
+        for run in self.plan.runs:
+            folder = self.run_dir / run.name
+            if (
+                run.method == plan_lib.REFERENCE
+                and self.networks_from is None
+                and results.is_finished(folder)
+                and results.is_finished(self.run_dir / run.supernet)
+            ):  # one is enough: `search_fn`, which alone knows all options
+                self._search(run, folder, data_of_fold(self.data, run.fold))
+                return
+
+    def _results(self) -> dict[pathlib.Path, dict[str, Any]]:
+        """Those of the plan that are there, by path."""
+        paths = map(self.path, self.plan.runs)
+        return {p: plan_lib.read_result(p) for p in paths if p.exists()}
+
+    def _made_of(self, run) -> dict[str, Any]:
+        """What the result of a run depends on, as far as is known here."""
+        data = data_of_fold(self.data, run.fold)
+        made_of: dict[str, Any] = {
+            "trainings": self.trainings,
+            "manifest": self._manifest(run.fold, data),
+            "data": trial.recipe_of_data(files_lib.to_json(data)),
+        }
+        if self.networks_from is not None:
+            earlier = plan_lib.result_path(self.networks_from, run)
+            made_of["space"] = plan_lib.read_result(earlier).get("space")
+        else:
+            space = space_lib.get_space(self.space)
+            made_of["space"] = {
+                "name": space.name,
+                "fingerprint": space.fingerprint,
+            }
+            if run.method == plan_lib.REFERENCE:
+                made_of["options"] = files_lib.to_json(self.search)
+                made_of["estimator"] = files_lib.to_json(self.estimator)
+        return made_of
+
+    def _manifest(self, fold, data) -> str:
+        """Of the clips to train on, read once per fold."""
+        if fold in self._manifests:
+            return self._manifests[fold]
+        if data.cache_dir is None:  # as searches do
+            data = dataclasses.replace(data, cache_dir=str(self.run_dir))
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        source = pipeline.open_source(data, "train")
+        self._manifests[fold] = source.manifest.fingerprint
+        return self._manifests[fold]
 
     def check_measured(self) -> None:
         """Refuses to wait for searches that nobody will make again.
@@ -231,22 +290,24 @@ class _Worker:
             trainings=self.trainings,
         )
         network = cost.cost_of(arch, num_classes=len(record["labels"]))
-        files_lib.write_json(
-            self.path(run),
-            {
-                "format": plan_lib.FORMAT,
-                "schema_version": plan_lib.SCHEMA_VERSION,
-                **dataclasses.asdict(run),
-                "accuracy": trial.accuracy(tests),
-                "tests": tests,
-                "macs": network.macs,
-                "params": network.params,
-                "search": took,
-                "recipe": trial.recipe_of(record),
-                "arch": arch.to_dict(),
-                "provenance": run_dir_lib.provenance(),
-            },
-        )
+        made_of = self._made_of(run)
+        result = {
+            "format": plan_lib.FORMAT,
+            "schema_version": plan_lib.SCHEMA_VERSION,
+            **dataclasses.asdict(run),
+            "accuracy": trial.accuracy(tests),
+            "tests": tests,
+            "macs": network.macs,
+            "params": network.params,
+            "search": took,
+            "recipe": trial.recipe_of(record),
+            "space": made_of["space"],
+            "manifest": made_of["manifest"],
+            "arch": arch.to_dict(),
+            "provenance": run_dir_lib.provenance(),
+        }
+        plan_lib.check_alike({**self._results(), self.path(run): result})
+        files_lib.write_json(self.path(run), result)
         logging.info(
             "%s: %.1f %%, %.2f M MACs.",
             run.name,
@@ -340,6 +401,8 @@ class _Worker:
             "wall_seconds": round(warm_up.wall + watch.wall, 3),
             "options": options,
             "estimator": record["config"]["estimator"],
+            "weights": record["config"]["weights"],
+            "logits": record["config"]["logits"],
         }
 
 
@@ -356,30 +419,29 @@ def _check_networks(plan, networks_from, results_dir) -> None:
         plan_lib.read_result(plan_lib.result_path(networks_from, run))
 
 
-def _check_finished(plan, results_dir, trainings, searched_by) -> None:
-    """Refuses to go on with results that tables must not put side by side."""
-    for run in plan.runs:
-        path = plan_lib.result_path(results_dir, run)
-        if not path.exists():
-            continue
-        found = plan_lib.read_result(path)
-        there = {"trainings": len(found["tests"])}
-        here: dict[str, Any] = {"trainings": trainings}
-        if run.method == plan_lib.REFERENCE and searched_by is not None:
-            options, estimator = map(files_lib.to_json, searched_by)
-            there |= {n: found["search"][n] for n in ("options", "estimator")}
-            here["estimator"] = estimator
-            here["options"] = {  # some do not change what is found
-                name: options.get(name) for name in there["options"]
-            }
-        changes = run_dir_lib.differences(there, here)
-        if changes:
-            raise ValueError(
-                f"{path} was made with other options ({'; '.join(changes)}). "
-                "Give this comparison another folder of results and another "
-                "run_dir; or, for other TRAININGS of the same networks, remove "
-                "the file: what the run_dir has is not repeated."
-            )
+def _check_finished(path, found, made_of) -> None:
+    """Refuses a result of other options; what it does not say may be any."""
+    search = found["search"] or {}
+    there = {
+        "trainings": len(found["tests"]),
+        "manifest": found.get("manifest"),
+        "data": found["recipe"]["data"],
+        "space": found.get("space"),
+        "options": search.get("options"),
+        "estimator": search.get("estimator"),
+    }
+    there = {n: v for n, v in there.items() if v is not None and n in made_of}
+    here = {name: made_of[name] for name in there}
+    for name in ("data", "options"):  # some do not change what is found
+        if name in there:
+            here[name] = {n: here[name].get(n) for n in there[name]}
+    if changes := run_dir_lib.differences(there, here):
+        raise ValueError(
+            f"{path} was made with other options ({'; '.join(changes)}). "
+            "Give this comparison another folder of results and another "
+            "run_dir; or, for other TRAININGS of the same networks, remove "
+            "the file: what the run_dir has is not repeated."
+        )
 
 
 def data_of_fold(

@@ -6,18 +6,22 @@ without binning. A best-first search from the front, guided by these
 frontiers, then never takes a wrong turn and meets the architectures within
 budget from the most probable downwards.
 
-Index vectors that decode to the same blocks are one entry of the list. Those
-that skip different blocks of a stage may also decode to the same network, but
-inherit different weights; `top_k` lists such a network once, at its most
-probable vector.
+Index vectors that decode to the same blocks are one entry. Entries that skip
+different blocks of a stage may also decode to the same network, but inherit
+different weights. `top_k` lists such a network once, at its most probable
+vector; `rank` counts entries. Of entries that have built the same blocks so
+far, the search follows the most probable only: all that can follow is the
+same, and a deep stage has far more ways to skip than networks.
 """
 
 import dataclasses
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from autox3d_tf.cost import budget as budget_lib
 from autox3d_tf.search import chain as chain_lib
@@ -152,23 +156,25 @@ class _Partial:
         costs: Theirs and the stem's, one per budget.
         log_prob: Theirs.
         path: (state before, option) of each.
+        network: Number of what they build, whichever of them are skipped.
     """
 
     layer: int
     state: int
     costs: np.ndarray
     log_prob: float
-    path: tuple[tuple[int, int], ...]
+    path: tuple[tuple[int, int], ...] = ()
+    network: int = 0
 
 
 class _Guide:
     """Says how probable a partial architecture can become within budget."""
 
-    def __init__(self, chain: chain_lib.Chain, within_budget: bool):
-        self._chain, self._within_budget = chain, within_budget
-        summed = np.flatnonzero(chain.sums) if within_budget else ()
+    def __init__(self, chain: chain_lib.Chain):
+        self._chain = chain
+        self._networks: dict[tuple[int, int], int] = {}  # by (before, block)
         # All summed budgets bound the search, the first one sharply.
-        metrics = [int(metric) for metric in summed] or [None]
+        metrics = [int(m) for m in np.flatnonzero(chain.sums)] or [None]
         self._frontiers = [_Frontiers(chain, metric) for metric in metrics]
 
     def start(self) -> Iterator[tuple[float, _Partial]]:
@@ -176,7 +182,7 @@ class _Guide:
         costs = self._chain.start_costs()
         bounds = self._bounds(0, 0, costs[None], np.zeros(1))
         if bounds[0] > -np.inf:
-            yield bounds[0], _Partial(0, 0, costs, 0.0, ())
+            yield bounds[0], _Partial(0, 0, costs, 0.0)
 
     def extend(self, partial: _Partial) -> Iterator[tuple[float, _Partial]]:
         """Yields those of one block more that fit, with upper bounds."""
@@ -200,14 +206,22 @@ class _Guide:
                     costs[option],
                     log_probs[option],
                     (*partial.path, step),
+                    self._network(partial.network, int(options.blocks[option])),
                 ),
             )
+
+    def _network(self, before, block) -> int:
+        """Number of a network and one block more."""
+        if block < 0:  # skipped
+            return before
+        count = len(self._networks)
+        return self._networks.setdefault((before, block), count + 1)
 
     def complete(self, partial: _Partial) -> Derived | None:
         """Returns the architecture of all blocks, None if it costs too much."""
         chain = self._chain
         costs = chain.add(partial.costs, chain.head[partial.state])
-        if self._within_budget and not (costs <= chain.limits).all():
+        if not (costs <= chain.limits).all():
             return None
         return Derived(
             indices=chain.vector(partial.path),
@@ -224,33 +238,33 @@ class _Guide:
                 limit = self._chain.limits[frontiers.metric]
                 room = limit - costs[:, frontiers.metric]
             bounds = np.minimum(bounds, frontiers.best(layer, state, room))
-        if self._within_budget:
-            bounds[~_within_maxima(self._chain, costs)] = -np.inf
+        bounds[~_within_maxima(self._chain, costs)] = -np.inf
         return log_probs + bounds
 
 
-def enumerate_paths(
+def enumerate_networks(
     chain: chain_lib.Chain,
     *,
-    within_budget: bool = True,
     accept: Callable[[tuple[int, ...]], bool] | None = None,
     limit: int = SEARCH_LIMIT,
 ) -> Iterator[Derived]:
-    """Yields paths from the most probable downwards.
+    """Yields networks within all budgets, from the most probable downwards.
+
+    Each is yielded once, at its most probable vector.
 
     Args:
         chain: Space, probabilities and costs.
-        within_budget: Leave out those over a budget.
         accept: A further condition on the index vector, for costs that are
-            neither sums nor maxima of the parts.
-        limit: Most partial paths to look at.
+            neither sums nor maxima of the parts. It must say the same of all
+            vectors of a network.
+        limit: Most partial networks to look at.
 
     Raises:
         LimitReached: Without `accept` and with one summed budget the search
             makes no detours, and this is far away.
     """
-    guide, queue = _Guide(chain, within_budget), []
-    pushed, looked_at = itertools.count(), 0
+    guide, queue = _Guide(chain), []
+    pushed, seen, looked_at = itertools.count(), set(), 0
 
     def push(found):
         for bound, partial in found:
@@ -262,6 +276,10 @@ def enumerate_paths(
     push(guide.start())
     while queue:
         *_, partial = heapq.heappop(queue)
+        built = partial.layer, partial.network
+        if built in seen:  # at least as probable with other blocks skipped
+            continue
+        seen.add(built)
         if partial.layer == len(chain.layers):
             derived = guide.complete(partial)
             if derived and (accept is None or accept(derived.indices)):
@@ -270,8 +288,9 @@ def enumerate_paths(
         looked_at += 1
         if looked_at > limit:
             raise LimitReached(
-                f"No further architecture found among {limit:,} partial ones. "
-                "Raise the budget or the limit."
+                "`budgets` must admit networks that can be found among "
+                f"{limit:,} partial ones. Received: budgets that may admit "
+                "none, or few. Search with larger budgets or fewer of them."
             )
         push(guide.extend(partial))
 
@@ -299,21 +318,28 @@ def top_k(
 ) -> list[Derived]:
     """Returns the `k` most probable different networks within all budgets.
 
-    Fewer if there are no more.
+    Fewer if there are no more, or, with a warning, if no more are found.
 
     Raises:
+        LimitReached: If none is found.
         ValueError: If there is none, with the space's minimum.
     """
     tables = [cost_table_lib.CostTable(space, budget) for budget in budgets]
     chain = chain_lib.Chain.of(space, distribution, tables)
-    found, seen = [], set()
-    for derived in enumerate_paths(chain, accept=accept):
-        fingerprint = space.decode(derived.indices).fingerprint
-        if fingerprint not in seen:
-            seen.add(fingerprint)
+    found: list[Derived] = []
+    try:
+        for derived in itertools.islice(
+            enumerate_networks(chain, accept=accept), k
+        ):
             found.append(derived)
-        if len(found) == k:
-            break
+    except LimitReached:
+        if not found:
+            raise
+        logging.warning(
+            "Found %d of the %d networks asked for by `top_k` or `rerank`: no "
+            "more within budget among %s partial ones.",
+            len(found), k, f"{SEARCH_LIMIT:,}",
+        )  # fmt: skip
     if not found:
         for budget in budgets:
             budget_lib.check_feasible(space, budget)
@@ -327,28 +353,64 @@ def top_k(
     return found
 
 
+class Rank(NamedTuple):
+    """Where an architecture stands among all, whatever they cost.
+
+    Attributes:
+        place: 1 for the most probable; None if it was not reached.
+        above: Then how many more probable ones were counted; else None.
+        ties: How many others are as probable, `RANK_LIMIT` at most; None
+            without a place.
+    """
+
+    place: int | None
+    above: int | None
+    ties: int | None
+
+
 def rank(
     space: search_space.SearchSpace,
     distribution,
     derived: Derived,
     limit: int = RANK_LIMIT,
-) -> tuple[int | None, int | None]:
-    """Counts the entries that are more probable, whatever they cost.
+) -> Rank:
+    """Counts the entries that are more probable, and those as probable.
 
     Vectors that decode to the same blocks count once.
 
-    Returns:
-        The rank, 1 for the most probable, and None; or, if it is above
-        `limit`, None and what it is above of: how many were counted.
+    Args:
+        space, distribution: Whose entries.
+        derived: The architecture.
+        limit: Most entries of either kind to count.
     """
     chain = chain_lib.Chain.of(space, distribution)
-    paths = enumerate_paths(chain, within_budget=False, limit=30 * limit)
-    above = 0
-    try:
-        for path in itertools.islice(paths, limit):
-            if path.log_prob <= derived.log_prob + TIE:
-                return above + 1, None
-            above += 1
-    except LimitReached:
-        pass
-    return None, above
+    above = _count_above(chain, derived.log_prob + TIE, limit)
+    if above == limit:
+        return Rank(None, above, None)
+    place = above + 1
+    ties = _count_above(chain, derived.log_prob - TIE, place + limit) - place
+    return Rank(place, None, ties)
+
+
+def _count_above(chain, log_prob, limit) -> int:
+    """Counts the entries of higher probability, up to `limit`.
+
+    After each layer there is a partial entry per way to begin such an entry:
+    as many as `limit` of them are enough to stop.
+    """
+    frontiers = _Frontiers(chain, None)
+    states, log_probs = np.zeros(1, int), np.zeros(1)
+    for number, layer in enumerate(chain.layers, 1):
+        best = np.array([values[-1] for _, values in frontiers.layers[number]])
+        arrive, total = [], []
+        for state in np.unique(states):
+            options = layer[state]
+            after = np.add.outer(log_probs[states == state], options.log_probs)
+            most = after + best[options.arrive]
+            _, option = kept = np.nonzero(most > log_prob)
+            arrive.append(options.arrive[option])
+            total.append(after[kept])
+        states, log_probs = np.concatenate(arrive), np.concatenate(total)
+        if not 0 < len(states) < limit:
+            break
+    return min(len(states), limit)

@@ -158,7 +158,7 @@ class SearchOptions:
             alone, on the weights' half, and choose the one that is then best
             on the logits' half; 1 for the likeliest of all. `run_search` is
             told how. With more than one, `refine` looks for the best of each
-            set of filters.
+            set of filters; if all have the same, the likeliest is chosen.
         retrained: Train so many of the finalists, the best, once more, from
             scratch and on clips of both halves, and choose the one that is
             then best on `val_fraction` of them, held out; 0 for none.

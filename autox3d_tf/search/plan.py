@@ -8,7 +8,7 @@ held out. Tables and plots are made from these files alone.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autox3d_tf.base import checks
@@ -150,7 +150,7 @@ def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
 
     Raises:
         ValueError: If there are none, one is damaged, or networks were not
-            all trained in the same way.
+            all found and trained in the same way; see `check_alike`.
     """
     paths = sorted(pathlib.Path(folder).glob("*_seed*.json"))
     if not paths:
@@ -158,15 +158,39 @@ def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
             f"{folder} holds no results of a comparison. Make some with "
             "autox3d-compare-searches."
         )
-    records = [read_result(path) for path in paths]
-    for path, record in zip(paths, records, strict=True):
-        if run_dir.differences(record["recipe"], records[0]["recipe"]):
-            raise ValueError(
-                f"{path} and {paths[0]} were trained with different recipes, "
-                "so their accuracies cannot be compared. Keep the results of "
-                "each recipe in a folder of their own."
-            )
-    return records
+    records = {path: read_result(path) for path in paths}
+    check_alike(records)
+    return list(records.values())
+
+
+def check_alike(records: Mapping[str | os.PathLike, dict[str, Any]]) -> None:
+    """Refuses results that cannot be compared, by path.
+
+    Clips are compared within a fold, and what an earlier version did not write
+    not at all.
+
+    Raises:
+        ValueError: If recipes, spaces, clips or optimizers of searches differ.
+    """
+    first: dict[tuple, tuple] = {}  # by what is compared: path and value
+    for path, record in records.items():
+        search = record["search"] or {}
+        for part, value in (
+            (("recipes",), record["recipe"]),
+            (("spaces",), record.get("space")),
+            (("clips", record["fold"]), record.get("manifest")),
+            (("optimizers of weights",), search.get("weights")),
+            (("optimizers of logits",), search.get("logits")),
+        ):
+            if value is None:
+                continue
+            other, known = first.setdefault(part, (path, value))
+            if changes := run_dir.differences(known, value):
+                raise ValueError(
+                    f"{path} and {other} are of different {part[0]}, so their "
+                    f"accuracies cannot be compared ({'; '.join(changes)}). "
+                    "Keep the results of each in a folder of their own."
+                )
 
 
 def other_options(records: Sequence[dict[str, Any]]) -> list[str]:

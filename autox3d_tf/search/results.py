@@ -32,22 +32,26 @@ def save(
 ) -> dict[str, Any]:  # fmt: skip
     """Writes the files; search.json, which vouches for all, last."""
     space = engine.space
-    rank = rank_above = None
+    rank = derive.Rank(None, None, None)
     if engine.search.method not in options_lib.JUDGED:
-        rank, rank_above = derive.rank(space, engine.distribution(), chosen)
+        rank = derive.rank(space, engine.distribution(), chosen)
+    ranks = {
+        "rank": rank.place,
+        "rank_above": rank.above,
+        "rank_ties": rank.ties,
+    }
     costs = {
         budget.metric: {"target": budget.target, "cost": value}
         for budget, value in zip(engine.budgets, chosen.costs, strict=True)
     }
-    arch = _arch_of(engine, chosen, costs, rank, run.fingerprint)
+    arch = _arch_of(engine, chosen, costs, rank.place, run.fingerprint)
     arch.save(run.file("arch.json"))
     models.save_weights(
         run.file("inherited.npz"), models.weight_values(inherited)
     )
     by_indices = {child.indices: child for child in judged}
     child = by_indices[chosen.indices]
-    place = rank_text({"rank": rank, "rank_above": rank_above})
-    _log_chosen(chosen, place, costs, child, engine, seconds)
+    _log_chosen(chosen, rank_text(ranks), costs, child, engine, seconds)
     return _write_record(
         run,
         {
@@ -58,8 +62,7 @@ def save(
             "indices": chosen.indices,
             "costs": costs,
             "log_prob": chosen.log_prob,
-            "rank": rank,
-            "rank_above": rank_above,
+            **ranks,
             "entropy": float(engine.distribution().entropy()),
             "labels": list(engine.source.classes),
             "metrics": [budget.metric for budget in engine.budgets],
@@ -145,9 +148,15 @@ def rank_text(record: Mapping[str, Any]) -> str:
 
     >>> rank_text({"rank": None, "rank_above": 1000})
     'more than 1,000'
+    >>> rank_text({"rank": 1, "rank_ties": 1000})
+    '1, tied with 1,000 others or more'
     """
     if record["rank"] is not None:
-        return f"{record['rank']:,}"
+        text, ties = f"{record['rank']:,}", record.get("rank_ties")
+        if ties:  # such as all, where the logits took no step
+            text += f", tied with {ties:,} other{'s' if ties > 1 else ''}"
+            text += " or more" if ties >= derive.RANK_LIMIT else ""
+        return text
     above = record.get("rank_above")  # records of before do not say
     return "not known" if above is None else f"more than {above:,}"
 

@@ -181,6 +181,10 @@ def _begin(
 ) -> tuple[run_dir_lib.RunDir, dict[str, Any]]:
     """Enters the directory; returns it and what the result depends on."""
     config = _config_of(**asked)
+    if run_dir_lib.is_run(run_dir):
+        there = run_dir_lib.read_config(run_dir).get("search", {})
+        if "norm_batches" not in there:  # it could change, before
+            config["search"].pop("norm_batches", None)
     if supernet_from is not None:
         config["supernet_from"] = check_supernet(supernet_from, config)
     if own_clips:  # then the result depends on the replicas
@@ -213,6 +217,9 @@ def _config_of(
     space, source, data, budgets, search, estimator, weights, logits, seed
 ) -> dict[str, Any]:
     """What the result of any search depends on."""
+    may_change = set(_MAY_CHANGE)
+    if search.finalists > 1:  # which start from weights with such norms
+        may_change.remove("norm_batches")
     return {
         "kind": "search",
         "space": {"name": space.name, "fingerprint": space.fingerprint},
@@ -223,7 +230,7 @@ def _config_of(
         "search": {
             name: value
             for name, value in files_lib.to_json(search).items()
-            if name not in _MAY_CHANGE
+            if name not in may_change
         },
         "estimator": estimator,
         "weights": weights,
@@ -242,8 +249,10 @@ def _finish(run, engine, recipes, began) -> None:
     learnt = engine.distribution()
     found = chooser.choose(learnt)
     if search.finalists > 1:
-        raced = finalists.race(run, engine, chooser.finalists(found), *recipes)
-        best = raced[0].indices
+        racers = chooser.finalists(found)
+        if len(racers) > 1:  # there is nothing to decide about one
+            raced = finalists.race(run, engine, racers, *recipes)
+        best = (raced or racers)[0].indices
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]
     judged = chooser.judged(top, learnt)

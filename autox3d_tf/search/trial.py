@@ -104,16 +104,18 @@ def accuracy(tests: list[dict[str, Any]]) -> float:
 def recipe_of(record: dict[str, Any]) -> dict[str, Any]:
     """How a network was trained, without what differs between runs."""
     config = files_lib.to_json(record["config"])
-    data = config["data"]
-    for name in ("source", "cache_dir"):
-        data.pop(name)
-    for part in ("train", "val", "test"):
-        data.pop(f"{part}_folds")
     return {
-        "data": data,
+        "data": recipe_of_data(config["data"]),
         "training": config["training"],
         "optimizer": config["optimizer"],
     }
+
+
+def recipe_of_data(data: dict[str, Any]) -> dict[str, Any]:
+    """The same of the options of clips, as JSON types."""
+    places = "source", "cache_dir"
+    folds = "train_folds", "val_folds", "test_folds"
+    return {n: v for n, v in data.items() if n not in places + folds}
 
 
 def forget() -> None:

@@ -88,6 +88,7 @@ def fine_tune(
         identity={"run": run.fingerprint},
     )
     with claim.alone(run.path):
+        run.write_provenance(**run.config)
         first_step = saver.restore_latest()
         loop.run_steps(
             make_step(model, lowered, optimizer),

@@ -68,7 +68,7 @@ def run_demo(
     if failure:
         fail(failure)
     assert strategy is None
-    run_dir_lib.RunDir(run_dir, {"seed": seed})
+    run_dir_lib.RunDir(run_dir, {"seed": seed}).write_provenance()
     if scale_fn:
         scale_fn(factor=3.0)  # in code: beats a binding
     print(f"ran {space.name} {options} seed={seed}")

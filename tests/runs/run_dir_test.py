@@ -158,7 +158,9 @@ def test_provenance_hashes_the_inputs(tmp_path):
     assert made["versions"]["numpy"] == np.__version__
 
 
-def test_config_text_is_written(tmp_path, monkeypatch):
+def test_config_text_is_of_the_process_that_is_at_work(tmp_path, monkeypatch):
     monkeypatch.setattr(run_dir, "config_text", lambda: "SEED = 1\n")
-    run_dir.RunDir(tmp_path, {})
+    run_dir.RunDir(tmp_path, {}).write_provenance()
+    monkeypatch.setattr(run_dir, "config_text", lambda: "SEED = 2\n")
+    run_dir.RunDir(tmp_path, {})  # and is refused by a lock
     assert (tmp_path / "config.gin").read_text() == "SEED = 1\n"

@@ -1,6 +1,7 @@
 """What goes wrong in a search is said in a line, and nothing good is lost."""
 
 import dataclasses
+import json
 import logging
 import re
 import shutil
@@ -53,6 +54,30 @@ def test_directory_of_another_space_is_refused(clips, tmp_path, monkeypatch):
         search_driver.search(
             clips, tmp_path / "run", space=OTHER_SPACE, deterministic=False
         )
+
+
+def test_norm_batches_that_finalists_start_from_stay(
+    clips, tmp_path, monkeypatch
+):
+    def enter(folder, finalists, norm_batches):
+        search = options.SearchOptions(
+            steps=3, warmup_steps=2, refine=4, finalists=finalists,
+            norm_batches=norm_batches,
+        )  # fmt: skip
+        enter_only(
+            monkeypatch, clips, folder, search=search, finalist_fn=lambda: None
+        )
+
+    for norm_batches in (2, 7):  # said of the end only
+        enter(tmp_path / "one", 1, norm_batches)
+    enter(tmp_path / "two", 2, 2)
+    with pytest.raises(ValueError, match=r"norm_batches=2 there, 7 here"):
+        enter(tmp_path / "two", 2, 7)
+    path = tmp_path / "two" / "run.json"
+    config = json.loads(path.read_text())
+    del config["search"]["norm_batches"]  # as in searches of before
+    path.write_text(json.dumps(config))
+    enter(tmp_path / "two", 2, 2)
 
 
 def test_one_sample_is_refused(clips, tmp_path):

@@ -37,8 +37,8 @@ SEARCHED = [method for method in plan.COMPARED if method not in plan.BY_HAND]
 class FakeSearch:
     """Counts clips as the real one would, and finds the first architecture."""
 
-    def __init__(self):
-        self.calls = {}
+    def __init__(self, rate=0.1):
+        self.calls, self.rate = {}, rate
 
     def __call__(self, *, search, estimator, run_dir, seed, space, **others):
         config = {
@@ -46,6 +46,8 @@ class FakeSearch:
             "estimator": dataclasses.asdict(estimator),
             "space": {"fingerprint": space_lib.get_space(space).fingerprint},
             "seed": seed,
+            "weights": {"learning_rate": self.rate},
+            "logits": {},
         }
         run_dir_lib.RunDir(run_dir, config)
         if results.is_finished(run_dir):
@@ -86,8 +88,8 @@ class FakeSearch:
 class FakeTrain:
     """Networks of the search are better than others by a tenth."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, epochs=1):
+        self.calls, self.epochs = [], epochs
 
     def __call__(self, *, arch, data, run_dir, seed):
         assert arch.endswith("arch.json")
@@ -97,7 +99,11 @@ class FakeTrain:
         return {
             "labels": ["a", "b"],
             "validation": {"accuracy": 0.8 + 0.1 * better, "clips": 40},
-            "config": {"data": data, "training": {}, "optimizer": {}},
+            "config": {
+                "data": data,
+                "training": {"epochs": self.epochs},
+                "optimizer": {},
+            },
         }
 
 
@@ -337,10 +343,15 @@ def test_what_cannot_be_compared_is_refused(compare_fakes, tmp_path):
         plan.read_results(tmp_path)
 
 
-def test_a_finished_run_of_other_options_is_refused(compare_fakes, tmp_path):
+def test_a_finished_run_of_other_options_is_refused(
+    compare_fakes, clips, tmp_path
+):
     methods = {"methods": ("probabilistic",)}
     compare_fakes(seeds=(0,), **methods)
     train = FakeTrain()
+    other = dataclasses.replace(SPACE, name="other")
+    other.save(tmp_path / "other.json")
+    data = data_options.DataOptions(source=clips, train_folds=(0, 1, 2, 3))
     for change, said in (
         ({"trainings": 2}, "trainings=1 there, 2 here"),
         ({"estimator": options_lib.EstimatorOptions(beta=9.0)}, "beta=0.5 th"),
@@ -348,6 +359,16 @@ def test_a_finished_run_of_other_options_is_refused(compare_fakes, tmp_path):
             {"search": dataclasses.replace(SEARCH, rerank=4)},
             "options.rerank=3 there, 4 here",
         ),
+        ({"space": str(tmp_path / "other.json")}, "space.name='toy' there, 'o"),
+        (
+            {"data": dataclasses.replace(data, val_fraction=0.4)},
+            "data.val_fraction=0.2 there, 0.4 here",
+        ),
+        (
+            {"data": dataclasses.replace(data, train_folds=(0, 1, 3))},
+            "manifest='.*' there",
+        ),
+        ({"search_fn": FakeSearch(rate=0.2)}, "learning_rate=0.1 there, 0.2"),
     ):
         with pytest.raises(ValueError, match=said):
             compare_fakes(train_fn=train, **methods, **change)
@@ -394,6 +415,53 @@ def test_page_names_no_folders_of_one_machine(compare_fakes, tmp_path):
         "--gin=DATA='.../manifest.csv' --run_dir=.../out`"
     )
     assert said in page.write_page(tmp_path / "results")
+
+
+def test_a_result_of_another_recipe_is_not_put_beside_others(
+    compare_fakes, tmp_path
+):
+    methods = {"methods": ("hand_scaled",), "budgets": (1e5,)}
+    compare_fakes(seeds=(0,), **methods)
+    with pytest.raises(ValueError, match="training.epochs=1 there, 3 here"):
+        compare_fakes(train_fn=FakeTrain(epochs=3), seeds=(0, 1), **methods)
+    assert len(list((tmp_path / "results").iterdir())) == 1
+
+
+def test_results_of_two_spaces_or_optimizers_are_not_put_into_one_table(
+    compare_fakes, tmp_path
+):
+    compare_fakes(methods=("probabilistic",), budgets=(1e5,))
+    folder = tmp_path / "results"
+    path = folder / "probabilistic_0.1M_seed1_fold3.json"
+    made = path.read_text()
+    for place, value, said in (
+        (("space", "fingerprint"), "0", "different spaces"),
+        (("search", "weights", "learning_rate"), 9.0, "optimizers of weights"),
+        (("manifest",), "0", "different clips"),
+    ):
+        record = json.loads(made)
+        inner = functools.reduce(dict.get, place[:-1], record)
+        inner[place[-1]] = value
+        path.write_text(json.dumps(record))
+        with pytest.raises(ValueError, match=said):
+            plan.read_results(folder)
+    # of another fold, whose clips are others
+    path.write_text(json.dumps({**json.loads(made), "fold": 2, "manifest": 0}))
+    assert len(plan.read_results(folder)) == 2
+
+
+def test_results_of_before_are_gone_on_with(compare_fakes, tmp_path):
+    methods = {"methods": ("probabilistic",), "budgets": (1e5,)}
+    compare_fakes(seeds=(0,), **methods)
+    (path,) = (tmp_path / "results").iterdir()
+    record = json.loads(path.read_text())
+    for name in ("space", "manifest"):
+        del record[name]
+    for name in ("weights", "logits"):
+        del record["search"][name]
+    path.write_text(json.dumps(record))
+    assert len(compare_fakes(**methods)) == 2
+    assert len(plan.read_results(tmp_path / "results")) == 2
 
 
 def test_results_of_two_recipes_are_not_put_into_one_table(

@@ -1,5 +1,6 @@
 """The exact constrained mode against brute force."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -32,38 +33,63 @@ SPACE = space_lib.SearchSpace(
     ),
     head=space_lib.HeadSpec(filters=16, features=16),
 )
-VECTORS = np.array(
-    list(itertools.product(*(range(len(c)) for c in SPACE.choices))), "int32"
+# One stage of up to 6 blocks: 2 * 2 * 3 ** 5 = 972 vectors, and 2 * (2 + 4 +
+# ... + 64) = 252 networks, as it makes none which blocks are skipped.
+DEEP = dataclasses.replace(
+    SPACE,
+    name="deep",
+    stages=(
+        space_lib.StageSpace(
+            filters=(8, 12),
+            depth=6,
+            block_types=("3x3x3", "1x5x5"),
+            expansions=(1.5,),
+            attentions=("none",),
+        ),
+    ),
 )
+
+
+@functools.cache
+def vectors_of(space):
+    """All of them, `(size, choices)`."""
+    indices = itertools.product(*(range(len(c)) for c in space.choices))
+    return np.array(list(indices), "int32")
+
+
+VECTORS = vectors_of(SPACE)
 KINDS = pytest.mark.parametrize(
     "kind", [distribution_lib.factorized, distribution_lib.joint]
 )
 
 
-def make_budget(metric="macs", share=0.3):
+def make_budget(metric="macs", share=0.3, space=SPACE):
     """A budget that about `share` of the vectors are within."""
     budget = cost.Budget(metric=metric, target=1.0, num_classes=5)
-    costs = cost_table_lib.CostTable(SPACE, budget)(VECTORS)
+    costs = cost_table_lib.CostTable(space, budget)(vectors_of(space))
     return cost.Budget(
         metric=metric, target=float(np.quantile(costs, share)), num_classes=5
     )
 
 
-def make_distribution(kind=distribution_lib.factorized, seed=0, scale=1.0):
-    distribution = kind(SPACE)
+def make_distribution(
+    kind=distribution_lib.factorized, seed=0, scale=1.0, space=SPACE
+):
+    distribution = kind(space)
     rng = np.random.default_rng(seed)
     for vector in distribution.logits:
         vector.assign(scale * rng.normal(size=vector.shape))
     return distribution
 
 
-def brute_force(distribution, budgets, accept=None):
+def brute_force(distribution, budgets, accept=None, space=SPACE):
     """All vectors within the budgets, from the most probable downwards."""
-    fits = np.ones(len(VECTORS), bool)
+    vectors = vectors_of(space)
+    fits = np.ones(len(vectors), bool)
     for budget in budgets:
-        table = cost_table_lib.CostTable(SPACE, budget)
-        fits &= table(VECTORS) <= budget.target
-    vectors = VECTORS[fits]
+        table = cost_table_lib.CostTable(space, budget)
+        fits &= table(vectors) <= budget.target
+    vectors = vectors[fits]
     log_probs = distribution.log_prob(vectors).numpy()
     order = np.argsort(-log_probs, kind="stable")
     found = zip(map(tuple, vectors[order].tolist()), log_probs[order],
@@ -71,15 +97,15 @@ def brute_force(distribution, budgets, accept=None):
     return [pair for pair in found if accept is None or accept(pair[0])]
 
 
-def first_of_each_network(pairs):
+def first_of_each_network(pairs, count=30, space=SPACE):
     """Drops later vectors that decode to a network already seen."""
     seen, kept = set(), []
     for vector, log_prob in pairs:
-        fingerprint = SPACE.decode(vector).fingerprint
+        fingerprint = space.decode(vector).fingerprint
         if fingerprint not in seen:
             seen.add(fingerprint)
             kept.append((vector, log_prob))
-        if len(kept) == 30:
+        if len(kept) == count:
             break
     return kept
 
@@ -160,6 +186,66 @@ def test_top_k_equals_brute_force(kind, metrics):
     assert [one.indices for one in found] == [v for v, _ in expected]
 
 
+@KINDS
+@pytest.mark.parametrize("share", [0.05, 0.4, 1.0])
+@pytest.mark.parametrize(
+    "metrics", [("macs",), ("macs", "params"), ("peak_activation_bytes",)]
+)
+def test_all_networks_of_a_deep_stage_equal_brute_force(kind, share, metrics):
+    distribution = make_distribution(kind, seed=8, space=DEEP)
+    budgets = [make_budget(metric, share, DEEP) for metric in metrics]
+    pairs = brute_force(distribution, budgets, space=DEEP)
+    expected = first_of_each_network(pairs, len(pairs), DEEP)
+    assert len(expected) < len(pairs)
+    found = derive.top_k(DEEP, distribution, budgets, len(pairs))
+    assert [one.indices for one in found] == [v for v, _ in expected]
+    np.testing.assert_allclose(
+        [one.log_prob for one in found], [p for _, p in expected], atol=1e-4
+    )
+    rank = derive.rank(DEEP, distribution, found[0], limit=len(pairs) + 1)
+    # Here all vectors are of different blocks, skipped ones included.
+    every = brute_force(distribution, [], space=DEEP)
+    more = sum(p > found[0].log_prob + 1e-5 for _, p in every)
+    assert rank[0] == more + 1
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_fewer_networks_than_asked_for_are_found_at_once(scale):
+    # Up to 6 of 30 equal blocks: 6 networks, of 29 over 5 and more placings.
+    stage = dataclasses.replace(
+        DEEP.stages[0], filters=(8,), depth=30, block_types=("3x3x3",)
+    )
+    space = dataclasses.replace(DEEP, name="deeper", stages=(stage,))
+    six_blocks = [0, *[0, 0, 0] * 6, *[1, 0, 0] * 24]  # 1 is `skip`
+    budget = cost.Budget(target=1.0, num_classes=5)
+    target = float(budget.cost(space.decode(six_blocks)))
+    budget = dataclasses.replace(budget, target=target)
+    distribution = make_distribution(scale=scale, space=space)
+    found = derive.top_k(space, distribution, [budget], 10)
+    kinds = np.array([t for t in distribution.log_tables() if len(t) == 2])
+    gains = np.sort(kinds[:, 0] - kinds[:, 1])[::-1]  # of not skipping
+    expected = {  # at the likeliest placing of each
+        1 + built: kinds[:, 1].sum() + gains[:built].sum() for built in range(6)
+    }
+    assert {
+        len(space.decode(one.indices).stages[0]): one.log_prob for one in found
+    } == pytest.approx(expected, abs=1e-9)
+    log_probs = [one.log_prob for one in found]
+    assert log_probs == pytest.approx(sorted(log_probs)[::-1], abs=1e-9)
+
+
+def test_what_is_found_before_giving_up_is_kept(monkeypatch, caplog):
+    few = functools.partial(derive.enumerate_networks, limit=50)
+    monkeypatch.setattr(derive, "enumerate_networks", few)
+    distribution = make_distribution(seed=4)
+    best = derive.most_probable(SPACE, distribution, [make_budget()])
+    found = derive.top_k(
+        SPACE, distribution, [make_budget()], 10, lambda v: v == best.indices
+    )
+    assert found == [best]
+    assert "Found 1 of the 10 networks asked for" in caplog.text
+
+
 def test_a_cost_that_is_no_sum_is_met_by_enumeration():
     distribution = make_distribution(seed=4)
 
@@ -177,7 +263,7 @@ def test_without_budget_it_is_the_mode_and_of_rank_one():
     generous = cost.Budget(target=1e12, num_classes=5)
     derived = derive.most_probable(SPACE, distribution, [generous])
     assert derived.indices == distribution.mode()
-    assert derive.rank(SPACE, distribution, derived) == (1, None)
+    assert derive.rank(SPACE, distribution, derived) == (1, None, 0)
 
 
 def test_rank_counts_the_more_probable_of_different_blocks():
@@ -189,8 +275,44 @@ def test_rank_counts_the_more_probable_of_different_blocks():
             blocks.add(blocks_of(vector))
     assert len(blocks) > 5
     rank = functools.partial(derive.rank, SPACE, distribution, derived)
-    assert rank() == (len(blocks) + 1, None)
-    assert rank(limit=5) == (None, 5)
+    assert rank() == (len(blocks) + 1, None, 0)
+    assert rank(limit=5) == (None, 5, None)
+
+
+@KINDS
+def test_rank_says_how_many_are_as_probable(kind):
+    # All 972 vectors of DEEP are of different blocks, skipped ones included.
+    flat = make_distribution(kind, scale=0.0, space=DEEP)
+    mode = derive.most_probable(DEEP, flat, [make_budget(share=1, space=DEEP)])
+    assert derive.rank(DEEP, flat, mode) == (1, None, 971)
+    assert derive.rank(DEEP, flat, mode, limit=971) == (1, None, 971)
+    assert derive.rank(DEEP, flat, mode, limit=900) == (1, None, 900)
+    # Skipping the last block is better: a third of all, 324, come first.
+    position = DEEP.positions["stage1/block6/block_type"]
+    place = next(
+        number
+        for number, factor in enumerate(flat.factors)
+        if position in factor.positions
+    )
+    flat.logits[place].assign([0.0, 0.0, 1.0])
+    indices = list(mode.indices)
+    indices[position] = 0
+    second = chain_lib.Chain.of(DEEP, flat).likeliest(indices)
+    second = derive.Derived(indices=second[0], log_prob=second[1], costs=())
+    assert derive.rank(DEEP, flat, second) == (325, None, 647)
+
+
+def test_rank_of_sixty_blocks_is_counted_without_a_search(monkeypatch):
+    # A best-first search took half a minute for the same answer.
+    monkeypatch.setattr(derive, "enumerate_networks", None)
+    stage = dataclasses.replace(SPACE.stages[1], depth=30)
+    space = dataclasses.replace(SPACE, name="sixty", stages=(stage, stage))
+    flat = distribution_lib.factorized(space)
+    each = np.log([len(choice) for choice in space.choices]).sum()
+    one = derive.Derived(indices=(), log_prob=-float(each), costs=())
+    assert derive.rank(space, flat, one) == (1, None, derive.RANK_LIMIT)
+    less = dataclasses.replace(one, log_prob=one.log_prob - 1e-6)
+    assert derive.rank(space, flat, less) == (None, derive.RANK_LIMIT, None)
 
 
 @KINDS
@@ -289,4 +411,4 @@ def test_budgets_that_exclude_each_other_are_refused():
 def test_enumeration_says_when_it_gives_up():
     chain = chain_lib.Chain.of(SPACE, make_distribution(scale=0.0))
     with pytest.raises(derive.LimitReached, match="among 50 partial ones"):
-        list(derive.enumerate_paths(chain, accept=lambda _: False, limit=50))
+        list(derive.enumerate_networks(chain, accept=lambda _: False, limit=50))

@@ -1,12 +1,13 @@
 import dataclasses
 import json
 import pathlib
+from unittest import mock
 
 import pytest
 
 from autox3d_tf import space as space_lib
+from autox3d_tf.search import choose, derive, run
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import run
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
 from tests.training import tiny
@@ -118,6 +119,35 @@ def test_the_best_are_trained_from_scratch_and_decide(clips, tmp_path):
     assert [one["clips_trained"] for one in raced] == [800, 800, 100]
     # The norms of what is inherited take a batch of 4.
     assert [one["clips_judged"] for one in raced] == [11, 11, 9]
+
+
+def derived(width):
+    """Of a width of the only stage, the narrowest the likeliest."""
+    return derive.Derived(
+        indices=(width, 0, 0, 0, 0, 0, 0), log_prob=-1.0 - width, costs=(1e5,)
+    )
+
+
+def test_fewer_sets_of_filters_than_finalists_are_said(caplog):
+    chooser = choose.Chooser(search_driver.SPACE, (), (), SEARCH, 0, None)
+    all_three = [derived(width) for width in (0, 1, 0, 2)]
+    assert len(chooser.finalists(all_three)) == 3
+    assert not caplog.messages
+    assert chooser.finalists(all_three[:3]) == all_three[:2]
+    assert "2 of the 3 `finalists` asked for" in caplog.text
+
+
+def test_a_finalist_alone_is_not_trained(monkeypatch):
+    saved = {}
+    monkeypatch.setattr(
+        run.results, "save", lambda _, **said: saved.update(said)
+    )
+    monkeypatch.setattr(run.summaries, "write_found", lambda *_: None)
+    engine = mock.MagicMock(search=SEARCH)
+    engine.chooser.choose.return_value = [derived(2), derived(1)]
+    engine.chooser.finalists.return_value = [derived(1)]
+    run._finish(mock.MagicMock(), engine, (pytest.fail, None), began=0.0)
+    assert saved["raced"] == [] and saved["chosen"] == derived(1)
 
 
 def as_record(trained, judged, accuracy):

@@ -112,6 +112,9 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     ("changes", "said"),
     [
         ({"rank": 1234}, "1,234"),
+        ({"rank": 3, "rank_ties": 0}, "3"),
+        ({"rank": 1, "rank_ties": 1}, "1, tied with 1 other"),
+        ({"rank": 1, "rank_ties": 12}, "1, tied with 12 others"),
         ({"rank": None, "rank_above": 1000}, "more than 1,000"),
         ({"rank": None}, "not known"),  # as records of before
     ],

@@ -170,10 +170,9 @@ class _Worker:
             earlier = plan_lib.result_path(self.networks_from, run)
             made_of["space"] = plan_lib.read_result(earlier).get("space")
         else:
-            space = space_lib.get_space(self.space)
             made_of["space"] = {
-                "name": space.name,
-                "fingerprint": space.fingerprint,
+                "name": self.space.name,
+                "fingerprint": self.space.fingerprint,
             }
             if run.method == plan_lib.REFERENCE:
                 made_of["options"] = files_lib.to_json(self.search)

@@ -240,7 +240,7 @@ def test_frames_are_standardized_each_by_itself():
             sampling.standardize(frame[None])[0], alone
         )
     np.testing.assert_array_equal(sampling.standardize(frames, False), frames)
-    with pytest.raises(ValueError, match="one of .*'frame'.*'frames'"):
+    with pytest.raises(ValueError, match="one of .*True, frame. .*'frames'"):
         options_lib.DataOptions(source="x", standardize="frames")
 
 

@@ -70,18 +70,20 @@ def test_views_differ_and_are_averaged(clips, trained, tmp_path, capsys):
     wide_clip = np.random.default_rng(0).integers(
         0, 255, (12, 24, 40, 3), np.uint8
     )
-    wide.mkdir(exist_ok=True)
-    for name in LABELS:
-        (wide / name).mkdir(exist_ok=True)
-        synthetic.write_video(wide / name / "0.mp4", wide_clip, 12)
-        wide_clip = wide_clip[::-1]
+    for name, clip in (
+        ("left/0.mp4", wide_clip),
+        ("left/1.mp4", wide_clip),
+        ("right/0.mp4", wide_clip[::-1]),
+    ):
+        (wide / name).parent.mkdir(parents=True, exist_ok=True)
+        synthetic.write_video(wide / name, clip, 12)
     options = data(wide, train_folds=(), val_folds=(), test_folds=())
     result = evaluate(
         trained, wide, tmp_path, data=options, part="all",
         temporal_views=2, spatial_crops=3,
     )  # fmt: skip
     logits = np.load(tmp_path / "views.npz")["logits"]
-    # One of the three is a copy of the first: named, not evaluated.
+    # One of the three is a copy of another: named, not evaluated.
     assert [r["status"] for r in result["left_out"]] == ["duplicate"]
     assert logits.shape == (2, 6, 3)
     for clip in logits:

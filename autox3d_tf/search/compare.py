@@ -88,7 +88,7 @@ def compare_searches(
         methods, budgets, seeds, folds, searched=networks_from is None
     )
     if networks_from is not None:
-        _check_networks(plan, networks_from, results_dir)
+        plan.check_networks(networks_from, results_dir)
     worker = _Worker(
         plan=plan,
         search_fn=search_fn,
@@ -140,7 +140,7 @@ class _Worker:
         for run in self.plan.runs:
             path = self.path(run)
             if path in there:
-                _check_finished(path, there[path], self._made_of(run))
+                plan_lib.check_finished(path, there[path], self._made_of(run))
         plan_lib.check_alike(there)
         for run in self.plan.runs:
             folder = self.run_dir / run.name
@@ -150,7 +150,7 @@ class _Worker:
                 and results.is_finished(folder)
                 and results.is_finished(self.run_dir / run.supernet)
             ):  # one is enough: `search_fn`, which alone knows all options
-                self._search(run, folder, data_of_fold(self.data, run.fold))
+                self._search(run, folder, self._data_of(run))
                 return
 
     def _results(self) -> dict[pathlib.Path, dict[str, Any]]:
@@ -158,9 +158,12 @@ class _Worker:
         paths = map(self.path, self.plan.runs)
         return {p: plan_lib.read_result(p) for p in paths if p.exists()}
 
+    def _data_of(self, run) -> pipeline.DataOptions:
+        return trial.data_of_fold(self.data, run.fold)
+
     def _made_of(self, run) -> dict[str, Any]:
         """What the result of a run depends on, as far as is known here."""
-        data = data_of_fold(self.data, run.fold)
+        data = self._data_of(run)
         made_of: dict[str, Any] = {
             "trainings": self.trainings,
             "manifest": self._manifest(run.fold, data),
@@ -266,7 +269,7 @@ class _Worker:
                 search=baselines.warm_up(self.search),
                 estimator=self.estimator,
                 space=self.space,
-                data=data_of_fold(self.data, run.fold),
+                data=self._data_of(run),
                 target_macs=max(self.plan.budgets),
                 seed=run.seed,
             )
@@ -276,7 +279,7 @@ class _Worker:
         """Finds a network, trains, tests and writes the result."""
         folder, data = (
             self.run_dir / run.name,
-            data_of_fold(self.data, run.fold),
+            self._data_of(run),
         )
         folder.mkdir(parents=True, exist_ok=True)
         took = self._find(run, folder, data)
@@ -403,65 +406,6 @@ class _Worker:
             "weights": record["config"]["weights"],
             "logits": record["config"]["logits"],
         }
-
-
-def _check_networks(plan, networks_from, results_dir) -> None:
-    """Refuses an earlier comparison that lacks a run, before any training."""
-    if pathlib.Path(networks_from).resolve() == (
-        pathlib.Path(results_dir).resolve()
-    ):
-        raise ValueError(
-            "`results_dir` must be another folder than `networks_from`, whose "
-            f"results stay. Received: {results_dir} for both."
-        )
-    for run in plan.runs:
-        plan_lib.read_result(plan_lib.result_path(networks_from, run))
-
-
-def _check_finished(path, found, made_of) -> None:
-    """Refuses a result of other options; what it does not say may be any."""
-    search = found["search"] or {}
-    there = {
-        "trainings": len(found["tests"]),
-        "manifest": found.get("manifest"),
-        "data": found["recipe"]["data"],
-        "space": found.get("space"),
-        "options": search.get("options"),
-        "estimator": search.get("estimator"),
-    }
-    there = {n: v for n, v in there.items() if v is not None and n in made_of}
-    here = {name: made_of[name] for name in there}
-    for name in ("data", "options"):  # some do not change what is found
-        if name in there:
-            here[name] = {n: here[name].get(n) for n in there[name]}
-    if changes := run_dir_lib.differences(there, here):
-        raise ValueError(
-            f"{path} was made with other options ({'; '.join(changes)}). "
-            "Give this comparison another folder of results and another "
-            "run_dir; or, for other TRAININGS of the same networks, remove "
-            "the file: what the run_dir has is not repeated."
-        )
-
-
-def data_of_fold(
-    data: pipeline.DataOptions, fold: int | None
-) -> pipeline.DataOptions:
-    """Returns options that hold out a fold and train on all others named."""
-    if fold is None:
-        return data
-    named = {*data.train_folds, *data.val_folds, *data.test_folds}
-    if fold not in named or len(named) < 2:
-        raise ValueError(
-            "`folds` must be among the two or more that `data` names in "
-            f"train_folds, val_folds and test_folds: {sorted(named)}. "
-            f"Received: {fold}."
-        )
-    return dataclasses.replace(
-        data,
-        train_folds=tuple(sorted(named - {fold})),
-        val_folds=(fold,),
-        test_folds=(),
-    )
 
 
 def _finalists_clips(record) -> int:

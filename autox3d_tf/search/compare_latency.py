@@ -19,7 +19,7 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines, compare, trial
+from autox3d_tf.search import baselines, trial
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
 
@@ -56,7 +56,7 @@ def compare_latency(
             warm-up.
         results_dir: Gets a small JSON file per seed and fold.
         seeds: Of searches and trainings.
-        folds: Hold out each in turn; see `compare.data_of_fold`.
+        folds: Hold out each in turn; see `trial.data_of_fold`.
         trainings: How often each network is trained.
 
     Returns:
@@ -85,7 +85,7 @@ def compare_latency(
             if not path.exists():
                 shared = {
                     "space": space,
-                    "data": compare.data_of_fold(data, fold),
+                    "data": trial.data_of_fold(data, fold),
                     "seed": seed,
                 }
                 supernet = pathlib.Path(run_dir, runs[-1].supernet)

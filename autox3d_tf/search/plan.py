@@ -119,6 +119,18 @@ class Plan:
                 f"budgets={tuple(budgets)}."
             )
 
+    def check_networks(self, networks_from, results_dir) -> None:
+        """Raises ValueError if an earlier comparison lacks a run."""
+        if pathlib.Path(networks_from).resolve() == (
+            pathlib.Path(results_dir).resolve()
+        ):
+            raise ValueError(
+                "`results_dir` must be another folder than `networks_from`, "
+                f"whose results stay. Received: {results_dir} for both."
+            )
+        for run in self.runs:
+            read_result(result_path(networks_from, run))
+
     @staticmethod
     def measured_by(run: Run) -> Run | None:
         """The run whose number of clips `run` gets; None if it is free."""
@@ -161,6 +173,42 @@ def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
     records = {path: read_result(path) for path in paths}
     check_alike(records)
     return list(records.values())
+
+
+def check_finished(
+    path: str | os.PathLike, found: dict[str, Any], made_of: dict[str, Any]
+) -> None:
+    """Refuses a result of other options; what it does not say may be any.
+
+    Args:
+        path, found: The result.
+        made_of: What it should say: `trainings`, `manifest`, `data`, `space`
+            and, of a search, `options` and `estimator`.
+
+    Raises:
+        ValueError: With all that differs.
+    """
+    search = found["search"] or {}
+    there = {
+        "trainings": len(found["tests"]),
+        "manifest": found.get("manifest"),
+        "data": found["recipe"]["data"],
+        "space": found.get("space"),
+        "options": search.get("options"),
+        "estimator": search.get("estimator"),
+    }
+    there = {n: v for n, v in there.items() if v is not None and n in made_of}
+    here = {name: made_of[name] for name in there}
+    for name in ("data", "options"):  # some do not change what is found
+        if name in there:
+            here[name] = {n: here[name].get(n) for n in there[name]}
+    if changes := run_dir.differences(there, here):
+        raise ValueError(
+            f"{path} was made with other options ({'; '.join(changes)}). "
+            "Give this comparison another folder of results and another "
+            "run_dir; or, for other TRAININGS of the same networks, remove "
+            "the file: what the run_dir has is not repeated."
+        )
 
 
 def check_alike(records: Mapping[str | os.PathLike, dict[str, Any]]) -> None:

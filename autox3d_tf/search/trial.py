@@ -1,5 +1,6 @@
 """The parts of comparisons: one search, one training from scratch."""
 
+import dataclasses
 import gc
 import os
 import pathlib
@@ -15,6 +16,27 @@ from autox3d_tf.search import results
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
+
+
+def data_of_fold(
+    data: pipeline.DataOptions, fold: int | None
+) -> pipeline.DataOptions:
+    """Returns options that hold out a fold and train on all others named."""
+    if fold is None:
+        return data
+    named = {*data.train_folds, *data.val_folds, *data.test_folds}
+    if fold not in named or len(named) < 2:
+        raise ValueError(
+            "`folds` must be among the two or more that `data` names in "
+            f"train_folds, val_folds and test_folds: {sorted(named)}. "
+            f"Received: {fold}."
+        )
+    return dataclasses.replace(
+        data,
+        train_folds=tuple(sorted(named - {fold})),
+        val_folds=(fold,),
+        test_folds=(),
+    )
 
 
 def search_once(

@@ -575,7 +575,7 @@ def test_gin_files_are_complete_and_hold_clips_out(name, tmp_path):
         )
     assert len(seeds) >= 3
     for fold in folds:
-        held_out = compare.data_of_fold(data, fold)
+        held_out = trial.data_of_fold(data, fold)
         assert held_out.val_folds == (fold,)
         assert len(held_out.train_folds) == 3
     assert (data.clip_frames, data.crop_size) == space.clip_size[:2]

@@ -13,13 +13,7 @@ from absl import logging
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import (
-    opening,
-    parts,
-    pipeline,
-    records,
-    transforms,
-)
+from autox3d_tf.data import opening, parts, pipeline, records, transforms
 from autox3d_tf.runs import run_dir as run_dir_lib
 
 FEW_CLIPS = 5

@@ -7,7 +7,7 @@ r"""Classifies videos with an exported .tflite.
 Labels and preprocessing come from the model file. What a camera shows is
 named frame by frame by a stream (model_int8_stream.tflite), and by a network of
 clips from its last frames, again every few frames, as many as last as long as
-in training if the camera tells its frame rate. Needs no TensorFlow: numpy,
+in training by the camera's clock. Needs no TensorFlow: numpy,
 PyAV and one of LiteRT, tflite-runtime, TensorFlow Lite. A file that cannot be
 read is named and the others go on; the exit code is then 1.
 """
@@ -47,8 +47,9 @@ def _classify_camera(recognizer, path, top, most_looks):
     from autox3d_tf.data import decoding
 
     latest, looks = None, 0
-    for frame in decoding.iter_frames(path):
-        scores = recognizer.push(frame)
+    for frame, seconds in decoding.watch(path):
+        # In poor light cameras are slower than they say.
+        scores = recognizer.push(frame, seconds if recognizer.fps else None)
         if scores is latest:
             continue
         latest, looks = scores, looks + 1

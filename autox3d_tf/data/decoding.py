@@ -179,6 +179,25 @@ def iter_frames(path, short_side=None, numbers=None):
     """
     keep = None if numbers is None else set(numbers)
     last = None if numbers is None else max(numbers)
+    for number, (frame, shape) in enumerate(_decoded(path, last)):
+        if keep is None or number in keep:
+            yield _to_rgb(frame, shape, short_side)
+
+
+def watch(path):
+    """Yields `(frame, seconds)` of a camera, frames as from `iter_frames`.
+
+    Seconds are of the camera's own clock, None if it tells none.
+
+    Raises:
+        VideoError: if it cannot be opened or shows nothing.
+    """
+    for frame, shape in _decoded(path):
+        yield _to_rgb(frame, shape, None), frame.time
+
+
+def _decoded(path, last=None):
+    """Yields frames as they are decoded, up to `last`, with their shape."""
     found, shape, reason = 0, None, ""
     with _open_video(path) as (container, stream):
         frames = container.decode(stream)
@@ -191,8 +210,7 @@ def iter_frames(path, short_side=None, numbers=None):
                 break
             # A change of size within a video is scaled to the first size.
             shape = shape or _square_pixels(frame, stream)
-            if keep is None or found in keep:
-                yield _to_rgb(frame, shape, short_side)
+            yield frame, shape
             found += 1
     if reason or not found or (last is not None and found <= last):
         asked = "every frame" if last is None else f"frame {last}"

@@ -58,9 +58,11 @@ def write_variants(
 ) -> list[pathlib.Path]:
     """Exports each of `variants_of` with random weights.
 
+    Beside the files of each lies its architecture, for a training.
+
     Args:
         arch: The network.
-        folder: Gets a .tflite per variant and precision.
+        folder: Gets a .tflite per variant and precision, ARCH_VARIANT.json.
         precisions: Of `quantize.PRECISIONS`.
         num_classes: Outputs of the network.
         seed: Of weights and calibration.
@@ -82,6 +84,7 @@ def write_variants(
         rng = np.random.default_rng(seed)
         weights = latency_bundle.random_weights(variant, num_classes, rng)
         lowered = lowering.lower(variant, weights)
+        variant.save(folder / f"{arch.name}_{name}.json")
         clip = rng.integers(0, 256, (*arch.clip_size, 3), np.uint8)
         for precision in precisions:
             manifest = manifest_lib.ModelManifest(

@@ -132,6 +132,15 @@ def test_all_frames_scaled(grey_ramp):
     np.testing.assert_allclose(levels, np.arange(12) * 10, atol=3)
 
 
+def test_a_camera_tells_when_it_saw_what(grey_ramp):
+    seen = list(decoding.watch(grey_ramp))
+    assert [seconds for _, seconds in seen] == pytest.approx(
+        [0.1 * i for i in range(12)]
+    )
+    frames = np.stack([frame for frame, _ in seen])
+    np.testing.assert_array_equal(frames, decoding.decode_frames(grey_ramp))
+
+
 def test_beyond_the_end_is_an_error_with_the_count(grey_ramp):
     with pytest.raises(
         decoding.VideoError, match="frame 12 was asked.*only 12 frames"

@@ -43,6 +43,8 @@ def test_files_can_be_timed(tmp_path):
     assert [path.name for path in paths] == names
     made = manifest.read_manifest(paths[1]).arch
     assert space.ArchSpec.from_dict(made).activation == "hard_swish"
+    saved = space.load_arch(tmp_path / f"{arch.name}_relu.json")
+    assert saved == variants.variants_of(arch)["relu"]
     timings = benchmark.benchmark_files(
         {path.name: path for path in paths}, threads=[1], repeats=1
     )

@@ -12,11 +12,14 @@ from tools import classify
 class EverySecond:
     """Looks at every second frame, from the third on."""
 
-    def __init__(self):
-        self.frames, self.scores = [], None
+    fps = 30.0
 
-    def push(self, frame):
+    def __init__(self):
+        self.frames, self.scores, self.seconds = [], None, []
+
+    def push(self, frame, seconds):
         self.frames.append(frame)
+        self.seconds.append(seconds)
         if len(self.frames) >= 3 and len(self.frames) % 2:
             self.scores = np.array([0.25, float(len(self.frames))])
         return self.scores
@@ -31,8 +34,8 @@ def test_one_line_each(capsys):
 
 
 def test_camera(monkeypatch, capsys):
-    frames = [np.full((2, 2, 3), i, np.uint8) for i in range(20)]
-    monkeypatch.setattr(decoding, "iter_frames", lambda path: iter(frames))
+    frames = [(np.full((2, 2, 3), i, np.uint8), i / 15) for i in range(20)]
+    monkeypatch.setattr(decoding, "watch", lambda path: iter(frames))
     recognizer = EverySecond()
     classify._classify_camera(recognizer, "camera", 1, 3)
     # Looks at frames 3, 5, 7; then enough.
@@ -40,6 +43,11 @@ def test_camera(monkeypatch, capsys):
         f"camera: seen {100 * count:.1f}%" for count in (3, 5, 7)
     ]
     assert len(recognizer.frames) == 7
+    assert recognizer.seconds == [i / 15 for i in range(7)]
+    unknown = EverySecond()
+    unknown.fps = 0.0  # nor does the model know it: times tell nothing
+    classify._classify_camera(unknown, "camera", 1, 1)
+    assert unknown.seconds == [None] * 3
 
 
 class Opened(EverySecond):
@@ -66,13 +74,13 @@ def test_a_camera_opens_the_model_once(monkeypatch, capsys):
         model="m", top=1, camera_clips=1, camera_hop=0, camera_frames=0,
         interpreter_threads=1, runtime=None,
     )  # fmt: skip
-    frames = [np.zeros((2, 2, 3), np.uint8)] * 3
+    frames = [(np.zeros((2, 2, 3), np.uint8), None)] * 3
     monkeypatch.setattr(autox3d_edge, "Recognizer", Opened)
     monkeypatch.setattr(classify, "FLAGS", given)
     monkeypatch.setattr(Opened, "rates", [])
     monkeypatch.setattr(decoding, "is_camera", lambda path: path.name == "c")
     monkeypatch.setattr(decoding, "frame_rate", lambda path: 0.0)  # unknown
-    monkeypatch.setattr(decoding, "iter_frames", lambda path: iter(frames))
+    monkeypatch.setattr(decoding, "watch", lambda path: iter(frames))
     assert classify._main(["c"]) == 0
     assert Opened.rates == [None]
     assert classify._main(["a.mp4", "b.mp4"]) == 0

@@ -128,6 +128,8 @@ def _main(arguments):
             "Files are timed by themselves, without --table, --bundle or "
             f"--variants. Received: {' '.join(arguments)}."
         )
+    if FLAGS.profile and FLAGS.json:
+        raise binary.UsageError("--profile only prints; leave out --json.")
     try:
         threads = [int(number) for number in FLAGS.threads_list]
     except ValueError:

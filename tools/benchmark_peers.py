@@ -9,8 +9,8 @@ weights; PyTorch eager. All that are float32 must give the same logits before
 anything is timed. The last column is the share of the rate at which this
 machine multiplies large float32 matrices on one thread (numpy's BLAS). The
 sizes of our two files are printed before. A peer
-that is not installed is left out, with the reason: pip install
-'autox3d-tf[peers]'.
+that is not installed is left out, with the reason: pip install -e '.[peers]'
+in this repository.
 
   autox3d-benchmark-peers --arch=x3d_s --also=searched/arch.json
 
@@ -125,19 +125,34 @@ def peers(arch, model, weights, clip):
         try:
             made = make()
         except ImportError as error:
-            missing[name] = f"{error}: pip install 'autox3d-tf[peers]'"
+            missing[name] = f"{error}: pip install -e '.[peers]'"
             continue
         runs.update(made if isinstance(made, dict) else {name: made})
     return runs, missing
 
 
-def also_runs(paths, num_classes, clip):
+def load_others(paths, clip_size):
+    """Path -> ArchSpec of other networks, which must take the same clips."""
+    from autox3d_tf import space
+
+    others = {path: space.load_arch(path) for path in paths}
+    for path, arch in others.items():
+        if arch.clip_size != clip_size:
+            raise ValueError(
+                "--also must name networks for clips of "
+                f"{text_lib.times(clip_size)}. Received: {path} for "
+                f"{text_lib.times(arch.clip_size)}. Give --clip_size or "
+                "another --arch."
+            )
+    return others
+
+
+def also_runs(others, num_classes, clip):
     """Name -> run of other networks lowered here, and their multiply-adds."""
-    from autox3d_tf import cost, models, space
+    from autox3d_tf import cost, models
 
     runs, macs = {}, {}
-    for path in paths:
-        arch = space.load_arch(path)
+    for path, arch in others.items():
         model = models.build_model(arch, num_classes, seed=0)
         names = [f"{path}, {precision}" for precision in ("fp32", "int8")]
         found, _ = our_runs(arch, models.weight_values(model), clip, names)
@@ -178,7 +193,8 @@ def check_same_logits(runs) -> float:
     return worst
 
 
-def _run(_):
+def _run(arguments):
+    binary.take_no_arguments(arguments)
     import numpy as np
 
     from autox3d_edge import benchmark
@@ -189,6 +205,7 @@ def _run(_):
         import dataclasses
 
         arch = dataclasses.replace(arch, clip_size=FLAGS.clip_size)
+    also = load_others(FLAGS.also, arch.clip_size)
     model = models.build_model(arch, FLAGS.num_classes, seed=0)
     weights = models.weight_values(model)
     clip = np.random.default_rng(0).integers(
@@ -200,8 +217,8 @@ def _run(_):
     for name, reason in missing.items():
         print(f"left out: {name} ({reason})")
     error = check_same_logits(runs)
-    others, other_macs = also_runs(FLAGS.also, FLAGS.num_classes, clip)
-    runs |= others
+    also, other_macs = also_runs(also, FLAGS.num_classes, clip)
+    runs |= also
     rate = sgemm_rate()
     timings = benchmark.time_in_turns(runs, FLAGS.repeats)
     macs = cost.cost_of(arch, num_classes=FLAGS.num_classes).macs

@@ -122,7 +122,8 @@ def _seconds(function, *arguments):
     return time.perf_counter() - start
 
 
-def _main(_):
+def _main(arguments):
+    binary.take_no_arguments(arguments)
     import tensorflow as tf
 
     from autox3d_tf import cost, models

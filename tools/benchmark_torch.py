@@ -10,7 +10,7 @@ compared.
 Training is forward, loss, backward and SGD with momentum; inference is one
 forward pass. On a busy machine compare CPU time with --threads=1, because
 threads of PyTorch that wait are busy. PyTorch must be installed
-(pip install 'autox3d-tf[torch]').
+(pip install -e '.[torch]').
 
 On a machine with a GPU that both see, both use it, in float32 with
 TensorFloat-32 products, or as --precision says.
@@ -141,12 +141,13 @@ def _check_same_logits(runs):
         raise ValueError("The networks give other logits: nothing to compare.")
 
 
-def _run(_):
+def _run(arguments):
+    binary.take_no_arguments(arguments)
     try:
         import torch
     except ImportError:
         raise ValueError(
-            "The peer is missing: pip install 'autox3d-tf[torch]'."
+            "The peer is missing: pip install -e '.[torch]'."
         ) from None
     import keras
     import numpy as np

@@ -8,6 +8,11 @@
 # searched; with one, clips of 16 frames of 64x64 and the space made for them.
 set -euo pipefail
 
+if (($# < 1)); then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+
 run=$1
 videos=${2:-}
 shape=()

@@ -24,6 +24,8 @@ def _run(sources: list[str]) -> None:
         raise binary.UsageError(
             "Give one manifest or folder of videos, and --out. Try --help."
         )
+    if "://" not in FLAGS.out:
+        binary.check_folder("--out", FLAGS.out)
     log = None if "://" in FLAGS.out else pathlib.Path(FLAGS.out, "scan.part")
     manifest = _manifest(sources[0], log)
     from autox3d_tf.data import records  # imports TensorFlow

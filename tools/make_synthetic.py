@@ -19,6 +19,7 @@ def _main(arguments):
 
     if len(arguments) != 1:
         raise binary.UsageError("Name the folder to write. Try --help.")
+    binary.check_folder("What is written", arguments[0])
     manifest = synthetic.write_synthetic(
         arguments[0],
         kind=FLAGS.kind,

@@ -9,6 +9,11 @@
 # Stopped, the same command goes on.
 set -euo pipefail
 
+if (($# < 2)); then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+
 manifest=$1
 run=$2
 seeds=${3:-0}

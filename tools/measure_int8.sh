@@ -10,6 +10,11 @@
 # same command goes on.
 set -euo pipefail
 
+if (($# < 3)); then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+
 manifest=$1
 run=$2
 searched=$3

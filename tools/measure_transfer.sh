@@ -11,6 +11,11 @@
 # command goes on. THREADS=1 keeps to one core.
 set -euo pipefail
 
+if (($# < 3)); then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+
 manifest=$1
 run=$2
 results=$3

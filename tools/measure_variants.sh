@@ -12,6 +12,11 @@
 # command goes on. THREADS=1 keeps to one core.
 set -euo pipefail
 
+if (($# < 3)); then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+
 run=$3
 seeds=${4:-0}
 variants=${5:-as_it_is hard_swish relu}

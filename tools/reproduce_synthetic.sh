@@ -10,6 +10,11 @@
 # card. Stopped, the same command goes on. THREADS=1 keeps to one core.
 set -euo pipefail
 
+if (($# < 1)); then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+
 run=$1
 results=${2:-$run/results}
 threads=--threads="${THREADS:-$(nproc)}"

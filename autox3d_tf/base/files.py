@@ -118,6 +118,8 @@ def check_writable(path: str | os.PathLike) -> None:
     Raises:
         ValueError: The file cannot be written.
     """
+    if os.path.isdir(path):
+        raise ValueError(f"Cannot write {path}: it is a folder.")
     folder = pathlib.Path(path).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)

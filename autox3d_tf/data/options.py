@@ -188,12 +188,12 @@ class DataOptions:
         return self.clip_frames, crop, crop
 
     @property
-    def names_parts(self) -> bool:
-        """Whether splits or folds say what belongs to which part."""
-        return any(
-            getattr(self, f"{part}_{kind}")
+    def named_parts(self) -> tuple[str, ...]:
+        """Parts of which splits or folds say what belongs to them."""
+        return tuple(
+            part
             for part in ("train", "val", "test")
-            for kind in ("splits", "folds")
+            if getattr(self, f"{part}_splits") or getattr(self, f"{part}_folds")
         )
 
     def _check_parts_disjoint(self, kind: str) -> None:

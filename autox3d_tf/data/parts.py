@@ -71,14 +71,15 @@ def few_per_class(manifest, count: int, seed: int) -> manifest_lib.Manifest:
 def _select_part(manifest, options, part):
     if part == "all":
         return manifest
-    if options.names_parts:
+    if options.named_parts:
         splits = getattr(options, f"{part}_splits") or None
         folds = getattr(options, f"{part}_folds") or None
         if splits is None and folds is None:
+            named = " and ".join(options.named_parts)
             raise ValueError(
                 f"`part` must be named in the options. Received: part={part!r} "
-                f"without {part}_splits or {part}_folds, while other parts "
-                "have them."
+                f"without {part}_splits or {part}_folds, while {named} have "
+                f"them. Give those to {part}, or take another part."
             )
         return manifest.select(splits=splits, folds=folds)
     own_splits = manifest.splits

@@ -225,8 +225,9 @@ def _format_of(path, format: str) -> str:
         return format
     if path.is_dir() or format == "folders":
         raise ValueError(
-            f"`format` must be named to read lists from {str(path)!r}. "
-            f"Received: format={format!r}."
+            f"`format` must be named to read the lists in {str(path)!r}: "
+            f"{', '.join(annotations_lib.READERS)}. Received: "
+            f"format={format!r}."
         )
     if not path.exists():
         raise ValueError(f"There is no list of clips {path}.")

@@ -36,7 +36,7 @@ def left_out(options: pipeline.DataOptions, part: str) -> list[dict]:
 def _belongs(row, known_splits, options, part) -> bool:
     if part == "all":
         return True
-    if options.names_parts:
+    if options.named_parts:
         splits = getattr(options, f"{part}_splits")
         folds = getattr(options, f"{part}_folds")
         return (not splits or row.split in splits) and (

@@ -48,7 +48,8 @@ class TransferOptions:
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 "`warmup_steps` must be fewer than `steps`. Received: "
-                f"warmup_steps={self.warmup_steps}, steps={self.steps}."
+                f"warmup_steps={self.warmup_steps}, steps={self.steps}. Give "
+                "--gin=TransferOptions.warmup_steps=..."
             )
 
 

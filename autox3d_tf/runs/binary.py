@@ -9,7 +9,7 @@ import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -139,6 +139,21 @@ def run_plain(
     if define is not None:
         define()
     run(main_fn, module, argv)
+
+
+def take_no_arguments(arguments: Sequence[str]) -> None:
+    """Refuses what is no flag, where a binary takes flags only."""
+    if arguments:
+        raise UsageError(
+            f"Unexpected argument {arguments[0]!r}. Flags begin with "
+            "--, values follow =. Try --help."
+        )
+
+
+def check_folder(name: str, path: str) -> None:
+    """Refuses a file in the place of a folder to write."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise UsageError(f"{name} must be a folder. Received: the file {path}.")
 
 
 def fail(message: str, code: int, at_once: bool = False) -> None:

@@ -90,11 +90,7 @@ def _define_flags() -> None:
 
 
 def _main(run_fn: Callable | str, rest: list[str]) -> None:
-    if rest:
-        raise UsageError(
-            f"Unexpected argument {rest[0]!r}. Flags begin with "
-            "--, values follow =. Try --help."
-        )
+    binary.take_no_arguments(rest)
     for name in FLAGS.gin_file:
         _find(name)  # before the import, which takes seconds
     run_fn = _import(run_fn)

@@ -216,8 +216,8 @@ def _check_arguments(config: Config, call: Call) -> None:
         if wanted and name not in call.bindings:
             where = _written("/".join(call.scope), call.selector, name)
             raise ConfigError(
-                f"{where} must be set. Give --gin={where}=... or a "
-                "--gin_file that binds it."
+                f"{where} must be set. Give a --gin_file that binds it (--help "
+                f"lists what there is), or --gin={where}=..."
             )
 
 

@@ -85,7 +85,7 @@ class RunDir:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(
                 f"`path` must be a directory. Received: path={self.path}, "
-                "which is a file."
+                "which is a file. Give another --run_dir."
             )
         if not (self.path / _RUN_FILE).exists():
             taken = [n for n in _OWN_NAMES if (self.path / n).exists()]

@@ -118,7 +118,7 @@ def outputs_of(source, labels: Sequence[str]) -> np.ndarray:
 
 def has_part(options: pipeline.DataOptions, part: str) -> bool:
     """Whether the options say, or leave open, what belongs to a part."""
-    if not options.names_parts:
+    if not options.named_parts:
         return part != "test"
     return bool(
         getattr(options, f"{part}_splits") or getattr(options, f"{part}_folds")

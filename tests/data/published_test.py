@@ -206,7 +206,9 @@ def test_kinetics_format_named_and_lists_in_a_folder(kinetics):
     root, lists = kinetics("{split}/{label}")
     manifest = scan.scan(root, format="kinetics", annotations=[lists])
     assert len(manifest.select(splits=("train",))) == 3
-    with pytest.raises(ValueError, match="must be named to read lists from"):
+    with pytest.raises(
+        ValueError, match="must be named to read the lists in .*: kinet"
+    ):
         scan.scan(root, annotations=[lists])
 
 

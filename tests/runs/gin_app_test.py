@@ -224,9 +224,9 @@ def test_wrong_override_is_one_line(tool, override, message):
         (
             "small/gin_demo.get_space.name = 'tiny'\n",
             "",
-            "small/gin_demo.get_space.name must be set. Give "
-            "--gin=small/gin_demo.get_space.name=... or a --gin_file that "
-            "binds it.",
+            "small/gin_demo.get_space.name must be set. Give a "
+            "--gin_file that binds it (--help lists what there is), or "
+            "--gin=small/gin_demo.get_space.name=...",
         ),
         ("SEED = 0", "SEED = %gin.REQUIRED", "SEED must be set. Give "
          "--gin=SEED=..."),
@@ -264,8 +264,8 @@ def test_required_arguments_without_a_gin_file(tool):
     assert_line(
         tool("--run_dir=out"),
         2,
-        "gin_demo.run_demo.space must be set. Give "
-        "--gin=gin_demo.run_demo.space=... or a --gin_file that binds it.",
+        "gin_demo.run_demo.space must be set. Give a --gin_file that binds it "
+        "(--help lists what there is), or --gin=gin_demo.run_demo.space=...",
     )
 
 

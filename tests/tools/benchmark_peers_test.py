@@ -50,7 +50,7 @@ def test_without_a_peer_it_says_why(network, monkeypatch):
         "onnxruntime fp32",
         "PyTorch eager",
     }
-    assert "pip install 'autox3d-tf[peers]'" in missing["OpenVINO fp32"]
+    assert "pip install -e '.[peers]'" in missing["OpenVINO fp32"]
 
 
 def test_other_networks_are_refused():
@@ -66,8 +66,16 @@ def test_other_networks_of_ours_are_timed_beside(network, tmp_path):
     _, _, clip = network
     path = str(tmp_path / "arch.json")
     ARCH.save(path)
-    runs, macs = benchmark_peers.also_runs([path], CLASSES, clip)
+    also = benchmark_peers.load_others([path], ARCH.clip_size)
+    runs, macs = benchmark_peers.also_runs(also, CLASSES, clip)
     assert list(runs) == list(macs) == [f"{path}, fp32", f"{path}, int8"]
     total = cost.cost_of(ARCH, num_classes=CLASSES).macs
     for name, run in runs.items():
         assert run().shape == (CLASSES,) and macs[name] == total
+
+
+def test_networks_for_other_clips_are_refused_by_name(tmp_path):
+    path = str(tmp_path / "arch.json")
+    ARCH.save(path)
+    with pytest.raises(ValueError, match="arch.json for .*Give --clip_size"):
+        benchmark_peers.load_others([path], (13, 160, 160))

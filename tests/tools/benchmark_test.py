@@ -24,7 +24,7 @@ class Flags:
     def __init__(self, **changes):
         self.threads_list = ["1"]
         self.bundle = self.table = self.space = None
-        self.arch = self.variants = None
+        self.arch = self.variants = self.profile = self.json = None
         self.__dict__.update(changes)
 
 
@@ -39,6 +39,7 @@ class Flags:
         ({"arch": "x3d_s"}, "--arch and --variants go together"),
         ({"threads_list": ["two"]}, "must be numbers. Received: .'two'"),
         ({"space": "tiny"}, "--space needs --table or --bundle"),
+        ({"profile": True, "json": "x"}, "only prints; leave out --json"),
     ],
 )
 def test_mistakes_are_named(monkeypatch, changes, message):

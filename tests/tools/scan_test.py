@@ -52,6 +52,13 @@ def test_records_of_a_list_that_nobody_has_scanned(clips, tmp_path):
     assert "records of the same job" in again.stderr
 
 
+def test_records_need_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    done = run("make_records", tmp_path, f"--out={tmp_path / 'file'}")
+    assert done.returncode == 2
+    assert "--out must be a folder. Received: the file" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [

@@ -185,22 +185,17 @@ class Manifest:
         self,
         splits=None,
         folds=None,
-        labels=None,
         exclude_labels=(),
-        status: str | None = "ok",
     ) -> "Manifest":
-        """Returns the rows that satisfy every condition given.
+        """Returns the usable rows that satisfy every condition given.
 
         The class list stays, so class numbers agree between selections; only
-        `labels` and `exclude_labels` shorten it.
+        `exclude_labels` shortens it.
 
         Args:
-            splits, folds, labels: What to keep; None keeps all.
+            splits, folds: What to keep; None keeps all.
             exclude_labels: Classes to leave out.
-            status: Status to keep; None keeps all.
         """
-        for name in labels or ():
-            _check_known("label", name, self.classes)
         for name in exclude_labels:
             _check_known("exclude_labels", name, self.classes)
         for name in splits or ():
@@ -208,18 +203,16 @@ class Manifest:
         for name in folds or ():
             _check_known("fold", name, {row.fold for row in self.rows})
         classes = tuple(
-            name
-            for name in self.classes
-            if (labels is None or name in labels) and name not in exclude_labels
+            name for name in self.classes if name not in exclude_labels
         )
         kept = frozenset(classes)  # a list may have hundreds
         rows = tuple(
             row
             for row in self.rows
-            if row.label in kept
+            if row.status == "ok"
+            and row.label in kept
             and (splits is None or row.split in splits)
             and (folds is None or row.fold in folds)
-            and (status is None or row.status == status)
         )
         return Manifest(self.root, rows, classes)
 

@@ -179,5 +179,5 @@ def check_usable(manifest) -> None:
             raise ValueError(
                 "`manifest` must hold usable clips with their number of "
                 f"frames. Received: {row.path!r} with status={row.status!r}, "
-                f"frames={row.frames}. Scan the clips and select status='ok'."
+                f"frames={row.frames}. Scan the clips and `select` usable ones."
             )

@@ -21,6 +21,7 @@ from autox3d_tf.data import locating
 from autox3d_tf.data import manifest as manifest_lib
 
 MANIFEST_NAME = "manifest.csv"
+_FPS, _NUM_FOLDS = 12, 4
 
 
 def _straight(dx, dy):
@@ -143,8 +144,6 @@ def write_synthetic(
     seed: int = 0,
     frames: int = 24,
     size: int = 64,
-    fps: int = 12,
-    num_folds: int = 4,
     noise: float = 3.0,
     distractors: int = 0,
     noise_power: float = 0.0,
@@ -153,17 +152,16 @@ def write_synthetic(
 ) -> manifest_lib.Manifest:
     """Writes class folders of mp4 clips and `manifest.csv`; returns the latter.
 
-    Clip i of a class is in fold i modulo `num_folds`. The same arguments give
-    the same clips; they are written over, but videos that do not belong to
-    them are refused.
+    Clip i of a class is in fold i modulo 4. The same arguments give the same
+    clips; they are written over, but videos that do not belong to them are
+    refused.
 
     Args:
         out_dir: Folder to write to.
         num_classes: How many classes of the kind to use, in order.
         clips_per_class: Clips of each class.
         seed: Seed of everything random.
-        frames, size, fps: Length, width and height, and rate of each clip.
-        num_folds: Number of folds.
+        frames, size: Length, and width and height of each clip.
         noise: Standard deviation of what is added to each pixel, of 255.
         distractors: Discs that stand still, beside what moves.
         noise_power: Each clip's noise is `noise * u ** noise_power`, u uniform
@@ -178,12 +176,7 @@ def write_synthetic(
     """
     classes = _classes_of(kind, num_classes)
     _check_clips(frames, size, speed, noise, noise_power, distractors)
-    if clips_per_class < 1 or fps < 1 or num_folds < 1:
-        raise ValueError(
-            "`clips_per_class`, `fps` and `num_folds` must be at least 1. "
-            f"Received: clips_per_class={clips_per_class}, fps={fps}, "
-            f"num_folds={num_folds}."
-        )
+    checks.check_positive_int("clips_per_class", clips_per_class)
     out_dir = pathlib.Path(out_dir)
     _check_folder(out_dir, classes, clips_per_class)
     rows = []
@@ -204,17 +197,17 @@ def write_synthetic(
                 distractors=distractors,
                 speed=speed,
             )
-            write_video(out_dir / path, clip, fps)
+            write_video(out_dir / path, clip, _FPS)
             rows.append(
                 manifest_lib.ClipRow(
                     path=path,
                     label=name,
-                    fold=number % num_folds,
+                    fold=number % _NUM_FOLDS,
                     frames=frames,
-                    fps=float(fps),
+                    fps=float(_FPS),
                     width=size,
                     height=size,
-                    duration=frames / fps,
+                    duration=frames / _FPS,
                     sha256=files_lib.file_sha256(out_dir / path),
                 )
             )

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+_Z = 1.959964  # within so many deviations lie 95 % of a normal distribution
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns probabilities over the last axis, float64."""
@@ -75,9 +77,7 @@ def mean_class_accuracy(confusion: np.ndarray) -> float:
     return float((np.diag(confusion)[present] / clips[present]).mean())
 
 
-def wilson_interval(
-    successes: int, trials: int, z: float = 1.959964
-) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Returns the 95 % confidence interval of a proportion.
 
     Reference: Wilson, J. Am. Stat. Assoc. 22 (1927).
@@ -87,8 +87,8 @@ def wilson_interval(
     """
     if trials < 1:
         raise ValueError(f"`trials` must be at least 1. Received: {trials=}.")
-    share, square = successes / trials, z * z / trials
+    share, square = successes / trials, _Z * _Z / trials
     middle = (share + square / 2) / (1 + square)
-    reach = z * math.sqrt(share * (1 - share) / trials + square / (4 * trials))
+    reach = _Z * math.sqrt(share * (1 - share) / trials + square / (4 * trials))
     reach /= 1 + square
     return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -149,17 +149,8 @@ def block_prefix(dialect: Dialect, stage: int, block: int) -> str:
 
 
 def from_torch(weight: str, tensor: np.ndarray) -> np.ndarray:
-    """Lays a tensor out as our weight of that name.
-
-    Raises:
-        ValueError: The tensor cannot be such a weight, whatever its sizes.
-    """
-    kind = kind_of(weight)
-    if tensor.ndim != kind.ndim or any(
-        tensor.shape[axis] != 1 for axis in kind.ones
-    ):
-        raise ValueError("not of this kind")
-    return kind.ours(tensor)
+    """Lays a tensor, whose shape must fit, out as our weight of that name."""
+    return kind_of(weight).ours(tensor)
 
 
 def to_torch(weight: str, array: np.ndarray) -> np.ndarray:
@@ -169,31 +160,27 @@ def to_torch(weight: str, array: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A layout: PyTorch's number of axes, which are 1, and both ways."""
+    """A layout: PyTorch's number of axes, and both ways."""
 
     ndim: int
-    ones: tuple[int, ...]
     ours: Callable[[np.ndarray], np.ndarray]
     theirs: Callable[[np.ndarray], np.ndarray]
 
 
-_VECTOR = Kind(1, (), lambda x: x, lambda x: x)
-_MATRIX = Kind(2, (), np.transpose, np.transpose)
+_VECTOR = Kind(1, lambda x: x, lambda x: x)
+_MATRIX = Kind(2, np.transpose, np.transpose)
 _POINTWISE = Kind(  # (out, in, 1, 1, 1)
     5,
-    (2, 3, 4),
     lambda x: x[:, :, 0, 0, 0].T,
     lambda x: x.T[:, :, None, None, None],
 )
 _DEPTHWISE = Kind(  # (C, 1, t, h, w)
     5,
-    (1,),
     lambda x: x[:, 0].transpose(1, 2, 3, 0),
     lambda x: x.transpose(3, 0, 1, 2)[:, None],
 )
 _SPATIAL = Kind(  # (out, in, 1, h, w)
     5,
-    (2,),
     lambda x: x[:, :, 0].transpose(2, 3, 1, 0),
     lambda x: x.transpose(3, 2, 0, 1)[:, :, None],
 )

@@ -24,8 +24,3 @@ class Curve:
         point = {"step": step, **{k: float(v) for k, v in values.items()}}
         self.points.append(point)
         json_lines.append(self.path, point)
-
-    def last(self, name: str) -> float | None:
-        """Returns the newest value of that name."""
-        values = [p[name] for p in self.points if name in p]
-        return values[-1] if values else None

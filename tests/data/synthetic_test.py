@@ -202,6 +202,7 @@ def test_manifest_says_what_the_files_hold(clips):
         ({"kind": "triples"}, "kind='triples'"),
         ({"size": 33}, "size=33"),
         ({"frames": 1}, "frames=1"),
+        ({"clips_per_class": 0}, "clips_per_class=0"),
     ],
 )
 def test_impossible_requests_are_refused(tmp_path, options, message):

@@ -1,5 +1,6 @@
 """Checks of arguments: what was expected, and what came."""
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -53,17 +54,24 @@ def check_triple(name: str, value: Any) -> None:
         check_positive_int(name, entry)
 
 
-def check_field(options: Any, name: str, valid: bool, wanted: str) -> None:
-    """Raises ValueError unless a field of options is `valid`.
+def check_field(
+    options: Any, name: str, is_valid: Callable[[Any], bool], wanted: str
+) -> None:
+    """Raises ValueError unless a field of options is valid.
 
     Args:
         options: Has an attribute `name`.
         name: Of the field.
-        valid: What was found.
+        is_valid: Judges its value. A TypeError is a no: numbers are compared
+            with what may be None or a text.
         wanted: What it must be, such as "at least 0".
     """
+    value = getattr(options, name)
+    try:
+        valid = is_valid(value)
+    except TypeError:
+        valid = False
     if not valid:
         raise ValueError(
-            f"`{name}` must be {wanted}. "
-            f"Received: {name}={getattr(options, name)!r}."
+            f"`{name}` must be {wanted}. Received: {name}={value!r}."
         )

@@ -6,6 +6,7 @@ from autox3d_tf.base import checks
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import sampling as sampling_lib
 
+_check = checks.check_field
 FLIPS = ("auto", "swap", True, False)
 PARTS = ("train", "val", "test", "all")
 
@@ -205,15 +206,3 @@ class DataOptions:
                     f"`train_{kind}` and `{part}_{kind}` must not overlap. "
                     f"Received: {sorted(shared)} in both."
                 )
-
-
-def _check(options, name, is_valid, wanted) -> None:
-    value = getattr(options, name)
-    try:
-        valid = is_valid(value)
-    except TypeError:
-        valid = False
-    if not valid:
-        raise ValueError(
-            f"`{name}` must be {wanted}. Received: {name}={value!r}."
-        )

@@ -40,20 +40,18 @@ class EstimatorOptions:
 
     def __post_init__(self):
         for name in ("samples_per_nat", "temperature"):
-            _check(self, name, getattr(self, name) > 0, "positive")
-        _check(self, "beta", self.beta >= 0, "at least 0")
-        for name in ("max_samples", "fixed_samples"):
-            value = getattr(self, name)
-            valid = value >= MINIMUM_SAMPLES or (
-                name == "fixed_samples" and value == 0
-            )
-            wanted = "at least 2 (one sample carries no signal)"
-            if name == "fixed_samples":
-                wanted += ", or 0 to follow the entropy"
-            _check(self, name, valid, wanted)
-        valid = self.fixed_samples <= self.max_samples
+            _check(self, name, lambda v: v > 0, "positive")
+        _check(self, "beta", lambda v: v >= 0, "at least 0")
+        wanted = "at least 2 (one sample carries no signal)"
+        _check(self, "max_samples", lambda v: v >= MINIMUM_SAMPLES, wanted)
+        _check(
+            self,
+            "fixed_samples",
+            lambda v: v >= MINIMUM_SAMPLES or v == 0,
+            f"{wanted}, or 0 to follow the entropy",
+        )
         wanted = f"at most max_samples={self.max_samples}"
-        _check(self, "fixed_samples", valid, wanted)
+        _check(self, "fixed_samples", lambda v: v <= self.max_samples, wanted)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,14 +82,18 @@ class WeightsOptions:
 
     def __post_init__(self):
         checks.check_choice("name", self.name, OPTIMIZERS)
-        rate = self.learning_rate_per_sample
-        _check(self, "learning_rate_per_sample", rate > 0, "positive")
-        _check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        rate = "learning_rate_per_sample"
+        _check(self, rate, lambda v: v > 0, "positive")
+        _check(self, "momentum", lambda v: 0 <= v < 1, "in [0, 1)")
         for name in ("weight_decay", "warmup_steps"):
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
-        valid = self.clip_norm is None or self.clip_norm > 0
-        _check(self, "clip_norm", valid, "positive or None")
-        _check(self, "motion_init", 0 <= self.motion_init <= 1, "in [0, 1]")
+            _check(self, name, lambda v: v >= 0, "at least 0")
+        _check(
+            self,
+            "clip_norm",
+            lambda v: v is None or v > 0,
+            "positive or None",
+        )
+        _check(self, "motion_init", lambda v: 0 <= v <= 1, "in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,11 +112,15 @@ class LogitsOptions:
     clip_norm: float | None = None
 
     def __post_init__(self):
-        _check(self, "learning_rate", self.learning_rate > 0, "positive")
+        _check(self, "learning_rate", lambda v: v > 0, "positive")
         for name in ("beta_1", "beta_2"):
-            _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        valid = self.clip_norm is None or self.clip_norm > 0
-        _check(self, "clip_norm", valid, "positive or None")
+            _check(self, name, lambda v: 0 <= v < 1, "in [0, 1)")
+        _check(
+            self,
+            "clip_norm",
+            lambda v: v is None or v > 0,
+            "positive or None",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,32 +203,29 @@ class SearchOptions:
     def __post_init__(self):
         for name in ("steps", "batch_size", "rerank", "top_k", "log_steps",
                      "finalists"):  # fmt: skip
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
+            _check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
                      "children", "joint_step", "largest_steps",
                      "refine", "retrained"):  # fmt: skip
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
-        _check(self, "norm_batches", self.norm_batches >= 1, "at least 1")
-        valid = self.refine == 0 or self.refine >= self.rerank
+            _check(self, name, lambda v: v >= 0, "at least 0")
+        _check(self, "norm_batches", lambda v: v >= 1, "at least 1")
         wanted = f"0 or at least rerank={self.rerank}"
-        _check(self, "refine", valid, wanted)
-        valid = 0 <= self.warmup_steps <= self.steps
-        _check(self, "warmup_steps", valid, f"in [0, {self.steps}], the steps")
+        _check(self, "refine", lambda v: v == 0 or v >= self.rerank, wanted)
+        wanted = f"in [0, {self.steps}], the steps"
+        for name in ("warmup_steps", "joint_step"):
+            _check(self, name, lambda v: 0 <= v <= self.steps, wanted)
         checks.check_choice("method", self.method, (*LEARNT, *JUDGED))
-        valid = self.method not in JUDGED or self.warmup_steps == self.steps
-        wanted = f"equal to steps={self.steps} for {self.method!r}"
-        _check(self, "warmup_steps", valid, wanted)
-        valid = self.joint_step <= self.steps
-        _check(self, "joint_step", valid, f"in [0, {self.steps}], the steps")
-        valid = not (self.method == "gumbel" and self.joint_step)
-        _check(self, "joint_step", valid, "0 for 'gumbel'")
-        _check(self, "candidates", self.candidates >= 1, "at least 1")
+        if self.method in JUDGED:
+            wanted = f"equal to steps={self.steps} for {self.method!r}"
+            _check(self, "warmup_steps", lambda v: v == self.steps, wanted)
+        if self.method == "gumbel":
+            _check(self, "joint_step", lambda v: v == 0, "0 for 'gumbel'")
+        _check(self, "candidates", lambda v: v >= 1, "at least 1")
         pool = max(self.rerank, self.refine)
         pool = self.candidates if self.method in JUDGED else pool
         wanted = f"at most {pool}, the architectures that are judged"
-        _check(self, "finalists", self.finalists <= pool, wanted)
+        _check(self, "finalists", lambda v: v <= pool, wanted)
         most = self.finalists if self.finalists > 1 else 0
         wanted = f"at most {most}, with finalists={self.finalists}"
-        _check(self, "retrained", self.retrained <= most, wanted)
-        smoothing = self.label_smoothing
-        _check(self, "label_smoothing", 0 <= smoothing < 1, "in [0, 1)")
+        _check(self, "retrained", lambda v: v <= most, wanted)
+        _check(self, "label_smoothing", lambda v: 0 <= v < 1, "in [0, 1)")

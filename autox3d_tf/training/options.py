@@ -54,12 +54,11 @@ class OptimizerOptions:
                 f"learning_rate_per_sample={rates[1]}."
             )
         for name in ("learning_rate", "learning_rate_per_sample", "clip_norm"):
-            value = getattr(self, name)
-            _check(self, name, value is None or value > 0, "positive")
+            _check(self, name, lambda v: v is None or v > 0, "positive")
         for name in ("momentum", "warmup_start", "final"):
-            _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+            _check(self, name, lambda v: 0 <= v <= 1, "in [0, 1]")
         for name in ("weight_decay", "warmup_epochs"):
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
+            _check(self, name, lambda v: v >= 0, "at least 0")
 
     def rate(self, batch_size: int) -> float:
         """Returns the highest learning rate of a run.
@@ -145,22 +144,21 @@ class TrainingOptions:
 
     def __post_init__(self):
         _check_finite(self)
-        _check(self, "epochs", self.epochs > 0, "positive")
+        _check(self, "epochs", lambda v: v > 0, "positive")
         for name in ("batch_size", "starts", "log_steps"):
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
+            _check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("label_smoothing", "dropout", "ema_decay"):
-            _check(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        _check(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
+            _check(self, name, lambda v: 0 <= v < 1, "in [0, 1)")
+        _check(self, "layer_decay", lambda v: 0 < v <= 1, "in (0, 1]")
         for name in ("balance", "motion_init", "follow_motion"):
-            share = getattr(self, name) or 0.0
-            _check(self, name, 0 <= share <= 1, "in [0, 1]")
+            _check(self, name, lambda v: 0 <= (v or 0.0) <= 1, "in [0, 1]")
         for name in (
             "mixup",
             "cutmix",
             "precise_batch_norm",
             "validate_epochs",
         ):
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
+            _check(self, name, lambda v: v >= 0, "at least 0")
         checks.check_choice("precision", self.precision, PRECISIONS)
         if self.freeze_batch_norm and self.precise_batch_norm:
             raise ValueError(
@@ -191,6 +189,8 @@ class TrainingOptions:
 
 def _check_finite(options) -> None:
     for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        finite = not isinstance(value, float) or math.isfinite(value)
-        _check(options, field.name, finite, "finite")
+        _check(options, field.name, _is_finite, "finite")
+
+
+def _is_finite(value) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

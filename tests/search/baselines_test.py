@@ -205,6 +205,8 @@ def test_a_baseline_has_no_steps_of_the_logits():
 
 
 def test_what_never_happens_is_refused():
+    with pytest.raises(ValueError, match="`steps` must be at least 1. Receiv"):
+        options_lib.SearchOptions(steps=None, warmup_steps=0)
     with pytest.raises(ValueError, match=r"`joint_step` must be in \[0, 5\]"):
         options_lib.SearchOptions(steps=5, warmup_steps=2, joint_step=6)
     with pytest.raises(ValueError, match="at most max_samples=64"):

@@ -276,6 +276,7 @@ def test_streaming_sum_equals_the_sum_of_all_at_once():
         ({"temperature": 0.0}, "`temperature` must be positive"),
         ({"samples_per_nat": -1.0}, "`samples_per_nat` must be positive"),
         ({"beta": -0.1}, "`beta` must be at least 0"),
+        ({"beta": None}, "`beta` must be at least 0. Received: beta=None"),
     ],
 )
 def test_nonsense_is_refused(argument, message):

@@ -41,6 +41,7 @@ def test_optimizer_refuses(arguments, message):
     "arguments, message",
     [
         ({"epochs": 0}, "`epochs` must be positive. Received: epochs=0"),
+        ({"epochs": None}, "`epochs` must be positive. Received: epochs=None"),
         ({"epochs": math.inf}, "must be finite. Received: epochs=inf"),
         ({"mixup": math.nan}, "`mixup` must be finite. Received: mixup=nan"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),

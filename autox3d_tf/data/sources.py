@@ -14,7 +14,7 @@ from autox3d_tf.data import manifest as manifest_lib
 class ClipSource(abc.ABC):
     """Usable clips and a way to read frames of one of them.
 
-    Nothing is held in memory but the manifest.
+    Of them only `MemorySource` holds more in memory than the manifest.
 
     Args:
         manifest: The clips; every row must be `ok` and know its frames.

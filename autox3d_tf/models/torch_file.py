@@ -1,4 +1,4 @@
-"""Reads and writes PyTorch's checkpoint files without PyTorch.
+"""Reads PyTorch's checkpoint files without PyTorch.
 
 A file is a pickle that describes tensors, and their bytes: a zip archive
 (since PyTorch 1.6), or all in one stream before. The pickle is never given

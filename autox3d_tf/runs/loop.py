@@ -1,4 +1,4 @@
-"""The one loop, and the one `tf.function`, of search and training."""
+"""The one loop of search and training, the one `tf.function` of their steps."""
 
 import contextlib
 import inspect

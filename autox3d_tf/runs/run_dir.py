@@ -5,6 +5,7 @@
     provenance.json  seed, versions, machine, command, hashes of the inputs
     checkpoints/     see checkpoints.py
     summaries/       for TensorBoard
+    run.lock         held by the process at work there; see claim.py
 
 Files are written whole or not at all, even if the process is killed.
 """

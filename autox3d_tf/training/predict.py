@@ -38,6 +38,9 @@ class Predictor:
             temporal_views, spatial_crops: Views of each clip; see
                 `data.pipeline.make_eval_dataset` for their order.
             on_batch: Called with the number of views done, to show progress.
+
+        Raises:
+            ValueError: A logit is NaN or infinite.
         """
         views = temporal_views * spatial_crops
         shape = (len(source), views, self.num_classes)

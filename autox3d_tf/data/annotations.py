@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import csv_rows, list_formats
 
 Annotation = list_formats.Annotation
@@ -48,8 +49,9 @@ def read_annotations(
     files = _expand(format, paths, options)
     found = READERS[format](files, options)
     if not found:
+        names = text_lib.some(list(map(str, files)), 3)
         raise ValueError(
-            f"`paths` must list clips. Received: {_names(files)}, which "
+            f"`paths` must list clips. Received: {names}, which "
             f"{'has' if len(files) == 1 else 'have'} none."
         )
     return found
@@ -98,7 +100,3 @@ def _expand(format, paths, options) -> list[pathlib.Path]:
             )
         files.extend(inside)
     return files
-
-
-def _names(files) -> str:
-    return ", ".join(map(str, files[:3])) + (" ..." if len(files) > 3 else "")

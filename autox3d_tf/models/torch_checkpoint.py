@@ -2,11 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.models import torch_arch, torch_file, torch_names
 from autox3d_tf.space import arch as arch_lib
 
@@ -97,10 +98,11 @@ def open_torch_checkpoint(path: str | os.PathLike) -> TorchCheckpoint:
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
     dialect = torch_names.dialect_of(tensors)
     if dialect is None:
+        names = list(tensors) or list(map(str, state))
         raise ValueError(
             f"Checkpoint {path} is no X3D of SlowFast or PyTorchVideo: none "
             f"of the tensors {[d.mark for d in torch_names.DIALECTS]} is in "
-            f"it. It has {shorten(list(tensors) or list(map(str, state)))}."
+            f"it. It has {text_lib.some(names, 4)}."
         )
     return TorchCheckpoint(
         path=str(path), dialect=dialect, tensors=tensors, others=others
@@ -129,9 +131,3 @@ def _find_state(content):
             others = tuple(str(k) for k in content if k != key)
             return content[key], others
     return content, ()
-
-
-def shorten(names: Sequence[str], limit: int = 4) -> str:
-    """Joins names; the first few of many."""
-    shown = ", ".join(names[:limit])
-    return shown + (f" and {len(names) - limit} more" if names[limit:] else "")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.models import (
     torch_checkpoint,
     torch_names,
@@ -62,7 +63,7 @@ class ImportReport:
             ("Kept as they were in the model", fresh),
         ):
             if names:
-                lines.append(f"{text}: {torch_checkpoint.shorten(names)}.")
+                lines.append(f"{text}: {text_lib.some(names, 4)}.")
         return "\n".join(lines)
 
 

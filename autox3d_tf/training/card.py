@@ -73,11 +73,7 @@ def _architecture(arch, record) -> Iterator[str]:
 
 def _data(record) -> Iterator[str]:
     labels = record["labels"]
-    names = ", ".join(labels[:_MOST_NAMES])
-    more = len(labels) - _MOST_NAMES
-    yield f"- {len(labels)} classes: {names}" + (
-        f" and {more} more." if more > 0 else "."
-    )
+    yield f"- {len(labels)} classes: {text_lib.some(labels, _MOST_NAMES)}."
     counts = record.get("clips", {})
     if counts:
         said = ", ".join(f"{part} {count}" for part, count in counts.items())

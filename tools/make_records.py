@@ -49,7 +49,7 @@ def _manifest(source: str, log) -> manifest_lib.Manifest:
     path = pathlib.Path(source)
     if path.is_file() and annotations.detect(path) is None:
         manifest = manifest_lib.read_manifest(source)
-        if all(row.frames for row in manifest.select().rows):
+        if manifest.is_scanned:
             return manifest
     manifest = scan.scan(
         source,

@@ -148,6 +148,11 @@ class Manifest:
         """Names of the splits; empty for rows that are in none."""
         return {row.split for row in self.rows}
 
+    @property
+    def is_scanned(self) -> bool:
+        """Whether somebody has looked at all clips that pass for usable."""
+        return all(row.frames for row in self.rows if row.status == "ok")
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the sorted rows, wherever the list lies.

@@ -62,7 +62,7 @@ def _open_all(options, part, whole):
     limit = None if whole else limit
     if path.is_file():
         manifest = manifest_lib.read_manifest(path)
-        if all(row.frames for row in manifest.select().rows):
+        if manifest.is_scanned:
             manifest = _usable(manifest)
             _check_present(manifest, path)
             return sources.VideoSource(manifest, limit)

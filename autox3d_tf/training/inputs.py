@@ -39,7 +39,7 @@ def freeze(
     if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
         return options
     source = pathlib.Path(options.source)
-    if source.is_file() and _is_scanned(source):
+    if source.is_file() and manifest_lib.read_manifest(source).is_scanned:
         return options
     # As seen from the run, so that both may be moved together.
     place = os.path.relpath(source.resolve(), folder.resolve())
@@ -63,11 +63,6 @@ def portable(
     if path.parent != pathlib.Path(folder).resolve():
         return options
     return dataclasses.replace(options, source=f"{_FOLDER}/{path.name}")
-
-
-def _is_scanned(path: pathlib.Path) -> bool:
-    rows = manifest_lib.read_manifest(path).select().rows
-    return bool(rows) and all(row.frames for row in rows)
 
 
 def check_classes(source) -> None:

@@ -67,6 +67,17 @@ def test_scanned_list_stays_as_it_is(clips, tmp_path):
     assert inputs.freeze(options, tmp_path) is options
 
 
+def test_a_list_without_usable_clips_is_not_scanned_again(clips, tmp_path):
+    manifest = manifest_lib.read_manifest(clips)
+    rows = [
+        dataclasses.replace(row, status="truncated") for row in manifest.rows
+    ]
+    bad = dataclasses.replace(manifest, rows=tuple(rows))
+    bad.save(tmp_path / "bad.csv")
+    options = tiny.data(tmp_path / "bad.csv")
+    assert inputs.freeze(options, tmp_path) is options
+
+
 def only(clips, *labels):
     source = pipeline.open_source(tiny.data(clips), "train")
     others = tuple(name for name in source.classes if name not in labels)

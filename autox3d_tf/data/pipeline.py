@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from autox3d_tf.data import (
     decoding,
+    mirroring,
     opening,
     parts,
     reads,
@@ -73,7 +74,7 @@ def make_train_dataset(
             f"Received: batch_size={batch_size}, num_workers={num_workers}."
         )
     share = batch_size // num_workers
-    mirror_images = tf.constant(parts.resolve_flip(options, source.classes))
+    mirror_images = tf.constant(mirroring.resolve_flip(options, source.classes))
     labels = tf.constant(source.labels)
 
     @tf.autograph.experimental.do_not_convert

@@ -254,7 +254,8 @@ def test_decoding_and_sampling_need_no_tensorflow():
     code = (
         "import sys\n"
         "from autox3d_tf.data import decoding, manifest, sampling, scan\n"
-        "from autox3d_tf.data import options, parts, sources, synthetic\n"
+        "from autox3d_tf.data import mirroring, options, parts, sources\n"
+        "from autox3d_tf.data import synthetic\n"
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

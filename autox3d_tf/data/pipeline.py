@@ -15,7 +15,6 @@ from autox3d_tf.data import (
     decoding,
     mirroring,
     opening,
-    parts,
     reads,
     sampling,
     sources,
@@ -26,8 +25,6 @@ from autox3d_tf.data import options as options_lib
 DataOptions = options_lib.DataOptions
 ClipSource = sources.ClipSource
 open_source = opening.open_source
-make_halves = parts.halve
-hold_out = parts.hold_out
 
 _READS = reads.Reads()
 _WAY_ON = (
@@ -52,7 +49,7 @@ def make_train_dataset(
     """Returns batches of augmented clips, shuffled anew each epoch.
 
     Args:
-        source: From `open_source` or `make_halves`.
+        source: From `open_source`, `parts.halve` or `parts.hold_out`.
         options: How clips are cut.
         batch_size: Clips of a step, over all workers.
         seed: Seed of everything random.

@@ -16,7 +16,6 @@ from autox3d_tf.data import annotations as annotations_lib
 from autox3d_tf.data import decoding, locating, scan_log
 from autox3d_tf.data import manifest as manifest_lib
 
-VIDEO_SUFFIXES = locating.VIDEO_SUFFIXES
 FORMATS = ("auto", "folders", "csv", "kinetics", "ssv2", "ucf101", "hmdb51")
 _SPLITS = ("train", "val", "test")
 _LAYOUT = (
@@ -168,8 +167,8 @@ def _list_folders(source, root, reading) -> manifest_lib.Manifest:
     if not videos:
         raise ValueError(
             f"`source` must hold videos. Received: source={str(source)!r}, "
-            f"which has no file ending in {', '.join(VIDEO_SUFFIXES)}. "
-            f"{_LAYOUT}"
+            f"which has no file ending in "
+            f"{', '.join(locating.VIDEO_SUFFIXES)}. {_LAYOUT}"
         )
     rows = tuple(_row_from_path(video, source) for video in videos)
     filled = {video.parts[0] for video in videos}

@@ -10,7 +10,7 @@ from absl import logging
 
 from autox3d_tf import models
 from autox3d_tf.base import text as text_lib
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import checkpoints, distribute, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
@@ -57,7 +57,7 @@ class Engine:
         self.budgets, self.search, self.seed = budgets, search, seed
         self.estimator = estimator
         self.strategy, self.own_clips = strategy, own_clips
-        self.halves = pipeline.make_halves(source, seed)
+        self.halves = parts.halve(source, seed)
         self.tables = [cost_table.CostTable(space, b) for b in budgets]
         with distribute.scope(strategy):
             self._build(weights, logits)

@@ -23,10 +23,8 @@ import tensorflow as tf
 
 from autox3d_tf.search import options as options_lib
 
-EstimatorOptions = options_lib.EstimatorOptions
 
-
-def num_samples(entropy, options: EstimatorOptions) -> tf.Tensor:
+def num_samples(entropy, options: options_lib.EstimatorOptions) -> tf.Tensor:
     """K for an entropy in nats, an int32 scalar between 2 and the maximum."""
     if options.fixed_samples:
         return tf.constant(min(options.fixed_samples, options.max_samples))
@@ -54,7 +52,9 @@ def effective_sample_size(weights) -> tf.Tensor:
     return 1.0 / tf.reduce_sum(tf.square(weights), axis=-1)
 
 
-def coefficients(log_likelihoods, excess, options: EstimatorOptions):
+def coefficients(
+    log_likelihoods, excess, options: options_lib.EstimatorOptions
+):
     """Factors of grad_a log P(A_k|a) in the gradient of the loss, `(K,)`.
 
     Leading axes are independent draws. The control variate of the cost term is
@@ -70,7 +70,7 @@ def coefficients(log_likelihoods, excess, options: EstimatorOptions):
 
 
 def logits_surrogate(
-    log_probs, log_likelihoods, excess, options: EstimatorOptions
+    log_probs, log_likelihoods, excess, options: options_lib.EstimatorOptions
 ) -> tf.Tensor:
     """A scalar whose gradient by the logits is the estimate of grad_a L.
 

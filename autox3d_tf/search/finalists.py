@@ -15,7 +15,7 @@ from typing import Any
 from absl import logging
 
 from autox3d_tf import models
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import parts
 from autox3d_tf.runs import memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
@@ -83,7 +83,7 @@ def race(
     if not engine.search.retrained:
         return raced
     best = raced[: engine.search.retrained]
-    sources = pipeline.hold_out(engine.source, engine.data.val_fraction)
+    sources = parts.hold_out(engine.source, engine.data.val_fraction)
     for place, one in enumerate(best):
         best[place] = _retrain(folder, engine, one, sources, retrain_fn)
         _log(place, best, "on clips held out, from scratch")

@@ -46,9 +46,8 @@ def test_held_out_clips_do_not_depend_on_order():
 def test_a_source_is_split_as_val_fraction_would(clips):
     options = options_lib.DataOptions(source=str(clips.root), val_fraction=0.3)
     whole = pipeline.open_source(options, "all")
-    for held_in, part in zip(
-        pipeline.hold_out(whole, 0.3), ("train", "val"), strict=True
-    ):
+    held_out = parts.hold_out(whole, 0.3)
+    for held_in, part in zip(held_out, ("train", "val"), strict=True):
         wanted = parts.select_part(whole.manifest, options, part)
         assert held_in.manifest == wanted
         assert len(held_in) == len(wanted.rows) > 0

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import estimator
+from autox3d_tf.search import options as options_lib
 
 SIZES = (4, 4, 4, 4, 4)
 VECTORS = np.array(list(itertools.product(*map(range, SIZES))), "int32")
@@ -80,7 +81,7 @@ def cosine(a, b):
 
 def options(**kwargs):
     defaults = {"temperature": 1.0, "beta": 0.0, "control_variate": False}
-    return estimator.EstimatorOptions(**{**defaults, **kwargs})
+    return options_lib.EstimatorOptions(**{**defaults, **kwargs})
 
 
 @pytest.mark.parametrize("control_variate", [False, True])
@@ -227,11 +228,11 @@ def test_effective_sample_size_by_hand():
 
 def test_number_of_samples_follows_the_entropy_in_nats():
     # traps 1 and 5
-    chosen = estimator.EstimatorOptions(max_samples=20)
+    chosen = options_lib.EstimatorOptions(max_samples=20)
     wanted = {0.0: 2, 4.0: 2, 40.0: 10, 56.0: 14, 400.0: 20}
     for entropy, num in wanted.items():
         assert estimator.num_samples(tf.constant(entropy), chosen) == num
-    fixed = estimator.EstimatorOptions(fixed_samples=6)
+    fixed = options_lib.EstimatorOptions(fixed_samples=6)
     assert estimator.num_samples(tf.constant(40.0), fixed) == 6
 
 
@@ -244,7 +245,7 @@ def test_default_lambda_gives_a_sensible_k_on_each_space(space, low, high):
     from autox3d_tf import space as space_lib
 
     entropy = distribution_lib.factorized(space_lib.get_space(space)).entropy()
-    num = estimator.num_samples(entropy, estimator.EstimatorOptions())
+    num = estimator.num_samples(entropy, options_lib.EstimatorOptions())
     assert low <= int(num) <= high
 
 
@@ -281,7 +282,7 @@ def test_streaming_sum_equals_the_sum_of_all_at_once():
 )
 def test_nonsense_is_refused(argument, message):
     with pytest.raises(ValueError, match=message):
-        estimator.EstimatorOptions(**argument)
+        options_lib.EstimatorOptions(**argument)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -297,7 +298,7 @@ def test_search_finds_a_planted_optimum(seed):
     excess = np.maximum(0, total / 5 - 1).astype("float32")
     distribution = make_distribution(scale=0.0)
     optimizer = keras.optimizers.Adam(0.05)
-    chosen = estimator.EstimatorOptions(samples_per_nat=1.0, temperature=0.1)
+    chosen = options_lib.EstimatorOptions(samples_per_nat=1.0, temperature=0.1)
 
     @tf.function
     def step(number):

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from autox3d_tf import models
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import distribute, loop
 from autox3d_tf.search import batches, estimator, options, steps
 from autox3d_tf.search import distribution as distribution_lib
@@ -109,7 +109,7 @@ def clips_of_replicas(strategy, folder):
     found = {}
     for own in (False, True):
         given = batches.make_batches(
-            pipeline.make_halves(source, 0),
+            parts.halve(source, 0),
             data,
             search,
             seed=0,
@@ -122,7 +122,7 @@ def clips_of_replicas(strategy, folder):
         assert len(rows) == 2  # steps 1 and 2
         assert not any(np.any(clips) for clips in rows[0][2])  # warm-up
         expected = pipeline.make_train_dataset(
-            pipeline.make_halves(source, 0)[0],
+            parts.halve(source, 0)[0],
             data,
             batch_size=2,
             seed=0,

@@ -18,7 +18,16 @@ def build_onnx(arch, weights) -> bytes:
 
     The input is normalised already. Batch norms are nodes of their own, for
     the runtimes to fold.
+
+    Raises:
+        ValueError: The network has another activation than X3D's, or is causal.
     """
+    if arch.activation != "swish" or arch.causal:
+        raise ValueError(
+            "`arch` must have the activation 'swish' and not be causal, to be "
+            f"an ONNX file. Received: activation={arch.activation!r}, "
+            f"causal={arch.causal}."
+        )
     return _Onnx(arch, weights).build()
 
 

@@ -142,7 +142,7 @@ def save_torch_checkpoint(model: keras.Model, path: str | os.PathLike) -> None:
         ValueError: SlowFast's tensors cannot express the network.
     """
     dialect = torch_names.SLOWFAST
-    _check_expressible(model.arch)
+    check_expressible(model.arch)
     state = {}
     for weight, array in x3d.weight_values(model).items():
         name = torch_names.tensor_name(dialect, weight)
@@ -224,7 +224,8 @@ def _check_all_used(checkpoint, used):
             )
 
 
-def _check_expressible(arch):
+def check_expressible(arch):
+    """Raises ValueError if SlowFast's X3D cannot be that network."""
     problem = None
     if arch.activation != "swish" or arch.causal:
         problem = f"activation={arch.activation!r}, causal={arch.causal}"

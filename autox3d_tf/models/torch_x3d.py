@@ -13,7 +13,12 @@ FORMATS = ("contiguous_format", "channels_last_3d")  # of memory, by torch
 
 
 def build_torch(arch, num_classes):
-    """Returns the X3D of an ArchSpec as a torch module."""
+    """Returns the X3D of an ArchSpec as a torch module.
+
+    Raises:
+        ValueError: It is none that SlowFast's tensors can express.
+    """
+    torch_import.check_expressible(arch)
     import torch
     from torch import nn
     from torch.nn import functional as F

@@ -1,5 +1,6 @@
 """The peers compute our network, and each of them is optional."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_all_that_are_installed_give_the_same_logits(network):
     if not others:
         pytest.skip(f"no peer is installed: {missing}")
     assert benchmark_peers.check_same_logits(runs | others) < 1e-3
+
+
+def test_a_network_that_the_peers_cannot_be_is_refused(network):
+    pytest.importorskip("onnx")
+    from autox3d_tf.models import onnx_x3d
+
+    arch = dataclasses.replace(ARCH, causal=True)
+    with pytest.raises(ValueError, match="not be causal.*causal=True"):
+        onnx_x3d.build_onnx(arch, network[1])
 
 
 def test_without_a_peer_it_says_why(network, monkeypatch):

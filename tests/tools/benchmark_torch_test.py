@@ -1,5 +1,6 @@
 """The peer of the benchmark is the same network, and it is optional."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -32,6 +33,12 @@ def test_the_peer_computes_the_same(memory):
     np.testing.assert_allclose(
         model(clips) / scale, expected / scale, atol=1e-4
     )
+
+
+def test_a_network_that_the_peer_cannot_be_is_refused():
+    arch = dataclasses.replace(space.get_arch("x3d_xs"), activation="relu")
+    with pytest.raises(ValueError, match="X3D's kind.*activation='relu'"):
+        torch_x3d.build_torch(arch, 5)
 
 
 def test_without_pytorch_it_says_so(monkeypatch):

@@ -10,10 +10,10 @@ import keras
 from absl import logging
 
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import repeats
 from autox3d_tf.data import pipeline
 from autox3d_tf.evaluation import metrics, report
 from autox3d_tf.evaluation import run as run_lib
-from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import initial
 from autox3d_tf.training import options as options_lib

@@ -16,8 +16,8 @@ from absl import logging
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import repeats
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import repeats
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import baselines, trial
 from autox3d_tf.search import options as options_lib

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from autox3d_tf.runs import repeats
+from autox3d_tf.base import repeats
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from absl import logging
 
 from autox3d_edge import doctor_run, interpreters, recipes, sources
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.runs import repeats
+from autox3d_tf.base import repeats
 from autox3d_tf.training import files, inputs
 
 WAYS = ("int8", "doctor", "qat")  # beside fp32

@@ -6,6 +6,7 @@ clip lies; see `record_layout` for what is there.
 
 import concurrent.futures
 import contextlib
+import copy
 import dataclasses
 import math
 import os
@@ -23,6 +24,7 @@ from autox3d_tf.data import manifest as manifest_lib
 
 INDEX_NAME = "index.json"
 SCHEMA_VERSION = 1
+_PLACE = ("shard", "offset", "header", "length")  # of a clip, in the index
 _READ_ERRORS = (
     OSError,
     LookupError,
@@ -111,10 +113,9 @@ class RecordSource(sources.ClipSource):
         try:
             rows = tuple(map(manifest_lib.ClipRow.of, index["clips"]))
             self._places = {
-                clip["path"]: (clip["shard"], clip["offset"], clip["header"])
+                clip["path"]: tuple(clip[name] for name in _PLACE)
                 for clip in index["clips"]
             }
-            self._sizes = {c["path"]: c["length"] for c in index["clips"]}
             classes = tuple(index["classes"])
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -134,19 +135,17 @@ class RecordSource(sources.ClipSource):
 
     def subset(self, manifest) -> "RecordSource":
         """Returns a source of the rows of `manifest`, a selection of ours."""
-        other = object.__new__(RecordSource)
-        other.folder, other.index = self.folder, self.index
-        other._places, other._sizes = self._places, self._sizes
+        other = copy.copy(self)
         other.manifest = manifest
         return other
 
     def size_of(self, position: int) -> int:
-        return self._sizes[self.manifest.rows[position].path]
+        return self._places[self.manifest.rows[position].path][-1]
 
     def fetch(self, position: int, indices) -> np.ndarray:
         """Returns JPEG pictures as an array of bytes objects, `(n,)`."""
         row = self.manifest.rows[position]
-        shard, offset, header = self._places[row.path]
+        shard, offset, header, _ = self._places[row.path]
         try:
             with record_layout.Reader(
                 record_layout.join(self.folder, shard)

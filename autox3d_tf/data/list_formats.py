@@ -10,12 +10,19 @@ import re
 
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import csv_rows
+from autox3d_tf.data import manifest as manifest_lib
 
 UNUSED = "unused"  # the split of clips that a split file leaves out
-_SPLITS = {  # by the words of file names; the first that is there counts
-    "train": {"train", "training", "trainval"},
-    "val": {"val", "valid", "validate", "validation", "eval", "evaluation"},
-    "test": {"test", "testing", "holdout"},
+# Words of file names that say a split, beside those of columns and folders,
+# which may tell an `eval` from `val`, or a `holdout` from `test`.
+_MORE_NAMES = {
+    "train": {"trainval"},
+    "val": {"eval", "evaluation"},
+    "test": {"holdout"},
+}
+_SPLITS = {  # the first that is there counts
+    split: names | _MORE_NAMES[split]
+    for split, names in manifest_lib.SPLIT_NAMES.items()
 }
 
 

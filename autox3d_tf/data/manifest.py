@@ -42,11 +42,12 @@ COLUMNS = (
     "sha256",
 )
 _ADDED = ("sha256",)  # later; files written before lack it
-_SPLIT_NAMES = {  # how folders and lists call a split
+SPLIT_NAMES = {  # how folders and lists call a split
     "train": {"train", "training"},
     "val": {"val", "valid", "validate", "validation"},
     "test": {"test", "testing"},
 }
+SPLITS = tuple(SPLIT_NAMES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -296,7 +297,7 @@ def usual_split(name: str) -> str:
     """
     plain = name.casefold()
     return next(
-        (split for split, names in _SPLIT_NAMES.items() if plain in names), name
+        (split for split, names in SPLIT_NAMES.items() if plain in names), name
     )
 
 

@@ -8,7 +8,7 @@ from autox3d_tf.data import sampling as sampling_lib
 
 _check = checks.check_field
 FLIPS = ("auto", "swap", True, False)
-PARTS = ("train", "val", "test", "all")
+PARTS = (*manifest_lib.SPLITS, "all")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ class DataOptions:
                 f"eval_short_side={self.eval_size[0]}, "
                 f"eval_crop_size={self.eval_size[1]}."
             )
-        for part in PARTS[:3]:
+        for part in manifest_lib.SPLITS:
             splits = getattr(self, f"{part}_splits")
             usual = tuple(map(manifest_lib.usual_split, splits))
             object.__setattr__(self, f"{part}_splits", usual)
@@ -193,7 +193,7 @@ class DataOptions:
         """Parts of which splits or folds say what belongs to them."""
         return tuple(
             part
-            for part in ("train", "val", "test")
+            for part in manifest_lib.SPLITS
             if getattr(self, f"{part}_splits") or getattr(self, f"{part}_folds")
         )
 

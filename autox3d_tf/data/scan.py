@@ -17,7 +17,6 @@ from autox3d_tf.data import decoding, locating, scan_log
 from autox3d_tf.data import manifest as manifest_lib
 
 FORMATS = ("auto", "folders", "csv", "kinetics", "ssv2", "ucf101", "hmdb51")
-_SPLITS = ("train", "val", "test")
 _LAYOUT = (
     "Videos are expected in one folder per class, `root/label/video.mp4`, or "
     "one level deeper, `root/split/label/video.mp4`."
@@ -247,7 +246,7 @@ def summarize(manifest: manifest_lib.Manifest) -> str:
     splits = sorted(manifest.splits - {""})
     if splits:
         lines.append(f"Splits: {text_lib.some(splits)}.")
-    if unusual := [name for name in splits if name not in _SPLITS]:
+    if unusual := [name for name in splits if name not in manifest_lib.SPLITS]:
         lines.append(
             f"Splits are called train, val and test. Of others, such as "
             f"{unusual[0]}, say which trains (train_splits); if they are "

@@ -150,6 +150,17 @@ def test_splits_may_have_any_of_their_usual_names():
     assert parts.select_part(manifest, named, "train").rows == train.rows
 
 
+def test_clips_to_test_are_told_from_those_to_validate():
+    val = make_manifest({"a": 3}, split="val")
+    other = make_manifest({"b": 2}, split="eval")  # in file names, it is val
+    manifest = manifest_lib.Manifest("/", val.rows + other.rows, ("a", "b"))
+    options = options_lib.DataOptions(
+        source="x", val_splits=("val",), test_splits=("eval",)
+    )
+    assert parts.select_part(manifest, options, "val").rows == val.rows
+    assert parts.select_part(manifest, options, "test").rows == other.rows
+
+
 def test_a_list_for_validation_only_is_all_of_it():
     manifest = make_manifest({"a": 3}, split="validation")
     options = options_lib.DataOptions(source="x")

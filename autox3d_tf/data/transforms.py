@@ -275,6 +275,15 @@ def _scaled(frames, height, width, rows, columns) -> tf.Tensor:
         float32 `(T, len(rows), len(columns), 3)`.
     """
     frames = tf.convert_to_tensor(frames)
+    numbers = (tf.convert_to_tensor(n, tf.int32) for n in (height, width))
+    clip = _traced_scaled(frames, *numbers, rows, columns)
+    clip.set_shape((frames.shape[0], None, None, 3))
+    return clip
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _traced_scaled(frames, height, width, rows, columns):
+    """`_scaled`: most of what a dataset's graph holds, so traced only once."""
     shape = tf.shape(frames)
 
     def cut():

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from autox3d_tf import models
@@ -91,6 +92,18 @@ def race(
     return best + raced[len(best) :]
 
 
+def inherited(
+    run: run_dir_lib.RunDir, engine, finalist: Finalist | derive.Derived
+) -> dict[str, np.ndarray]:
+    """Returns the weights that one of `race` began with, by name."""
+    name = _arch_of(engine, finalist)[1]
+    return models.load_weights(_inherited_path(run.file(FOLDER), name))
+
+
+def _inherited_path(folder, name):
+    return folder / f"{name}_inherited.npz"
+
+
 def _last_accuracy(finalist) -> float:
     return finalist.accuracies[-1]
 
@@ -108,18 +121,18 @@ def _log(place, finalists, where):
 def _train_on(folder, engine, finalist, train_fn) -> Finalist:
     """Trains a finalist on from the supernet's weights."""
     arch, name = _arch_of(engine, finalist)
-    inherited = folder / f"{name}_inherited.npz"
-    if not inherited.exists():
+    path = _inherited_path(folder, name)
+    if not path.exists():
         with memory.freed_at_end():
             model = engine.inherited(finalist.indices)
-            models.save_weights(inherited, models.weight_values(model))
+            models.save_weights(path, models.weight_values(model))
     norms = engine.search.norm_batches * engine.search.batch_size
     record = train_fn(
         arch=arch,
         data=engine.data,
         sources=engine.halves,
         run_dir=str(folder / name),
-        init_from=str(inherited),
+        init_from=str(path),
         seed=engine.seed,
     )
     return dataclasses.replace(finalist, clips_judged=norms).after(record)

@@ -46,9 +46,7 @@ def save(
     }
     arch = _arch_of(engine, chosen, costs, rank.place, run.fingerprint)
     arch.save(run.file("arch.json"))
-    models.save_weights(
-        run.file("inherited.npz"), models.weight_values(inherited)
-    )
+    models.save_weights(run.file("inherited.npz"), inherited)
     by_indices = {child.indices: child for child in judged}
     child = by_indices[chosen.indices]
     _log_chosen(chosen, rank_text(ranks), costs, child, engine, seconds)

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import logging
 
-from autox3d_tf import cost
+from autox3d_tf import cost, models
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import claim, determinism, distribute, memory
@@ -256,6 +256,10 @@ def _finish(run, engine, recipes, began) -> None:
         found.sort(key=lambda one: one.indices != best)  # stable
     chosen, top = found[0], found[: search.top_k]
     judged = chooser.judged(top, learnt)
+    if raced:
+        inherited = finalists.inherited(run, engine, chosen)
+    else:
+        inherited = models.weight_values(engine.inherited(chosen.indices))
     record = results.save(
         run,
         engine=engine,
@@ -263,7 +267,7 @@ def _finish(run, engine, recipes, began) -> None:
         top=top,
         judged=judged,
         raced=raced,
-        inherited=engine.inherited(chosen.indices),
+        inherited=inherited,
         reported=_reported(search),
         seconds=time.monotonic() - began,
     )

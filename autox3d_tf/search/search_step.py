@@ -83,11 +83,16 @@ class SearchStep:
             indices = tf.cond(largest, self._largest, lambda: indices)
             weights_num = tf.where(largest, 1, weights_num)
         metrics = self._weights_step(indices, clips, labels)
-        metrics |= tf.cond(
-            searching,
-            lambda: self._logits_step(step, num, logits_clips, logits_labels),
-            self._no_logits_step,
-        )
+        if self.search.steps > self.search.warmup_steps:
+            metrics |= tf.cond(
+                searching,
+                lambda: self._logits_step(
+                    step, num, logits_clips, logits_labels
+                ),
+                self._no_logits_step,
+            )
+        else:  # a warm-up of others: half of the graph is not traced
+            metrics |= self._no_logits_step()
         counted = [
             weights_num + logits_num,
             weights_num * self._batch_size(clips),

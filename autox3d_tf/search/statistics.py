@@ -8,6 +8,8 @@ import numpy as np
 
 from autox3d_tf.base import repeats
 
+_AT_ONCE = 100  # draws of a bootstrap
+
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
@@ -75,16 +77,22 @@ def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
     >>> kendall_tau([1, 2, 3], [1, 3, 2])
     0.3333333333333333
     """
+    return float(_taus(np.asarray(first), np.asarray(second)))
+
+
+def _taus(first, second) -> np.ndarray:
+    """Tau-b along the last axis: `(..., n)` each -> `(...,)`."""
     one, two = _signs(first), _signs(second)
-    scale = math.sqrt(float((one**2).sum()) * float((two**2).sum()))
-    return float((one * two).sum()) / scale if scale else math.nan
+    scale = np.sqrt((one**2).sum(-1) * (two**2).sum(-1))
+    with np.errstate(invalid="ignore"):  # 0 / 0, which is NaN
+        return (one * two).sum(-1) / scale
 
 
 def _signs(values) -> np.ndarray:
-    """Sign of the difference of each pair."""
+    """Sign of the difference of each pair: `(..., n)` -> `(..., pairs)`."""
     values = np.asarray(values, "float64")
-    rows, columns = np.triu_indices(len(values), 1)
-    return np.sign(values[rows] - values[columns])
+    rows, columns = np.triu_indices(values.shape[-1], 1)
+    return np.sign(values[..., rows] - values[..., columns])
 
 
 def kendall_interval(
@@ -100,13 +108,15 @@ def kendall_interval(
     """
     first, second = np.asarray(first), np.asarray(second)
     rng = np.random.default_rng(seed)
-    taus = []
-    for _ in range(draws):
-        chosen = rng.integers(len(first), size=len(first))
-        taus.append(kendall_tau(first[chosen], second[chosen]))
-    if np.isnan(taus).all():
+
+    def taus(count):
+        chosen = rng.integers(len(first), size=(count, len(first)))
+        return _taus(first[chosen], second[chosen])
+
+    found = _in_parts(taus, draws)
+    if np.isnan(found).all():
         return math.nan, math.nan
-    low, high = np.nanquantile(taus, (0.025, 0.975))
+    low, high = np.nanquantile(found, (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -121,12 +131,23 @@ def kendall_p_value(
 
     NaN where there is no tau.
     """
-    found = abs(kendall_tau(first, second))
-    if math.isnan(found):
+    tau = abs(kendall_tau(first, second))
+    if math.isnan(tau):
         return math.nan
-    rng, second = np.random.default_rng(seed), np.asarray(second)
-    extreme = sum(
-        abs(kendall_tau(first, rng.permutation(second))) >= found - 1e-12
-        for _ in range(draws)
-    )
-    return (1 + extreme) / (1 + draws)
+    rng, first = np.random.default_rng(seed), np.asarray(first)
+
+    def taus(count):
+        orders = np.stack([rng.permutation(second) for _ in range(count)])
+        return _taus(first, orders)
+
+    extreme = (np.abs(_in_parts(taus, draws)) >= tau - 1e-12).sum()
+    return (1 + int(extreme)) / (1 + draws)
+
+
+def _in_parts(function, draws: int) -> np.ndarray:
+    """Joins what `function(count)` returns for `draws` in all.
+
+    A part at a time fits a processor's cache, and any number of values.
+    """
+    counts = [min(_AT_ONCE, draws - i) for i in range(0, draws, _AT_ONCE)]
+    return np.concatenate([function(count) for count in counts])

@@ -65,6 +65,16 @@ def test_batches_have_the_promised_form(source):
     assert -2.001 <= clips.min() < clips.max() <= 2.445
 
 
+def test_scaling_is_traced_once_for_all_datasets(clips):
+    def traces(seed):
+        pipeline.make_train_dataset(
+            sources.VideoSource(clips), make_options(), batch_size=3, seed=seed
+        )
+        return transforms._traced_scaled.experimental_get_tracing_count()
+
+    assert traces(seed=1) == traces(seed=2) > 0
+
+
 def test_successive_batches_of_other_sizes_show_the_same_clips(clips):
     source = sources.VideoSource(clips)
     plain = batches(source, total_steps=4)

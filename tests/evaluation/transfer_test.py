@@ -94,7 +94,7 @@ def test_each_run_leaves_a_file_and_is_not_repeated(clips, tmp_path, capsys):
 
     def train(**arguments):
         calls.append(arguments)
-        return run.run_training(arch=tiny.arch(), **arguments)
+        return run.run_training(arch=tiny.short_arch(), **arguments)
 
     def compare(sizes, steps=3, **starts):
         return transfer.compare_starts(

@@ -25,45 +25,73 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def said(code, **environment):
-    """What a new process prints that has tuned TensorFlow."""
+_KERNELS = """
+from tensorflow.python.framework import test_util
+print(test_util.IsMklEnabled())
+"""
+_TOO_MUCH = """
+import os
+pages = os.sysconf("SC_PHYS_PAGES")
+try:
+    tf.zeros([pages, os.sysconf("SC_PAGE_SIZE")], tf.int64)
+except tf.errors.ResourceExhaustedError:
+    print("told")
+"""
+
+
+def start(code, **environment):
     own = {k: v for k, v in os.environ.items() if not k.startswith("TF_ENABLE")}
-    result = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", f"{_TUNED}\n{code}"],
         cwd=REPO,
         env={**own, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    return result.stdout.strip()
 
 
-def test_kernels_of_onednn():
-    code = (
-        "from tensorflow.python.framework import test_util\n"
-        "print(test_util.IsMklEnabled())"
-    )
-    assert said(code) == "True"
-    assert said(code, TF_ENABLE_ONEDNN_OPTS="0") == "False"
+@pytest.fixture(scope="module")
+def said():
+    """What new processes print that have tuned TensorFlow, by their code.
+
+    All run at once: most of the time goes into imports, and ten seconds into
+    waiting for memory that nobody gives back.
+    """
+    off = {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    started = {
+        (code, not environment): start(code, **environment)
+        for code, environment in (
+            (_TOO_MUCH, {}), (_KERNELS, {}), (_KERNELS, off), (_FAULTS, {}),
+            (_FAULTS, off),
+        )
+    }  # fmt: skip
+
+    def said(code, tuned=True):
+        process = started[code, tuned]
+        printed, error = process.communicate()
+        assert process.returncode == 0, error
+        return printed.strip()
+
+    yield said
+    for process in started.values():
+        process.kill()  # if no test has asked
+        process.wait()
 
 
-def test_pages_are_taken_from_the_kernel_once():
+def test_kernels_of_onednn(said):
+    assert said(_KERNELS) == "True"
+    assert said(_KERNELS, tuned=False) == "False"
+
+
+def test_pages_are_taken_from_the_kernel_once(said):
     # How many pages a tensor has depends on the kernel's settings.
-    given_back = int(said(_FAULTS, TF_ENABLE_ONEDNN_OPTS="0"))
+    given_back = int(said(_FAULTS, tuned=False))
     assert 4 * int(said(_FAULTS)) < given_back
 
 
-def test_more_than_the_memory_there_is_ends_in_an_error():
-    code = (
-        "import os\n"
-        "pages = os.sysconf('SC_PHYS_PAGES')\n"
-        "try:\n"
-        "    tf.zeros([pages, os.sysconf('SC_PAGE_SIZE')], tf.int64)\n"
-        "except tf.errors.ResourceExhaustedError:\n"
-        "    print('told')\n"
-    )
-    assert said(code) == "told"
+def test_more_than_the_memory_there_is_ends_in_an_error(said):
+    assert said(_TOO_MUCH) == "told"
 
 
 def test_an_environment_that_says_otherwise_goes_first(monkeypatch):

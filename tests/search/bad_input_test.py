@@ -18,7 +18,9 @@ SPACE = search_driver.SPACE
 OTHER_SPACE = dataclasses.replace(
     SPACE,
     name="other",
-    stages=(dataclasses.replace(SPACE.stages[0], filters=(4, 12, 20)),),
+    stages=(
+        dataclasses.replace(SPACE.stages[0], filters=(4, 12, 20), depth=1),
+    ),
 )
 
 

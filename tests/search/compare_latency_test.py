@@ -125,7 +125,7 @@ def test_a_result_of_other_options_is_refused(
 
 @pytest.mark.large
 def test_real_searches_within_both_budgets_from_one_supernet(clips, tmp_path):
-    toy = search_driver.SPACE
+    toy = search_driver.SHORT
     toy.save(tmp_path / "space.json")
     table = latency_test.make_table(toy)
     compare_latency.compare_latency(

@@ -497,7 +497,7 @@ def test_tables_by_hand(compare_fakes, tmp_path):
 
 @pytest.mark.large
 def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
-    SPACE.save(tmp_path / "space.json")
+    search_driver.SHORT.save(tmp_path / "space.json")
     budget = 100_000.0  # for two widths
     train_fn = functools.partial(
         training_run.run_training,

@@ -29,6 +29,7 @@ def test_baseline_in_the_same_harness_ends_within_budget(
             norm_batches=1,
             save_steps=3,
         ),
+        space=search_driver.SHORT,
         deterministic=False,
     )
     arch = space_lib.load_arch(tmp_path / "run" / "arch.json")

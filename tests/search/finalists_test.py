@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 
 from autox3d_tf import space as space_lib
-from autox3d_tf.search import choose, derive, run
+from autox3d_tf.search import choose, derive, engine, run
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
@@ -19,7 +19,7 @@ SEARCH = options_lib.SearchOptions(
     weights_samples=1,
     batch_size=4,
     rerank=4,
-    refine=100,  # enough to come across all widths on any machine
+    refine=search_driver.SHORT.size,  # all widths, if within budget
     finalists=3,
     children=0,
     top_k=2,
@@ -49,7 +49,7 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
 
     record = search_driver.search(
         clips, tmp_path, search=SEARCH, finalist_fn=train_fn,
-        target_macs=200_000.0, deterministic=False,
+        target_macs=200_000.0, deterministic=False, space=search_driver.SHORT,
     )  # fmt: skip
     raced = sorted(record["finalists"], key=lambda one: one["accuracies"])
     widths = {arch.stages[0][0].filters for arch in trained}
@@ -79,11 +79,19 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
         assert start.endswith(f"finalists/{name}_inherited.npz")
 
 
-def test_the_best_are_trained_from_scratch_and_decide(clips, tmp_path):
-    calls = []
+def test_the_best_are_trained_from_scratch_and_decide(
+    clips, tmp_path, monkeypatch
+):
+    calls, inherited, inherit = [], [], engine.Engine.inherited
     # By filters of the only stage; the leader is second from scratch.
     trained_on = {4: 0.6, 8: 0.5, 12: 0.55}
     from_scratch = {4: 0.8, 12: 0.9}
+
+    def counted(self, indices):
+        inherited.append(indices)
+        return inherit(self, indices)
+
+    monkeypatch.setattr(engine.Engine, "inherited", counted)
 
     def finalist_fn(*, arch, init_from, run_dir, sources, **others):
         filters = arch.stages[0][0].filters
@@ -104,7 +112,7 @@ def test_the_best_are_trained_from_scratch_and_decide(clips, tmp_path):
     record = search_driver.search(
         clips, tmp_path, finalist_fn=finalist_fn, retrain_fn=retrain_fn,
         search=dataclasses.replace(SEARCH, retrained=2),
-        target_macs=200_000.0,
+        target_macs=200_000.0, space=search_driver.SHORT,
     )  # fmt: skip
     assert sorted(calls[:3]) == [(filters, 5, 5) for filters in (4, 8, 12)]
     # In the order of the race; one of the five clips of a class is held out.
@@ -119,6 +127,11 @@ def test_the_best_are_trained_from_scratch_and_decide(clips, tmp_path):
     assert [one["clips_trained"] for one in raced] == [800, 800, 100]
     # The norms of what is inherited take a batch of 4.
     assert [one["clips_judged"] for one in raced] == [11, 11, 9]
+    # What the chosen one inherits is what it began with, made once.
+    assert len(inherited) == 3
+    name = space_lib.load_arch(tmp_path / "arch.json").fingerprint[:12]
+    began = tmp_path / "finalists" / f"{name}_inherited.npz"
+    assert (tmp_path / "inherited.npz").read_bytes() == began.read_bytes()
 
 
 def derived(width):
@@ -143,10 +156,11 @@ def test_a_finalist_alone_is_not_trained(monkeypatch):
         run.results, "save", lambda _, **said: saved.update(said)
     )
     monkeypatch.setattr(run.summaries, "write_found", lambda *_: None)
-    engine = mock.MagicMock(search=SEARCH)
-    engine.chooser.choose.return_value = [derived(2), derived(1)]
-    engine.chooser.finalists.return_value = [derived(1)]
-    run._finish(mock.MagicMock(), engine, (pytest.fail, None), began=0.0)
+    parts = mock.MagicMock(search=SEARCH)
+    parts.chooser.choose.return_value = [derived(2), derived(1)]
+    parts.chooser.finalists.return_value = [derived(1)]
+    monkeypatch.setattr(run.models, "weight_values", lambda _: {})
+    run._finish(mock.MagicMock(), parts, (pytest.fail, None), began=0.0)
     assert saved["raced"] == [] and saved["chosen"] == derived(1)
 
 
@@ -173,8 +187,9 @@ def test_an_interrupted_race_goes_on(clips, tmp_path):
 
     def search(folder, finalist_fn):
         return search_driver.search(
-            clips, folder, search=SEARCH, finalist_fn=finalist_fn
-        )
+            clips, folder, search=SEARCH, finalist_fn=finalist_fn,
+            space=search_driver.SHORT,
+        )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt):
         search(tmp_path / "in_two", interrupted)

@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from autox3d_tf.runs import distribute
+from autox3d_tf.search import options
 from tests.search import search_driver
 
 
@@ -46,7 +47,13 @@ def start(clips, folder, make_strategy, die_after=None):
     try:
         if die_after is not None:
             search_driver.die_after(die_after)
-        search_driver.search(clips, folder, strategy=make_strategy())
+        search_driver.search(
+            clips,
+            folder,
+            space=search_driver.SHORT,
+            estimator=options.EstimatorOptions(samples_per_nat=0.9),
+            strategy=make_strategy(),
+        )
         code = 0
     except Exception as error:
         print("error", type(error).__name__, error, flush=True)
@@ -86,8 +93,10 @@ def search_with_workers(clips, folder, dying=None, die_after=None):
 
 def main(kind, clips, folder):
     if kind == "mirrored":
-        one = start(clips, f"{folder}/one", lambda: None)
-        wait(one, start(clips, f"{folder}/two", two_cpus))
+        wait(
+            start(clips, f"{folder}/one", lambda: None),
+            start(clips, f"{folder}/two", two_cpus),
+        )
     else:
         search_with_workers(clips, f"{folder}/two", dying=1, die_after=5)
         search_with_workers(clips, f"{folder}/two", dying=0, die_after=8)

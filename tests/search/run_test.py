@@ -24,16 +24,6 @@ from tests.search import search_driver
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
-def run_driver(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tests.search.search_driver", *arguments],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-
-
 def summaries_of(folder):
     """Yields `(tag, step, tensor)` of what a search wrote for TensorBoard."""
     for path in (folder / "summaries").glob("events.*"):
@@ -43,12 +33,28 @@ def summaries_of(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(clips, tmp_path_factory):
-    """The directory of a search that was never interrupted."""
-    folder = tmp_path_factory.mktemp("search") / "run"
-    done = run_driver(str(clips), str(folder))
+def ended(clips, tmp_path_factory):
+    """A folder with a search, and one that was killed twice; what was said."""
+    folder = tmp_path_factory.mktemp("search")
+    # Between the checkpoints of steps 3, 6 and 9.
+    jobs = [str(folder / "run"), f"{folder / 'killed'}:5:8"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.search.search_driver", clips, *jobs],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return folder, done.stdout.splitlines(), done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def finished(ended):
+    """The directory of a search that was never interrupted."""
+    folder, lines, error = ended
+    assert "run 0 True" in lines, error
+    return folder / "run"
 
 
 @pytest.mark.large
@@ -139,36 +145,46 @@ def test_tensorboard_shows_the_figures_of_the_page(finished):
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("step", [5, 8])  # between checkpoints of 3, 6 and 9
-def test_killed_search_ends_with_the_same_arch_json(
-    clips, finished, tmp_path, step
-):
-    folder = str(tmp_path / "killed")
-    killed = run_driver(str(clips), folder, str(step))
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
-    assert not (tmp_path / "killed" / "arch.json").exists()
-    resumed = run_driver(str(clips), folder)
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
+def test_killed_search_ends_with_the_same_arch_json(ended, finished):
+    folder, lines, error = ended
+    kill = f"killed {-signal.SIGKILL} False"  # no arch.json
+    own = [line for line in lines if line.startswith("killed")]
+    assert own == [kill, kill, "killed 0 True"], error
     for name in ("arch.json", "search_history.jsonl", "inherited.npz"):
-        assert (tmp_path / "killed" / name).read_bytes() == (
+        assert (folder / "killed" / name).read_bytes() == (
             finished / name
         ).read_bytes(), name
+
+
+GOES_ON = options_lib.SearchOptions(
+    steps=6, warmup_steps=3, batch_size=4, children=0, norm_batches=1,
+    save_steps=3, start_at_budget=True,
+)  # fmt: skip
+
+
+def search_short(*arguments, **changes):
+    return search_driver.search(
+        *arguments, space=search_driver.SHORT, **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def warm(clips, tmp_path_factory):
+    """The directory of a search that is only the warm-up of others."""
+    folder = tmp_path_factory.mktemp("warm")
+    search_short(clips, folder, search=baselines.warm_up(GOES_ON))
+    return str(folder)
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("joint_step", [3, 5])  # with the first, or later
 def test_a_search_goes_on_from_the_warm_up_of_another(
-    clips, tmp_path, joint_step
+    clips, warm, tmp_path, joint_step
 ):
-    search = options_lib.SearchOptions(
-        steps=6, warmup_steps=3, batch_size=4, joint_step=joint_step,
-        children=0, norm_batches=1, save_steps=3, start_at_budget=True,
-    )  # fmt: skip
-    warm, seen = str(tmp_path / "warm"), []
-    search_driver.search(clips, warm, search=baselines.warm_up(search))
+    search, seen = dataclasses.replace(GOES_ON, joint_step=joint_step), []
     for target in (60_000.0, 100_000.0):
         folder = tmp_path / f"{target:g}"
-        record = search_driver.search(
+        record = search_short(
             clips, folder, search=search, target_macs=target, supernet_from=warm
         )
         assert record["costs"]["macs"]["cost"] <= target
@@ -180,24 +196,27 @@ def test_a_search_goes_on_from_the_warm_up_of_another(
         assert trained == 3 * 2 * 4 + record["counts"]["clips_judged"]
         seen.append(entries[0]["probabilities"])
     assert seen[0] != seen[1]  # each started at its own budget
-    # A search that takes no steps has the supernet too, for a ranking.
-    judged = dataclasses.replace(
-        baselines.warm_up(search), method="random", candidates=2
-    )
-    places = (warm, *(str(tmp_path / name) for name in ("random", "ranked")))
-    for there, here in itertools.pairwise(places):
-        record = search_driver.search(
-            clips, here, search=judged, supernet_from=there
-        )
-        seen.append(record["top"][0]["judged"])
-    assert seen[-1] == seen[-2]
     with pytest.raises(ValueError, match="that ended after the same warm-up"):
-        search_driver.search(
+        search_short(
             clips,
             tmp_path / "other",
             search=dataclasses.replace(search, warmup_steps=2),
             supernet_from=warm,
         )
+
+
+@pytest.mark.large
+def test_a_search_without_steps_has_the_supernet_too(clips, warm, tmp_path):
+    """For a ranking."""
+    judged = dataclasses.replace(
+        baselines.warm_up(GOES_ON), method="random", candidates=2
+    )
+    places = (warm, *(str(tmp_path / name) for name in ("random", "ranked")))
+    seen = [
+        search_short(clips, here, search=judged, supernet_from=there)["top"][0]
+        for there, here in itertools.pairwise(places)
+    ]
+    assert seen[0]["judged"] == seen[1]["judged"]
 
 
 def test_impossible_budget_is_refused_with_the_minimum(clips, tmp_path):

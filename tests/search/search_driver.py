@@ -1,11 +1,16 @@
-"""Runs a tiny search; may kill itself. Used by run_test.py.
+"""Tiny searches for run_test: some are killed, some go on.
 
-search_driver.py DATA RUN_DIR [DIE_AFTER_STEP]
+Usage: search_driver.py DATA RUN_DIR[:DIE_AFTER_STEP...] ...
+Directories are filled at the same time; in one, a search follows another that
+was killed after a step. Each is a forked process, which saves importing
+TensorFlow again.
 """
 
+import dataclasses
 import os
 import signal
 import sys
+import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -29,6 +34,10 @@ SPACE = space_lib.SearchSpace(
         ),
     ),
     head=space_lib.HeadSpec(filters=8, features=8),
+)
+# A block less to trace, where it does not matter what is left out.
+SHORT = dataclasses.replace(
+    SPACE, stages=(dataclasses.replace(SPACE.stages[0], depth=1),)
 )
 TARGET_MACS = 60_000.0  # of 41,296 to 203,600
 
@@ -77,7 +86,40 @@ def die_after(wanted):
     engine.Engine._convert = convert_or_die
 
 
+def in_a_process(function, *arguments):
+    """Forks; returns the child's number."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            function(*arguments)
+            code = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+
+def exit_code(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def search_or_die(source, run_dir, step):
+    if step is not None:
+        die_after(step)
+    search(source, run_dir)
+
+
+def go_on(source, job):
+    """Searches until it is not killed; says how each process ended."""
+    run_dir, *steps = job.split(":")
+    for step in [*map(int, steps), None]:
+        code = exit_code(in_a_process(search_or_die, source, run_dir, step))
+        there = os.path.exists(f"{run_dir}/arch.json")
+        print(os.path.basename(run_dir), code, there, flush=True)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        die_after(int(sys.argv[3]))
-    search(*sys.argv[1:3])
+    jobs = [in_a_process(go_on, sys.argv[1], job) for job in sys.argv[2:]]
+    sys.exit(max(map(exit_code, jobs)))

@@ -109,6 +109,10 @@ def test_interval_and_p_value_of_clear_and_of_no_relation():
     assert statistics.kendall_p_value(ranks, noise, draws=500) > 0.05
 
 
+def test_draws_in_parts_are_as_many_as_asked_for():
+    assert len(statistics._in_parts(np.zeros, draws=250)) == 250
+
+
 def test_p_value_of_four_by_enumeration():
     # tau = 1 of 4: 2 of 24 orders are as extreme
     found = statistics.kendall_p_value([1, 2, 3, 4], [1, 2, 3, 4], draws=20_000)

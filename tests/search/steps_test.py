@@ -209,6 +209,17 @@ def test_warm_up_leaves_the_logits_and_moves_the_weights():
     assert parts.counters.numpy().tolist() == [15, 54, 36]
 
 
+def test_a_warm_up_for_others_traces_no_step_of_the_logits(monkeypatch):
+    parts = Parts(steps=2, warmup_steps=2)
+    monkeypatch.setattr(parts.step, "_weights_step", lambda *_: {})
+    monkeypatch.setattr(parts.step, "_logits_step", None)  # is not called
+    metrics = tf.function(parts.step)(
+        tf.constant(0), *make_batch(0), *make_batch(1)
+    )
+    parts.step.omit_zeros(1, metrics)
+    assert "log_likelihood" not in metrics
+
+
 class Recorder:
     """An optimizer that keeps gradients instead of applying them."""
 

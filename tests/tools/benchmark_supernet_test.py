@@ -4,14 +4,18 @@ import pathlib
 import subprocess
 import sys
 
+from tests.search import search_driver
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_prints_the_step_of_a_search_and_each_child():
+def test_prints_the_step_of_a_search_and_each_child(tmp_path):
+    space = tmp_path / "space.json"
+    search_driver.SHORT.save(space)
     done = subprocess.run(
         [
             sys.executable, REPO / "tools/benchmark_supernet.py",
-            "--space=tiny", "--clip_size=2x16x16", "--batch_size=1",
+            f"--space={space}", "--clip_size=2x16x16", "--batch_size=1",
             "--repeats=3",
         ],
         capture_output=True,

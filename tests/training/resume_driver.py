@@ -1,7 +1,8 @@
 """Tiny trainings for run_test: some are killed, some go on.
 
 Usage: resume_driver.py MANIFEST DIRECTORY[:die_after=STEP] ...
-Each is a forked process, which saves importing TensorFlow again.
+Each is a forked process, which saves importing TensorFlow again; the first
+runs beside the others, which follow each other.
 """
 
 import os
@@ -25,7 +26,7 @@ def main(manifest, directory, death=""):
 
         triggers.WriteScalars.__call__ = die
     run.run_training(
-        arch=tiny.arch(),
+        arch=tiny.short_arch(),
         data=tiny.data(manifest, brightness=0.3, shift=0.1),
         training=tiny.training(
             epochs=5,
@@ -43,7 +44,7 @@ def main(manifest, directory, death=""):
     )
 
 
-def in_a_process(manifest, job):
+def start(manifest, job):
     directory, _, death = job.partition(":")
     child = os.fork()
     if child == 0:
@@ -53,10 +54,16 @@ def in_a_process(manifest, job):
             code = 0
         finally:
             os._exit(code)
-    status = os.waitpid(child, 0)[1]
-    print("exit", os.waitstatus_to_exitcode(status), flush=True)
+    return child
+
+
+def exit_code(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[2:]:
-        in_a_process(sys.argv[1], argument)
+    path, beside, *others = sys.argv[1:]
+    first = start(path, beside)
+    codes = [exit_code(start(path, job)) for job in others]
+    for code in (exit_code(first), *codes):
+        print("exit", code)

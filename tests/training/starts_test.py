@@ -67,7 +67,7 @@ def test_a_start_that_diverges_is_given_up(tmp_path):
 def test_it_ends_as_a_training_of_that_seed_alone(clips, tmp_path):
     def train(path, **changes):
         return run.run_training(
-            arch=tiny.arch(),
+            arch=tiny.short_arch(),
             data=tiny.data(clips),
             optimizer=tiny.optimizer(),
             run_dir=str(tmp_path / path),

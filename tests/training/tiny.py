@@ -21,6 +21,11 @@ def arch(**changes):
     )
 
 
+def short_arch():
+    """A block less to trace, where networks are trained again and again."""
+    return arch(stage_filters=(4,), depths=(1,))
+
+
 def data(source, **changes):
     return data_options.DataOptions(
         source=str(source),

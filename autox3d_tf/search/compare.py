@@ -328,9 +328,7 @@ class _Worker:
         if run.method in plan_lib.BY_HAND:
             self._scale(run, data).save(folder / "arch.json")
             return None
-        with claim_lib.Stopwatch(folder / trial.SECONDS) as watch:
-            found = self._search(run, folder, data)
-        return self._cost(run, found, watch)
+        return self._cost(run, self._search(run, folder, data), folder)
 
     def _scale(self, run, data) -> space_lib.ArchSpec:
         classes = len(pipeline.open_source(data, "train").classes)
@@ -356,16 +354,15 @@ class _Worker:
                 samples=samples,
             )
             estimator = dataclasses.replace(estimator, fixed_samples=samples)
-        if not results.is_finished(folder):
-            trial.forget()
-        return self.search_fn(
+        return trial.search_once(
+            self.search_fn,
+            folder,
             space=self.space,
             search=search,
             estimator=estimator,
             seed=run.seed,
             data=data,
             target_macs=run.target_macs,
-            run_dir=str(folder),
             supernet_from=str(self.run_dir / run.supernet),
         )
 
@@ -373,7 +370,7 @@ class _Worker:
         """What the warm-up that a run shares has cost."""
         return results.read_record(self.run_dir / run.supernet)["counts"]
 
-    def _cost(self, run, record, watch) -> dict[str, Any]:
+    def _cost(self, run, record, folder) -> dict[str, Any]:
         """What finding the network took, the whole warm-up included."""
         counts, options = record["counts"], record["config"]["search"]
         warmed_up = self._warmed_up(run)
@@ -383,8 +380,9 @@ class _Worker:
             batch = options["logits_batch_size"] or options["batch_size"]
             judged = counts["clips_judged"] - record["chosen_among"]["clips"]
             samples = judged / (steps * batch)
-        warm_up = claim_lib.Stopwatch(
-            self.run_dir / run.supernet / trial.SECONDS
+        took, warm_up = (
+            claim_lib.Stopwatch(searched_in / trial.SECONDS)
+            for searched_in in (folder, self.run_dir / run.supernet)
         )
         return {
             "inherited_accuracy": record["inherited_accuracy"],
@@ -399,8 +397,8 @@ class _Worker:
             "warm_up_architectures": warmed_up["architectures"],
             "warm_up_clips": warmed_up["clips_trained"],
             "warm_up_cpu_seconds": round(warm_up.cpu, 3),
-            "cpu_seconds": round(warm_up.cpu + watch.cpu, 3),
-            "wall_seconds": round(warm_up.wall + watch.wall, 3),
+            "cpu_seconds": round(warm_up.cpu + took.cpu, 3),
+            "wall_seconds": round(warm_up.wall + took.wall, 3),
             "options": options,
             "estimator": record["config"]["estimator"],
             "weights": record["config"]["weights"],

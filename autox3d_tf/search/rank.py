@@ -121,8 +121,6 @@ def _check_records(paths, of: dict[str, Any]) -> None:
 
 def _judge(search_dir, search, data, folder, candidates):
     """Random architectures with the search's supernet, best first."""
-    if not results.is_finished(folder):
-        trial.forget()
     config = search["config"]
     options = options_lib.SearchOptions(
         **{
@@ -143,13 +141,14 @@ def _judge(search_dir, search, data, folder, candidates):
             "table of milliseconds is not kept with it. Received: "
             f"{', '.join(budgets)} in {search_dir}."
         )
-    return run.run_search(
+    return trial.search_once(
+        run.run_search,
+        folder,
         space=str(pathlib.Path(search_dir, "space.json")),
         data=data,
         search=options,
         weights=options_lib.WeightsOptions(**config["weights"]),
         **{_TARGETS[metric]: target for metric, target in budgets.items()},
-        run_dir=str(folder),
         supernet_from=str(search_dir),
         seed=config["seed"],
     )

@@ -201,7 +201,9 @@ def test_finished_runs_are_not_repeated(compare_fakes):
     assert not search.calls and not train.calls
 
 
-def test_a_run_that_was_interrupted_goes_on_after_its_search(compare_fakes):
+def test_a_run_that_was_interrupted_goes_on_after_its_search(
+    compare_fakes, tmp_path
+):
     def broken(**arguments):
         raise SystemExit(130)
 
@@ -211,9 +213,19 @@ def test_a_run_that_was_interrupted_goes_on_after_its_search(compare_fakes):
     assert list(search.calls) == [
         "supernet_seed0_fold3", "probabilistic_0.06M_seed0_fold3",
     ]  # fmt: skip
+
+    def seconds():
+        paths = (tmp_path / "runs" / n / trial.SECONDS for n in search.calls)
+        return [json.loads(path.read_text()) for path in paths]
+
+    took = seconds()
     again = FakeSearch()
-    compare_fakes(search_fn=again)
+    found = compare_fakes(search_fn=again)
     assert not search.calls.keys() & again.calls.keys()
+    assert seconds() == took  # to look at what has ended costs nothing
+    for one in ("cpu", "wall"):
+        total = sum(each[one] for each in took)
+        assert found[0]["search"][f"{one}_seconds"] == round(total, 3)
 
 
 def test_a_process_starts_anew_after_some_runs(compare_fakes, monkeypatch):

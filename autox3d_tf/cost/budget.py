@@ -180,18 +180,18 @@ class SpaceCost:
 
     def __call__(self, indices: Sequence[int]) -> float:
         """Returns the cost of an index vector."""
-        chosen = iter(
+        chosen = [
             choice.candidates[index]
             for choice, index in zip(self.space.choices, indices, strict=True)
-        )
+        ]
         costs, in_filters = [self.stem_cost], self.space.stem.filters
-        for stage_index, stage in enumerate(self.space.stages):
-            filters = next(chosen)
-            for index in range(stage.depth):
-                block = (next(chosen), next(chosen), next(chosen))
+        for number, places in enumerate(self.space.places):
+            filters = chosen[places.filters]
+            for index, block in enumerate(places.blocks):
+                own = [chosen[place] for place in block]
                 costs.append(
                     self.block_cost(
-                        stage_index, index == 0, in_filters, filters, *block
+                        number, index == 0, in_filters, filters, *own
                     )
                 )
                 in_filters = filters

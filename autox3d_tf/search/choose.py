@@ -51,11 +51,7 @@ class Chooser:
         self._space, self._budgets, self._tables = space, budgets, tables
         self._search, self._seed = search, seed
         self._make_judge = make_judge
-        self._filters = [
-            place
-            for name, place in space.positions.items()
-            if name.endswith("/filters")
-        ]
+        self._filters = [stage.filters for stage in space.places]
         self.candidates: list[children.Child] = []
         self.chosen_among = {"architectures": 0, "clips": 0}
 

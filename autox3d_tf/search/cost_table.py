@@ -53,19 +53,14 @@ class CostTable:
 
     def _flatten(self):
         """Lays the tables end to end, with the positions that address them."""
-        position = self.space.positions
         tables, addresses = [], []
         before = 0  # the stem's filters are fixed: any position, stride 0
-        for s, stage in enumerate(self.blocks, 1):
-            filters = position[f"stage{s}/filters"]
-            for b, table in enumerate(stage, 1):
-                block = [
-                    position[f"stage{s}/block{b}/{kind}"]
-                    for kind in ("block_type", "expansion", "attention")
-                ]
-                tables.append(table)
-                addresses.append([before, filters, *block])
-            before = filters
+        for places, stage in zip(self.space.places, self.blocks, strict=True):
+            tables += stage
+            addresses += [
+                [before, places.filters, *block] for block in places.blocks
+            ]
+            before = places.filters
         tables.append(self.head.reshape(1, -1, 1, 1, 1))
         addresses.append([0, before, 0, 0, 0])
         starts = np.cumsum([0, *(table.size for table in tables)])

@@ -38,6 +38,19 @@ def test_every_named_space(name, tmp_path):
                 assert block.attention == chosen[f"{prefix}/attention"]
 
 
+def test_places_are_those_of_the_choices():
+    for named in space.SPACES.values():
+        names = {}
+        for number, stage in enumerate(named.places, 1):
+            names[f"stage{number}/filters"] = stage.filters
+            for block, own in enumerate(stage.blocks, 1):
+                for kind, place in zip(
+                    ("block_type", "expansion", "attention"), own, strict=True
+                ):
+                    names[f"stage{number}/block{block}/{kind}"] = place
+        assert names == named.positions
+
+
 def test_only_later_blocks_can_be_skipped():
     for named in space.SPACES.values():
         for choice in named.choices:

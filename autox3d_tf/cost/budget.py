@@ -1,4 +1,4 @@
-"""Budgets: which cost is limited, to how much, and the hinge on it."""
+"""Budgets: which cost is limited, and to how much."""
 
 import dataclasses
 import math
@@ -91,10 +91,6 @@ class Budget:
     def format(self, cost: float) -> str:
         """Returns a cost with as many digits as its unit needs."""
         return format_amount(self.metric, cost)
-
-    def hinge(self, cost: float) -> float:
-        """Relative excess max(0, cost / target - 1) (FP-NAS, section 3)."""
-        return max(0.0, cost / self.target - 1.0)
 
 
 def format_amount(metric: str, amount: float) -> str:

@@ -100,7 +100,7 @@ def excess(
         indices: Int32 `(K, choices)`.
         two_sided: Return the distance `|cost / target - 1|` from the budget
             that is exceeded most, or least far away, instead of the hinge
-            over all budgets, `sum max(0, cost / target - 1)`.
+            over all budgets, `sum max(0, cost / target - 1)` (FP-NAS).
     """
     over = _relative_costs(tables, indices) - 1.0
     if two_sided:

@@ -17,7 +17,7 @@ same, and a deep stage has far more ways to skip than networks.
 import dataclasses
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -244,8 +244,6 @@ class _Guide:
 
 def enumerate_networks(
     chain: chain_lib.Chain,
-    *,
-    accept: Callable[[tuple[int, ...]], bool] | None = None,
     limit: int = SEARCH_LIMIT,
 ) -> Iterator[Derived]:
     """Yields networks within all budgets, from the most probable downwards.
@@ -254,14 +252,11 @@ def enumerate_networks(
 
     Args:
         chain: Space, probabilities and costs.
-        accept: A further condition on the index vector, for costs that are
-            neither sums nor maxima of the parts. It must say the same of all
-            vectors of a network.
         limit: Most partial networks to look at.
 
     Raises:
-        LimitReached: Without `accept` and with one summed budget the search
-            makes no detours, and this is far away.
+        LimitReached: With one summed budget the search makes no detours, and
+            this is far away.
     """
     guide, queue = _Guide(chain), []
     pushed, seen, looked_at = itertools.count(), set(), 0
@@ -282,7 +277,7 @@ def enumerate_networks(
         seen.add(built)
         if partial.layer == len(chain.layers):
             derived = guide.complete(partial)
-            if derived and (accept is None or accept(derived.indices)):
+            if derived:
                 yield derived
             continue
         looked_at += 1
@@ -295,26 +290,11 @@ def enumerate_networks(
         push(guide.extend(partial))
 
 
-def most_probable(
-    space: search_space.SearchSpace,
-    distribution,
-    budgets: Sequence[budget_lib.Budget],
-    accept: Callable[[tuple[int, ...]], bool] | None = None,
-) -> Derived:
-    """Returns the most probable architecture within all budgets.
-
-    Raises:
-        ValueError: If there is none, with the space's minimum.
-    """
-    return top_k(space, distribution, budgets, 1, accept)[0]
-
-
 def top_k(
     space: search_space.SearchSpace,
     distribution,
     budgets: Sequence[budget_lib.Budget],
     k: int,
-    accept: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> list[Derived]:
     """Returns the `k` most probable different networks within all budgets.
 
@@ -328,9 +308,7 @@ def top_k(
     chain = chain_lib.Chain.of(space, distribution, tables)
     found: list[Derived] = []
     try:
-        for derived in itertools.islice(
-            enumerate_networks(chain, accept=accept), k
-        ):
+        for derived in itertools.islice(enumerate_networks(chain), k):
             found.append(derived)
     except LimitReached:
         if not found:

@@ -95,12 +95,6 @@ def test_a_budget_nothing_meets_names_the_minimum():
     cost.check_feasible(tiny, cost.Budget(target=least, num_classes=3))
 
 
-def test_hinge():
-    budget = cost.Budget(target=100.0, num_classes=3)
-    assert budget.hinge(150.0) == 0.5
-    assert budget.hinge(100.0) == budget.hinge(3.0) == 0.0
-
-
 @pytest.mark.parametrize("target", [0, -1.0, float("nan"), float("inf")])
 def test_a_budget_refuses_nonsense(target):
     with pytest.raises(ValueError, match="`target` must be a positive"):

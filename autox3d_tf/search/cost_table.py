@@ -41,12 +41,11 @@ class CostTable:
         self.blocks: list[list[np.ndarray]] = []
         before = (space.stem.filters,)
         for index, stage in enumerate(space.stages):
-            self.blocks.append(
-                [
-                    _block_table(counted, index, block, before)
-                    for block in range(stage.depth)
-                ]
-            )
+            tables = [
+                _block_table(counted, index, block, before)
+                for block in range(min(2, stage.depth))
+            ]  # all further ones cost what the second does
+            self.blocks.append(tables[:1] + tables[1:] * (stage.depth - 1))
             before = stage.filters
         self.head = np.array([float(counted.head_cost(f)) for f in before])
         self._flatten()

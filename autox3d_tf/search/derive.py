@@ -293,18 +293,22 @@ def enumerate_networks(
 def top_k(
     space: search_space.SearchSpace,
     distribution,
-    budgets: Sequence[budget_lib.Budget],
+    tables: Sequence[cost_table_lib.CostTable],
     k: int,
 ) -> list[Derived]:
     """Returns the `k` most probable different networks within all budgets.
 
     Fewer if there are no more, or, with a warning, if no more are found.
 
+    Args:
+        space, distribution: Whose networks.
+        tables: Costs of the space, one per budget.
+        k: How many.
+
     Raises:
         LimitReached: If none is found.
         ValueError: If there is none, with the space's minimum.
     """
-    tables = [cost_table_lib.CostTable(space, budget) for budget in budgets]
     chain = chain_lib.Chain.of(space, distribution, tables)
     found: list[Derived] = []
     try:
@@ -319,6 +323,7 @@ def top_k(
             len(found), k, f"{SEARCH_LIMIT:,}",
         )  # fmt: skip
     if not found:
+        budgets = [table.budget for table in tables]
         for budget in budgets:
             budget_lib.check_feasible(space, budget)
         wanted = ", ".join(

@@ -65,7 +65,7 @@ class Engine:
             tf.zeros([3], tf.int64), trainable=False, name="counters"
         )
         self.chooser = choose.Chooser(
-            space, budgets, self.tables, search, seed, self._make_judge
+            space, self.tables, search, seed, self._make_judge
         )
 
     def _build(self, weights, logits):

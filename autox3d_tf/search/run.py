@@ -15,6 +15,7 @@ from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import claim, determinism, distribute, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
+    cost_table,
     derive,
     distribution,
     finalists,
@@ -309,7 +310,8 @@ def make_budgets(
     for budget in budgets:
         cost.check_feasible(space, budget)
     if len(budgets) > 1:  # the cheapest by one may be dear by another
-        derive.top_k(space, distribution.factorized(space), budgets, 1)
+        tables = [cost_table.CostTable(space, budget) for budget in budgets]
+        derive.top_k(space, distribution.factorized(space), tables, 1)
     return budgets
 
 

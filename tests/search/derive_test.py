@@ -82,17 +82,24 @@ def make_distribution(
     return distribution
 
 
+def tables_of(space, budgets):
+    return [cost_table_lib.CostTable(space, budget) for budget in budgets]
+
+
+def top_k(space, distribution, budgets, k):
+    return derive.top_k(space, distribution, tables_of(space, budgets), k)
+
+
 def most_probable(space, distribution, budgets):
-    return derive.top_k(space, distribution, budgets, 1)[0]
+    return top_k(space, distribution, budgets, 1)[0]
 
 
 def brute_force(distribution, budgets, space=SPACE):
     """All vectors within the budgets, from the most probable downwards."""
     vectors = vectors_of(space)
     fits = np.ones(len(vectors), bool)
-    for budget in budgets:
-        table = cost_table_lib.CostTable(space, budget)
-        fits &= table(vectors) <= budget.target
+    for table in tables_of(space, budgets):
+        fits &= table(vectors) <= table.budget.target
     vectors = vectors[fits]
     log_probs = distribution.log_prob(vectors).numpy()
     order = np.argsort(-log_probs, kind="stable")
@@ -129,7 +136,7 @@ def test_cost_table_equals_the_cost_of_the_decoded_network(name, metric):
 
 def test_excess_is_the_hinge_summed_over_budgets():
     budgets = [make_budget("macs"), make_budget("params")]
-    tables = [cost_table_lib.CostTable(SPACE, budget) for budget in budgets]
+    tables = tables_of(SPACE, budgets)
     expected = [
         sum(max(0, b.cost(SPACE.decode(v)) / b.target - 1) for b in budgets)
         for v in VECTORS[::3000]
@@ -141,7 +148,7 @@ def test_excess_is_the_hinge_summed_over_budgets():
 
 def test_two_sided_excess_is_the_distance_from_the_tightest_budget():
     budgets = [make_budget("macs"), make_budget("params")]
-    tables = [cost_table_lib.CostTable(SPACE, budget) for budget in budgets]
+    tables = tables_of(SPACE, budgets)
     vectors = VECTORS[::3000]
     over = [
         max(b.cost(SPACE.decode(v)) / b.target - 1 for b in budgets)
@@ -181,7 +188,7 @@ def test_most_probable_within_budget_equals_brute_force(kind, seed, share):
 def test_top_k_equals_brute_force(kind, metrics):
     distribution = make_distribution(kind, seed=3)
     budgets = [make_budget(metric, 0.4) for metric in metrics]
-    found = derive.top_k(SPACE, distribution, budgets, 20)
+    found = top_k(SPACE, distribution, budgets, 20)
     expected = first_of_each_network(brute_force(distribution, budgets))[:20]
     np.testing.assert_allclose(
         [one.log_prob for one in found], [p for _, p in expected], atol=1e-4
@@ -200,7 +207,7 @@ def test_all_networks_of_a_deep_stage_equal_brute_force(kind, share, metrics):
     pairs = brute_force(distribution, budgets, space=DEEP)
     expected = first_of_each_network(pairs, len(pairs), DEEP)
     assert len(expected) < len(pairs)
-    found = derive.top_k(DEEP, distribution, budgets, len(pairs))
+    found = top_k(DEEP, distribution, budgets, len(pairs))
     assert [one.indices for one in found] == [v for v, _ in expected]
     np.testing.assert_allclose(
         [one.log_prob for one in found], [p for _, p in expected], atol=1e-4
@@ -224,7 +231,7 @@ def test_fewer_networks_than_asked_for_are_found_at_once(scale):
     target = float(budget.cost(space.decode(six_blocks)))
     budget = dataclasses.replace(budget, target=target)
     distribution = make_distribution(scale=scale, space=space)
-    found = derive.top_k(space, distribution, [budget], 10)
+    found = top_k(space, distribution, [budget], 10)
     kinds = np.array([t for t in distribution.log_tables() if len(t) == 2])
     gains = np.sort(kinds[:, 0] - kinds[:, 1])[::-1]  # of not skipping
     expected = {  # at the likeliest placing of each
@@ -239,10 +246,10 @@ def test_fewer_networks_than_asked_for_are_found_at_once(scale):
 
 def test_what_is_found_before_giving_up_is_kept(monkeypatch, caplog):
     search = SPACE, make_distribution(seed=4), [make_budget()], 10
-    all_ten = derive.top_k(*search)
+    all_ten = top_k(*search)
     few = functools.partial(derive.enumerate_networks, limit=6)
     monkeypatch.setattr(derive, "enumerate_networks", few)
-    found = derive.top_k(*search)
+    found = top_k(*search)
     assert found == all_ten[:3]
     assert "Found 3 of the 10 networks asked for" in caplog.text
 
@@ -352,7 +359,7 @@ def test_a_flat_distribution_does_not_favour_skipping():
 def test_equal_networks_are_listed_once():
     distribution = make_distribution(scale=0.0)
     generous = cost.Budget(target=1e12, num_classes=5)
-    found = derive.top_k(SPACE, distribution, [generous], 40)
+    found = top_k(SPACE, distribution, [generous], 40)
     prints = {SPACE.decode(one.indices).fingerprint for one in found}
     assert len(prints) == len(found) == 40
 

@@ -92,6 +92,9 @@ class Budget:
         """Returns a cost with as many digits as its unit needs."""
         return format_amount(self.metric, cost)
 
+    def __str__(self) -> str:
+        return f"{self.metric} <= {self.format(self.target)}"
+
 
 def format_amount(metric: str, amount: float) -> str:
     """Returns a cost with as many digits as its unit needs.
@@ -236,9 +239,8 @@ def check_feasible(space: search_space.SearchSpace, budget: Budget) -> None:
     if least > budget.limit:
         raise ValueError(
             f"No architecture of space {space.name!r} is within the budget. "
-            f"Expected: {budget.metric} <= {budget.format(budget.target)}. The "
-            f"smallest has {budget.format(least)}; raise the target or choose "
-            "a smaller space."
+            f"Expected: {budget}. The smallest has {budget.format(least)}; "
+            "raise the target or choose a smaller space."
         )
 
 

@@ -326,12 +326,9 @@ def top_k(
         budgets = [table.budget for table in tables]
         for budget in budgets:
             budget_lib.check_feasible(space, budget)
-        wanted = ", ".join(
-            f"{b.metric} <= {b.format(b.target)}" for b in budgets
-        )
         raise ValueError(
             f"No architecture of space {space.name!r} is within all budgets "
-            f"together: {wanted}."
+            f"together: {', '.join(map(str, budgets))}."
         )
     return found
 

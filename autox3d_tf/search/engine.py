@@ -290,17 +290,14 @@ class Engine:
         return model
 
     def _log_start(self, first_step: int) -> None:
-        space, budgets = self.space, self.budgets
-        wanted = ", ".join(
-            f"{b.metric} <= {b.format(b.target)}" for b in budgets
-        )
+        space = self.space
         logging.info(
             "Space %s: %.3g architectures, %d choices; %s; halves of %d and "
             "%d clips; steps %d to %d, the first %d with frozen logits.",
             space.name,
             space.size,
             len(space.choices),
-            wanted,
+            ", ".join(map(str, self.budgets)),
             *(len(half) for half in self.halves),
             first_step,
             self.search.steps,

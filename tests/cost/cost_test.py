@@ -84,6 +84,7 @@ def test_cheapest_of_a_cost_that_does_not_grow_with_width(odd_widths):
     narrowest = cost.SpaceCost(tiny, budget)([0] * len(tiny.choices))
     assert cost.cheapest(tiny, budget) < narrowest
     assert budget.format(12.3456) == "12.346"
+    assert str(cost.Budget(target=40e6, num_classes=3)) == "macs <= 40,000,000"
 
 
 def test_a_budget_nothing_meets_names_the_minimum():

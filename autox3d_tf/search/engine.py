@@ -194,7 +194,7 @@ class Engine:
             )
 
     def _triggers(self, run, saver, first_step) -> list[Callable]:
-        guard, *watching, save = triggers.usual(
+        guard, scalars, *watching, save = triggers.usual(
             run,
             saver,
             save_secs=self.search.save_secs,
@@ -207,7 +207,7 @@ class Engine:
             run.file(history.FILE), first_step, self.probabilities, self.counts
         )
         choices = history.WriteChoices(
-            run.summaries, self.space, self.probabilities
+            scalars.write_text, self.space, self.probabilities
         )
         every = self.search.log_steps
         watching += [
@@ -215,7 +215,7 @@ class Engine:
             triggers.Every(choices, steps=10 * every, at_end=True),
         ]
         # Saving is last, so that a checkpoint's history is complete.
-        return [self._convert, guard, *watching, save]
+        return [self._convert, guard, scalars, *watching, save]
 
     def _step_class(self) -> type[search_step.SearchStep]:
         if self.search.method == "gumbel":

@@ -22,11 +22,6 @@ from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import results, run, statistics, trial
 
 SUMMARY = "rank_correlation.json"
-_TARGETS = {  # arguments of `run_search`
-    "macs": "target_macs",
-    "params": "target_params",
-    "peak_activation_bytes": "target_peak_bytes",
-}
 FEWEST = 4  # with less, no interval says anything
 
 
@@ -135,10 +130,10 @@ def _judge(search_dir, search, data, folder, candidates):
         }
     )
     budgets = {b["metric"]: b["target"] for b in config["budgets"]}
-    if not budgets.keys() <= _TARGETS.keys():
+    if cost.LATENCY in budgets:
         raise ValueError(
-            f"The budgets of the search must be of {', '.join(_TARGETS)}: a "
-            "table of milliseconds is not kept with it. Received: "
+            "`search_dir` must be of a search without a budget of "
+            "milliseconds, whose table is not kept with it. Received: "
             f"{', '.join(budgets)} in {search_dir}."
         )
     return trial.search_once(
@@ -148,7 +143,7 @@ def _judge(search_dir, search, data, folder, candidates):
         data=data,
         search=options,
         weights=options_lib.WeightsOptions(**config["weights"]),
-        **{_TARGETS[metric]: target for metric, target in budgets.items()},
+        targets=budgets,
         supernet_from=str(search_dir),
         seed=config["seed"],
     )

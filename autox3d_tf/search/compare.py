@@ -22,9 +22,10 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines, results, trial
+from autox3d_tf.search import baselines, trial
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
+from autox3d_tf.search import record as record_lib
 
 _POLL_SECONDS = 5.0
 
@@ -147,8 +148,8 @@ class _Worker:
             if (
                 run.method == plan_lib.REFERENCE
                 and self.networks_from is None
-                and results.is_finished(folder)
-                and results.is_finished(self.run_dir / run.supernet)
+                and record_lib.is_finished(folder)
+                and record_lib.is_finished(self.run_dir / run.supernet)
             ):  # one is enough: `search_fn`, which alone knows all options
                 self._search(run, folder, self._data_of(run))
                 return
@@ -252,7 +253,7 @@ class _Worker:
         other = self.plan.measured_by(run)
         if other is None or self.networks_from is not None:
             return True
-        return results.is_finished(self.run_dir / other.name)
+        return record_lib.is_finished(self.run_dir / other.name)
 
     def _warm_up(self, run: plan_lib.Run) -> bool:
         """Trains the supernet of a run, unless another process is at it."""
@@ -261,7 +262,7 @@ class _Worker:
         folder = self.run_dir / run.supernet
         with claim_lib.claim(self.run_dir / f"{run.supernet}.lock") as ours:
             if not ours:
-                return results.is_finished(folder)
+                return record_lib.is_finished(folder)
             logging.info("Supernet %s.", run.supernet)
             trial.search_once(
                 self.search_fn,
@@ -341,7 +342,7 @@ class _Worker:
         search, estimator = self.search, self.estimator
         measured_by = self.plan.measured_by(run)
         if measured_by is not None:
-            record = results.read_record(self.run_dir / measured_by.name)
+            record = record_lib.read_record(self.run_dir / measured_by.name)
             samples = baselines.fixed_samples(
                 run.method, record["first_samples"]
             )
@@ -368,7 +369,7 @@ class _Worker:
 
     def _warmed_up(self, run) -> dict[str, int]:
         """What the warm-up that a run shares has cost."""
-        return results.read_record(self.run_dir / run.supernet)["counts"]
+        return record_lib.read_record(self.run_dir / run.supernet)["counts"]
 
     def _cost(self, run, record, folder) -> dict[str, Any]:
         """What finding the network took, the whole warm-up included."""

@@ -12,7 +12,7 @@ import keras
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
-from autox3d_tf.search import results
+from autox3d_tf.search import record as record_lib
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
@@ -57,7 +57,7 @@ def search_once(
     Returns:
         What `search_fn` does: the record of the search.
     """
-    if results.is_finished(folder):
+    if record_lib.is_finished(folder):
         return search_fn(run_dir=str(folder), **arguments)
     folder.mkdir(parents=True, exist_ok=True)
     forget()

@@ -17,11 +17,11 @@ from autox3d_tf.search import (
     page,
     plan,
     rank,
-    results,
     run,
     trial,
 )
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import record as record_lib
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
 from tests.training import tiny
@@ -50,8 +50,8 @@ class FakeSearch:
             "logits": {},
         }
         run_dir_lib.RunDir(run_dir, config)
-        if results.is_finished(run_dir):
-            return results.read_record(run_dir)
+        if record_lib.is_finished(run_dir):
+            return record_lib.read_record(run_dir)
         name = run_dir.rsplit("/", 1)[1]
         others["space"] = space
         self.calls[name] = {"search": search, "estimator": estimator, **others}
@@ -67,8 +67,8 @@ class FakeSearch:
         sum(range(200_000))  # takes some time, which is a divisor
         SPACE.decode([0] * len(SPACE.choices)).save(f"{run_dir}/arch.json")
         record = {
-            "format": results.FORMAT,
-            "schema_version": results.SCHEMA_VERSION,
+            "format": record_lib.FORMAT,
+            "schema_version": record_lib.SCHEMA_VERSION,
             "counts": {
                 "architectures": trained // 10,
                 "clips_trained": trained,

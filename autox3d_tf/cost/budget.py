@@ -129,7 +129,8 @@ class SpaceCost:
             self._sizes.append(
                 parts_lib.primitives.out_size(self._sizes[-1], stage.strides)
             )
-        self._cache: dict[tuple, float] = {}
+        self._blocks: dict[tuple, float] = {}
+        self._heads: dict[int, float] = {}  # by the channels they receive
 
     def block_cost(
         self,
@@ -147,7 +148,7 @@ class SpaceCost:
         key = (
             stage, first, in_filters, filters, block_type, expansion, attention
         )  # fmt: skip
-        if key not in self._cache:
+        if key not in self._blocks:
             stage_space = self.space.stages[stage]
             spec = arch_lib.BlockSpec(
                 block_type=block_type,
@@ -161,21 +162,23 @@ class SpaceCost:
                 in_filters=in_filters, spec=spec,
             )  # fmt: skip
             in_size = self._sizes[stage if first else stage + 1]
-            self._cache[key] = self.budget.part_cost(
+            self._blocks[key] = self.budget.part_cost(
                 parts_lib.block_part(block, in_size, self.space.causal)
             )
-        return self._cache[key]
+        return self._blocks[key]
 
     def head_cost(self, in_filters: int) -> float:
         """Cost of the head behind `in_filters` channels."""
-        return self.budget.part_cost(
-            parts_lib.head_part(
-                self.space.head,
-                self._sizes[-1],
-                in_filters,
-                self.budget.num_classes,
+        if in_filters not in self._heads:
+            self._heads[in_filters] = self.budget.part_cost(
+                parts_lib.head_part(
+                    self.space.head,
+                    self._sizes[-1],
+                    in_filters,
+                    self.budget.num_classes,
+                )
             )
-        )
+        return self._heads[in_filters]
 
     def __call__(self, indices: Sequence[int]) -> float:
         """Returns the cost of an index vector."""

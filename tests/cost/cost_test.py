@@ -87,6 +87,22 @@ def test_cheapest_of_a_cost_that_does_not_grow_with_width(odd_widths):
     assert str(cost.Budget(target=40e6, num_classes=3)) == "macs <= 40,000,000"
 
 
+def test_no_part_of_a_space_is_counted_twice(monkeypatch):
+    counted = []
+
+    def one(part):
+        counted.append(part.kind)
+        return 1
+
+    monkeypatch.setitem(cost.METRICS, "parts", (one, sum))
+    tiny = space.get_space("tiny")
+    budget = cost.Budget(metric="parts", target=9.0, num_classes=3)
+    table = cost.SpaceCost(tiny, budget)
+    indices = [0] * len(tiny.choices)
+    assert table(indices) == table(indices) == 5
+    assert counted == ["stem", "block", "block", "block", "head"]
+
+
 def test_a_budget_nothing_meets_names_the_minimum():
     tiny = space.get_space("tiny")
     budget = cost.Budget(target=1000.0, num_classes=3)

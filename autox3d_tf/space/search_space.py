@@ -373,14 +373,7 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "SearchSpace":
         """Inverse of `to_dict`. Raises ValueError naming what is wrong."""
-        if not isinstance(data, Mapping) or "schema_version" not in data:
-            raise ValueError(
-                "not a search space: it must be a JSON object with a "
-                "`schema_version`."
-            )
-        arch_lib.check_version(data["schema_version"])
-        data = {k: v for k, v in data.items() if k != "schema_version"}
-        files_lib.check_fields(cls, data)
+        data = arch_lib.fields_of(cls, data, "a search space")
         for name in ("clip_size", "stages"):
             checks.check_list(name, data[name])
         read = files_lib.read_fields

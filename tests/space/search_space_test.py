@@ -207,6 +207,9 @@ def test_a_damaged_space_file_is_refused(tmp_path):
     path.write_text('{"schema_version": 1, "name": "x"}')
     with pytest.raises(ValueError, match="missing SearchSpace fields"):
         space.get_space(str(path))
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="not a search space.*SearchSpace.sa"):
+        space.get_space(str(path))
     with pytest.raises(ValueError, match="egogestar.*name='none'"):
         space.get_space("none")
 

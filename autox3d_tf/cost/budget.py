@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from autox3d_tf.base import checks
-from autox3d_tf.cost import latency
+from autox3d_tf.cost import latency, primitives
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
@@ -127,7 +127,7 @@ class SpaceCost:
         self._sizes = [stem.out_size]  # (time, height, width) into each stage
         for stage in space.stages:
             self._sizes.append(
-                parts_lib.primitives.out_size(self._sizes[-1], stage.strides)
+                primitives.out_size(self._sizes[-1], stage.strides)
             )
         self._blocks: dict[tuple, float] = {}
         self._heads: dict[int, float] = {}  # by the channels they receive

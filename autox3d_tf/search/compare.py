@@ -278,10 +278,7 @@ class _Worker:
 
     def _finish(self, run: plan_lib.Run) -> None:
         """Finds a network, trains, tests and writes the result."""
-        folder, data = (
-            self.run_dir / run.name,
-            self._data_of(run),
-        )
+        folder, data = self.run_dir / run.name, self._data_of(run)
         folder.mkdir(parents=True, exist_ok=True)
         took = self._find(run, folder, data)
         arch = space_lib.load_arch(folder / "arch.json")

@@ -31,7 +31,8 @@ class Budget:
         target: Largest cost allowed; multiply-adds, parameters, bytes,
             milliseconds or what the metric counts.
         num_classes: The network's outputs, part of the cost.
-        clip_size: `(frames, height, width)`; the architecture's if None.
+        clip_size: `(frames, height, width)`; that of the architecture, or of
+            the space, if None.
         table: What parts take on the device, for `latency_ms`.
     """
 

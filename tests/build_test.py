@@ -90,6 +90,7 @@ def test_gin_is_no_package():
     [
         "import autox3d_tf",
         "from autox3d_tf import space, cost",
+        "from autox3d_tf.search import report",
         "from autox3d_edge import Recognizer",
     ],
 )

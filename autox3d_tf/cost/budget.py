@@ -1,11 +1,11 @@
-"""Budgets: which cost is limited, to how much, and the hinge on it."""
+"""Budgets: which cost is limited, and to how much."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
 from autox3d_tf.base import checks
-from autox3d_tf.cost import latency
+from autox3d_tf.cost import latency, primitives
 from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
@@ -31,7 +31,8 @@ class Budget:
         target: Largest cost allowed; multiply-adds, parameters, bytes,
             milliseconds or what the metric counts.
         num_classes: The network's outputs, part of the cost.
-        clip_size: `(frames, height, width)`; the architecture's if None.
+        clip_size: `(frames, height, width)`; that of the architecture, or of
+            the space, if None.
         table: What parts take on the device, for `latency_ms`.
     """
 
@@ -92,9 +93,8 @@ class Budget:
         """Returns a cost with as many digits as its unit needs."""
         return format_amount(self.metric, cost)
 
-    def hinge(self, cost: float) -> float:
-        """Relative excess max(0, cost / target - 1) (FP-NAS, section 3)."""
-        return max(0.0, cost / self.target - 1.0)
+    def __str__(self) -> str:
+        return f"{self.metric} <= {self.format(self.target)}"
 
 
 def format_amount(metric: str, amount: float) -> str:
@@ -128,9 +128,10 @@ class SpaceCost:
         self._sizes = [stem.out_size]  # (time, height, width) into each stage
         for stage in space.stages:
             self._sizes.append(
-                parts_lib.primitives.out_size(self._sizes[-1], stage.strides)
+                primitives.out_size(self._sizes[-1], stage.strides)
             )
-        self._cache: dict[tuple, float] = {}
+        self._blocks: dict[tuple, float] = {}
+        self._heads: dict[int, float] = {}  # by the channels they receive
 
     def block_cost(
         self,
@@ -148,7 +149,7 @@ class SpaceCost:
         key = (
             stage, first, in_filters, filters, block_type, expansion, attention
         )  # fmt: skip
-        if key not in self._cache:
+        if key not in self._blocks:
             stage_space = self.space.stages[stage]
             spec = arch_lib.BlockSpec(
                 block_type=block_type,
@@ -162,36 +163,38 @@ class SpaceCost:
                 in_filters=in_filters, spec=spec,
             )  # fmt: skip
             in_size = self._sizes[stage if first else stage + 1]
-            self._cache[key] = self.budget.part_cost(
+            self._blocks[key] = self.budget.part_cost(
                 parts_lib.block_part(block, in_size, self.space.causal)
             )
-        return self._cache[key]
+        return self._blocks[key]
 
     def head_cost(self, in_filters: int) -> float:
         """Cost of the head behind `in_filters` channels."""
-        return self.budget.part_cost(
-            parts_lib.head_part(
-                self.space.head,
-                self._sizes[-1],
-                in_filters,
-                self.budget.num_classes,
+        if in_filters not in self._heads:
+            self._heads[in_filters] = self.budget.part_cost(
+                parts_lib.head_part(
+                    self.space.head,
+                    self._sizes[-1],
+                    in_filters,
+                    self.budget.num_classes,
+                )
             )
-        )
+        return self._heads[in_filters]
 
     def __call__(self, indices: Sequence[int]) -> float:
         """Returns the cost of an index vector."""
-        chosen = iter(
+        chosen = [
             choice.candidates[index]
             for choice, index in zip(self.space.choices, indices, strict=True)
-        )
+        ]
         costs, in_filters = [self.stem_cost], self.space.stem.filters
-        for stage_index, stage in enumerate(self.space.stages):
-            filters = next(chosen)
-            for index in range(stage.depth):
-                block = (next(chosen), next(chosen), next(chosen))
+        for number, places in enumerate(self.space.places):
+            filters = chosen[places.filters]
+            for index, block in enumerate(places.blocks):
+                own = [chosen[place] for place in block]
                 costs.append(
                     self.block_cost(
-                        stage_index, index == 0, in_filters, filters, *block
+                        number, index == 0, in_filters, filters, *own
                     )
                 )
                 in_filters = filters
@@ -240,9 +243,8 @@ def check_feasible(space: search_space.SearchSpace, budget: Budget) -> None:
     if least > budget.limit:
         raise ValueError(
             f"No architecture of space {space.name!r} is within the budget. "
-            f"Expected: {budget.metric} <= {budget.format(budget.target)}. The "
-            f"smallest has {budget.format(least)}; raise the target or choose "
-            "a smaller space."
+            f"Expected: {budget}. The smallest has {budget.format(least)}; "
+            "raise the target or choose a smaller space."
         )
 
 

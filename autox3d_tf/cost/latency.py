@@ -44,12 +44,12 @@ def terms(part: parts_lib.Part, tile: int = 1) -> dict[str, float]:
         tile: Written channels are rounded up to a multiple of it.
     """
     if part.kind == "stem":
-        return {f"stem {_key(part.in_size)}": 1}
+        return {f"stem {text_lib.times(part.in_size)}": 1}
     if part.kind == "head":
-        key = _key(part.in_size)
+        key = text_lib.times(part.in_size)
         return {f"head {key}": 1, f"head {key} in": part.in_channels}
     spec = part.spec.spec
-    before, after = _key(part.in_size), _key(part.out_size)
+    before, after = text_lib.times(part.in_size), text_lib.times(part.out_size)
     inner = _round_up(spec.inner_filters, tile)
     filters = _round_up(spec.filters, tile)
     found: dict[str, float] = {}
@@ -252,10 +252,6 @@ def _check_format(path, data: Any) -> None:
             f"schema_version={version!r}. Measure again: autox3d-benchmark "
             "--table."
         )
-
-
-def _key(size: parts_lib.Size) -> str:
-    return text_lib.times(size)
 
 
 def _round_up(channels: int, tile: int) -> int:

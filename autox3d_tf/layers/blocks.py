@@ -345,8 +345,7 @@ class Head3D(NormedLayer):
         """The head with a given first kernel, `(channels, filters)`."""
         x = ops.pointwise(clip, conv_kernel)
         x = tf.nn.relu(self.norm("conv_norm", x, training))
-        mean = tf.reduce_mean(tf.cast(x, tf.float32), (1, 2, 3))  # see `ops`
-        x = tf.cast(mean, x.dtype)  # (B, filters)
+        x = tf.squeeze(ops.mean_over_clip(x), (1, 2, 3))  # (B, filters)
         x = tf.nn.relu(tf.matmul(x, self.get("hidden_kernel")))
         x = self.dropout(x, training=training)
         logits = tf.matmul(x, self.get("logits_kernel"))

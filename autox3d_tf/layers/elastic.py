@@ -273,10 +273,10 @@ class ElasticStage3D(keras.layers.Layer):
         in_window = tf.gather(ins, previous)
         out_window = tf.gather(outs, filters)
         found = []
-        for position, block in enumerate(self.blocks):
-            block_type, expansion = tf.unstack(
-                indices[1 + 3 * position : 3 + 3 * position], 2
-            )
+        for block, (first, _, last) in zip(
+            self.blocks, stage.places().blocks, strict=True
+        ):
+            block_type, expansion = tf.unstack(indices[first:last], 2)
             inner_window, se_window = tf.unstack(tf.gather(of_stage, expansion))
             shared = [in_window, inner_window, out_window, se_window]
             kernel = tf.gather(space, block_type)
@@ -291,20 +291,20 @@ class ElasticStage3D(keras.layers.Layer):
     def call(self, clip, previous, indices, gates=None):
         spans = self.spans(previous, indices)
         images, time = ops.fold_time(clip), ops.sizes(clip)[1]
-        for position, block in enumerate(self.blocks):
-            kind, _, attention = tf.unstack(
-                indices[1 + 3 * position : 4 + 3 * position], 3
-            )
+        for block, own_spans, places in zip(
+            self.blocks, spans, self.stage.places().blocks, strict=True
+        ):
+            own = slice(places[0], places[-1] + 1)
+            kind, _, attention = tf.unstack(indices[own], 3)
             gate = None
             if gates is not None:
-                own = gates[1 + 3 * position : 4 + 3 * position]
-                gate = gates[0] * tf.reduce_prod(own)
+                gate = gates[0] * tf.reduce_prod(gates[own])
             images = run_block(
                 images,
                 time,
                 kind,
                 attention,
-                block.take(spans[position]),
+                block.take(own_spans),
                 gate,
                 block_types=block.block_types,
                 attentions=self.stage.attentions,

@@ -33,14 +33,15 @@ def inherit(
 
 def _stage_values(supernet, indices):
     """Layer name -> weight name -> array, for blocks and head."""
-    values, start = {}, 0
-    in_window = (0, supernet.space.stem.filters)
-    for number, layer in enumerate(supernet.stages, 1):
+    values, space = {}, supernet.space
+    in_window = (0, space.stem.filters)
+    for number, (layer, places) in enumerate(
+        zip(supernet.stages, space.places, strict=True), 1
+    ):
         stage, kept = layer.stage, 0
-        filters = indices[start]
-        for position, block in enumerate(layer.blocks):
-            first = start + 1 + 3 * position
-            kind, expansion, attention = indices[first : first + 3]
+        filters = indices[places.filters]
+        for block, own in zip(layer.blocks, places.blocks, strict=True):
+            kind, expansion, attention = (indices[place] for place in own)
             block_type = block.block_types[kind]
             if block_type == search_space.SKIP:
                 continue
@@ -61,7 +62,6 @@ def _stage_values(supernet, indices):
                 layer.causal,
             )
             in_window = windows["out"]
-        start += 1 + 3 * stage.depth
     head = supernet.head.weight_values()
     begin, width = in_window
     head["conv_kernel"] = head["conv_kernel"][begin : begin + width]

@@ -74,12 +74,12 @@ class Supernet(keras.Model):
 
     def call(self, clip, indices, training=False, gates=None):
         x = self.stem(clip)
-        previous, start = tf.constant(0), 0
-        for stage in self.stages:
-            stop = start + 1 + 3 * stage.stage.depth
-            own = None if gates is None else gates[start:stop]
-            x = stage(x, previous, indices[start:stop], own)
-            previous, start = indices[start], stop
+        previous = tf.constant(0)
+        for stage, places in zip(self.stages, self.space.places, strict=True):
+            own = slice(places.filters, places.stop)
+            own_gates = None if gates is None else gates[own]
+            x = stage(x, previous, indices[own], own_gates)
+            previous = indices[places.filters]
         return self.head(x, previous, training=training)
 
     @property

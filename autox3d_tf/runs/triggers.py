@@ -155,11 +155,19 @@ class WriteScalars(Every):
 
     def write(self, step: int, metrics: dict[str, tf.Tensor]) -> None:
         """Writes metrics now, those of other triggers too."""
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(self.directory)
-        with self._writer.as_default():
+        with self._open().as_default():
             for name, value in metrics.items():
                 tf.summary.scalar(name, value, step=step)
+
+    def write_text(self, step: int, name: str, text: str) -> None:
+        """Writes Markdown now."""
+        with self._open().as_default():
+            tf.summary.text(name, text, step=step)
+
+    def _open(self):
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self.directory)
+        return self._writer
 
     def end(self, step: int, metrics: dict[str, tf.Tensor]) -> None:
         super().end(step, metrics)

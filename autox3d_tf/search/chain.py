@@ -62,7 +62,7 @@ class Chain:
         self.limits = np.array([t.budget.limit for t in self.cost_tables])
         self.sums = np.array([t.sums for t in self.cost_tables], bool)
         self.layers: list[list[Options]] = []
-        self.starts: list[bool] = []  # whether a layer starts a stage
+        self._blocks: list[tuple[int, int]] = []  # of layers: stage, number
         self._numbers: dict[tuple, int] = {}  # of all blocks there are
         states = 1  # the stem's filters
         for index, stage in enumerate(space.stages):
@@ -70,7 +70,7 @@ class Chain:
                 self.layers.append(
                     self._block_layer(tables, index, block, states)
                 )
-                self.starts.append(block == 0)
+                self._blocks.append((index, block))
                 states = len(stage.filters)
         heads = [t.head for t in self.cost_tables]
         self.head = np.stack(heads, -1) if heads else np.zeros((states, 0))
@@ -85,11 +85,9 @@ class Chain:
     def _block_layer(self, tables, stage_index, block, states):
         """Options of one block, by the state before it."""
         stage = self.space.stages[stage_index]
-        position = self.space.positions
-        name = f"stage{stage_index + 1}"
-        filters_log_probs = tables[(position[f"{name}/filters"],)]
-        first = position[f"{name}/block{block + 1}/block_type"]
-        joint = _joint_table(tables, (first, first + 1, first + 2))
+        places = self.space.places[stage_index]
+        filters_log_probs = tables[(places.filters,)]
+        joint = _joint_table(tables, places.blocks[block])
         layer = []
         for state in range(states):
             arrive = range(len(stage.filters)) if block == 0 else [state]
@@ -131,19 +129,15 @@ class Chain:
 
         The latter is its log probability in nats.
         """
-        space, path, log_prob, before = self.space, [], 0.0, 0
-        places = [
-            (index, block)
-            for index, stage in enumerate(space.stages)
-            for block in range(stage.depth)
-        ]
-        for (index, block), layer in zip(places, self.layers, strict=True):
-            name, stage = f"stage{index + 1}", space.stages[index]
-            filters = vector[space.positions[f"{name}/filters"]]
-            first = space.positions[f"{name}/block{block + 1}/block_type"]
-            wanted = _block_key(
-                stage, block, filters, vector[first : first + 3]
-            )
+        path, log_prob, before = [], 0.0, 0
+        for (stage_index, block), layer in zip(
+            self._blocks, self.layers, strict=True
+        ):
+            stage = self.space.stages[stage_index]
+            places = self.space.places[stage_index]
+            filters = vector[places.filters]
+            own = [vector[place] for place in places.blocks[block]]
+            wanted = _block_key(stage, block, filters, own)
             options = layer[before]
             option = next(
                 option
@@ -159,11 +153,11 @@ class Chain:
     def vector(self, path: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Index vector of a path of (state before, option) per block."""
         indices = []
-        for layer, starts, (state, option) in zip(
-            self.layers, self.starts, path, strict=True
+        for layer, (_, block), (state, option) in zip(
+            self.layers, self._blocks, path, strict=True
         ):
             options = layer[state]
-            if starts:
+            if block == 0:
                 indices.append(int(options.arrive[option]))
             indices += [int(i) for i in options.indices[option]]
         return tuple(indices)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import logging
 
-from autox3d_tf import cost
 from autox3d_tf.runs import triggers
 from autox3d_tf.search import (
     baselines,
@@ -28,8 +27,7 @@ class Chooser:
 
     Args:
         space: What was searched.
-        budgets: What a network must be within.
-        tables: Costs of index vectors, one per budget.
+        tables: Costs of index vectors, one per budget to be within.
         search: The method, and how many are judged to choose one.
         seed: Of what is drawn.
         make_judge: Returns what judges architectures with inherited weights.
@@ -42,20 +40,15 @@ class Chooser:
     def __init__(
         self,
         space: search_space.SearchSpace,
-        budgets: Sequence[cost.Budget],
         tables: Sequence[cost_table.CostTable],
         search: options_lib.SearchOptions,
         seed: int,
         make_judge: Callable[[], children.Judge],
     ):
-        self._space, self._budgets, self._tables = space, budgets, tables
+        self._space, self._tables = space, tables
         self._search, self._seed = search, seed
         self._make_judge = make_judge
-        self._filters = [
-            place
-            for name, place in space.positions.items()
-            if name.endswith("/filters")
-        ]
+        self._filters = [stage.filters for stage in space.places]
         self.candidates: list[children.Child] = []
         self.chosen_among = {"architectures": 0, "clips": 0}
 
@@ -75,7 +68,7 @@ class Chooser:
         top = derive.top_k(
             self._space,
             distribution,
-            self._budgets,
+            self._tables,
             max(rerank, self._search.top_k),
         )
         if max(rerank, self._search.refine) > 1:

@@ -22,9 +22,10 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines, results, trial
+from autox3d_tf.search import baselines, trial
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
+from autox3d_tf.search import record as record_lib
 
 _POLL_SECONDS = 5.0
 
@@ -147,8 +148,8 @@ class _Worker:
             if (
                 run.method == plan_lib.REFERENCE
                 and self.networks_from is None
-                and results.is_finished(folder)
-                and results.is_finished(self.run_dir / run.supernet)
+                and record_lib.is_finished(folder)
+                and record_lib.is_finished(self.run_dir / run.supernet)
             ):  # one is enough: `search_fn`, which alone knows all options
                 self._search(run, folder, self._data_of(run))
                 return
@@ -252,7 +253,7 @@ class _Worker:
         other = self.plan.measured_by(run)
         if other is None or self.networks_from is not None:
             return True
-        return results.is_finished(self.run_dir / other.name)
+        return record_lib.is_finished(self.run_dir / other.name)
 
     def _warm_up(self, run: plan_lib.Run) -> bool:
         """Trains the supernet of a run, unless another process is at it."""
@@ -261,7 +262,7 @@ class _Worker:
         folder = self.run_dir / run.supernet
         with claim_lib.claim(self.run_dir / f"{run.supernet}.lock") as ours:
             if not ours:
-                return results.is_finished(folder)
+                return record_lib.is_finished(folder)
             logging.info("Supernet %s.", run.supernet)
             trial.search_once(
                 self.search_fn,
@@ -277,10 +278,7 @@ class _Worker:
 
     def _finish(self, run: plan_lib.Run) -> None:
         """Finds a network, trains, tests and writes the result."""
-        folder, data = (
-            self.run_dir / run.name,
-            self._data_of(run),
-        )
+        folder, data = self.run_dir / run.name, self._data_of(run)
         folder.mkdir(parents=True, exist_ok=True)
         took = self._find(run, folder, data)
         arch = space_lib.load_arch(folder / "arch.json")
@@ -328,9 +326,7 @@ class _Worker:
         if run.method in plan_lib.BY_HAND:
             self._scale(run, data).save(folder / "arch.json")
             return None
-        with claim_lib.Stopwatch(folder / trial.SECONDS) as watch:
-            found = self._search(run, folder, data)
-        return self._cost(run, found, watch)
+        return self._cost(run, self._search(run, folder, data), folder)
 
     def _scale(self, run, data) -> space_lib.ArchSpec:
         classes = len(pipeline.open_source(data, "train").classes)
@@ -343,7 +339,7 @@ class _Worker:
         search, estimator = self.search, self.estimator
         measured_by = self.plan.measured_by(run)
         if measured_by is not None:
-            record = results.read_record(self.run_dir / measured_by.name)
+            record = record_lib.read_record(self.run_dir / measured_by.name)
             samples = baselines.fixed_samples(
                 run.method, record["first_samples"]
             )
@@ -356,24 +352,23 @@ class _Worker:
                 samples=samples,
             )
             estimator = dataclasses.replace(estimator, fixed_samples=samples)
-        if not results.is_finished(folder):
-            trial.forget()
-        return self.search_fn(
+        return trial.search_once(
+            self.search_fn,
+            folder,
             space=self.space,
             search=search,
             estimator=estimator,
             seed=run.seed,
             data=data,
             target_macs=run.target_macs,
-            run_dir=str(folder),
             supernet_from=str(self.run_dir / run.supernet),
         )
 
     def _warmed_up(self, run) -> dict[str, int]:
         """What the warm-up that a run shares has cost."""
-        return results.read_record(self.run_dir / run.supernet)["counts"]
+        return record_lib.read_record(self.run_dir / run.supernet)["counts"]
 
-    def _cost(self, run, record, watch) -> dict[str, Any]:
+    def _cost(self, run, record, folder) -> dict[str, Any]:
         """What finding the network took, the whole warm-up included."""
         counts, options = record["counts"], record["config"]["search"]
         warmed_up = self._warmed_up(run)
@@ -383,8 +378,9 @@ class _Worker:
             batch = options["logits_batch_size"] or options["batch_size"]
             judged = counts["clips_judged"] - record["chosen_among"]["clips"]
             samples = judged / (steps * batch)
-        warm_up = claim_lib.Stopwatch(
-            self.run_dir / run.supernet / trial.SECONDS
+        took, warm_up = (
+            claim_lib.Stopwatch(searched_in / trial.SECONDS)
+            for searched_in in (folder, self.run_dir / run.supernet)
         )
         return {
             "inherited_accuracy": record["inherited_accuracy"],
@@ -399,8 +395,8 @@ class _Worker:
             "warm_up_architectures": warmed_up["architectures"],
             "warm_up_clips": warmed_up["clips_trained"],
             "warm_up_cpu_seconds": round(warm_up.cpu, 3),
-            "cpu_seconds": round(warm_up.cpu + watch.cpu, 3),
-            "wall_seconds": round(warm_up.wall + watch.wall, 3),
+            "cpu_seconds": round(warm_up.cpu + took.cpu, 3),
+            "wall_seconds": round(warm_up.wall + took.wall, 3),
             "options": options,
             "estimator": record["config"]["estimator"],
             "weights": record["config"]["weights"],

@@ -41,31 +41,25 @@ class CostTable:
         self.blocks: list[list[np.ndarray]] = []
         before = (space.stem.filters,)
         for index, stage in enumerate(space.stages):
-            self.blocks.append(
-                [
-                    _block_table(counted, index, block, before)
-                    for block in range(stage.depth)
-                ]
-            )
+            tables = [
+                _block_table(counted, index, block, before)
+                for block in range(min(2, stage.depth))
+            ]  # all further ones cost what the second does
+            self.blocks.append(tables[:1] + tables[1:] * (stage.depth - 1))
             before = stage.filters
         self.head = np.array([float(counted.head_cost(f)) for f in before])
         self._flatten()
 
     def _flatten(self):
         """Lays the tables end to end, with the positions that address them."""
-        position = self.space.positions
         tables, addresses = [], []
         before = 0  # the stem's filters are fixed: any position, stride 0
-        for s, stage in enumerate(self.blocks, 1):
-            filters = position[f"stage{s}/filters"]
-            for b, table in enumerate(stage, 1):
-                block = [
-                    position[f"stage{s}/block{b}/{kind}"]
-                    for kind in ("block_type", "expansion", "attention")
-                ]
-                tables.append(table)
-                addresses.append([before, filters, *block])
-            before = filters
+        for places, stage in zip(self.space.places, self.blocks, strict=True):
+            tables += stage
+            addresses += [
+                [before, places.filters, *block] for block in places.blocks
+            ]
+            before = places.filters
         tables.append(self.head.reshape(1, -1, 1, 1, 1))
         addresses.append([0, before, 0, 0, 0])
         starts = np.cumsum([0, *(table.size for table in tables)])
@@ -105,7 +99,7 @@ def excess(
         indices: Int32 `(K, choices)`.
         two_sided: Return the distance `|cost / target - 1|` from the budget
             that is exceeded most, or least far away, instead of the hinge
-            over all budgets, `sum max(0, cost / target - 1)`.
+            over all budgets, `sum max(0, cost / target - 1)` (FP-NAS).
     """
     over = _relative_costs(tables, indices) - 1.0
     if two_sided:

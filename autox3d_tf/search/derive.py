@@ -17,7 +17,7 @@ same, and a deep stage has far more ways to skip than networks.
 import dataclasses
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +26,9 @@ from absl import logging
 from autox3d_tf.cost import budget as budget_lib
 from autox3d_tf.search import chain as chain_lib
 from autox3d_tf.search import cost_table as cost_table_lib
+from autox3d_tf.search import record as record_lib
 from autox3d_tf.space import search_space
 
-RANK_LIMIT = 1_000
 SEARCH_LIMIT = 200_000
 TIE = 1e-9  # nats; what differs by less is taken as equally probable
 _GRID = 1e-11  # rounding noise between equal sums, far below a tie
@@ -244,8 +244,6 @@ class _Guide:
 
 def enumerate_networks(
     chain: chain_lib.Chain,
-    *,
-    accept: Callable[[tuple[int, ...]], bool] | None = None,
     limit: int = SEARCH_LIMIT,
 ) -> Iterator[Derived]:
     """Yields networks within all budgets, from the most probable downwards.
@@ -254,14 +252,11 @@ def enumerate_networks(
 
     Args:
         chain: Space, probabilities and costs.
-        accept: A further condition on the index vector, for costs that are
-            neither sums nor maxima of the parts. It must say the same of all
-            vectors of a network.
         limit: Most partial networks to look at.
 
     Raises:
-        LimitReached: Without `accept` and with one summed budget the search
-            makes no detours, and this is far away.
+        LimitReached: With one summed budget the search makes no detours, and
+            this is far away.
     """
     guide, queue = _Guide(chain), []
     pushed, seen, looked_at = itertools.count(), set(), 0
@@ -282,7 +277,7 @@ def enumerate_networks(
         seen.add(built)
         if partial.layer == len(chain.layers):
             derived = guide.complete(partial)
-            if derived and (accept is None or accept(derived.indices)):
+            if derived:
                 yield derived
             continue
         looked_at += 1
@@ -295,42 +290,29 @@ def enumerate_networks(
         push(guide.extend(partial))
 
 
-def most_probable(
-    space: search_space.SearchSpace,
-    distribution,
-    budgets: Sequence[budget_lib.Budget],
-    accept: Callable[[tuple[int, ...]], bool] | None = None,
-) -> Derived:
-    """Returns the most probable architecture within all budgets.
-
-    Raises:
-        ValueError: If there is none, with the space's minimum.
-    """
-    return top_k(space, distribution, budgets, 1, accept)[0]
-
-
 def top_k(
     space: search_space.SearchSpace,
     distribution,
-    budgets: Sequence[budget_lib.Budget],
+    tables: Sequence[cost_table_lib.CostTable],
     k: int,
-    accept: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> list[Derived]:
     """Returns the `k` most probable different networks within all budgets.
 
     Fewer if there are no more, or, with a warning, if no more are found.
 
+    Args:
+        space, distribution: Whose networks.
+        tables: Costs of the space, one per budget.
+        k: How many.
+
     Raises:
         LimitReached: If none is found.
         ValueError: If there is none, with the space's minimum.
     """
-    tables = [cost_table_lib.CostTable(space, budget) for budget in budgets]
     chain = chain_lib.Chain.of(space, distribution, tables)
     found: list[Derived] = []
     try:
-        for derived in itertools.islice(
-            enumerate_networks(chain, accept=accept), k
-        ):
+        for derived in itertools.islice(enumerate_networks(chain), k):
             found.append(derived)
     except LimitReached:
         if not found:
@@ -341,14 +323,12 @@ def top_k(
             len(found), k, f"{SEARCH_LIMIT:,}",
         )  # fmt: skip
     if not found:
+        budgets = [table.budget for table in tables]
         for budget in budgets:
             budget_lib.check_feasible(space, budget)
-        wanted = ", ".join(
-            f"{b.metric} <= {b.format(b.target)}" for b in budgets
-        )
         raise ValueError(
             f"No architecture of space {space.name!r} is within all budgets "
-            f"together: {wanted}."
+            f"together: {', '.join(map(str, budgets))}."
         )
     return found
 
@@ -359,7 +339,7 @@ class Rank(NamedTuple):
     Attributes:
         place: 1 for the most probable; None if it was not reached.
         above: Then how many more probable ones were counted; else None.
-        ties: How many others are as probable, `RANK_LIMIT` at most; None
+        ties: How many others are as probable, `record.RANK_LIMIT` at most; None
             without a place.
     """
 
@@ -372,7 +352,7 @@ def rank(
     space: search_space.SearchSpace,
     distribution,
     derived: Derived,
-    limit: int = RANK_LIMIT,
+    limit: int = record_lib.RANK_LIMIT,
 ) -> Rank:
     """Counts the entries that are more probable, and those as probable.
 

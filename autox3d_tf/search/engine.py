@@ -65,7 +65,7 @@ class Engine:
             tf.zeros([3], tf.int64), trainable=False, name="counters"
         )
         self.chooser = choose.Chooser(
-            space, budgets, self.tables, search, seed, self._make_judge
+            space, self.tables, search, seed, self._make_judge
         )
 
     def _build(self, weights, logits):
@@ -194,7 +194,7 @@ class Engine:
             )
 
     def _triggers(self, run, saver, first_step) -> list[Callable]:
-        guard, *watching, save = triggers.usual(
+        guard, scalars, *watching, save = triggers.usual(
             run,
             saver,
             save_secs=self.search.save_secs,
@@ -207,7 +207,7 @@ class Engine:
             run.file(history.FILE), first_step, self.probabilities, self.counts
         )
         choices = history.WriteChoices(
-            run.summaries, self.space, self.probabilities
+            scalars.write_text, self.space, self.probabilities
         )
         every = self.search.log_steps
         watching += [
@@ -215,7 +215,7 @@ class Engine:
             triggers.Every(choices, steps=10 * every, at_end=True),
         ]
         # Saving is last, so that a checkpoint's history is complete.
-        return [self._convert, guard, *watching, save]
+        return [self._convert, guard, scalars, *watching, save]
 
     def _step_class(self) -> type[search_step.SearchStep]:
         if self.search.method == "gumbel":
@@ -290,17 +290,14 @@ class Engine:
         return model
 
     def _log_start(self, first_step: int) -> None:
-        space, budgets = self.space, self.budgets
-        wanted = ", ".join(
-            f"{b.metric} <= {b.format(b.target)}" for b in budgets
-        )
+        space = self.space
         logging.info(
             "Space %s: %.3g architectures, %d choices; %s; halves of %d and "
             "%d clips; steps %d to %d, the first %d with frozen logits.",
             space.name,
             space.size,
             len(space.choices),
-            wanted,
+            ", ".join(map(str, self.budgets)),
             *(len(half) for half in self.halves),
             first_step,
             self.search.steps,

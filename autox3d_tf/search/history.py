@@ -4,8 +4,6 @@ import os
 import pathlib
 from collections.abc import Callable, Sequence
 
-import tensorflow as tf
-
 from autox3d_tf.runs import json_lines
 from autox3d_tf.space import search_space
 
@@ -49,23 +47,27 @@ class History:
 
 
 class WriteChoices:
-    """Writes the most probable candidates as a table for TensorBoard."""
+    """Writes the most probable candidates as a table for TensorBoard.
+
+    Args:
+        write_text: Of `triggers.WriteScalars`.
+        space: What is searched.
+        probabilities: As of `History`.
+    """
 
     def __init__(
         self,
-        directory: str | os.PathLike,
+        write_text: Callable[[int, str, str], None],
         space: search_space.SearchSpace,
         probabilities: Callable[[int], Sequence],
     ):
-        self._writer = tf.summary.create_file_writer(str(directory))
+        self._write_text = write_text
         self._space, self._probabilities = space, probabilities
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         del metrics
         table = choices_table(self._space, self._probabilities(step))
-        with self._writer.as_default():
-            tf.summary.text("most_probable_choices", table, step=step)
-        self._writer.flush()
+        self._write_text(step, "most_probable_choices", table)
 
 
 def choices_table(

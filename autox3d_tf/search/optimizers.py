@@ -7,8 +7,10 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.models import supernet as supernet_lib
+from autox3d_tf.runs import schedule
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.space import weight_names
 
 
 class Optimizers:
@@ -35,24 +37,18 @@ class Optimizers:
         steps: int,
     ):
         rate = weights.learning_rate_per_sample * batch_size
-        warmup = weights.warmup_steps
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(1, steps - warmup),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
+        learning_rate = schedule.cosine(rate, weights.warmup_steps, steps)
         shared = supernet.shared_weights
-        self.decaying = [v.name.endswith("_kernel") for v in shared]
+        self.decaying = [weight_names.decays(v.name) for v in shared]
         self.coupled_decay = 0.0
         if weights.name == "sgd":
             self.weights = keras.optimizers.SGD(
-                schedule, momentum=weights.momentum
+                learning_rate, momentum=weights.momentum
             )
             self.coupled_decay = weights.weight_decay
         else:
             self.weights = keras.optimizers.AdamW(
-                schedule, weight_decay=weights.weight_decay
+                learning_rate, weight_decay=weights.weight_decay
             )
             self.weights.exclude_from_weight_decay(
                 var_list=[

@@ -65,7 +65,8 @@ class WeightsOptions:
         momentum: Of `sgd`.
         weight_decay: Of kernels; batch norms and biases have none. Decoupled
             in `adamw`, part of the gradient in `sgd`.
-        warmup_steps: The rate grows linearly from 0 for so long.
+        warmup_steps: The rate grows linearly for so long, from one step's
+            growth on.
         clip_norm: Largest norm of all gradients together; None for no limit.
         motion_init: Share of the stem's channels that start as differences
             over time. Shortens the plateau at the start where classes differ

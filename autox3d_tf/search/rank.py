@@ -19,14 +19,10 @@ from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import results, run, statistics, trial
+from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import run, statistics, trial
 
 SUMMARY = "rank_correlation.json"
-_TARGETS = {  # arguments of `run_search`
-    "macs": "target_macs",
-    "params": "target_params",
-    "peak_activation_bytes": "target_peak_bytes",
-}
 FEWEST = 4  # with less, no interval says anything
 
 
@@ -68,7 +64,7 @@ def rank_correlation(
             f"Received: count={count}."
         )
     run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
-    search = results.read_record(search_dir)
+    search = record_lib.read_record(search_dir)
     data = files_lib.read_fields(pipeline.DataOptions, search["config"]["data"])
     judged_in = run_dir / f"judged{candidates}"
     with claim_lib.claim(f"{judged_in}.lock") as ours:
@@ -121,8 +117,6 @@ def _check_records(paths, of: dict[str, Any]) -> None:
 
 def _judge(search_dir, search, data, folder, candidates):
     """Random architectures with the search's supernet, best first."""
-    if not results.is_finished(folder):
-        trial.forget()
     config = search["config"]
     options = options_lib.SearchOptions(
         **{
@@ -137,19 +131,20 @@ def _judge(search_dir, search, data, folder, candidates):
         }
     )
     budgets = {b["metric"]: b["target"] for b in config["budgets"]}
-    if not budgets.keys() <= _TARGETS.keys():
+    if cost.LATENCY in budgets:
         raise ValueError(
-            f"The budgets of the search must be of {', '.join(_TARGETS)}: a "
-            "table of milliseconds is not kept with it. Received: "
+            "`search_dir` must be of a search without a budget of "
+            "milliseconds, whose table is not kept with it. Received: "
             f"{', '.join(budgets)} in {search_dir}."
         )
-    return run.run_search(
+    return trial.search_once(
+        run.run_search,
+        folder,
         space=str(pathlib.Path(search_dir, "space.json")),
         data=data,
         search=options,
         weights=options_lib.WeightsOptions(**config["weights"]),
-        **{_TARGETS[metric]: target for metric, target in budgets.items()},
-        run_dir=str(folder),
+        targets=budgets,
         supernet_from=str(search_dir),
         seed=config["seed"],
     )

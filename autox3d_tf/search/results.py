@@ -9,9 +9,6 @@ arch.json has no dates in it: the same search writes the same bytes.
 """
 
 import dataclasses
-import os
-import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
@@ -21,9 +18,8 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import derive
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import record as record_lib
 from autox3d_tf.space import arch as arch_lib
-
-FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
 
 
 def save(
@@ -49,7 +45,9 @@ def save(
     models.save_weights(run.file("inherited.npz"), inherited)
     by_indices = {child.indices: child for child in judged}
     child = by_indices[chosen.indices]
-    _log_chosen(chosen, rank_text(ranks), costs, child, engine, seconds)
+    _log_chosen(
+        chosen, record_lib.rank_text(ranks), costs, child, engine, seconds
+    )
     return _write_record(
         run,
         {
@@ -109,54 +107,14 @@ def _arch_of(engine, chosen, costs, rank, config_hash) -> arch_lib.ArchSpec:
 
 def _write_record(run, record):
     record = {
-        "format": FORMAT,
-        "schema_version": SCHEMA_VERSION,
+        "format": record_lib.FORMAT,
+        "schema_version": record_lib.SCHEMA_VERSION,
         **record,
         "config": run.config,
         "provenance": run_dir_lib.provenance(),
     }
-    run.write_json("search.json", record)
+    run.write_json(record_lib.FILE, record)
     return files_lib.to_json(record)
-
-
-def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
-    """Reads search.json. Raises ValueError naming what is wrong."""
-    path = pathlib.Path(run_dir, "search.json")
-    return files_lib.read_record(
-        path, "the record of a search", "a search", FORMAT, SCHEMA_VERSION
-    )
-
-
-def is_finished(
-    run_dir: str | os.PathLike, reported: dict[str, Any] | None = None
-) -> bool:
-    """Whether a search has ended here.
-
-    Args:
-        run_dir: Of the search.
-        reported: And has said so much of its end.
-    """
-    if not pathlib.Path(run_dir, "search.json").is_file():
-        return False
-    return reported is None or reported == read_record(run_dir).get("reported")
-
-
-def rank_text(record: Mapping[str, Any]) -> str:
-    """The rank among all of the network that a record says was chosen.
-
-    >>> rank_text({"rank": None, "rank_above": 1000})
-    'more than 1,000'
-    >>> rank_text({"rank": 1, "rank_ties": 1000})
-    '1, tied with 1,000 others or more'
-    """
-    if record["rank"] is not None:
-        text, ties = f"{record['rank']:,}", record.get("rank_ties")
-        if ties:  # such as all, where the logits took no step
-            text += f", tied with {ties:,} other{'s' if ties > 1 else ''}"
-            text += " or more" if ties >= derive.RANK_LIMIT else ""
-        return text
-    above = record.get("rank_above")  # records of before do not say
-    return "not known" if above is None else f"more than {above:,}"
 
 
 def _plain(value) -> dict[str, Any]:

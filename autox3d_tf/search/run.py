@@ -15,6 +15,7 @@ from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import claim, determinism, distribute, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
+    cost_table,
     derive,
     distribution,
     finalists,
@@ -23,6 +24,7 @@ from autox3d_tf.search import (
 )
 from autox3d_tf.search import engine as engine_lib
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import record as record_lib
 from autox3d_tf.space import search_space, spaces
 
 # What a warm-up depends on, beside clips, weights and seed.
@@ -140,7 +142,7 @@ def run_search(
             run, config = _begin(
                 run_dir, asked, supernet_from, strategy, own_clips
             )
-        if results.is_finished(run.path, _reported(search)):
+        if record_lib.is_finished(run.path, _reported(search)):
             logging.info("%s is finished.", run.path)
         else:
             engine = engine_lib.Engine(
@@ -148,8 +150,8 @@ def run_search(
             )
             recipes = finalist_fn, retrain_fn
             _search(run, engine, supernet_from, recipes, made_of=config)
-        distribute.wait_at_end(strategy, run.file("search.json").is_file)
-    return results.read_record(run_dir)
+        distribute.wait_at_end(strategy, run.file(record_lib.FILE).is_file)
+    return record_lib.read_record(run_dir)
 
 
 def _check_recipes(search, **recipes) -> None:
@@ -313,7 +315,8 @@ def make_budgets(
     for budget in budgets:
         cost.check_feasible(space, budget)
     if len(budgets) > 1:  # the cheapest by one may be dear by another
-        derive.top_k(space, distribution.factorized(space), budgets, 1)
+        tables = [cost_table.CostTable(space, budget) for budget in budgets]
+        derive.top_k(space, distribution.factorized(space), tables, 1)
     return budgets
 
 

@@ -12,7 +12,7 @@ import keras
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
-from autox3d_tf.search import results
+from autox3d_tf.search import record as record_lib
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
@@ -43,7 +43,7 @@ def search_once(
     search_fn: Callable[..., dict[str, Any]],
     folder: pathlib.Path,
     **arguments: Any,
-) -> None:
+) -> dict[str, Any]:
     """Searches in a folder, or warms up in it, unless that has been done.
 
     A search that has ended there is taken if it is this one, and refused if
@@ -53,14 +53,16 @@ def search_once(
         search_fn: `run_search`, with what all searches share bound.
         folder: Its `run_dir`; gets a file of the seconds that it took, too.
         **arguments: Of `search_fn`, such as its data and its seed.
+
+    Returns:
+        What `search_fn` does: the record of the search.
     """
-    if results.is_finished(folder):
-        search_fn(run_dir=str(folder), **arguments)
-        return
+    if record_lib.is_finished(folder):
+        return search_fn(run_dir=str(folder), **arguments)
     folder.mkdir(parents=True, exist_ok=True)
     forget()
     with claim.Stopwatch(folder / SECONDS):
-        search_fn(run_dir=str(folder), **arguments)
+        return search_fn(run_dir=str(folder), **arguments)
 
 
 def train_and_test(

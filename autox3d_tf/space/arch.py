@@ -254,15 +254,7 @@ class ArchSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ArchSpec":
         """Inverse of `to_dict`. Raises ValueError naming what is wrong."""
-        if not isinstance(data, Mapping) or "schema_version" not in data:
-            raise ValueError(
-                "Not an architecture: it must be a JSON object with a "
-                "`schema_version`. Write one with ArchSpec.save or "
-                "autox3d-search."
-            )
-        check_version(data["schema_version"])
-        data = {k: v for k, v in data.items() if k != "schema_version"}
-        files_lib.check_fields(cls, data)
+        data = fields_of(cls, data, "an architecture")
         checks.check_list("clip_size", data["clip_size"])
         checks.check_list("stages", data["stages"])
         for stage in data["stages"]:
@@ -310,10 +302,29 @@ def load_arch(path: str | os.PathLike) -> ArchSpec:
     return arch
 
 
-def check_version(version: Any) -> None:
-    """Refuses files written under another schema."""
+def fields_of(cls: type, data: Any, what: str) -> dict[str, Any]:
+    """Returns the fields of a dataclass from what its `to_dict` returned.
+
+    Args:
+        cls: The dataclass.
+        data: Its fields, with schema version.
+        what: What `data` should be, for messages, such as "a search space".
+
+    Raises:
+        ValueError: It is something else, of another schema, or has other
+            fields.
+    """
+    if not isinstance(data, Mapping) or "schema_version" not in data:
+        raise ValueError(
+            f"not {what}: it must be a JSON object with a `schema_version`. "
+            f"Write one with {cls.__name__}.save or autox3d-search."
+        )
+    fields = dict(data)
+    version = fields.pop("schema_version")
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"expected schema_version={SCHEMA_VERSION}, received "
             f"schema_version={version!r}. See 'Schema changes' in CHANGELOG.md."
         )
+    files_lib.check_fields(cls, fields)
+    return fields

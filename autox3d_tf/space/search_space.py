@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
@@ -31,6 +31,24 @@ class Choice:
 
     def __len__(self) -> int:
         return len(self.candidates)
+
+
+class StagePlaces(NamedTuple):
+    """Where in an index vector the choices of a stage are.
+
+    Attributes:
+        filters: Of the stage's filters, the first of its places.
+        blocks: Per block of its type, expansion and attention, which follow
+            each other.
+    """
+
+    filters: int
+    blocks: tuple[tuple[int, int, int], ...]
+
+    @property
+    def stop(self) -> int:
+        """The place after the stage's last."""
+        return self.blocks[-1][-1] + 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +113,11 @@ class StageSpace:
                     "`expansions` must be numbers in (0, 16]. Received: "
                     f"expansions={self.expansions}."
                 )
+
+    def places(self, first: int = 0) -> StagePlaces:
+        """Where its choices are, from the place `first` on."""
+        blocks = range(first + 1, first + 1 + 3 * self.depth, 3)
+        return StagePlaces(first, tuple((b, b + 1, b + 2) for b in blocks))
 
     def types_of_block(self, index: int) -> tuple[str, ...]:
         """Candidates of the block at `index`, counted from 1."""
@@ -194,6 +217,15 @@ class SearchSpace:
         return tuple(choices)
 
     @functools.cached_property
+    def places(self) -> tuple[StagePlaces, ...]:
+        """Where in an index vector the choices of each stage are."""
+        places, first = [], 0
+        for stage in self.stages:
+            places.append(stage.places(first))
+            first = places[-1].stop
+        return tuple(places)
+
+    @functools.cached_property
     def positions(self) -> dict[str, int]:
         """Choice name -> position in an index vector."""
         return {choice.name: i for i, choice in enumerate(self.choices)}
@@ -242,9 +274,10 @@ class SearchSpace:
     def canonical(self, indices: Sequence[int]) -> tuple[int, ...]:
         """Returns indices with 0 for what a skipped block does not have."""
         indices = list(indices)
-        for place, choice in enumerate(self.choices):
-            if choice.candidates[indices[place]] == SKIP:
-                indices[place + 1 : place + 3] = 0, 0  # expansion, attention
+        for stage in self.places:
+            for place, expansion, attention in stage.blocks:
+                if self.choices[place].candidates[indices[place]] == SKIP:
+                    indices[expansion] = indices[attention] = 0
         return tuple(indices)
 
     def decode(
@@ -252,17 +285,15 @@ class SearchSpace:
     ) -> "arch_lib.ArchSpec":
         """Returns the architecture of an index vector."""
         indices = self.check_indices(indices)
+        chosen = [
+            choice.candidates[index]
+            for choice, index in zip(self.choices, indices, strict=True)
+        ]
         stages = []
-        cursor = iter(zip(self.choices, indices, strict=True))
-
-        def take():
-            choice, index = next(cursor)
-            return choice.candidates[index]
-
-        for stage in self.stages:
-            filters, blocks = take(), []
-            for index in range(stage.depth):
-                block_type, expansion, attention = take(), take(), take()
+        for stage, places in zip(self.stages, self.places, strict=True):
+            filters, blocks = chosen[places.filters], []
+            for index, block in enumerate(places.blocks):
+                block_type, expansion, attention = (chosen[p] for p in block)
                 if block_type == SKIP:
                     continue
                 blocks.append(
@@ -342,14 +373,7 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "SearchSpace":
         """Inverse of `to_dict`. Raises ValueError naming what is wrong."""
-        if not isinstance(data, Mapping) or "schema_version" not in data:
-            raise ValueError(
-                "not a search space: it must be a JSON object with a "
-                "`schema_version`."
-            )
-        arch_lib.check_version(data["schema_version"])
-        data = {k: v for k, v in data.items() if k != "schema_version"}
-        files_lib.check_fields(cls, data)
+        data = arch_lib.fields_of(cls, data, "a search space")
         for name in ("clip_size", "stages"):
             checks.check_list(name, data[name])
         read = files_lib.read_fields

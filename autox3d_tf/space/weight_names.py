@@ -146,3 +146,8 @@ def inner_axis(name: str) -> int | None:
 def is_statistic(name: str) -> bool:
     """Whether a weight is a moving statistic, not trained."""
     return name.endswith(("_mean", "_variance"))
+
+
+def decays(name: str) -> bool:
+    """Whether weight decay acts on it: kernels yes, norms and biases no."""
+    return name.endswith("_kernel")

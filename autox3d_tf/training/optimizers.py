@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from autox3d_tf.runs import schedule
+from autox3d_tf.space import weight_names
 from autox3d_tf.training import options as options_lib
 
 
@@ -23,14 +25,8 @@ def make_optimizer(
     """
     rate = options.rate(training.batch_size)
     warmup, total = steps_of(options, training, num_clips)
-    # From 0 it begins with one step's growth: at no rate a step is lost.
-    first = rate * (options.warmup_start or 1 / warmup) if warmup else rate
-    schedule = keras.optimizers.schedules.CosineDecay(
-        first,
-        total - warmup,
-        alpha=options.final,
-        warmup_target=rate if warmup else None,
-        warmup_steps=warmup,
+    learning_rate = schedule.cosine(
+        rate, warmup, total, start=options.warmup_start, final=options.final
     )
     limit = options.clip_norm
     if limit is not None:  # of what one replica gives; see `steps`
@@ -38,19 +34,19 @@ def make_optimizer(
     common = {"global_clipnorm": limit}
     if options.name == "sgd":
         optimizer = keras.optimizers.SGD(
-            schedule,
+            learning_rate,
             momentum=options.momentum,
             nesterov=bool(options.nesterov),
             **common,
         )
     elif options.name == "adam":
-        optimizer = keras.optimizers.Adam(schedule, **common)
+        optimizer = keras.optimizers.Adam(learning_rate, **common)
     else:
         optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=options.weight_decay, **common
+            learning_rate, weight_decay=options.weight_decay, **common
         )
         optimizer.exclude_from_weight_decay(
-            var_list=[v for v in weights if not decays(v)]
+            var_list=[v for v in weights if not weight_names.decays(v.name)]
         )
     if training.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -91,11 +87,6 @@ def steps_of(
             "give --gin=OptimizerOptions.warmup_epochs=0.0."
         )
     return warmup, total
-
-
-def decays(weight: keras.Variable) -> bool:
-    """Whether weight decay acts on it: kernels yes, norms and biases no."""
-    return weight.name.endswith("_kernel")
 
 
 def coupled_decay(options: options_lib.OptimizerOptions) -> float:

@@ -10,8 +10,8 @@ from absl import logging
 from autox3d_tf import models
 from autox3d_tf.data import augment
 from autox3d_tf.runs import distribute
+from autox3d_tf.space import weight_names
 from autox3d_tf.training import average as average_lib
-from autox3d_tf.training import optimizers
 from autox3d_tf.training import options as options_lib
 
 
@@ -38,7 +38,7 @@ def make_train_step(
     """
     num_classes = model.output_shape[-1]
     weights = model.trainable_variables
-    decaying = [v for v in weights if optimizers.decays(v)]
+    decaying = [v for v in weights if weight_names.decays(v.name)]
     slow = slow_weights(model, options.layer_decay)
     if slow:
         logging.info(

@@ -84,6 +84,23 @@ def test_cheapest_of_a_cost_that_does_not_grow_with_width(odd_widths):
     narrowest = cost.SpaceCost(tiny, budget)([0] * len(tiny.choices))
     assert cost.cheapest(tiny, budget) < narrowest
     assert budget.format(12.3456) == "12.346"
+    assert str(cost.Budget(target=40e6, num_classes=3)) == "macs <= 40,000,000"
+
+
+def test_no_part_of_a_space_is_counted_twice(monkeypatch):
+    counted = []
+
+    def one(part):
+        counted.append(part.kind)
+        return 1
+
+    monkeypatch.setitem(cost.METRICS, "parts", (one, sum))
+    tiny = space.get_space("tiny")
+    budget = cost.Budget(metric="parts", target=9.0, num_classes=3)
+    table = cost.SpaceCost(tiny, budget)
+    indices = [0] * len(tiny.choices)
+    assert table(indices) == table(indices) == 5
+    assert counted == ["stem", "block", "block", "block", "head"]
 
 
 def test_a_budget_nothing_meets_names_the_minimum():
@@ -93,12 +110,6 @@ def test_a_budget_nothing_meets_names_the_minimum():
     with pytest.raises(ValueError, match=f"smallest has {least:,}"):
         cost.check_feasible(tiny, budget)
     cost.check_feasible(tiny, cost.Budget(target=least, num_classes=3))
-
-
-def test_hinge():
-    budget = cost.Budget(target=100.0, num_classes=3)
-    assert budget.hinge(150.0) == 0.5
-    assert budget.hinge(100.0) == budget.hinge(3.0) == 0.0
 
 
 @pytest.mark.parametrize("target", [0, -1.0, float("nan"), float("inf")])

@@ -140,10 +140,11 @@ def test_the_pick_keeps_to_milliseconds_and_multiply_adds_together():
     least = cost.cheapest(SPACE, budget())
     macs = cost.Budget(target=1_500_000, num_classes=CLASSES)
     ms = budget(1.3 * least)
-    found = derive.most_probable(SPACE, Uniform, [ms, macs])
+    tables = [cost_table.CostTable(SPACE, limit) for limit in (ms, macs)]
+    (found,) = derive.top_k(SPACE, Uniform, tables, 1)
     arch = SPACE.decode(found.indices)
     assert ms.allows(arch) and macs.allows(arch)
-    free = derive.most_probable(SPACE, Uniform, [macs])
+    (free,) = derive.top_k(SPACE, Uniform, tables[1:], 1)
     assert not ms.allows(SPACE.decode(free.indices))  # it does limit
 
 

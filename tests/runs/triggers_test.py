@@ -109,6 +109,19 @@ def test_scalars_can_be_read_back(tmp_path):
     assert found == [(2, "loss", 2.0), (4, "loss", 4.0), (5, "loss", 5.0)]
 
 
+def test_texts_go_into_the_file_of_the_scalars(tmp_path):
+    writer = triggers.WriteScalars(tmp_path, steps=1)
+    run(1, writer, lambda step, _: writer.write_text(step, "table", "| a |"))
+    writer.close()
+    (file,) = tmp_path.glob("*.v2")
+    found = {
+        value.tag: tf.make_ndarray(value.tensor)
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    }
+    assert found["loss"] == 1.0 and found["table"].item() == b"| a |"
+
+
 def test_progress_line_by_hand():
     progress = triggers.Progress(stream=io.StringIO())
     progress.begin(10, 100)

@@ -17,11 +17,11 @@ from autox3d_tf.search import (
     page,
     plan,
     rank,
-    results,
     run,
     trial,
 )
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import record as record_lib
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
 from tests.training import tiny
@@ -50,8 +50,8 @@ class FakeSearch:
             "logits": {},
         }
         run_dir_lib.RunDir(run_dir, config)
-        if results.is_finished(run_dir):
-            return results.read_record(run_dir)
+        if record_lib.is_finished(run_dir):
+            return record_lib.read_record(run_dir)
         name = run_dir.rsplit("/", 1)[1]
         others["space"] = space
         self.calls[name] = {"search": search, "estimator": estimator, **others}
@@ -67,8 +67,8 @@ class FakeSearch:
         sum(range(200_000))  # takes some time, which is a divisor
         SPACE.decode([0] * len(SPACE.choices)).save(f"{run_dir}/arch.json")
         record = {
-            "format": results.FORMAT,
-            "schema_version": results.SCHEMA_VERSION,
+            "format": record_lib.FORMAT,
+            "schema_version": record_lib.SCHEMA_VERSION,
             "counts": {
                 "architectures": trained // 10,
                 "clips_trained": trained,
@@ -201,7 +201,9 @@ def test_finished_runs_are_not_repeated(compare_fakes):
     assert not search.calls and not train.calls
 
 
-def test_a_run_that_was_interrupted_goes_on_after_its_search(compare_fakes):
+def test_a_run_that_was_interrupted_goes_on_after_its_search(
+    compare_fakes, tmp_path
+):
     def broken(**arguments):
         raise SystemExit(130)
 
@@ -211,9 +213,19 @@ def test_a_run_that_was_interrupted_goes_on_after_its_search(compare_fakes):
     assert list(search.calls) == [
         "supernet_seed0_fold3", "probabilistic_0.06M_seed0_fold3",
     ]  # fmt: skip
+
+    def seconds():
+        paths = (tmp_path / "runs" / n / trial.SECONDS for n in search.calls)
+        return [json.loads(path.read_text()) for path in paths]
+
+    took = seconds()
     again = FakeSearch()
-    compare_fakes(search_fn=again)
+    found = compare_fakes(search_fn=again)
     assert not search.calls.keys() & again.calls.keys()
+    assert seconds() == took  # to look at what has ended costs nothing
+    for one in ("cpu", "wall"):
+        total = sum(each[one] for each in took)
+        assert found[0]["search"][f"{one}_seconds"] == round(total, 3)
 
 
 def test_a_process_starts_anew_after_some_runs(compare_fakes, monkeypatch):

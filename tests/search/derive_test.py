@@ -13,6 +13,7 @@ from autox3d_tf.search import chain as chain_lib
 from autox3d_tf.search import cost_table as cost_table_lib
 from autox3d_tf.search import derive
 from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import record as record_lib
 
 # 3 * 12 * 3 * 12 * 18 = 23,328 index vectors. Expansions 1.5 and 1.6 round to
 # the same inner channels at 8 filters.
@@ -82,19 +83,29 @@ def make_distribution(
     return distribution
 
 
-def brute_force(distribution, budgets, accept=None, space=SPACE):
+def tables_of(space, budgets):
+    return [cost_table_lib.CostTable(space, budget) for budget in budgets]
+
+
+def top_k(space, distribution, budgets, k):
+    return derive.top_k(space, distribution, tables_of(space, budgets), k)
+
+
+def most_probable(space, distribution, budgets):
+    return top_k(space, distribution, budgets, 1)[0]
+
+
+def brute_force(distribution, budgets, space=SPACE):
     """All vectors within the budgets, from the most probable downwards."""
     vectors = vectors_of(space)
     fits = np.ones(len(vectors), bool)
-    for budget in budgets:
-        table = cost_table_lib.CostTable(space, budget)
-        fits &= table(vectors) <= budget.target
+    for table in tables_of(space, budgets):
+        fits &= table(vectors) <= table.budget.target
     vectors = vectors[fits]
     log_probs = distribution.log_prob(vectors).numpy()
     order = np.argsort(-log_probs, kind="stable")
-    found = zip(map(tuple, vectors[order].tolist()), log_probs[order],
-                strict=True)  # fmt: skip
-    return [pair for pair in found if accept is None or accept(pair[0])]
+    ordered = map(tuple, vectors[order].tolist())
+    return list(zip(ordered, log_probs[order], strict=True))
 
 
 def first_of_each_network(pairs, count=30, space=SPACE):
@@ -126,9 +137,9 @@ def test_cost_table_equals_the_cost_of_the_decoded_network(name, metric):
 
 def test_excess_is_the_hinge_summed_over_budgets():
     budgets = [make_budget("macs"), make_budget("params")]
-    tables = [cost_table_lib.CostTable(SPACE, budget) for budget in budgets]
+    tables = tables_of(SPACE, budgets)
     expected = [
-        sum(b.hinge(b.cost(SPACE.decode(v))) for b in budgets)
+        sum(max(0, b.cost(SPACE.decode(v)) / b.target - 1) for b in budgets)
         for v in VECTORS[::3000]
     ]
     excess = cost_table_lib.excess(tables, VECTORS[::3000])
@@ -138,7 +149,7 @@ def test_excess_is_the_hinge_summed_over_budgets():
 
 def test_two_sided_excess_is_the_distance_from_the_tightest_budget():
     budgets = [make_budget("macs"), make_budget("params")]
-    tables = [cost_table_lib.CostTable(SPACE, budget) for budget in budgets]
+    tables = tables_of(SPACE, budgets)
     vectors = VECTORS[::3000]
     over = [
         max(b.cost(SPACE.decode(v)) / b.target - 1 for b in budgets)
@@ -157,7 +168,7 @@ def test_two_sided_excess_is_the_distance_from_the_tightest_budget():
 def test_most_probable_within_budget_equals_brute_force(kind, seed, share):
     distribution = make_distribution(kind, seed)
     budget = make_budget(share=share)
-    derived = derive.most_probable(SPACE, distribution, [budget])
+    derived = most_probable(SPACE, distribution, [budget])
     vector, log_prob = brute_force(distribution, [budget])[0]
     assert derived.indices == vector
     assert derived.log_prob == pytest.approx(log_prob, abs=1e-4)
@@ -178,7 +189,7 @@ def test_most_probable_within_budget_equals_brute_force(kind, seed, share):
 def test_top_k_equals_brute_force(kind, metrics):
     distribution = make_distribution(kind, seed=3)
     budgets = [make_budget(metric, 0.4) for metric in metrics]
-    found = derive.top_k(SPACE, distribution, budgets, 20)
+    found = top_k(SPACE, distribution, budgets, 20)
     expected = first_of_each_network(brute_force(distribution, budgets))[:20]
     np.testing.assert_allclose(
         [one.log_prob for one in found], [p for _, p in expected], atol=1e-4
@@ -197,7 +208,7 @@ def test_all_networks_of_a_deep_stage_equal_brute_force(kind, share, metrics):
     pairs = brute_force(distribution, budgets, space=DEEP)
     expected = first_of_each_network(pairs, len(pairs), DEEP)
     assert len(expected) < len(pairs)
-    found = derive.top_k(DEEP, distribution, budgets, len(pairs))
+    found = top_k(DEEP, distribution, budgets, len(pairs))
     assert [one.indices for one in found] == [v for v, _ in expected]
     np.testing.assert_allclose(
         [one.log_prob for one in found], [p for _, p in expected], atol=1e-4
@@ -221,7 +232,7 @@ def test_fewer_networks_than_asked_for_are_found_at_once(scale):
     target = float(budget.cost(space.decode(six_blocks)))
     budget = dataclasses.replace(budget, target=target)
     distribution = make_distribution(scale=scale, space=space)
-    found = derive.top_k(space, distribution, [budget], 10)
+    found = top_k(space, distribution, [budget], 10)
     kinds = np.array([t for t in distribution.log_tables() if len(t) == 2])
     gains = np.sort(kinds[:, 0] - kinds[:, 1])[::-1]  # of not skipping
     expected = {  # at the likeliest placing of each
@@ -235,40 +246,26 @@ def test_fewer_networks_than_asked_for_are_found_at_once(scale):
 
 
 def test_what_is_found_before_giving_up_is_kept(monkeypatch, caplog):
-    few = functools.partial(derive.enumerate_networks, limit=50)
+    search = SPACE, make_distribution(seed=4), [make_budget()], 10
+    all_ten = top_k(*search)
+    few = functools.partial(derive.enumerate_networks, limit=6)
     monkeypatch.setattr(derive, "enumerate_networks", few)
-    distribution = make_distribution(seed=4)
-    best = derive.most_probable(SPACE, distribution, [make_budget()])
-    found = derive.top_k(
-        SPACE, distribution, [make_budget()], 10, lambda v: v == best.indices
-    )
-    assert found == [best]
-    assert "Found 1 of the 10 networks asked for" in caplog.text
-
-
-def test_a_cost_that_is_no_sum_is_met_by_enumeration():
-    distribution = make_distribution(seed=4)
-
-    def accept(indices):  # all blocks of one type
-        arch = SPACE.decode(indices)
-        return len({b.spec.block_type for b in arch.blocks()}) == 1
-
-    budgets = [make_budget(share=0.5)]
-    derived = derive.most_probable(SPACE, distribution, budgets, accept)
-    assert derived.indices == brute_force(distribution, budgets, accept)[0][0]
+    found = top_k(*search)
+    assert found == all_ten[:3]
+    assert "Found 3 of the 10 networks asked for" in caplog.text
 
 
 def test_without_budget_it_is_the_mode_and_of_rank_one():
     distribution = make_distribution(seed=5)
     generous = cost.Budget(target=1e12, num_classes=5)
-    derived = derive.most_probable(SPACE, distribution, [generous])
+    derived = most_probable(SPACE, distribution, [generous])
     assert derived.indices == distribution.mode()
     assert derive.rank(SPACE, distribution, derived) == (1, None, 0)
 
 
 def test_rank_counts_the_more_probable_of_different_blocks():
     distribution, budget = make_distribution(seed=6), make_budget(share=0.05)
-    derived = derive.most_probable(SPACE, distribution, [budget])
+    derived = most_probable(SPACE, distribution, [budget])
     blocks = set()
     for vector, log_prob in brute_force(distribution, []):
         if log_prob > derived.log_prob + 1e-5:
@@ -283,7 +280,7 @@ def test_rank_counts_the_more_probable_of_different_blocks():
 def test_rank_says_how_many_are_as_probable(kind):
     # All 972 vectors of DEEP are of different blocks, skipped ones included.
     flat = make_distribution(kind, scale=0.0, space=DEEP)
-    mode = derive.most_probable(DEEP, flat, [make_budget(share=1, space=DEEP)])
+    mode = most_probable(DEEP, flat, [make_budget(share=1, space=DEEP)])
     assert derive.rank(DEEP, flat, mode) == (1, None, 971)
     assert derive.rank(DEEP, flat, mode, limit=971) == (1, None, 971)
     assert derive.rank(DEEP, flat, mode, limit=900) == (1, None, 900)
@@ -310,9 +307,9 @@ def test_rank_of_sixty_blocks_is_counted_without_a_search(monkeypatch):
     flat = distribution_lib.factorized(space)
     each = np.log([len(choice) for choice in space.choices]).sum()
     one = derive.Derived(indices=(), log_prob=-float(each), costs=())
-    assert derive.rank(space, flat, one) == (1, None, derive.RANK_LIMIT)
+    assert derive.rank(space, flat, one) == (1, None, record_lib.RANK_LIMIT)
     less = dataclasses.replace(one, log_prob=one.log_prob - 1e-6)
-    assert derive.rank(space, flat, less) == (None, derive.RANK_LIMIT, None)
+    assert derive.rank(space, flat, less) == (None, record_lib.RANK_LIMIT, None)
 
 
 @KINDS
@@ -356,14 +353,14 @@ def test_a_flat_distribution_does_not_favour_skipping():
     position = SPACE.positions["stage2/block2/block_type"]
     distribution.logits[position].assign(np.log([0.4, 0.4, 0.2]))
     generous = cost.Budget(target=1e12, num_classes=5)
-    derived = derive.most_probable(SPACE, distribution, [generous])
+    derived = most_probable(SPACE, distribution, [generous])
     assert derived.indices[position] != 2
 
 
 def test_equal_networks_are_listed_once():
     distribution = make_distribution(scale=0.0)
     generous = cost.Budget(target=1e12, num_classes=5)
-    found = derive.top_k(SPACE, distribution, [generous], 40)
+    found = top_k(SPACE, distribution, [generous], 40)
     prints = {SPACE.decode(one.indices).fingerprint for one in found}
     assert len(prints) == len(found) == 40
 
@@ -376,7 +373,7 @@ def test_largest_space_is_quick_and_beats_local_changes(kind):
     for vector in distribution.logits:
         vector.assign(2 * rng.normal(size=vector.shape))
     budget = cost.Budget(target=1.0e9, num_classes=400)
-    derived = derive.most_probable(space, distribution, [budget])
+    derived = most_probable(space, distribution, [budget])
     assert budget.allows(space.decode(derived.indices))
     table = cost_table_lib.CostTable(space, budget)
     best = np.array(derived.indices)
@@ -394,21 +391,19 @@ def test_largest_space_is_quick_and_beats_local_changes(kind):
 def test_impossible_budget_is_refused_with_the_minimum():
     budget = cost.Budget(target=1000.0, num_classes=5)
     with pytest.raises(ValueError, match=r"macs <= 1,000. The smallest has"):
-        derive.most_probable(SPACE, make_distribution(), [budget])
+        most_probable(SPACE, make_distribution(), [budget])
 
 
-def test_budgets_that_exclude_each_other_are_refused():
-    # each alone is feasible at its own minimum only, by different networks
-    budgets = [make_budget("macs", 0.0), make_budget("params", 0.0)]
-
-    def accept(indices):
-        return indices[0] == 2  # the widest first stage: over both budgets
-
+def test_budgets_that_exclude_each_other_are_refused(monkeypatch):
+    # each alone is met at its own minimum only: the narrowest, the widest
+    narrow = (lambda part: 100 - part.out_channels, sum)
+    monkeypatch.setitem(cost.METRICS, "narrow", narrow)
+    budgets = [make_budget(metric, 0.0) for metric in ("macs", "narrow")]
     with pytest.raises(ValueError, match="is within all budgets together"):
-        derive.most_probable(SPACE, make_distribution(), budgets, accept)
+        most_probable(SPACE, make_distribution(), budgets)
 
 
 def test_enumeration_says_when_it_gives_up():
     chain = chain_lib.Chain.of(SPACE, make_distribution(scale=0.0))
     with pytest.raises(derive.LimitReached, match="among 50 partial ones"):
-        list(derive.enumerate_networks(chain, accept=lambda _: False, limit=50))
+        list(derive.enumerate_networks(chain, limit=50))

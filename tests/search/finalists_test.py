@@ -142,7 +142,7 @@ def derived(width):
 
 
 def test_fewer_sets_of_filters_than_finalists_are_said(caplog):
-    chooser = choose.Chooser(search_driver.SPACE, (), (), SEARCH, 0, None)
+    chooser = choose.Chooser(search_driver.SPACE, (), SEARCH, 0, None)
     all_three = [derived(width) for width in (0, 1, 0, 2)]
     assert len(chooser.finalists(all_three)) == 3
     assert not caplog.messages

@@ -6,7 +6,7 @@ import pytest
 from autox3d_tf import cost, search
 from autox3d_tf import space as space_lib
 from autox3d_tf.runs import gin_app
-from autox3d_tf.search import compare, derive, distribution, run
+from autox3d_tf.search import compare, cost_table, derive, distribution, run
 from autox3d_tf.space import spaces
 from tests.search import search_driver
 
@@ -61,7 +61,8 @@ def test_a_cost_of_ones_own_is_a_budget(monkeypatch):
         space, 2, macs=150e3, others={"joules": 150.0}
     )
     assert (one.metric, other.metric) == ("macs", "joules")
-    found = derive.top_k(space, distribution.factorized(space), (one, other), 1)
+    tables = [cost_table.CostTable(space, budget) for budget in (one, other)]
+    found = derive.top_k(space, distribution.factorized(space), tables, 1)
     arch = space.decode(found[0].indices)
     assert sum(p.params for p in cost.parts_of(arch, (4, 16, 16), 2)) <= 1200
     with pytest.raises(ValueError, match="No architecture.*joules <= 1.000"):

@@ -7,7 +7,8 @@ import pytest
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.runs import run_dir
-from autox3d_tf.search import history, plan, report, results
+from autox3d_tf.search import history, plan, report
+from autox3d_tf.search import record as record_lib
 
 SPACE = space_lib.get_space("tiny")
 INDICES = tuple(0 for _ in SPACE.choices)
@@ -46,8 +47,8 @@ def write_result(folder, **changes):
     child = {"indices": INDICES, "costs": [macs], "accuracy": 0.75,
              "log_likelihood": -0.5}  # fmt: skip
     record = {
-        "format": results.FORMAT,
-        "schema_version": results.SCHEMA_VERSION,
+        "format": record_lib.FORMAT,
+        "schema_version": record_lib.SCHEMA_VERSION,
         "method": "probabilistic",
         "space_fingerprint": SPACE.fingerprint,
         "arch": arch.fingerprint,

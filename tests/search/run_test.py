@@ -138,6 +138,9 @@ def test_tensorboard_shows_the_figures_of_the_page(finished):
         pixels = tf.image.decode_png(png).numpy()
         assert pixels.shape == (int(height), int(width), 3)
         assert pixels.std() > 1  # something is drawn
+    assert b"| stage1/filters |" in found["most_probable_choices"].item()
+    # One file of the steps, and one of what was found at their end.
+    assert len(list((finished / "summaries").iterdir())) == 2
     header, _, *rows = found["first_within_budget"].item().decode().split("\n")
     assert header.startswith("|  | filters | blocks | log probability | macs |")
     assert len(rows) == len(record["top"])

@@ -170,8 +170,10 @@ def test_the_rate_of_the_weights_rises_then_falls_as_a_cosine():
     for step in (0, 2, 4, 7, 10):
         optimizer.iterations.assign(step)
         rates.append(float(optimizer.learning_rate))
-    # 10 steps, of which 6 are a cosine, at its middle after three
-    np.testing.assert_allclose(rates, [0, 0.25, 0.5, 0.25, 0], atol=1e-6)
+    # From 0.5 / 4, so that the first step learns; half way up lies half way
+    # between that and 0.5; then 6 steps are a cosine, at its middle after 3.
+    expected = [0.125, 0.3125, 0.5, 0.25, 0]
+    np.testing.assert_allclose(rates, expected, atol=1e-6)
 
 
 def test_log_likelihoods_are_those_of_the_inherited_children():

@@ -38,6 +38,19 @@ def test_every_named_space(name, tmp_path):
                 assert block.attention == chosen[f"{prefix}/attention"]
 
 
+def test_places_are_those_of_the_choices():
+    for named in space.SPACES.values():
+        names = {}
+        for number, stage in enumerate(named.places, 1):
+            names[f"stage{number}/filters"] = stage.filters
+            for block, own in enumerate(stage.blocks, 1):
+                for kind, place in zip(
+                    ("block_type", "expansion", "attention"), own, strict=True
+                ):
+                    names[f"stage{number}/block{block}/{kind}"] = place
+        assert names == named.positions
+
+
 def test_only_later_blocks_can_be_skipped():
     for named in space.SPACES.values():
         for choice in named.choices:
@@ -193,6 +206,9 @@ def test_a_damaged_space_file_is_refused(tmp_path):
     path = tmp_path / "space.json"
     path.write_text('{"schema_version": 1, "name": "x"}')
     with pytest.raises(ValueError, match="missing SearchSpace fields"):
+        space.get_space(str(path))
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="not a search space.*SearchSpace.sa"):
         space.get_space(str(path))
     with pytest.raises(ValueError, match="egogestar.*name='none'"):
         space.get_space("none")

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from autox3d_tf import models
+from autox3d_tf.space import weight_names
 from autox3d_tf.training import optimizers
 from tests.training import tiny
 
@@ -69,7 +70,7 @@ def test_gradients_are_clipped_together():
 def test_only_kernels_decay():
     model = models.build_model(tiny.arch(), 3)
     decaying = {
-        v.name for v in model.trainable_variables if optimizers.decays(v)
+        v.name for v in model.trainable_variables if weight_names.decays(v.name)
     }
     assert decaying == {
         "spatial_kernel", "temporal_kernel", "expand_kernel",

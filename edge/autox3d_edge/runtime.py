@@ -307,7 +307,7 @@ class Recognizer:
         """
         count = _to_int(count)
         checks.check_positive_int("count", count)
-        rate = _check_fps(fps or None) or self.fps
+        rate = _check_fps(None if fps == 0 else fps) or self.fps
         return self._sample(
             count, _stride_at(self.manifest.preprocessing, rate)
         )
@@ -384,7 +384,9 @@ def _stride_at(wanted, fps: float | None) -> float:
         wanted: The preprocessing.
         fps: Frames per second of the video; that of training if not known.
     """
-    rate = round(fps, 3) if fps else wanted.fps  # lists have three digits
+    rate = wanted.fps
+    if fps:  # three digits, as lists have them; halves up, as every port does
+        rate = math.floor(fps * 1000 + 0.5) / 1000
     return _at_rate(wanted.stride, wanted.stride_fps or wanted.fps, rate)
 
 

@@ -150,6 +150,23 @@ def test_clips_last_as_long_at_any_rate(ask, video, exported, tmp_path):
         np.testing.assert_array_equal(answer["value"], expected.ravel())
 
 
+def test_rates_of_half_a_thousandth_are_rounded_alike(ask, exported, tmp_path):
+    # A rate below the known one would make every clip begin a frame later.
+    cases = {29.971: 29.9705, 29.972: 29.9715}
+    paths = [
+        write_dense_model(tmp_path / f"{fps}.tflite", exported, fps, 0.0)
+        for fps in cases
+    ]
+    answers = ask(
+        *({"do": "frameNumbers", "model": path, "given": [14, fps]}
+          for path, fps in zip(paths, cases.values(), strict=True))
+    )  # fmt: skip
+    for path, fps, answer in zip(paths, cases.values(), answers, strict=True):
+        assert answer["value"] == [3, 5, 7, 9]
+        found = Recognizer(path).frame_numbers(14, fps)
+        assert found.tolist() == answer["value"]
+
+
 def test_only_the_frames_of_a_clip(ask, video, exported, tmp_path):
     path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
     frames = moving_frames(14, 30, 40)

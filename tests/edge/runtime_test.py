@@ -173,6 +173,11 @@ def test_a_pace_that_makes_no_sense_is_refused(exported, name, value):
         Recognizer(exported.path, **{name: value})
 
 
+def test_the_rate_of_a_video_is_a_number(recognizer):
+    with pytest.raises(ValueError, match="`fps` must be a positive"):
+        recognizer.frame_numbers(9, "")
+
+
 def test_numbers_of_any_kind(exported):
     recognizer = Recognizer(
         exported.path,

@@ -59,6 +59,7 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
         "Browsers take no int8 tensors": {"model": path},
         "`hop` must be a positive integer": {"options": {"hop": 0}},
         "`fps` must be a positive number": {"options": {"fps": "30"}},
+        "1000. Received: fps=.": {"do": "frameNumbers", "given": [9, ""]},
         "`source` must be an address": {"model": None},
         "a Uint8Array. Received: .": {"model": ""},
         "`frames` must be an array": {"do": "one"},

@@ -172,7 +172,7 @@ export class Recognizer {
    */
   frameNumbers(count, fps) {
     checkCounts({ count });
-    if (fps) checkFps(fps);
+    if (fps != null && fps !== 0) checkFps(fps);
     const { preprocessing } = this.manifest;
     return sampleIndices(
       preprocessing.sampling,
@@ -518,7 +518,7 @@ function checkFrame(frame) {
 /** Frames of a video at `fps` per frame of a clip, as long as in training. */
 function strideAt({ stride, stride_fps, fps: usual }, fps) {
   // Three digits, as lists of clips have them.
-  const rate = fps ? Math.round(fps * 1000) / 1000 : usual;
+  const rate = fps ? Math.floor(fps * 1000 + 0.5) / 1000 : usual;
   return atRate(stride, stride_fps || usual, rate);
 }
 

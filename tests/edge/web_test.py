@@ -81,6 +81,15 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
         assert message in answer.get("error", ""), answer
 
 
+def test_a_closed_recognizer_says_so(ask_web, video, exported):
+    call = {
+        "do": "closed", "model": str(exported.path),
+        "clip": video(moving_frames(1, 24, 24)),
+    }  # fmt: skip
+    for answer in ask_web(*({**call, "given": [m]} for m in ("push", "reset"))):
+        assert "recognizer is closed" in answer.get("error", ""), answer
+
+
 class _Silent(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

@@ -40,6 +40,7 @@ export class Recognizer {
   #began;
   #latest;
   #turn = Promise.resolve();
+  #closed;
 
   /**
    * @param {string|Blob|ArrayBuffer|Uint8Array} source Address or content of a
@@ -257,16 +258,20 @@ export class Recognizer {
     });
   }
 
-  /** Frees the memory of the model. */
-  delete() {
-    return this.#inTurn(() => {
+  /** Frees the memory of the model, once the calls before it are done. */
+  close() {
+    this.#closed ??= this.#inTurn(() => {
       freeAll(this.#inputs);
       this.#compiled.delete();
     });
+    return this.#closed;
   }
 
   /** One call after the other: they share the state of the stream. */
   #inTurn(call) {
+    if (this.#closed) {
+      throw new Error("This recognizer is closed. Load the model again.");
+    }
     const result = this.#turn.then(call);
     this.#turn = result.catch(() => {});
     return result;

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -373,16 +374,24 @@ def test_a_manifest_with_flipped_bytes(ask, video, exported, tmp_path):
     assert all(labels == list(manifest.labels) for labels in read)
 
 
+def zipped(manifest):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", manifest)
+    return content.getvalue()
+
+
 def test_bad_files(ask, video, exported, streams, tmp_path):
     data = exported.path.read_bytes()
     model, _ = manifest_lib.read_model(exported.path)
     flipped = bytearray(data)
     flipped[len(model) // 2] ^= 0x10
-    large = io.BytesIO()
-    with zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", b" " * (17 << 20))
+    with zipfile.ZipFile(exported.path) as archive:
+        fields = json.loads(archive.read("manifest.json"))
+    fields["preprocessing"]["short_side"] = 20
     files = {
-        "more than 16777216 bytes": model + large.getvalue(),
+        "more than 16777216 bytes": model + zipped(b" " * (17 << 20)),
+        "Missing: crop_size.": model + zipped(json.dumps(fields)),
         "not a .tflite": b"not a model",
         "cut short": data[: len(data) - 7],
         "its model was changed": bytes(flipped),

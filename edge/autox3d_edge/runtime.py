@@ -66,15 +66,15 @@ class Recognizer:
     ):
         fps = _check_fps(fps)
         num_threads, hop, window = map(_to_int, (num_threads, hop, window))
+        for name, value in (("hop", hop), ("window", window)):
+            if value is not None:
+                checks.check_positive_int(name, value)
         self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._runner = streaming.make_runner(
             model, stream, num_threads, runtime
         )
-        for name, value in (("hop", hop), ("window", window)):
-            if value is not None:
-                checks.check_positive_int(name, value)
         if window is None:
             stride = _stride_at(wanted, fps)
             window = round(wanted.clip_frames * max(1.0, stride))
@@ -399,18 +399,17 @@ def _at_rate(count: float, known: float, fps: float | None) -> float:
 
 def _check_frames(given, name: str) -> np.ndarray:
     """Returns uint8 RGB frames `(n, height, width, 3)`, or raises."""
-    frames = np.asarray(given)
-    received = f"{frames.dtype} {frames.shape}"
-    if frames.dtype == object:  # what numpy knows nothing of
-        received = type(given).__name__
-    if name == "frame":
-        frames = frames[None]
+    array = np.asarray(given)
+    frames = array[None] if name == "frame" else array
     if (
         frames.dtype != np.uint8
         or frames.ndim != 4
         or frames.shape[-1] != 3
         or not frames.size
     ):
+        received = f"{array.dtype} {array.shape}"
+        if array.dtype == object:  # what numpy knows nothing of
+            received = type(given).__name__
         wanted = {
             "frame": "a uint8 RGB frame (",
             "sampled": "uint8 RGB frames (n, ",

@@ -1,5 +1,7 @@
 """Timings: taken in turns, summarised by median and middle half."""
 
+from importlib import metadata
+
 import pytest
 
 from autox3d_edge import benchmark, interpreters
@@ -95,8 +97,8 @@ def test_a_runtime_that_is_not_here_is_named_with_a_way_out(monkeypatch):
 
 def test_a_runtime_of_unknown_version_is_no_error(monkeypatch):
     def version(name):
-        raise interpreters.importlib.metadata.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(interpreters.importlib.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     name = interpreters.available()[0]
     assert interpreters.describe(name) == f"{name} of unknown version"

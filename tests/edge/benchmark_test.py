@@ -45,9 +45,7 @@ def test_a_machine_at_two_speeds_does_not_change_the_ratio(monkeypatch):
 
 
 def test_files_on_one_and_two_threads(exported):
-    timings = benchmark.benchmark_files(
-        {"int8": exported.path}, repeats=3, warmup=1
-    )
+    timings = benchmark.benchmark_files({"int8": exported.path}, repeats=3)
     names = [timing.name for timing in timings]
     assert names == ["int8, 1 thread", "int8, 2 threads"]
     assert all(0 < t.low <= t.median <= t.high for t in timings)

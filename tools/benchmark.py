@@ -128,8 +128,9 @@ def _main(arguments):
             "Files are timed by themselves, without --table, --bundle or "
             f"--variants. Received: {' '.join(arguments)}."
         )
-    if FLAGS.profile and FLAGS.json:
-        raise binary.UsageError("--profile only prints; leave out --json.")
+    for name in ("profile", "table", "bundle"):
+        if FLAGS.json and getattr(FLAGS, name):
+            raise binary.UsageError(f"--{name} takes no --json; leave it out.")
     try:
         threads = [int(number) for number in FLAGS.threads_list]
     except ValueError:

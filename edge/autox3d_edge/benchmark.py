@@ -71,9 +71,7 @@ def benchmark_files(
     paths: Mapping[str, str | os.PathLike | bytes],
     threads: Sequence[int] = (1, 2),
     repeats: int = 20,
-    warmup: int = 2,
     runtime: str | None = None,
-    seed: int = 0,
 ) -> list[Timing]:
     """Times exported files on each number of threads, all in turns.
 
@@ -83,21 +81,18 @@ def benchmark_files(
         paths: Name -> exported file, or flatbuffer bytes. Timings are called
             as `label` says.
         threads: Numbers of threads to try.
-        repeats, warmup: As in `time_in_turns`.
+        repeats: As in `time_in_turns`.
         runtime: As in `Recognizer`.
-        seed: Of the random clip that is classified.
     """
     candidates = {}
     for name, path in paths.items():
         model, stream = _read_any(path)
         for count in threads:
             run = streaming.make_runner(model, stream, count, runtime)
-            clip = np.random.default_rng(seed).integers(
-                0, 256, run.clip_shape, dtype=np.uint8
-            )
-            run.set_clip(clip)
+            rng = np.random.default_rng(0)
+            run.set_clip(rng.integers(0, 256, run.clip_shape, np.uint8))
             candidates[label(name, count)] = run.invoke
-    return time_in_turns(candidates, repeats, warmup)
+    return time_in_turns(candidates, repeats)
 
 
 def label(name: str, threads: int) -> str:

@@ -4,7 +4,6 @@ Needs numpy and one of: ai-edge-litert, tflite-runtime, tensorflow.
 """
 
 import importlib
-import importlib.metadata
 import importlib.util
 import types
 import warnings
@@ -15,12 +14,12 @@ import numpy as np
 from autox3d_edge import flatbuffer
 from autox3d_tf.base import checks
 
-# Fastest first. (name, module with `Interpreter`, its distribution)
-KNOWN = (
-    ("ai-edge-litert", "ai_edge_litert.interpreter", "ai-edge-litert"),
-    ("tflite-runtime", "tflite_runtime.interpreter", "tflite-runtime"),
-    ("tf.lite", "tensorflow.lite.python.interpreter", "tensorflow"),
-)
+# Fastest first. Name -> module with `Interpreter`, its distribution.
+KNOWN = {
+    "ai-edge-litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
+    "tf.lite": ("tensorflow.lite.python.interpreter", "tensorflow"),
+}
 MOST_THREADS = 256  # of very many, interpreters crash
 
 
@@ -28,7 +27,7 @@ def available() -> list[str]:
     """Returns the names of the interpreters that are installed."""
     return [
         name
-        for name, module, _ in KNOWN
+        for name, (module, _) in KNOWN.items()
         if importlib.util.find_spec(module.split(".")[0]) is not None
     ]
 
@@ -43,19 +42,18 @@ def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
         ValueError: The runtime is unknown.
         ImportError: It, or any, is not installed or does not work.
     """
-    modules = {known: module for known, module, _ in KNOWN}
-    packages = {known: package for known, _, package in KNOWN}
     if name is not None:
-        checks.check_choice("name", name, modules)
+        checks.check_choice("name", name, KNOWN)
     for known in [name] if name else available():
+        module, package = KNOWN[known]
         try:
-            return known, importlib.import_module(modules[known])
+            return known, importlib.import_module(module)
         except ImportError as error:
             if name:
                 others = [other for other in available() if other != name]
                 raise ImportError(
                     f"Runtime {name} cannot be used: {error}. Install it: pip "
-                    f"install {packages[name]}. Others that are here: "
+                    f"install {package}. Others that are here: "
                     f"{', '.join(others) or 'none'}."
                 ) from error
             warnings.warn(f"{known} cannot be used: {error}", stacklevel=2)
@@ -71,11 +69,13 @@ def load_class(name: str | None = None) -> Callable:
 
 def describe(name: str | None = None) -> str:
     """Returns name and version of the runtime that `load_module` takes."""
+    from importlib import metadata  # slow to import, seldom needed
+
     name = load_module(name)[0]
-    distributions = {known: package for known, _, package in KNOWN}
+    _, package = KNOWN[name]
     try:
-        version = importlib.metadata.version(distributions[name])
-    except importlib.metadata.PackageNotFoundError:  # a nightly, a Debian one
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:  # a nightly, a Debian one
         version = "of unknown version"
     return f"{name} {version}"
 
@@ -126,7 +126,7 @@ def to_float(values: np.ndarray, detail) -> np.ndarray:
     scale, zero_point = detail["quantization"]
     if scale:
         values = (values.astype(np.float32) - zero_point) * scale
-    return values.astype(np.float32)
+    return values.astype(np.float32, copy=False)
 
 
 def prepare(
@@ -134,7 +134,6 @@ def prepare(
     num_threads: int = 1,
     runtime: str | None = None,
     states: Mapping[str, str] | None = None,
-    seed: int = 0,
 ) -> Callable[[], None]:
     """Returns a function that runs a model on random input, to be timed.
 
@@ -143,10 +142,9 @@ def prepare(
         num_threads, runtime: As in `ClipRunner`.
         states: Output -> input that a stream moves it to for the next frame;
             those that the model lacks are another piece's.
-        seed: Of the inputs.
     """
     interpreter = load(model, num_threads, runtime)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     inputs = {}
     for detail in interpreter.get_input_details():
         values = rng.integers(1, 128, detail["shape"])  # some divide by them
@@ -206,7 +204,8 @@ class Runner:
                 f"Received: {clip.dtype} {clip.shape}."
             )
         self._interpreter.set_tensor(
-            self._source["index"], clip.astype(self._source["dtype"])
+            self._source["index"],
+            clip.astype(self._source["dtype"], copy=False),
         )
 
     def invoke(self) -> None:

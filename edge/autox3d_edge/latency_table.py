@@ -26,7 +26,7 @@ from autox3d_tf.cost import parts as parts_lib
 from autox3d_tf.space import arch as arch_lib
 
 ROUNDS = 9
-VISIT_MS = 15.0
+_VISIT_MS = 15.0  # after a warm-up
 _FEWEST_RUNS = 2
 
 
@@ -36,7 +36,6 @@ def measure_bundle(
     threads: Sequence[int] = (1,),
     runtime: str | None = None,
     rounds: int = ROUNDS,
-    visit_ms: float = VISIT_MS,
     progress: Callable[[str], Any] = print,
 ) -> dict[str, Any]:
     """Returns the latency table of a bundle, as JSON types.
@@ -46,7 +45,6 @@ def measure_bundle(
         threads: Numbers of threads to time; each is a column.
         runtime: Interpreter; the first found by default.
         rounds: How often each model is visited.
-        visit_ms: For how long, after a warm-up.
         progress: Is told about each round.
     """
     folder = pathlib.Path(folder)
@@ -58,7 +56,7 @@ def measure_bundle(
         # All precisions in one round: they meet the same disturbances.
         timings = _measure(
             _files(folder, index, models, precisions),
-            count, runtime, rounds, visit_ms,
+            count, runtime, rounds,
             lambda text, c=count: progress(f"{c} threads: {text}"),
         )  # fmt: skip
         for number, precision in enumerate(precisions):
@@ -100,7 +98,7 @@ def predicted_and_measured(
     networks = [model for model in index["models"] if model["part"] is None]
     timings = _measure(
         _files(folder, index, networks, [table.precision]),
-        table.threads, runtime, ROUNDS, VISIT_MS, lambda text: None,
+        table.threads, runtime, ROUNDS, lambda text: None,
     )  # fmt: skip
     archs = [
         arch_lib.ArchSpec.from_dict(index["archs"][model["arch"]])
@@ -205,12 +203,12 @@ def _files(folder, index, models, precisions):
     ]
 
 
-def _measure(files, threads, runtime, rounds, visit_ms, progress):
+def _measure(files, threads, runtime, rounds, progress):
     """Least milliseconds per file over the rounds, and their spread."""
     visits = np.zeros((rounds, len(files)))
     for number in range(rounds):
         for place, file in enumerate(files):
-            visits[number, place] = _visit(*file, threads, runtime, visit_ms)
+            visits[number, place] = _visit(*file, threads, runtime)
         progress(
             f"round {number + 1} of {rounds}, {visits[number].sum():.0f} ms"
         )
@@ -222,12 +220,12 @@ def _measure(files, threads, runtime, rounds, visit_ms, progress):
     ]
 
 
-def _visit(path, states, threads, runtime, visit_ms) -> float:
+def _visit(path, states, threads, runtime) -> float:
     """Loads a model, warms it up and runs it for a while; median ms."""
     run = interpreters.prepare(path.read_bytes(), threads, runtime, states)
     run()
     times: list[float] = []
-    while len(times) < _FEWEST_RUNS or sum(times) < visit_ms:
+    while len(times) < _FEWEST_RUNS or sum(times) < _VISIT_MS:
         start = time.perf_counter()
         run()
         times.append(1e3 * (time.perf_counter() - start))

@@ -77,7 +77,7 @@ class Kitchen:
 
     def lowered(self, equalize: bool = False) -> tf_keras.Model:
         """Returns the float network."""
-        return self._once(("lowered", equalize), self._lower, equalize)
+        return self._once(("lowered", equalize), lambda: self._lower(equalize))
 
     def has(self, precision: str) -> bool:
         """Whether all operations of the network exist in a precision."""
@@ -86,15 +86,15 @@ class Kitchen:
 
     def whole(self, precision: str) -> bytes:
         """Returns the network in one of `quantize.PRECISIONS`."""
-        return self._once(precision, self._whole, precision)
+        return self._once(("whole", precision), lambda: self._whole(precision))
 
     def cook(self, recipe: Recipe) -> bytes:
         """Returns the flatbuffer that a recipe makes."""
-        return self._once(recipe.name, self._cook, recipe)
+        return self._once(("recipe", recipe.name), lambda: self._cook(recipe))
 
-    def _once(self, key, make, argument):
+    def _once(self, key, make):
         if key not in self._done:
-            self._done[key] = make(argument)
+            self._done[key] = make()
         return self._done[key]
 
     def _lower(self, equalize):
@@ -125,17 +125,17 @@ class Kitchen:
             )
             calibrated = quantize.calibrate(network, self.calibration)
         else:
-            key = ("calibrated", recipe.equalize)
-            calibrated = self._once(key, self._calibrate, network)
+            calibrated = self._once(
+                ("calibrated", recipe.equalize),
+                lambda: quantize.calibrate(network, self.calibration),
+            )
         if recipe.clip_ranges:
-            key = ("clipped", recipe.equalize)
-            found = self._once(key, self._clip, self.lowered(recipe.equalize))
+            found = self._once(
+                ("clipped", recipe.equalize),
+                lambda: ranges.clipped(
+                    self.lowered(recipe.equalize),
+                    quantize.samples_of(self.calibration),
+                ),
+            )
             calibrated = ranges.set_ranges(calibrated, found)
         return quantize.quantize_calibrated(calibrated)
-
-    def _calibrate(self, network):
-        return quantize.calibrate(network, self.calibration)
-
-    def _clip(self, network):
-        samples = quantize.samples_of(self.calibration)
-        return ranges.clipped(network, samples)

@@ -66,15 +66,15 @@ class Recognizer:
     ):
         fps = _check_fps(fps)
         num_threads, hop, window = map(_to_int, (num_threads, hop, window))
+        for name, value in (("hop", hop), ("window", window)):
+            if value is not None:
+                checks.check_positive_int(name, value)
         self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
         self._runner = streaming.make_runner(
             model, stream, num_threads, runtime
         )
-        for name, value in (("hop", hop), ("window", window)):
-            if value is not None:
-                checks.check_positive_int(name, value)
         if window is None:
             stride = _stride_at(wanted, fps)
             window = round(wanted.clip_frames * max(1.0, stride))
@@ -307,7 +307,7 @@ class Recognizer:
         """
         count = _to_int(count)
         checks.check_positive_int("count", count)
-        rate = _check_fps(fps or None) or self.fps
+        rate = _check_fps(None if fps == 0 else fps) or self.fps
         return self._sample(
             count, _stride_at(self.manifest.preprocessing, rate)
         )
@@ -384,7 +384,9 @@ def _stride_at(wanted, fps: float | None) -> float:
         wanted: The preprocessing.
         fps: Frames per second of the video; that of training if not known.
     """
-    rate = round(fps, 3) if fps else wanted.fps  # lists have three digits
+    rate = wanted.fps
+    if fps:  # three digits, as lists have them; halves up, as every port does
+        rate = math.floor(fps * 1000 + 0.5) / 1000
     return _at_rate(wanted.stride, wanted.stride_fps or wanted.fps, rate)
 
 
@@ -397,18 +399,17 @@ def _at_rate(count: float, known: float, fps: float | None) -> float:
 
 def _check_frames(given, name: str) -> np.ndarray:
     """Returns uint8 RGB frames `(n, height, width, 3)`, or raises."""
-    frames = np.asarray(given)
-    received = f"{frames.dtype} {frames.shape}"
-    if frames.dtype == object:  # what numpy knows nothing of
-        received = type(given).__name__
-    if name == "frame":
-        frames = frames[None]
+    array = np.asarray(given)
+    frames = array[None] if name == "frame" else array
     if (
         frames.dtype != np.uint8
         or frames.ndim != 4
         or frames.shape[-1] != 3
         or not frames.size
     ):
+        received = f"{array.dtype} {array.shape}"
+        if array.dtype == object:  # what numpy knows nothing of
+            received = type(given).__name__
         wanted = {
             "frame": "a uint8 RGB frame (",
             "sampled": "uint8 RGB frames (n, ",

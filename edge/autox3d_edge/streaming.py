@@ -106,34 +106,31 @@ def make_runner(
 
 
 def drift(
-    exact: StreamRunner,
-    run: StreamRunner,
-    video: np.ndarray,
-    frames: int = DRIFT_FRAMES,
+    exact: StreamRunner, run: StreamRunner, video: np.ndarray
 ) -> dict[str, float]:
     """Compares two streams of a looping video, near its start and at the end.
 
     Args:
         exact: What is compared with.
         run: What is compared.
-        video: uint8 `(n, height, width, 3)`, shown again and again.
-        frames: How many are shown, more than 52.
+        video: uint8 `(n, height, width, 3)`, shown again and again until there
+            were `DRIFT_FRAMES`.
 
     Returns:
-        `frames`; and over the same frames of the video, first from frame 50 on
-        and then at the very end, the mean largest error of a score and the
-        share of frames with the same label.
+        `frames`, how many; and over the same frames of the video, first from
+        frame 50 on and then at the very end, the mean largest error of a score
+        and the share of frames with the same label.
     """
-    video = video[: (frames - 50) // 2]
+    video = video[: (DRIFT_FRAMES - 50) // 2]
     errors, same = [], []
-    for number in range(frames):
+    for number in range(DRIFT_FRAMES):
         frame = video[number % len(video)][None]
         expected, found = exact.push(frame), run.push(frame)
         errors.append(np.abs(expected - found).max())
         same.append(expected.argmax() == found.argmax())
     start, end = slice(50, 50 + len(video)), slice(-len(video), None)
     return {
-        "frames": frames,
+        "frames": DRIFT_FRAMES,
         "start_error": float(np.mean(errors[start])),
         "start_same": float(np.mean(same[start])),
         "end_error": float(np.mean(errors[end])),

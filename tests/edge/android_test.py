@@ -80,6 +80,7 @@ def test_json(ask_android):
         {"a": [1, -2.5, 1e-3, True, False, None], "b": {}, "c": []},
         'quotes " and \\ and \n and \x07, \u00e9 and \U0001f600',
         0,
+        [-0.5, 10, 1e300, 2.5e-7],
     ]
     texts = [json.dumps(value) for value in values]
     texts += [json.dumps(value, ensure_ascii=False) for value in values]
@@ -90,7 +91,7 @@ def test_json(ask_android):
 @pytest.mark.parametrize(
     "text",
     ["", "{", '{"a"}', '{"a":1,}', "[1 2]", "[1]]", '"a', "tru", "-", "1.2.3",
-     '"\\x"', '"\\u12g4"', "{1:2}", "[" * 10_000],
+     "+1", "01", "1.", ".5", "1e", '"\\x"', '"\\u12g4"', "{1:2}", "[" * 10_000],
 )  # fmt: skip
 def test_what_is_not_json(ask_android, text):
     (answer,) = ask_android({"do": "parse", "given": [text]})

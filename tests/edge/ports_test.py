@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -148,6 +149,23 @@ def test_clips_last_as_long_at_any_rate(ask, video, exported, tmp_path):
         clip = recognizer.make_clip(frames[wanted, 2:26, 2:26])
         np.testing.assert_array_equal(expected, clip)
         np.testing.assert_array_equal(answer["value"], expected.ravel())
+
+
+def test_rates_of_half_a_thousandth_are_rounded_alike(ask, exported, tmp_path):
+    # A rate below the known one would make every clip begin a frame later.
+    cases = {29.971: 29.9705, 29.972: 29.9715}
+    paths = [
+        write_dense_model(tmp_path / f"{fps}.tflite", exported, fps, 0.0)
+        for fps in cases
+    ]
+    answers = ask(
+        *({"do": "frameNumbers", "model": path, "given": [14, fps]}
+          for path, fps in zip(paths, cases.values(), strict=True))
+    )  # fmt: skip
+    for path, fps, answer in zip(paths, cases.values(), answers, strict=True):
+        assert answer["value"] == [3, 5, 7, 9]
+        found = Recognizer(path).frame_numbers(14, fps)
+        assert found.tolist() == answer["value"]
 
 
 def test_only_the_frames_of_a_clip(ask, video, exported, tmp_path):
@@ -356,16 +374,24 @@ def test_a_manifest_with_flipped_bytes(ask, video, exported, tmp_path):
     assert all(labels == list(manifest.labels) for labels in read)
 
 
+def zipped(manifest):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", manifest)
+    return content.getvalue()
+
+
 def test_bad_files(ask, video, exported, streams, tmp_path):
     data = exported.path.read_bytes()
     model, _ = manifest_lib.read_model(exported.path)
     flipped = bytearray(data)
     flipped[len(model) // 2] ^= 0x10
-    large = io.BytesIO()
-    with zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", b" " * (17 << 20))
+    with zipfile.ZipFile(exported.path) as archive:
+        fields = json.loads(archive.read("manifest.json"))
+    fields["preprocessing"]["short_side"] = 20
     files = {
-        "more than 16777216 bytes": model + large.getvalue(),
+        "more than 16777216 bytes": model + zipped(b" " * (17 << 20)),
+        "Missing: crop_size.": model + zipped(json.dumps(fields)),
         "not a .tflite": b"not a model",
         "cut short": data[: len(data) - 7],
         "its model was changed": bytes(flipped),

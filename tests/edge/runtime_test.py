@@ -168,9 +168,14 @@ def test_a_video_cut_short_is_not_classified(tmp_path, recognizer):
         ("window", 24.0),
     ],
 )
-def test_a_pace_that_makes_no_sense_is_refused(exported, name, value):
+def test_a_pace_that_makes_no_sense_is_refused_unread(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a positive"):
-        Recognizer(exported.path, **{name: value})
+        Recognizer("absent.tflite", **{name: value})
+
+
+def test_the_rate_of_a_video_is_a_number(recognizer):
+    with pytest.raises(ValueError, match="`fps` must be a positive"):
+        recognizer.frame_numbers(9, "")
 
 
 def test_numbers_of_any_kind(exported):

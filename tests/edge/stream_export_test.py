@@ -71,7 +71,7 @@ def test_the_file_says_that_it_is_a_stream(exported_stream):
 
 def test_a_stream_is_timed_by_the_frame(exported_stream):
     (timing,) = benchmark.benchmark_files(
-        {"stream": exported_stream.path}, threads=(1,), repeats=3, warmup=1
+        {"stream": exported_stream.path}, threads=(1,), repeats=3
     )
     assert timing.name == "stream, 1 thread" and timing.median > 0
 

@@ -80,6 +80,13 @@ const CALLS = {
   classify: async (call) =>
     (await load(call)).classify(readFrames(call.clip), call.top),
   one: async (call) => (await load(call)).classify(readFrames(call.clip)[0]),
+  closed: async (call) => {
+    const recognizer = await load(call);
+    const [frame] = readFrames(call.clip);
+    const found = recognizer.push(frame);
+    await Promise.all([recognizer.close(), recognizer.close(), found]);
+    return recognizer[call.given[0]](call.given[0] === "push" ? frame : {});
+  },
   push: async (call) => {
     const recognizer = await load(call);
     // All at once: they must queue up.
@@ -90,7 +97,7 @@ const CALLS = {
     );
     await recognizer.reset();
     const again = await recognizer.push(readFrames(call.clip)[0]);
-    await recognizer.delete();
+    await recognizer.close();
     return [...found, again].map((scores) => scores && Array.from(scores));
   },
 };

@@ -59,6 +59,7 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
         "Browsers take no int8 tensors": {"model": path},
         "`hop` must be a positive integer": {"options": {"hop": 0}},
         "`fps` must be a positive number": {"options": {"fps": "30"}},
+        "1000. Received: fps=.": {"do": "frameNumbers", "given": [9, ""]},
         "`source` must be an address": {"model": None},
         "a Uint8Array. Received: .": {"model": ""},
         "`frames` must be an array": {"do": "one"},
@@ -78,6 +79,15 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
     assert "value" in answers.pop()
     for message, answer in zip(cases, answers, strict=True):
         assert message in answer.get("error", ""), answer
+
+
+def test_a_closed_recognizer_says_so(ask_web, video, exported):
+    call = {
+        "do": "closed", "model": str(exported.path),
+        "clip": video(moving_frames(1, 24, 24)),
+    }  # fmt: skip
+    for answer in ask_web(*({**call, "given": [m]} for m in ("push", "reset"))):
+        assert "recognizer is closed" in answer.get("error", ""), answer
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):

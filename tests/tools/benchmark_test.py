@@ -39,7 +39,12 @@ class Flags:
         ({"arch": "x3d_s"}, "--arch and --variants go together"),
         ({"threads_list": ["two"]}, "must be numbers. Received: .'two'"),
         ({"space": "tiny"}, "--space needs --table or --bundle"),
-        ({"profile": True, "json": "x"}, "only prints; leave out --json"),
+        ({"profile": True, "json": "x"}, "--profile takes no --json; leave"),
+        ({"table": "x", "json": "x"}, "--table takes no --json; leave it out"),
+        (
+            {"bundle": "x", "space": "tiny", "json": "x"},
+            "--bundle takes no --json; leave it out",
+        ),
     ],
 )
 def test_mistakes_are_named(monkeypatch, changes, message):

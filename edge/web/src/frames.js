@@ -9,6 +9,7 @@
 const MEAN = 0.45; // of each channel, and
 const DEVIATION = 0.225; // of pixels in [0, 1], as networks expect them
 const ONE = 1 << 16; // the weights of a resized pixel in sum
+const MOST_TAPS = 16; // axes of frames whose weights are kept
 
 /** Rounds halves to the even neighbour, as numpy and Python do. */
 export function roundHalfEven(value) {
@@ -101,6 +102,7 @@ const knownTaps = new Map();
 function resizeTaps(size, newSize, count) {
   const key = `${size},${newSize},${count}`;
   if (!knownTaps.has(key)) {
+    if (knownTaps.size === MOST_TAPS) knownTaps.clear();
     const start = (newSize - count) >> 1;
     knownTaps.set(
       key,

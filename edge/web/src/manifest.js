@@ -71,6 +71,7 @@ function checkFields(manifest) {
   const missing = FIELDS.filter((name) => !(name in manifest));
   const counts = manifest.preprocessing ?? {};
   missing.push(...COUNTS.filter((name) => !isCount(counts[name])));
+  if (counts.crop_size > counts.short_side) missing.push("crop_size");
   if (!Array.isArray(manifest.labels)) missing.push("labels");
   if (!STANDARDIZE.includes(counts.standardize ?? false)) {
     missing.push("standardize");

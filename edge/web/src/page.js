@@ -44,8 +44,8 @@ function say(state, text) {
 const openModel = act(async (signal, source, name) => {
   say("loading", `Loading ${name} ...`);
   const next = await Recognizer.load(source);
-  if (signal.aborted) return next.delete();
-  recognizer?.delete();
+  if (signal.aborted) return next.close();
+  recognizer?.close();
   recognizer = next;
   const { precision, stream } = recognizer.manifest;
   const kind = stream ? "frame by frame" : `${recognizer.clipShape[0]} frames`;

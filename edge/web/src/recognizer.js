@@ -40,6 +40,7 @@ export class Recognizer {
   #began;
   #latest;
   #turn = Promise.resolve();
+  #closed;
 
   /**
    * @param {string|Blob|ArrayBuffer|Uint8Array} source Address or content of a
@@ -172,7 +173,7 @@ export class Recognizer {
    */
   frameNumbers(count, fps) {
     checkCounts({ count });
-    if (fps) checkFps(fps);
+    if (fps != null && fps !== 0) checkFps(fps);
     const { preprocessing } = this.manifest;
     return sampleIndices(
       preprocessing.sampling,
@@ -257,16 +258,20 @@ export class Recognizer {
     });
   }
 
-  /** Frees the memory of the model. */
-  delete() {
-    return this.#inTurn(() => {
+  /** Frees the memory of the model, once the calls before it are done. */
+  close() {
+    this.#closed ??= this.#inTurn(() => {
       freeAll(this.#inputs);
       this.#compiled.delete();
     });
+    return this.#closed;
   }
 
   /** One call after the other: they share the state of the stream. */
   #inTurn(call) {
+    if (this.#closed) {
+      throw new Error("This recognizer is closed. Load the model again.");
+    }
     const result = this.#turn.then(call);
     this.#turn = result.catch(() => {});
     return result;
@@ -518,7 +523,7 @@ function checkFrame(frame) {
 /** Frames of a video at `fps` per frame of a clip, as long as in training. */
 function strideAt({ stride, stride_fps, fps: usual }, fps) {
   // Three digits, as lists of clips have them.
-  const rate = fps ? Math.round(fps * 1000) / 1000 : usual;
+  const rate = fps ? Math.floor(fps * 1000 + 0.5) / 1000 : usual;
   return atRate(stride, stride_fps || usual, rate);
 }
 

@@ -40,10 +40,10 @@ export async function framesAt(video, times, use, signal) {
  * Calls `use(ImageData, seconds)` for frames as they come, until the signal
  * aborts.
  *
- * @param {number} fps As many a second, if so many come; all without it.
+ * @param {number} fps As many a second, if so many come.
  */
 export async function eachFrame(video, use, signal, fps) {
-  const period = fps ? 1000 / fps : 0;
+  const period = 1000 / fps;
   let due = 0;
   for (;;) {
     const now = await new Promise((resolve) =>

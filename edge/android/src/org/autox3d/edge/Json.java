@@ -4,6 +4,8 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Reads JSON (RFC 8259) into Map, List, String, Double, Boolean and null.
@@ -12,6 +14,8 @@ import java.util.Map;
  */
 final class Json {
   private static final int MAX_DEPTH = 100; // deeper would overflow the stack
+  private static final Pattern NUMBER =
+      Pattern.compile("-?(0|[1-9][0-9]*)([.][0-9]+)?([Ee][+-]?[0-9]+)?");
 
   private final String text;
   private int at;
@@ -122,16 +126,10 @@ final class Json {
   }
 
   private Double number() {
-    int from = at;
-    while (at < text.length() && "+-.0123456789Ee".indexOf(text.charAt(at)) >= 0) {
-      at++;
-    }
-    try {
-      return Double.valueOf(text.substring(from, at));
-    } catch (NumberFormatException error) {
-      at = from;
-      throw unexpected();
-    }
+    Matcher number = NUMBER.matcher(text).region(at, text.length());
+    if (!number.lookingAt()) throw unexpected();
+    at = number.end();
+    return Double.valueOf(number.group());
   }
 
   private Object word(String word, Object value) {

@@ -68,7 +68,8 @@ public final class ModelFile {
     double strideAt(double videoFps) {
       double known = strideFps > 0 ? strideFps : fps;
       // Three digits, as lists of clips have them.
-      double rate = videoFps > 0 ? Math.rint(videoFps * 1000) / 1000 : fps;
+      double rate =
+          videoFps > 0 ? Math.floor(videoFps * 1000 + 0.5) / 1000 : fps;
       return Sampling.atRate(stride, known, rate);
     }
   }

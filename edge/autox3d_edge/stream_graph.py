@@ -68,7 +68,7 @@ class StreamGraph:
 
     def constant(self, value) -> int:
         """Adds a tensor of one value; returns its number."""
-        number = self.tensor("constant", (1, 1, 1, 1), type(value))
+        number = self.tensor("constant", (1,), type(value))
         buffer = self._tables.BufferT()
         buffer.data = np.frombuffer(value.tobytes(), np.uint8)
         self._graph.tensors[number].buffer = len(self._content.buffers)

@@ -42,21 +42,28 @@ def widen(calibrated: bytes) -> bytes:
     graph = content.subgraphs[0]
     codes = [code.code for code in flatbuffer.read_graph(calibrated).operators]
     weight_steps, widened = _weight_steps(content, codes), set()
-    for operator, code in zip(graph.operators, codes, strict=True):
-        made = int(operator.outputs[0])
-        widths = [_width(graph.tensors[i]) for i in operator.inputs if i >= 0]
-        wanted = 0.0
-        if code in _WEIGHTED:
-            kernel = int(operator.inputs[1])
-            wanted = widths[0] * weight_steps[kernel] * _FINEST
-        elif code == "ADD":
-            wanted = max(widths) * _FINEST
-        elif code in flatbuffer.SAME_SCALE and operator.inputs[0] in widened:
-            wanted = widths[0]
-        if 0 <= _width(graph.tensors[made]) < wanted:
-            # The quantizer would make a scale of 8e-9 out of no range at all.
-            _set_width(graph.tensors[made], wanted)
-            widened.add(made)
+    known = -1
+    # Frames that a stream holds are read before it is seen what joins them.
+    while known < len(widened):
+        known = len(widened)
+        for operator, code in zip(graph.operators, codes, strict=True):
+            ends = [int(i) for i in operator.inputs if i >= 0]
+            made = int(operator.outputs[0])
+            widths = [_width(graph.tensors[i]) for i in ends]
+            narrow, wanted = [made], 0.0
+            if code in _WEIGHTED:
+                wanted = widths[0] * weight_steps[ends[1]] * _FINEST
+            elif code == "ADD":
+                wanted = max(widths) * _FINEST
+            elif code in flatbuffer.SAME_SCALE and ends[0] in widened:
+                wanted = widths[0]
+            elif code == "CONCATENATION" and widened.intersection(ends):
+                narrow, wanted = [*ends, made], max(widths)
+            for number in narrow:
+                if 0 <= _width(graph.tensors[number]) < wanted:
+                    # Of no range at all the quantizer makes a scale of 8e-9.
+                    _set_width(graph.tensors[number], wanted)
+                    widened.add(number)
     return compact.pack(content) if widened else calibrated
 
 

@@ -151,7 +151,7 @@ def audit_model(
         *_operator_findings(graph),
         *_version_findings(graph, runtime),
         *_dimension_findings(graph),
-        *_scale_findings(graph),
+        *_scale_findings(graph, stream),
     ]
     states = stream.states if stream else ()
     findings += _state_findings(graph, states)
@@ -244,9 +244,19 @@ def _dimension_findings(graph):
             )
 
 
-def _scale_findings(graph):
+def _scale_findings(graph, stream):
+    way_out = "calibrate on more or more varied clips, or "
+    if stream:  # there are no mixed ones
+        way_out += "take precision 'fp16', which computes in float"
+    else:
+        way_out += (
+            "keep this part in fp32: precision 'mixed' with "
+            "ExportOptions.kept = {'PART': 'fp32'}"
+        )
     for name, message in step_sizes.problems(graph):
-        yield Finding(rule="scale", where=name, message=message)
+        yield Finding(
+            rule="scale", where=name, message=f"{message}: {way_out}"
+        )
 
 
 def _type_findings(graph, precision, kept):

@@ -25,10 +25,6 @@ _ADD_LIMITS = {"INT8": 2.0**20, "UINT8": 2.0**20, "INT16": 2.0**15}
 _FINEST = 1 / 16
 _LEVELS = 127  # steps on either side of a weight's 0
 _SMALLEST = float(np.finfo(np.float32).tiny)
-_WAY_OUT = (
-    "calibrate on more or more varied clips, or keep this part in fp32: "
-    "precision 'mixed' with ExportOptions.kept = {'PART': 'fp32'}"
-)
 
 
 def widen(calibrated: bytes) -> bytes:
@@ -74,7 +70,7 @@ def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:
         if bad:
             yield (
                 tensor.name,
-                f"has scale {bad[0]:g}, must be finite and above 0: {_WAY_OUT}",
+                f"has scale {bad[0]:g}, must be finite and above 0",
             )
     for operator in graph.operators:
         ends = [graph.tensors[i] for i in operator.inputs]
@@ -84,8 +80,7 @@ def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:
             yield (
                 made.name,
                 f"has scale {made.scale[0]:.3g}, so that {operator.code} would "
-                f"multiply by {multiplier:.3g}, must be below {limit:g}: "
-                f"{_WAY_OUT}",
+                f"multiply by {multiplier:.3g}, must be below {limit:g}",
             )
 
 

@@ -563,3 +563,11 @@ def test_a_scale_that_ends_the_process_is_refused(
     assert message in finding.message
     assert "calibrate on more or more varied clips" in finding.message
     assert "ExportOptions.kept = {'PART': 'fp32'}" in finding.message
+
+
+def test_of_a_stream_no_part_is_kept_in_float(streams):
+    content, stream = streams.int8
+    content = with_scale(content, SQUEEZE, 0.0)
+    (finding,) = audit.audit_model(content, "int8", stream=stream).findings
+    assert "more varied clips, or take precision 'fp16'" in finding.message
+    assert "mixed" not in finding.message

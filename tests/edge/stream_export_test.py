@@ -122,11 +122,6 @@ def test_what_cannot_stream_is_refused(trained, tmp_path):
         stream_export.export_stream(
             trained, trained.arch, path, preprocessing=whole
         )
-    for memory, message in ((0, "a positive"), (3, "at least the frames")):
-        with pytest.raises(ValueError, match=f"`memory` must be {message}"):
-            stream_export.export_stream(
-                trained, trained.arch, path, memory=memory
-            )
     assert not path.exists()
 
 

@@ -159,10 +159,7 @@ def _problems(content):
     for code in content.operatorCodes or ():
         if _number(code) not in _names("BuiltinOperator"):
             yield f"operator kind {_number(code)} is not known"
-    kinds = [
-        _names("BuiltinOperator")[_number(c)]
-        for c in content.operatorCodes or ()
-    ]
+    known = [_kind(code) for code in content.operatorCodes or ()]
     for graph in content.subgraphs:
         tensors = graph.tensors
         for end in (*graph.inputs, *graph.outputs):
@@ -171,10 +168,10 @@ def _problems(content):
         for number, tensor in enumerate(tensors):
             yield from _tensor_problems(number, tensor, content.buffers)
         for number, operator in enumerate(graph.operators):
-            if not 0 <= operator.opcodeIndex < len(kinds):
+            if not 0 <= operator.opcodeIndex < len(known):
                 yield f"operator {number} is of no known kind"
                 continue
-            kind = kinds[operator.opcodeIndex]
+            kind = known[operator.opcodeIndex]
             yield from _operator_problems(number, kind, operator, len(tensors))
             if kind == "RESHAPE":
                 yield from _reshape_problems(
@@ -301,7 +298,11 @@ def _tensor_problems(number, tensor, buffers):
 
 def read_graph(model: bytes) -> Graph:
     """Returns the main graph of a flatbuffer."""
-    content = unpack(model)
+    return graph_of(unpack(model))
+
+
+def graph_of(content) -> Graph:
+    """Returns the main graph of a `ModelT`, as it is now."""
     graph = content.subgraphs[0]
     return Graph(
         tensors=tuple(
@@ -315,6 +316,13 @@ def read_graph(model: bytes) -> Graph:
         outputs=tuple(int(i) for i in graph.outputs),
         subgraphs=len(content.subgraphs),
     )
+
+
+def kinds(content) -> list[str]:
+    """Returns "CONV_2D", ... for each operator of the main graph."""
+    codes = content.operatorCodes
+    graph = content.subgraphs[0]
+    return [_kind(codes[op.opcodeIndex]) for op in graph.operators]
 
 
 def output_shape(model: bytes) -> tuple[int, ...]:
@@ -366,7 +374,7 @@ def _tensor(index, tensor, content) -> TensorInfo:
 
 def _operator(operator, content) -> OperatorInfo:
     code = content.operatorCodes[operator.opcodeIndex]
-    name = _names("BuiltinOperator")[_number(code)]
+    name = _kind(code)
     custom = name == "CUSTOM"
     if custom and code.customCode:
         name = code.customCode.decode("utf-8", "replace")
@@ -379,6 +387,10 @@ def _operator(operator, content) -> OperatorInfo:
         relu=getattr(operator.builtinOptions, "fusedActivationFunction", 0)
         == schema().ActivationFunctionType.RELU,
     )
+
+
+def _kind(code) -> str:
+    return _names("BuiltinOperator")[_number(code)]
 
 
 def _number(code) -> int:

@@ -98,7 +98,7 @@ class _Source:
 
     def __init__(self, model: bytes, parts: Sequence[str]):
         self.content = flatbuffer.unpack(model)
-        self.graph = flatbuffer.read_graph(model)
+        self.graph = flatbuffer.graph_of(self.content)
         self.owner = self._owners(parts)
         self.cuts = {part: self._cut(part) for part in parts}
 

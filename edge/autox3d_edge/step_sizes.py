@@ -36,24 +36,24 @@ def widen(calibrated: bytes) -> bytes:
     """
     content = flatbuffer.unpack(calibrated)
     graph = content.subgraphs[0]
-    codes = [code.code for code in flatbuffer.read_graph(calibrated).operators]
-    weight_steps, widened = _weight_steps(content, codes), set()
+    kinds = flatbuffer.kinds(content)
+    weight_steps, widened = _weight_steps(content, kinds), set()
     known = -1
     # Frames that a stream holds are read before it is seen what joins them.
     while known < len(widened):
         known = len(widened)
-        for operator, code in zip(graph.operators, codes, strict=True):
+        for operator, kind in zip(graph.operators, kinds, strict=True):
             ends = [int(i) for i in operator.inputs if i >= 0]
             made = int(operator.outputs[0])
             widths = [_width(graph.tensors[i]) for i in ends]
             narrow, wanted = [made], 0.0
-            if code in _WEIGHTED:
+            if kind in _WEIGHTED:
                 wanted = widths[0] * weight_steps[ends[1]] * _FINEST
-            elif code == "ADD":
+            elif kind == "ADD":
                 wanted = max(widths) * _FINEST
-            elif code in flatbuffer.SAME_SCALE and ends[0] in widened:
+            elif kind in flatbuffer.SAME_SCALE and ends[0] in widened:
                 wanted = widths[0]
-            elif code == "CONCATENATION" and widened.intersection(ends):
+            elif kind == "CONCATENATION" and widened.intersection(ends):
                 narrow, wanted = [*ends, made], max(widths)
             for number in narrow:
                 if 0 <= _width(graph.tensors[number]) < wanted:
@@ -102,12 +102,12 @@ def _multiplier(code, ends, made) -> tuple[float, float]:
     return scale * max(ends[1].scale) / made.scale[0], limit
 
 
-def _weight_steps(content, codes) -> dict[int, float]:
+def _weight_steps(content, kinds) -> dict[int, float]:
     """Tensor of a kernel -> its coarsest step; taps share theirs."""
     graph = content.subgraphs[0]
     steps, groups = {}, collections.defaultdict(float)
-    for operator, code in zip(graph.operators, codes, strict=True):
-        if code in _WEIGHTED:
+    for operator, kind in zip(graph.operators, kinds, strict=True):
+        if kind in _WEIGHTED:
             number = int(operator.inputs[1])
             tensor = graph.tensors[number]
             data = content.buffers[tensor.buffer].data.view(np.float32)

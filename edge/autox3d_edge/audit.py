@@ -42,8 +42,6 @@ _TYPES = {
 }
 # Kernels of so many values the converter makes narrower.
 _NARROW_FROM = {"fp16": 1, "dynamic": 1024}
-
-_STATE_TYPES = ("UINT8", "INT8", "INT32", "FLOAT32")
 DEFAULT_RUNTIME = "tflite-runtime 2.14"
 
 
@@ -254,9 +252,7 @@ def _scale_findings(graph, stream):
             "ExportOptions.kept = {'PART': 'fp32'}"
         )
     for name, message in step_sizes.problems(graph):
-        yield Finding(
-            rule="scale", where=name, message=f"{message}: {way_out}"
-        )
+        yield Finding(rule="scale", where=name, message=f"{message}: {way_out}")
 
 
 def _type_findings(graph, precision, kept):
@@ -324,11 +320,12 @@ def _state_findings(graph, states):
                 message=f"goes in as {described[0]} and comes out as "
                 f"{described[1]}",
             )
-        if wanted.dtype not in _STATE_TYPES:
+        if wanted.dtype.lower() not in manifest_lib.STATE_TYPES:
             yield Finding(
                 rule="state",
                 where=state.input,
-                message=f"is {wanted.dtype}, must be one of {_STATE_TYPES}",
+                message=f"is {wanted.dtype}, must be one of "
+                f"{tuple(map(str.upper, manifest_lib.STATE_TYPES))}",
             )
 
 

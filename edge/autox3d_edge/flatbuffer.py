@@ -229,7 +229,7 @@ def _flow_problems(graph, buffers):
     there = {
         number
         for number, tensor in enumerate(graph.tensors)
-        if _held(tensor, buffers) or 0 in _shape(tensor)
+        if held(tensor, buffers) or 0 in _shape(tensor)
     }
     for end in map(int, graph.inputs):
         if end in there:
@@ -253,7 +253,7 @@ def _flow_problems(graph, buffers):
 
 def _scale_problems(number, tensor):
     """Of what is computed: without a scale interpreters end the process."""
-    limits = _ZERO_POINTS.get(_names("TensorType")[tensor.type])
+    limits = _ZERO_POINTS.get(type_name(tensor))
     if limits is None:
         return
     low, high = limits
@@ -274,11 +274,6 @@ def _shape(tensor) -> tuple[int, ...]:
     return () if tensor.shape is None else tuple(map(int, tensor.shape))
 
 
-def _held(tensor, buffers) -> int:
-    """Bytes of a tensor that are in the file."""
-    return _length(buffers[tensor.buffer].data)
-
-
 def _tensor_problems(number, tensor, buffers):
     if tensor.type not in _names("TensorType"):
         yield f"tensor {number} is of no known type"
@@ -288,12 +283,12 @@ def _tensor_problems(number, tensor, buffers):
         return
     if tensor.isVariable:
         yield f"tensor {number} keeps its values from run to run"
-    shape, held = _shape(tensor), _held(tensor, buffers)
+    shape, present = _shape(tensor), held(tensor, buffers)
     if min(shape, default=1) < 0:
         yield f"tensor {number} has shape {shape}"
-    size = _BYTES.get(_names("TensorType")[tensor.type])
-    if held and size and held != size * math.prod(shape):
-        yield f"tensor {number} of shape {shape} has {held} bytes"
+    size = _BYTES.get(type_name(tensor))
+    if present and size and present != size * math.prod(shape):
+        yield f"tensor {number} of shape {shape} has {present} bytes"
 
 
 def read_graph(model: bytes) -> Graph:
@@ -323,6 +318,16 @@ def kinds(content) -> list[str]:
     codes = content.operatorCodes
     graph = content.subgraphs[0]
     return [_kind(codes[op.opcodeIndex]) for op in graph.operators]
+
+
+def held(tensor, buffers) -> int:
+    """Returns how many bytes of a tensor are in the file."""
+    return _length(buffers[tensor.buffer].data)
+
+
+def type_name(tensor) -> str:
+    """Returns "INT8", ... for a tensor."""
+    return _names("TensorType")[tensor.type]
 
 
 def output_shape(model: bytes) -> tuple[int, ...]:
@@ -361,12 +366,12 @@ def _tensor(index, tensor, content) -> TensorInfo:
         index=index,
         name=(tensor.name or b"").decode("utf-8", "replace"),
         shape=_shape(tensor),
-        dtype=_names("TensorType")[tensor.type],
+        dtype=type_name(tensor),
         scale=tuple(map(float, scale)) if scale is not None else (),
         zero_point=tuple(map(int, zero_point))
         if zero_point is not None
         else (),
-        constant=_held(tensor, content.buffers) > 0,
+        constant=held(tensor, content.buffers) > 0,
         dynamic=_length(tensor.shapeSignature) > 0
         and min(tensor.shapeSignature) < 0,
     )

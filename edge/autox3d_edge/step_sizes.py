@@ -23,7 +23,6 @@ _ADD_LIMITS = {"INT8": 2.0**20, "UINT8": 2.0**20, "INT16": 2.0**15}
 # No output is rounded more finely than to this share of the step in which its
 # operator adds up: nothing is lost, and it is far from the limits.
 _FINEST = 1 / 16
-_LEVELS = 127  # steps on either side of a weight's 0
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -111,7 +110,7 @@ def _weight_steps(content, kinds) -> dict[int, float]:
             number = int(operator.inputs[1])
             tensor = graph.tensors[number]
             data = content.buffers[tensor.buffer].data.view(np.float32)
-            steps[number] = float(np.abs(data).max()) / _LEVELS
+            steps[number] = float(np.abs(data).max()) / tap_scales.LEVELS
             group = tap_scales.kernel_name(tensor.name) or number
             groups[group] = max(groups[group], steps[number])
     return {

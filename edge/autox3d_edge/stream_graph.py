@@ -148,12 +148,7 @@ class StreamGraph:
             input=source,
             output=result,
             shape=self.shape_of(self.inputs[source]),
-            dtype={
-                types.UINT8: "uint8",
-                types.INT8: "int8",
-                types.INT32: "int32",
-                types.FLOAT32: "float32",
-            }[tensor.type],
+            dtype=flatbuffer.type_name(tensor).lower(),
             initial=int(zero),
         )
 

@@ -106,6 +106,8 @@ def schema():
 def unpack(model: bytes):
     """Returns the `ModelT` of a flatbuffer, whose fields can be changed.
 
+    Not those of `builtinOptions`, which operators may share.
+
     Raises:
         ValueError: The bytes are cut short or changed, so that an interpreter
             might read or write outside its tensors.
@@ -116,8 +118,11 @@ def unpack(model: bytes):
             f"{len(model)} bytes without the mark {IDENTIFIER.decode()}."
         )
     tables = schema()
+    # Both need the package flatbuffers: tflite-runtime comes without.
+    from autox3d_edge import table_reader
+
     try:
-        content = tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+        content = table_reader.read(model, tables)
         problem = next(_problems(content), None)
     except Exception as error:  # struct.error, IndexError, TypeError, ...
         problem = f"it cannot be unpacked ({error})"

@@ -24,6 +24,9 @@ _FEWEST_INPUTS = {
     "PADV2": 3,
     "STRIDED_SLICE": 4,
 }
+# Bytes that no real tensor comes near. What a damaged file says that one has,
+# interpreters reserve.
+_TOO_MANY = 2**31
 _INT32 = 2  # of the schema's TensorType
 _ZERO_POINTS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (0, 0)}
 _SCHEMAS = (
@@ -136,6 +139,8 @@ def unpack(model: bytes):
 
 def check(model: bytes) -> None:
     """Raises ValueError if an interpreter might crash on a flatbuffer.
+
+    Or if it would reserve 2 GiB for one tensor.
 
     It takes ai-edge-litert, or a TensorFlow that is there anyway: nothing else
     has the schema, and beside tflite-runtime alone nothing is checked.
@@ -292,6 +297,8 @@ def _tensor_problems(number, tensor, buffers):
     if min(shape, default=1) < 0:
         yield f"tensor {number} has shape {shape}"
     size = _BYTES.get(type_name(tensor))
+    if (size or 1) * math.prod(shape) >= _TOO_MANY:
+        yield f"tensor {number} of shape {shape} would fill a memory"
     if present and size and present != size * math.prod(shape):
         yield f"tensor {number} of shape {shape} has {present} bytes"
 

@@ -385,6 +385,10 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
         made = first(graph, content, "ADD").outputs[0]
         graph.tensors[made].quantization = None
 
+    def endless(graph, content):
+        made = first(graph, content, "ADD").outputs[0]
+        graph.tensors[made].shape = [8, 8388626, 18, 16]
+
     def far_zero_point(graph, content):
         made = first(graph, content, "SOFTMAX").outputs[0]
         graph.tensors[made].quantization.zeroPoint = np.array([200_000])
@@ -455,6 +459,7 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
         (one_input, "CONV_2D, has 1 inputs and 1 outputs"),
         (no_output, "CONV_2D, has 3 inputs and 0 outputs"),
         (no_scale, "has no scale"),
+        (endless, "of shape (8, 8388626, 18, 16) would fill"),
         (far_zero_point, "has zero point 200000"),
     ):
         assert message in refusal(exported, change)

@@ -42,8 +42,6 @@ _TYPES = {
 }
 # Kernels of so many values the converter makes narrower.
 _NARROW_FROM = {"fp16": 1, "dynamic": 1024}
-
-_STATE_TYPES = ("UINT8", "INT8", "INT32", "FLOAT32")
 DEFAULT_RUNTIME = "tflite-runtime 2.14"
 
 
@@ -151,7 +149,7 @@ def audit_model(
         *_operator_findings(graph),
         *_version_findings(graph, runtime),
         *_dimension_findings(graph),
-        *_scale_findings(graph),
+        *_scale_findings(graph, stream),
     ]
     states = stream.states if stream else ()
     findings += _state_findings(graph, states)
@@ -244,9 +242,17 @@ def _dimension_findings(graph):
             )
 
 
-def _scale_findings(graph):
+def _scale_findings(graph, stream):
+    way_out = "calibrate on more or more varied clips, or "
+    if stream:  # there are no mixed ones
+        way_out += "take precision 'fp16', which computes in float"
+    else:
+        way_out += (
+            "keep this part in fp32: precision 'mixed' with "
+            "ExportOptions.kept = {'PART': 'fp32'}"
+        )
     for name, message in step_sizes.problems(graph):
-        yield Finding(rule="scale", where=name, message=message)
+        yield Finding(rule="scale", where=name, message=f"{message}: {way_out}")
 
 
 def _type_findings(graph, precision, kept):
@@ -314,11 +320,12 @@ def _state_findings(graph, states):
                 message=f"goes in as {described[0]} and comes out as "
                 f"{described[1]}",
             )
-        if wanted.dtype not in _STATE_TYPES:
+        if wanted.dtype.lower() not in manifest_lib.STATE_TYPES:
             yield Finding(
                 rule="state",
                 where=state.input,
-                message=f"is {wanted.dtype}, must be one of {_STATE_TYPES}",
+                message=f"is {wanted.dtype}, must be one of "
+                f"{tuple(map(str.upper, manifest_lib.STATE_TYPES))}",
             )
 
 

@@ -24,6 +24,9 @@ _FEWEST_INPUTS = {
     "PADV2": 3,
     "STRIDED_SLICE": 4,
 }
+# Bytes that no real tensor comes near. What a damaged file says that one has,
+# interpreters reserve.
+_TOO_MANY = 2**31
 _INT32 = 2  # of the schema's TensorType
 _ZERO_POINTS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (0, 0)}
 _SCHEMAS = (
@@ -106,6 +109,8 @@ def schema():
 def unpack(model: bytes):
     """Returns the `ModelT` of a flatbuffer, whose fields can be changed.
 
+    Not those of `builtinOptions`, which operators may share.
+
     Raises:
         ValueError: The bytes are cut short or changed, so that an interpreter
             might read or write outside its tensors.
@@ -116,8 +121,11 @@ def unpack(model: bytes):
             f"{len(model)} bytes without the mark {IDENTIFIER.decode()}."
         )
     tables = schema()
+    # Both need the package flatbuffers: tflite-runtime comes without.
+    from autox3d_edge import table_reader
+
     try:
-        content = tables.ModelT.InitFromObj(tables.Model.GetRootAs(model, 0))
+        content = table_reader.read(model, tables)
         problem = next(_problems(content), None)
     except Exception as error:  # struct.error, IndexError, TypeError, ...
         problem = f"it cannot be unpacked ({error})"
@@ -131,6 +139,8 @@ def unpack(model: bytes):
 
 def check(model: bytes) -> None:
     """Raises ValueError if an interpreter might crash on a flatbuffer.
+
+    Or if it would reserve 2 GiB for one tensor.
 
     It takes ai-edge-litert, or a TensorFlow that is there anyway: nothing else
     has the schema, and beside tflite-runtime alone nothing is checked.
@@ -159,10 +169,7 @@ def _problems(content):
     for code in content.operatorCodes or ():
         if _number(code) not in _names("BuiltinOperator"):
             yield f"operator kind {_number(code)} is not known"
-    kinds = [
-        _names("BuiltinOperator")[_number(c)]
-        for c in content.operatorCodes or ()
-    ]
+    known = [_kind(code) for code in content.operatorCodes or ()]
     for graph in content.subgraphs:
         tensors = graph.tensors
         for end in (*graph.inputs, *graph.outputs):
@@ -171,10 +178,10 @@ def _problems(content):
         for number, tensor in enumerate(tensors):
             yield from _tensor_problems(number, tensor, content.buffers)
         for number, operator in enumerate(graph.operators):
-            if not 0 <= operator.opcodeIndex < len(kinds):
+            if not 0 <= operator.opcodeIndex < len(known):
                 yield f"operator {number} is of no known kind"
                 continue
-            kind = kinds[operator.opcodeIndex]
+            kind = known[operator.opcodeIndex]
             yield from _operator_problems(number, kind, operator, len(tensors))
             if kind == "RESHAPE":
                 yield from _reshape_problems(
@@ -232,7 +239,7 @@ def _flow_problems(graph, buffers):
     there = {
         number
         for number, tensor in enumerate(graph.tensors)
-        if _held(tensor, buffers) or 0 in _shape(tensor)
+        if held(tensor, buffers) or 0 in _shape(tensor)
     }
     for end in map(int, graph.inputs):
         if end in there:
@@ -256,7 +263,7 @@ def _flow_problems(graph, buffers):
 
 def _scale_problems(number, tensor):
     """Of what is computed: without a scale interpreters end the process."""
-    limits = _ZERO_POINTS.get(_names("TensorType")[tensor.type])
+    limits = _ZERO_POINTS.get(type_name(tensor))
     if limits is None:
         return
     low, high = limits
@@ -277,11 +284,6 @@ def _shape(tensor) -> tuple[int, ...]:
     return () if tensor.shape is None else tuple(map(int, tensor.shape))
 
 
-def _held(tensor, buffers) -> int:
-    """Bytes of a tensor that are in the file."""
-    return _length(buffers[tensor.buffer].data)
-
-
 def _tensor_problems(number, tensor, buffers):
     if tensor.type not in _names("TensorType"):
         yield f"tensor {number} is of no known type"
@@ -291,17 +293,23 @@ def _tensor_problems(number, tensor, buffers):
         return
     if tensor.isVariable:
         yield f"tensor {number} keeps its values from run to run"
-    shape, held = _shape(tensor), _held(tensor, buffers)
+    shape, present = _shape(tensor), held(tensor, buffers)
     if min(shape, default=1) < 0:
         yield f"tensor {number} has shape {shape}"
-    size = _BYTES.get(_names("TensorType")[tensor.type])
-    if held and size and held != size * math.prod(shape):
-        yield f"tensor {number} of shape {shape} has {held} bytes"
+    size = _BYTES.get(type_name(tensor))
+    if (size or 1) * math.prod(shape) >= _TOO_MANY:
+        yield f"tensor {number} of shape {shape} would fill a memory"
+    if present and size and present != size * math.prod(shape):
+        yield f"tensor {number} of shape {shape} has {present} bytes"
 
 
 def read_graph(model: bytes) -> Graph:
     """Returns the main graph of a flatbuffer."""
-    content = unpack(model)
+    return graph_of(unpack(model))
+
+
+def graph_of(content) -> Graph:
+    """Returns the main graph of a `ModelT`, as it is now."""
     graph = content.subgraphs[0]
     return Graph(
         tensors=tuple(
@@ -315,6 +323,23 @@ def read_graph(model: bytes) -> Graph:
         outputs=tuple(int(i) for i in graph.outputs),
         subgraphs=len(content.subgraphs),
     )
+
+
+def kinds(content) -> list[str]:
+    """Returns "CONV_2D", ... for each operator of the main graph."""
+    codes = content.operatorCodes
+    graph = content.subgraphs[0]
+    return [_kind(codes[op.opcodeIndex]) for op in graph.operators]
+
+
+def held(tensor, buffers) -> int:
+    """Returns how many bytes of a tensor are in the file."""
+    return _length(buffers[tensor.buffer].data)
+
+
+def type_name(tensor) -> str:
+    """Returns "INT8", ... for a tensor."""
+    return _names("TensorType")[tensor.type]
 
 
 def output_shape(model: bytes) -> tuple[int, ...]:
@@ -353,12 +378,12 @@ def _tensor(index, tensor, content) -> TensorInfo:
         index=index,
         name=(tensor.name or b"").decode("utf-8", "replace"),
         shape=_shape(tensor),
-        dtype=_names("TensorType")[tensor.type],
+        dtype=type_name(tensor),
         scale=tuple(map(float, scale)) if scale is not None else (),
         zero_point=tuple(map(int, zero_point))
         if zero_point is not None
         else (),
-        constant=_held(tensor, content.buffers) > 0,
+        constant=held(tensor, content.buffers) > 0,
         dynamic=_length(tensor.shapeSignature) > 0
         and min(tensor.shapeSignature) < 0,
     )
@@ -366,7 +391,7 @@ def _tensor(index, tensor, content) -> TensorInfo:
 
 def _operator(operator, content) -> OperatorInfo:
     code = content.operatorCodes[operator.opcodeIndex]
-    name = _names("BuiltinOperator")[_number(code)]
+    name = _kind(code)
     custom = name == "CUSTOM"
     if custom and code.customCode:
         name = code.customCode.decode("utf-8", "replace")
@@ -379,6 +404,10 @@ def _operator(operator, content) -> OperatorInfo:
         relu=getattr(operator.builtinOptions, "fusedActivationFunction", 0)
         == schema().ActivationFunctionType.RELU,
     )
+
+
+def _kind(code) -> str:
+    return _names("BuiltinOperator")[_number(code)]
 
 
 def _number(code) -> int:

@@ -48,6 +48,7 @@ _MODULES = (
     "autox3d_edge/latency_table.py",
     "autox3d_edge/manifest.py",
     "autox3d_edge/streaming.py",
+    "autox3d_edge/table_reader.py",
 )
 
 

@@ -75,11 +75,8 @@ class Lowering:
     def build(self) -> tf_keras.Model:
         time, height, width = self._arch.clip_size
         clip = tf_keras.Input(batch_shape=(time, height, width, 3), name="clip")
-        frames = self._stem(clip)
-        for block in self._arch.blocks():
-            frames = self._block(frames, block)
         name = f"lowered_{arch_lib.scope_name(self._arch.name)}"
-        return self._finish(clip, self._head(frames), name)
+        return self._finish(clip, self._scores(clip), name)
 
     def _finish(self, inputs, outputs, name):
         model = tf_keras.Model(inputs, outputs, name=name)
@@ -88,6 +85,12 @@ class Lowering:
         return model
 
     # Parts of the network.
+
+    def _scores(self, frames):
+        frames = self._stem(frames)
+        for block in self._arch.blocks():
+            frames = self._block(frames, block)
+        return self._head(frames)
 
     def _stem(self, clip):
         stem = self._arch.stem

@@ -23,15 +23,15 @@ FORMAT = "autox3d_edge"
 SCHEMA_VERSION = 1
 MAX_BYTES = 20_000  # compressed, the names of the classes apart
 FRAME, SCORES = "frame", "scores"  # tensors of a stream
-_MANIFEST, _LABELS, _CARD = "manifest.json", "labels.txt", "model_card.md"
-_IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
-_MOST_BYTES = 16 << 20  # of it unpacked: what is read is not to fill a memory
-_LARGEST = {  # values of a state: least and largest
+STATE_TYPES = {  # least and largest value before the first frame
     "uint8": (0, 255),
     "int8": (-128, 127),
     "int32": (-(2**31), 2**31 - 1),
     "float32": (0, 0),
 }
+_MANIFEST, _LABELS, _CARD = "manifest.json", "labels.txt", "model_card.md"
+_IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
+_MOST_BYTES = 16 << 20  # of it unpacked: what is read is not to fill a memory
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content
 
 
@@ -119,8 +119,8 @@ class StreamState:
                 )
         for size in self.shape:
             checks.check_positive_int("shape", size)
-        checks.check_choice("dtype", self.dtype, _LARGEST)
-        least, largest = _LARGEST[self.dtype]
+        checks.check_choice("dtype", self.dtype, STATE_TYPES)
+        least, largest = STATE_TYPES[self.dtype]
         if type(self.initial) is not int or not (
             least <= self.initial <= largest
         ):

@@ -98,7 +98,7 @@ class _Source:
 
     def __init__(self, model: bytes, parts: Sequence[str]):
         self.content = flatbuffer.unpack(model)
-        self.graph = flatbuffer.read_graph(model)
+        self.graph = flatbuffer.graph_of(self.content)
         self.owner = self._owners(parts)
         self.cuts = {part: self._cut(part) for part in parts}
 
@@ -145,8 +145,8 @@ class _Assembly:
         self._buffers, self._codes = [empty], []
         self._tensors, self._operators = [], []
         self._places = {}  # (source, number there) -> number here
-        first = host.owner.index(host.owner[1])  # before it: the border
-        assert first == 1 and host.owner[-1] is None, host.owner
+        # The border is the first operator and the last.
+        assert host.owner[0] is host.owner[-1] is None, host.owner
         self.copy_operator(host, 0)
 
     def copy_operator(self, source: _Source, number: int, part=None) -> None:

@@ -131,16 +131,16 @@ def quantize_calibrated(calibrated: bytes) -> bytes:
 
 def _quantize_16x8(calibrated: bytes) -> bytes:
     """The same with int16 activations, by the only quantizer that has them."""
-    codes = {op.code for op in flatbuffer.read_graph(calibrated).operators}
-    for activation, code in NO_INT16.items():
-        if code in codes:
+    content = flatbuffer.unpack(step_sizes.widen(calibrated))
+    kinds = flatbuffer.kinds(content)
+    for activation, kind in NO_INT16.items():
+        if kind in kinds:
             raise ValueError(
                 "`precision` must not be 'int16x8' for a network with "
                 f"activation={activation!r}, which TFLite has no int16 for. "
                 "Use 'int8', or another activation."
             )
     # The quantizer changes biases in place, and with them what shares theirs.
-    content = flatbuffer.unpack(step_sizes.widen(calibrated))
     compact.separate_buffers(content)
     quantizer = calibrator.Calibrator(
         compact.pack(content, share_buffers=False)

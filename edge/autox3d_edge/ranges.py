@@ -101,7 +101,6 @@ def set_ranges(calibrated: bytes, ranges: Ranges) -> bytes:
     """
     content = flatbuffer.unpack(calibrated)
     graph = content.subgraphs[0]
-    codes = [code.code for code in flatbuffer.read_graph(calibrated).operators]
     made = [int(i) for operator in graph.operators for i in operator.outputs]
     made += [int(i) for i in graph.inputs]
     # A layer may take several operators; its output is the last.
@@ -109,8 +108,9 @@ def set_ranges(calibrated: bytes, ranges: Ranges) -> bytes:
     for layer, (low, high) in ranges.items():
         if layer in last:
             _assign(graph.tensors[last[layer]], low, high)
-    for operator, code in zip(graph.operators, codes, strict=True):
-        if code in flatbuffer.SAME_SCALE:
+    kinds = flatbuffer.kinds(content)
+    for operator, kind in zip(graph.operators, kinds, strict=True):
+        if kind in flatbuffer.SAME_SCALE:
             source = graph.tensors[operator.inputs[0]].quantization
             if source is not None and source.max is not None:
                 low, high = float(source.min[0]), float(source.max[0])

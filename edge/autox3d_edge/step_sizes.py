@@ -23,12 +23,7 @@ _ADD_LIMITS = {"INT8": 2.0**20, "UINT8": 2.0**20, "INT16": 2.0**15}
 # No output is rounded more finely than to this share of the step in which its
 # operator adds up: nothing is lost, and it is far from the limits.
 _FINEST = 1 / 16
-_LEVELS = 127  # steps on either side of a weight's 0
 _SMALLEST = float(np.finfo(np.float32).tiny)
-_WAY_OUT = (
-    "calibrate on more or more varied clips, or keep this part in fp32: "
-    "precision 'mixed' with ExportOptions.kept = {'PART': 'fp32'}"
-)
 
 
 def widen(calibrated: bytes) -> bytes:
@@ -40,23 +35,30 @@ def widen(calibrated: bytes) -> bytes:
     """
     content = flatbuffer.unpack(calibrated)
     graph = content.subgraphs[0]
-    codes = [code.code for code in flatbuffer.read_graph(calibrated).operators]
-    weight_steps, widened = _weight_steps(content, codes), set()
-    for operator, code in zip(graph.operators, codes, strict=True):
-        made = int(operator.outputs[0])
-        widths = [_width(graph.tensors[i]) for i in operator.inputs if i >= 0]
-        wanted = 0.0
-        if code in _WEIGHTED:
-            kernel = int(operator.inputs[1])
-            wanted = widths[0] * weight_steps[kernel] * _FINEST
-        elif code == "ADD":
-            wanted = max(widths) * _FINEST
-        elif code in flatbuffer.SAME_SCALE and operator.inputs[0] in widened:
-            wanted = widths[0]
-        if 0 <= _width(graph.tensors[made]) < wanted:
-            # The quantizer would make a scale of 8e-9 out of no range at all.
-            _set_width(graph.tensors[made], wanted)
-            widened.add(made)
+    kinds = flatbuffer.kinds(content)
+    weight_steps, widened = _weight_steps(content, kinds), set()
+    known = -1
+    # Frames that a stream holds are read before it is seen what joins them.
+    while known < len(widened):
+        known = len(widened)
+        for operator, kind in zip(graph.operators, kinds, strict=True):
+            ends = [int(i) for i in operator.inputs if i >= 0]
+            made = int(operator.outputs[0])
+            widths = [_width(graph.tensors[i]) for i in ends]
+            narrow, wanted = [made], 0.0
+            if kind in _WEIGHTED:
+                wanted = widths[0] * weight_steps[ends[1]] * _FINEST
+            elif kind == "ADD":
+                wanted = max(widths) * _FINEST
+            elif kind in flatbuffer.SAME_SCALE and ends[0] in widened:
+                wanted = widths[0]
+            elif kind == "CONCATENATION" and widened.intersection(ends):
+                narrow, wanted = [*ends, made], max(widths)
+            for number in narrow:
+                if 0 <= _width(graph.tensors[number]) < wanted:
+                    # Of no range at all the quantizer makes a scale of 8e-9.
+                    _set_width(graph.tensors[number], wanted)
+                    widened.add(number)
     return compact.pack(content) if widened else calibrated
 
 
@@ -67,7 +69,7 @@ def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:
         if bad:
             yield (
                 tensor.name,
-                f"has scale {bad[0]:g}, must be finite and above 0: {_WAY_OUT}",
+                f"has scale {bad[0]:g}, must be finite and above 0",
             )
     for operator in graph.operators:
         ends = [graph.tensors[i] for i in operator.inputs]
@@ -77,8 +79,7 @@ def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:
             yield (
                 made.name,
                 f"has scale {made.scale[0]:.3g}, so that {operator.code} would "
-                f"multiply by {multiplier:.3g}, must be below {limit:g}: "
-                f"{_WAY_OUT}",
+                f"multiply by {multiplier:.3g}, must be below {limit:g}",
             )
 
 
@@ -100,16 +101,16 @@ def _multiplier(code, ends, made) -> tuple[float, float]:
     return scale * max(ends[1].scale) / made.scale[0], limit
 
 
-def _weight_steps(content, codes) -> dict[int, float]:
+def _weight_steps(content, kinds) -> dict[int, float]:
     """Tensor of a kernel -> its coarsest step; taps share theirs."""
     graph = content.subgraphs[0]
     steps, groups = {}, collections.defaultdict(float)
-    for operator, code in zip(graph.operators, codes, strict=True):
-        if code in _WEIGHTED:
+    for operator, kind in zip(graph.operators, kinds, strict=True):
+        if kind in _WEIGHTED:
             number = int(operator.inputs[1])
             tensor = graph.tensors[number]
             data = content.buffers[tensor.buffer].data.view(np.float32)
-            steps[number] = float(np.abs(data).max()) / _LEVELS
+            steps[number] = float(np.abs(data).max()) / tap_scales.LEVELS
             group = tap_scales.kernel_name(tensor.name) or number
             groups[group] = max(groups[group], steps[number])
     return {

@@ -18,7 +18,6 @@ from autox3d_edge import (
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
-from autox3d_tf.base import checks
 from autox3d_tf.space import arch as arch_lib
 
 SUFFIX = "_stream"  # of a precision, in a table and a file's name
@@ -31,13 +30,12 @@ def export_stream(
     *,
     precision: str = "int8",
     calibration: Sequence[np.ndarray] | None = None,
-    memory: int | None = None,
     **how,
 ) -> dict[str, Any]:
     """Writes `path` and `path`.report.json, if the audit passes.
 
     Args:
-        model, arch, calibration, memory: As of `Exporter`.
+        model, arch, calibration: As of `Exporter`.
         path, precision: As of `Exporter.export`.
         **how: More of it.
 
@@ -47,22 +45,23 @@ def export_stream(
     Raises:
         ValueError: As of both.
     """
-    exporter = Exporter(model, arch, calibration, memory)
+    exporter = Exporter(model, arch, calibration)
     return exporter.export(path, precision, **how)
 
 
 class Exporter:
     """Writes one network as streams of several precisions.
 
+    Means over time begin to forget after as many frames as the clips have that
+    the network was trained on: up to there a stream says what it says of one.
+
     Args:
         model: A trained Keras model, or its weights by name.
         arch: Its architecture, causal.
         calibration: uint8 clips `(T, H, W, 3)`, for int8.
-        memory: Frames after which means over time begin to forget; by default
-            those of the clips that the network was trained on.
 
     Raises:
-        ValueError: `memory` is shorter than that, or weights are bad.
+        ValueError: Weights are bad.
     """
 
     def __init__(
@@ -70,18 +69,9 @@ class Exporter:
         model,
         arch: arch_lib.ArchSpec,
         calibration: Sequence[np.ndarray] | None = None,
-        memory: int | None = None,
     ):
-        memory = arch.clip_size[0] if memory is None else memory
-        checks.check_positive_int("memory", memory)
-        if memory < arch.clip_size[0]:
-            raise ValueError(
-                "`memory` must be at least the frames of a clip, or the stream "
-                "does not say what the network says of one. Received: "
-                f"memory={memory}, clips of {arch.clip_size[0]} frames."
-            )
         self._model, self._arch = model, arch
-        self._calibration, self._memory = calibration, memory
+        self._calibration, self._memory = calibration, arch.clip_size[0]
         by_name = isinstance(model, Mapping)
         self._weights = model if by_name else export.weights_of(model)
 

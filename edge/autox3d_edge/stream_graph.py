@@ -68,7 +68,7 @@ class StreamGraph:
 
     def constant(self, value) -> int:
         """Adds a tensor of one value; returns its number."""
-        number = self.tensor("constant", (1, 1, 1, 1), type(value))
+        number = self.tensor("constant", (1,), type(value))
         buffer = self._tables.BufferT()
         buffer.data = np.frombuffer(value.tobytes(), np.uint8)
         self._graph.tensors[number].buffer = len(self._content.buffers)
@@ -148,12 +148,7 @@ class StreamGraph:
             input=source,
             output=result,
             shape=self.shape_of(self.inputs[source]),
-            dtype={
-                types.UINT8: "uint8",
-                types.INT8: "int8",
-                types.INT32: "int32",
-                types.FLOAT32: "float32",
-            }[tensor.type],
+            dtype=flatbuffer.type_name(tensor).lower(),
             initial=int(zero),
         )
 

@@ -75,10 +75,7 @@ class _StreamLowering(lowering.Lowering):
     def build(self) -> tf_keras.Model:
         _, height, width = self._arch.clip_size
         frame = tf_keras.Input(batch_shape=(1, height, width, 3), name=FRAME)
-        features = self._stem(frame)
-        for block in self._arch.blocks():
-            features = self._block(features, block)
-        scores = self._head(features)
+        scores = self._scores(frame)  # adds to what is collected
         return self._finish(
             {FRAME: frame, **self._states},
             [scores, *self._results],

@@ -9,9 +9,9 @@ import collections
 
 import numpy as np
 
-from autox3d_edge import compact
+from autox3d_edge import compact, flatbuffer
 
-_LEVELS = 127  # steps on either side of 0
+LEVELS = 127  # steps on either side of 0
 
 
 def share(content, calibrated) -> None:
@@ -28,14 +28,14 @@ def share(content, calibrated) -> None:
         for tensor in floats.tensors
         if kernel_name(tensor.name)
         and len(tensor.shape) == 4
-        and _holds(calibrated, tensor)
+        and flatbuffer.held(tensor, calibrated.buffers)
     }
     taps = collections.defaultdict(list)
     for operator in graph.operators:
         if len(operator.inputs) == 3 and operator.inputs[1] >= 0:
             kernel = graph.tensors[operator.inputs[1]]
             name = compact.short_name(kernel.name)
-            if name in kernels and _holds(content, kernel):
+            if name in kernels and flatbuffer.held(kernel, content.buffers):
                 taps[kernel_name(name)].append(
                     (operator, kernel, kernels[name])
                 )
@@ -49,7 +49,7 @@ def share(content, calibrated) -> None:
 def _round_anew(content, operator, kernel, data, scale) -> None:
     graph = content.subgraphs[0]
     values = data.view(np.float32).reshape(kernel.shape)  # (1, h, w, C)
-    steps = np.rint(values / scale).clip(-_LEVELS, _LEVELS).astype(np.int8)
+    steps = np.rint(values / scale).clip(-LEVELS, LEVELS).astype(np.int8)
     content.buffers[kernel.buffer].data = steps.reshape(-1).view(np.uint8)
     source = graph.tensors[operator.inputs[0]].quantization.scale[0]
     bias = graph.tensors[operator.inputs[2]]
@@ -59,11 +59,6 @@ def _round_anew(content, operator, kernel, data, scale) -> None:
     content.buffers[bias.buffer].data = numbers.view(np.uint8)
     kernel.quantization.scale = scale
     bias.quantization.scale = after
-
-
-def _holds(content, tensor) -> bool:
-    data = content.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
 
 
 def kernel_name(name: bytes) -> bytes | None:

@@ -385,6 +385,10 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
         made = first(graph, content, "ADD").outputs[0]
         graph.tensors[made].quantization = None
 
+    def endless(graph, content):
+        made = first(graph, content, "ADD").outputs[0]
+        graph.tensors[made].shape = [8, 8388626, 18, 16]
+
     def far_zero_point(graph, content):
         made = first(graph, content, "SOFTMAX").outputs[0]
         graph.tensors[made].quantization.zeroPoint = np.array([200_000])
@@ -455,6 +459,7 @@ def test_what_ends_the_process_of_an_interpreter_is_refused(exported):
         (one_input, "CONV_2D, has 1 inputs and 1 outputs"),
         (no_output, "CONV_2D, has 3 inputs and 0 outputs"),
         (no_scale, "has no scale"),
+        (endless, "of shape (8, 8388626, 18, 16) would fill"),
         (far_zero_point, "has zero point 200000"),
     ):
         assert message in refusal(exported, change)
@@ -563,3 +568,11 @@ def test_a_scale_that_ends_the_process_is_refused(
     assert message in finding.message
     assert "calibrate on more or more varied clips" in finding.message
     assert "ExportOptions.kept = {'PART': 'fp32'}" in finding.message
+
+
+def test_of_a_stream_no_part_is_kept_in_float(streams):
+    content, stream = streams.int8
+    content = with_scale(content, SQUEEZE, 0.0)
+    (finding,) = audit.audit_model(content, "int8", stream=stream).findings
+    assert "more varied clips, or take precision 'fp16'" in finding.message
+    assert "mixed" not in finding.message

@@ -60,6 +60,20 @@ def test_int8_is_close_to_the_trained_clip_network(trained, tmp_path):
     assert not path.exists()
 
 
+def test_other_precisions_are_close_to_it_too(
+    trained, exported_stream, tmp_path
+):
+    exporter = stream_export.Exporter(trained, trained.arch)
+    for precision in ("fp16", "dynamic"):
+        report = exporter.export(
+            tmp_path / f"model_{precision}_stream.tflite",
+            precision,
+            parity_clips=exported_stream.clips,
+        )
+        assert report["audit"]["passed"]
+        assert report["parity"]["tflite"]["max_error"] < 2e-3
+
+
 def test_the_file_says_that_it_is_a_stream(exported_stream):
     stream = manifest_lib.read_manifest(exported_stream.path).stream
     assert (stream.stride, stream.fps, stream.memory) == (3, 10.0, 4)
@@ -108,11 +122,6 @@ def test_what_cannot_stream_is_refused(trained, tmp_path):
         stream_export.export_stream(
             trained, trained.arch, path, preprocessing=whole
         )
-    for memory, message in ((0, "a positive"), (3, "at least the frames")):
-        with pytest.raises(ValueError, match=f"`memory` must be {message}"):
-            stream_export.export_stream(
-                trained, trained.arch, path, memory=memory
-            )
     assert not path.exists()
 
 

@@ -81,10 +81,18 @@ def test_int8_is_integer_to_the_last_tensor(streams):
 
 
 @pytest.mark.parametrize(
-    "silence", [networks.silent_squeeze, networks.silent_expansion]
+    ("silence", "first"),
+    [
+        (networks.silent_squeeze, "separable"),
+        (networks.silent_expansion, "separable"),
+        (networks.silent_expansion, "3x3x3"),  # which holds frames of it
+    ],
 )
-def test_what_is_silent_on_the_calibration_clips_can_be_run(silence):
+def test_what_is_silent_on_the_calibration_clips_can_be_run(silence, first):
     arch = networks.stream_arch()
+    (block, *others), *stages = arch.stages
+    block = dataclasses.replace(block, block_type=first)
+    arch = dataclasses.replace(arch, stages=((block, *others), *stages))
     weights = {k: v.copy() for k, v in networks.random_weights(arch).items()}
     silence(weights)
     clips = reference.random_clips(6, arch.clip_size)

@@ -9,7 +9,7 @@ With `multi_worker` the same command runs once per worker, each with its own
 Worker 0 is the chief: only it writes files. If a worker dies the others end,
 within a minute, and all of them, started again, go on from the last checkpoint;
 so a cluster's manager should start each again that fails, as in
-`until autox3d-search ...; do sleep 5; done`.
+`until autox3d-train ...; do sleep 5; done`.
 """
 
 import contextlib
@@ -150,6 +150,21 @@ def wait_at_end(strategy: Strategy | None, is_done: Callable[[], bool]) -> None:
     except _LOST:
         if not is_done():
             raise
+
+
+def check_same_step(strategy: Strategy | None, step: int) -> None:
+    """Raises ValueError if workers would go on from different checkpoints."""
+    if num_workers(strategy) == 1:
+        return
+    steps = tf.function(lambda: total(tf.constant(step, tf.int64)))
+    found = int(first(strategy, strategy.run(steps)))
+    if found != step * num_replicas(strategy):
+        raise ValueError(
+            "All workers must go on from the same checkpoint. Received: step "
+            f"{step} in worker {strategy.cluster_resolver.task_id}, another "
+            "elsewhere. Give all of them the same --run_dir, on a shared "
+            "disk; if they have it, start all of them again."
+        )
 
 
 @contextlib.contextmanager

@@ -79,10 +79,10 @@ def _define_flags() -> None:
         "one",
         _STRATEGIES,
         "Where a search or a training runs: on one device; mirrored on all "
-        "GPUs of this machine; or, a search only, multi_worker: the same "
-        "command for each worker, with its own TF_CONFIG and the same "
-        "--run_dir on a shared disk. Replicas share the architectures of a "
-        "search's step, and the clips of a training's.",
+        "GPUs of this machine; or multi_worker: the same command for each "
+        "worker, with its own TF_CONFIG and the same --run_dir on a shared "
+        "disk. Replicas share the architectures of a search's step, and the "
+        "clips of a training's.",
     )
     flags.DEFINE_bool(
         "dry_run", False, "Check and print the configuration, then exit."

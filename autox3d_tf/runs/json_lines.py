@@ -22,15 +22,19 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     return entries
 
 
-def resume(path: str | os.PathLike, first_step: int) -> list[dict[str, Any]]:
+def resume(
+    path: str | os.PathLike, first_step: int, writes: bool = True
+) -> list[dict[str, Any]]:
     """Drops the lines of steps that a run takes again; returns the others.
 
     Args:
         path: The file, which may not be there yet.
         first_step: Steps that are done.
+        writes: Whether the file loses them too.
     """
     kept = [entry for entry in read(path) if entry["step"] <= first_step]
-    files_lib.write_text(path, "".join(map(_line, kept)))
+    if writes:
+        files_lib.write_text(path, "".join(map(_line, kept)))
     return kept
 
 

@@ -63,7 +63,7 @@ class RunDir:
     def __init__(
         self, path: str | os.PathLike, config: Any = None, writes: bool = True
     ):
-        self.path = pathlib.Path(path)
+        self.path, self.writes = pathlib.Path(path), writes
         self.config = files_lib.to_json({} if config is None else config)
         self.checkpoints = self.path / "checkpoints"
         self.summaries = self.path / "summaries"

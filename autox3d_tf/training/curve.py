@@ -13,14 +13,22 @@ class Curve:
         path: Of the file.
         first_step: Where the run (re)starts: later points, of steps whose
             weights were lost, are dropped.
+        writes: Whether this process keeps the file. The workers of a run
+            beside its chief have the same points in memory.
     """
 
-    def __init__(self, path: str | os.PathLike, first_step: int = 0):
-        self.path = pathlib.Path(path)
-        self.points = json_lines.resume(self.path, first_step)
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        first_step: int = 0,
+        writes: bool = True,
+    ):
+        self.path, self.writes = pathlib.Path(path), writes
+        self.points = json_lines.resume(self.path, first_step, writes)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Appends a point; usable as the function of a trigger."""
         point = {"step": step, **{k: float(v) for k, v in values.items()}}
         self.points.append(point)
-        json_lines.append(self.path, point)
+        if self.writes:
+            json_lines.append(self.path, point)

@@ -68,8 +68,10 @@ def run_training(
             `data` names; `data` then only says how they are cut.
         seed: Of initialisation, order and augmentation of clips.
         licence: Of the weights, for the model card.
-        strategy: Replicas, of this process, share each batch; None for one
-            device.
+        strategy: Of tf.distribute, such as `distribute.make_strategy` makes:
+            its replicas share each batch. Workers read the clips of their own
+            replicas; the chief alone validates, takes batch norms anew and
+            writes. None for one device.
 
     Returns:
         What training.json says.
@@ -82,47 +84,49 @@ def run_training(
     start = None if init_from is None else initial.weights_path(init_from)
     if start is not None and (start.parent / files.RECORD).is_file():
         inputs.warn_of_other_cut(files.read_record(start.parent), data)
-    if sources is None:
-        data = inputs.freeze(data, pathlib.Path(run_dir))
-        source = pipeline.open_source(data, "train")
-        validation = validation_lib.open_clips(data, training)
-    else:
-        source, validation = sources
-    inputs.check_classes(source)
-    if start is not None and not training.replace_head:
-        initial.check_classes(start, source.classes)
     if spec.causal and data.standardize is True:
         logging.warning(
             "A stream does not know the whole clip: this network cannot be "
             "exported as one, with standardize=True. Train with "
             "--gin=DataOptions.standardize='frame' if it is to be."
         )
-    optimizers.steps_of(optimizer, training, len(source))  # before it is a run
-    config = record_lib.config_of(
-        spec, inputs.portable(data, run_dir), training, optimizer, start, seed,
-        source,
-    )  # fmt: skip
-    run = run_dir_lib.RunDir(run_dir, config)
-    job = _Job(
-        run=run, spec=spec, source=source, validation=validation, data=data,
-        training=training, optimizer=optimizer, start=start, seed=seed,
-        strategy=strategy,
-    )  # fmt: skip
-    with claim.alone(run.path), memory.freed_at_end():
-        run.write_provenance(**config)
-        record = _train(job, licence)
-    logging.info("Wrote %s.", run.file(files.RECORD))
-    return record
+    with distribute.worker_errors(strategy):
+        with distribute.chief_first(strategy):
+            if sources is None:
+                data = inputs.freeze(data, pathlib.Path(run_dir))
+                source = pipeline.open_source(data, "train")
+                validation = validation_lib.open_clips(data, training)
+            else:
+                source, validation = sources
+            inputs.check_classes(source)
+            if start is not None and not training.replace_head:
+                initial.check_classes(start, source.classes)
+            # Before it is a run.
+            optimizers.steps_of(optimizer, training, len(source))
+            config = record_lib.config_of(
+                spec, inputs.portable(data, run_dir), training, optimizer,
+                start, seed, source,
+            )  # fmt: skip
+            chief = distribute.is_chief(strategy)
+            run = run_dir_lib.RunDir(run_dir, config, writes=chief)
+        job = _Job(
+            run=run, spec=spec, source=source, validation=validation,
+            data=data, training=training, optimizer=optimizer, start=start,
+            seed=seed, strategy=strategy,
+        )  # fmt: skip
+        with (
+            claim.alone(run.path) if chief else contextlib.nullcontext(),
+            memory.freed_at_end(),
+        ):
+            if chief:
+                run.write_provenance(**config)
+            _train(job, licence)
+        distribute.wait_at_end(strategy, run.file(files.RECORD).is_file)
+    return files.read_record(run_dir)
 
 
 def _check_replicas(training, strategy) -> None:
     """Refuses a batch that the replicas cannot share."""
-    if distribute.num_workers(strategy) > 1:
-        raise ValueError(
-            "`strategy` must have one worker in a training. Received: "
-            f"{distribute.num_workers(strategy)} workers. Use --strategy="
-            "mirrored on one machine."
-        )
     replicas = distribute.num_replicas(strategy)
     if training.batch_size % replicas:
         raise ValueError(
@@ -168,14 +172,22 @@ class _Job:
     strategy: tf.distribute.Strategy | None
     suffix: str = ""  # of the names of its files
 
-    def of_seed(self, seed: int, log_steps: int) -> "_Job":
+    def of_seed(self, seed: int, **changes: int) -> "_Job":
         """The same with another seed, in files of its own."""
         return dataclasses.replace(
             self,
             seed=seed,
-            training=dataclasses.replace(self.training, log_steps=log_steps),
+            training=dataclasses.replace(self.training, **changes),
             suffix="" if seed == self.seed else f"_{seed}",
         )
+
+    def attempt(self, seed: int, steps: int, log_steps: int) -> curve_lib.Curve:
+        """Takes the first steps with another seed; returns their curve."""
+        changes = {"log_steps": log_steps}
+        if distribute.num_workers(self.strategy) > 1:
+            # Saving looks for NaN: all must give up after the same step.
+            changes["save_steps"] = self.training.save_steps or -(-steps // 8)
+        return _attempt(self.of_seed(seed, **changes), steps).curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,23 +200,22 @@ class _Attempt:
     validate: Callable[..., dict[str, Any]] | None
 
 
-def _train(job: _Job, licence: str) -> dict[str, Any]:
-    """Takes all steps, from where an earlier process stopped; saves the end."""
+def _train(job: _Job, licence: str) -> None:
+    """Takes all steps, from where an earlier process stopped.
+
+    The chief saves the end.
+    """
     began = time.monotonic()
     training, num_clips = job.training, len(job.source)
     if training.starts > 1:
         seed = starts_lib.choose(
-            job.run,
-            training,
-            num_clips,
-            job.seed,
-            lambda seed, last_step, log_steps: (
-                _attempt(job.of_seed(seed, log_steps), last_step).curve
-            ),
+            job.run, training, num_clips, job.seed, job.attempt
         )
-        job = job.of_seed(seed, training.log_steps)
+        job = job.of_seed(seed)
     total_steps = training.steps(training.epochs, num_clips)
     done = _attempt(job, total_steps)
+    if not job.run.writes:
+        return
     seconds = time.monotonic() - began
     model = done.model
     if done.average is not None:
@@ -222,7 +233,7 @@ def _train(job: _Job, licence: str) -> dict[str, Any]:
     if done.validate is not None:
         record["validation"] = done.validate(final=True)
     files.save_trained(job.run, model, record)
-    return record
+    logging.info("Wrote %s.", job.run.file(files.RECORD))
 
 
 def _attempt(job: _Job, last_step: int) -> _Attempt:
@@ -244,13 +255,17 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
         folder.with_name(folder.name + job.suffix),
         saved,
         identity={"run": job.run.fingerprint},
+        writes=job.run.writes,
     )
     first_step = saver.restore_latest()
+    distribute.check_same_step(job.strategy, first_step)
     curve = curve_lib.Curve(
-        job.run.file(f"curve{job.suffix}.jsonl"), first_step
+        job.run.file(f"curve{job.suffix}.jsonl"),
+        first_step,
+        writes=job.run.writes,
     )
     validate = None
-    if job.validation is not None:
+    if job.validation is not None and job.run.writes:
         validate = validation_lib.make_validator(
             model, average, job.validation, job.data, training
         )
@@ -269,19 +284,10 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
         class_weights=class_weights,
         seed=job.seed,
     )
-    batches = pipeline.make_train_dataset(
-        job.source,
-        job.data,
-        batch_size=training.batch_size,
-        seed=job.seed,
-        first_step=first_step,
-        total_steps=last_step,
-        sizes=training.clip_sizes(job.data.crop_size),
-    )
     with pipeline.video_errors():
         loop.run_steps(
             train_step,
-            batches,
+            _make_batches(job, first_step, last_step),
             first_step=first_step,
             total_steps=last_step,
             triggers=_triggers(
@@ -290,6 +296,30 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
             strategy=job.strategy,
         )
     return _Attempt(model, average, curve, validate)
+
+
+def _make_batches(job: _Job, first_step: int, last_step: int):
+    """Returns the batches of steps; each replica gets its share of them."""
+
+    def dataset(context):
+        return pipeline.make_train_dataset(
+            job.source,
+            job.data,
+            batch_size=job.training.batch_size,
+            seed=job.seed,
+            first_step=first_step,
+            total_steps=last_step,
+            worker=context.input_pipeline_id,
+            num_workers=context.num_input_pipelines,
+            sizes=job.training.clip_sizes(job.data.crop_size),
+        )
+
+    if job.strategy is None:
+        return dataset(tf.distribute.InputContext())
+    share = job.training.batch_size // distribute.num_replicas(job.strategy)
+    return job.strategy.distribute_datasets_from_function(
+        lambda context: dataset(context).rebatch(share, drop_remainder=True)
+    )
 
 
 def _build(job: _Job) -> keras.Model:
@@ -345,6 +375,8 @@ def _triggers(run, saver, curve, training, validate, num_clips):
         log_steps=training.log_steps,
     )
     own = [triggers.Every(curve.add, steps=training.log_steps)]
+    if not run.writes:
+        return [usual[0], *own, usual[-1]]
     if validate is not None and training.validate_epochs:
         every = training.steps(training.validate_epochs, num_clips)
         (scalars,) = (t for t in usual if isinstance(t, triggers.WriteScalars))

@@ -62,7 +62,8 @@ def choose(
                 raise
             logging.warning("%s is given up: %s", place, error)
             found[one] = None
-        run.write_json(FILE, found)
+        if run.writes:
+            run.write_json(FILE, found)
     best = min((s for s in found if found[s] is not None), key=found.get)
     logging.info("Seed %d goes on.", best)
     return best

@@ -90,6 +90,19 @@ def test_lost_worker_is_a_line_for_the_user():
         raise error
 
 
+def test_workers_go_on_from_the_same_checkpoint():
+    strategy = workers(2, 1)
+    strategy.num_replicas_in_sync = 2
+    strategy.experimental_local_results = lambda value: (value,)
+    strategy.run = lambda fn: tf.constant(6 + other)
+    other = 6
+    distribute.check_same_step(strategy, 6)
+    distribute.check_same_step(None, 6)
+    other = 9
+    with pytest.raises(ValueError, match="step 6 in worker 1, another"):
+        distribute.check_same_step(strategy, 6)
+
+
 def test_workers_beside_the_chief_make_no_files(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(ValueError, match="a directory that all workers see"):

@@ -1,7 +1,6 @@
 """Two replicas search as one device does, and a lost worker is no disaster."""
 
 import json
-import pathlib
 import subprocess
 import sys
 
@@ -11,31 +10,18 @@ import pytest
 from autox3d_tf import space as space_lib
 from autox3d_tf.runs import json_lines
 from autox3d_tf.search import history
+from tests.runs import replicas
 
-REPO = pathlib.Path(__file__).resolve().parents[2]
+DRIVER = "tests.search.replicas_driver"
 
 
 @pytest.fixture(scope="module")
 def mirrored(clips, tmp_path_factory):
     """A folder with a search on one device, and one on two replicas."""
     folder = tmp_path_factory.mktemp("mirrored")
-    assert run_driver("mirrored", clips, folder) == ["exit 0", "exit 0"]
+    ends = replicas.run_driver(DRIVER, "mirrored", clips, folder)
+    assert ends == ["exit 0", "exit 0"]
     return folder
-
-
-def run_driver(kind, clips, folder):
-    """Returns the lines in which the driver says how each process ended."""
-    driver = [sys.executable, "-m", "tests.search.replicas_driver"]
-    done = subprocess.run(
-        [*driver, kind, str(clips), str(folder)],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = done.stdout.splitlines()
-    return [x for x in lines if x.startswith(("exit ", "error "))]
 
 
 def assert_same_search(one, two):
@@ -64,7 +50,7 @@ def test_replicas_make_one_sum_of_their_samples(clips):
     driver = [sys.executable, "-m", "tests.search.replicas_step_driver"]
     done = subprocess.run(
         [*driver, str(clips)],
-        cwd=REPO,
+        cwd=replicas.REPO,
         capture_output=True,
         text=True,
         timeout=900,
@@ -93,7 +79,7 @@ def test_two_replicas_search_as_one_device(mirrored):
 
 @pytest.mark.large
 def test_two_workers_survive_the_loss_of_either(clips, mirrored, tmp_path):
-    ends = run_driver("workers", clips, tmp_path)
+    ends = replicas.run_driver(DRIVER, "workers", clips, tmp_path)
     lost = (
         "error WorkerLost Worker {} of 2 has lost worker {}. Start all "
         "workers again with the same commands: the run goes on from its last "

@@ -147,8 +147,13 @@ def test_curve_forgets_steps_that_were_lost(tmp_path):
         first.add(step, {"loss": 1 / step})
     with open(path, "a", encoding="utf-8") as file:
         file.write('{"step": 4, "lo')  # killed here
+    before = path.read_bytes()
+    beside = curve.Curve(path, first_step=2, writes=False)
+    beside.add(3, {"loss": 0.25})
+    assert path.read_bytes() == before
     resumed = curve.Curve(path, first_step=2)
     resumed.add(3, {"loss": 0.25})
+    assert beside.points == resumed.points
     written = [json.loads(line) for line in path.read_text().splitlines()]
     assert written == resumed.points == [
         {"step": 1, "loss": 1.0},

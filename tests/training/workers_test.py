@@ -1,26 +1,88 @@
-import pytest
+"""A training on several workers, and what its replicas share."""
 
+import json
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autox3d_tf.data import pipeline
 from autox3d_tf.runs import distribute
-from autox3d_tf.training import run
-from tests.runs import distribute_test
+from autox3d_tf.training import files, run
+from tests.runs import distribute_test, replicas
 from tests.training import tiny
 
 
-def test_several_workers_are_refused(tmp_path):
-    with pytest.raises(
-        ValueError,
-        match="must have one worker in a training. Received: 2 workers. Use "
-        "--strategy=mirrored",
-    ):
-        run.run_training(
-            arch=tiny.arch(),
-            data=tiny.data("clips"),
-            training=tiny.training(),
-            optimizer=tiny.optimizer(),
-            run_dir=str(tmp_path / "run"),
-            strategy=distribute_test.workers(2, 0),
-        )
-    assert not (tmp_path / "run").exists()
+@pytest.mark.large
+def test_two_workers_train_as_two_replicas_of_one_process(clips, tmp_path):
+    ends = replicas.run_driver(
+        "tests.training.replicas_driver", clips, tmp_path
+    )
+    # Killed between two checkpoints; then both are started again.
+    lost = "error WorkerLost Worker 0 of 2 has lost worker 1. Start all "
+    assert len(ends) == 6 and ends.pop(0).startswith(lost)
+    assert ends == ["exit 1", "exit -9", "exit 0", "exit 0", "exit 0"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    found = [dict(np.load(path / files.WEIGHTS)) for path in (one, two)]
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, atol=1e-6)
+    records = [files.read_record(path) for path in (one, two)]
+    for point, other in zip(*(r["curve"] for r in records), strict=True):
+        assert other == pytest.approx(point, rel=1e-5)
+    assert records[0]["validation"] == records[1]["validation"]
+    # All workers have given up the start that came to infinite numbers.
+    losses = json.loads((two / "starts.json").read_text())
+    assert losses.pop("3") is None and losses.keys() == {"100003"}
+
+
+def test_a_worker_reads_the_clips_of_its_own_replicas(clips, monkeypatch):
+    data = tiny.data(clips)
+    source = pipeline.open_source(data, "train")
+    job = types.SimpleNamespace(
+        source=source, data=data, training=tiny.training(), seed=0,
+        strategy=None,
+    )  # fmt: skip
+    whole = [np.array(clips) for clips, _ in run._make_batches(job, 1, 3)]
+    assert [len(batch) for batch in whole] == [4, 4]
+    reads, choose = [], pipeline._train_indices
+
+    def count(*arguments):
+        reads.append(arguments)
+        return choose(*arguments)
+
+    monkeypatch.setattr(pipeline, "_train_indices", count)
+    # The second of two workers with two replicas each.
+    context = tf.distribute.InputContext(2, 1, 4)
+    job.strategy = types.SimpleNamespace(
+        num_replicas_in_sync=4,
+        distribute_datasets_from_function=lambda make: make(context),
+    )
+    shares = [np.array(clips) for clips, _ in run._make_batches(job, 1, 3)]
+    expected = [batch[n : n + 1] for batch in whole for n in (2, 3)]
+    np.testing.assert_array_equal(shares, expected)
+    assert len(reads) == 4
+
+
+@pytest.mark.parametrize("given, expected", [(None, 3), (5, 5)])
+def test_workers_look_for_nan_after_the_same_steps_of_a_start(
+    monkeypatch, given, expected
+):
+    names = {"run", "spec", "source", "validation", "data", "optimizer"}
+    job = run._Job(
+        **dict.fromkeys(names), start=None, seed=3,
+        training=tiny.training(save_steps=given),
+        strategy=distribute_test.workers(2, 0),
+    )  # fmt: skip
+    seen = []
+
+    def attempt(job, last_step):
+        seen.append((job.training.save_steps, last_step))
+        return types.SimpleNamespace(curve=None)
+
+    monkeypatch.setattr(run, "_attempt", attempt)
+    job.attempt(seed=4, steps=20, log_steps=1)
+    assert seen == [(expected, 20)]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ complete or was interrupted) and `close()` (always, also after an error).
 The loop calls triggers in the order given: put NanGuard first.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,6 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.runs import checkpoints as checkpoints_lib
-from autox3d_tf.runs import run_dir
 
 
 class Every:
@@ -238,7 +238,7 @@ class Progress:
 
 
 def usual(
-    run: run_dir.RunDir,
+    summaries: str | os.PathLike,
     checkpoints: checkpoints_lib.Checkpoints,
     *,
     save_secs: float = 300,
@@ -248,7 +248,7 @@ def usual(
     """Returns the triggers of an ordinary run, in order.
 
     Args:
-        run: Whose summaries are written.
+        summaries: Directory for TensorBoard.
         checkpoints: What is saved.
         save_secs: Seconds between checkpoints, if `save_steps` is not given.
         save_steps: Steps between checkpoints.
@@ -258,7 +258,7 @@ def usual(
     every = {"steps": save_steps} if save_steps else {"secs": save_secs}
     return [
         guard,
-        WriteScalars(run.summaries, log_steps),
+        WriteScalars(summaries, log_steps),
         Progress(),
         SaveCheckpoint(checkpoints, guard=guard, **every),
     ]

@@ -156,6 +156,7 @@ class Engine:
         """
         saver = self._saver(run)
         first_step = saver.restore_latest()
+        distribute.check_same_step(self.strategy, first_step)
         if not first_step and supernet_from is not None:
             first_step = self.adopt(supernet_from)
             if 0 < self.search.joint_step <= first_step:
@@ -195,7 +196,7 @@ class Engine:
 
     def _triggers(self, run, saver, first_step) -> list[Callable]:
         guard, scalars, *watching, save = triggers.usual(
-            run,
+            run.summaries,
             saver,
             save_secs=self.search.save_secs,
             save_steps=self.search.save_steps,

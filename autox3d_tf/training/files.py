@@ -42,6 +42,13 @@ def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
     )
 
 
+def is_finished(run_dir: str | os.PathLike, licence: str) -> bool:
+    """Whether a training has ended and left weights under that licence."""
+    run_dir = pathlib.Path(run_dir)
+    ends = (run_dir / WEIGHTS).is_file() and (run_dir / RECORD).is_file()
+    return ends and read_record(run_dir).get("licence") == licence
+
+
 def load_trained(run_dir: str | os.PathLike) -> keras.Model:
     """Returns the network that a training has left in its directory.
 

@@ -114,13 +114,10 @@ def run_training(
             data=data, training=training, optimizer=optimizer, start=start,
             seed=seed, strategy=strategy,
         )  # fmt: skip
-        with (
-            claim.alone(run.path) if chief else contextlib.nullcontext(),
-            memory.freed_at_end(),
-        ):
-            if chief:
-                run.write_provenance(**config)
-            _train(job, licence)
+        if files.is_finished(run.path, licence):
+            logging.info("%s is finished.", run.path)
+        else:
+            _train_alone(job, licence, made_of=config)
         distribute.wait_at_end(strategy, run.file(files.RECORD).is_file)
     return files.read_record(run_dir)
 
@@ -198,6 +195,18 @@ class _Attempt:
     average: average_lib.WeightAverage | None
     curve: curve_lib.Curve
     validate: Callable[..., dict[str, Any]] | None
+
+
+def _train_alone(job: _Job, licence: str, made_of: dict[str, Any]) -> None:
+    """Trains while no other process writes to the directory."""
+    run = job.run
+    with (
+        claim.alone(run.path) if run.writes else contextlib.nullcontext(),
+        memory.freed_at_end(),
+    ):
+        if run.writes:
+            run.write_provenance(**made_of)
+        _train(job, licence)
 
 
 def _train(job: _Job, licence: str) -> None:
@@ -290,9 +299,7 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
             _make_batches(job, first_step, last_step),
             first_step=first_step,
             total_steps=last_step,
-            triggers=_triggers(
-                job.run, saver, curve, training, validate, num_clips
-            ),
+            triggers=_triggers(job, saver, curve, validate),
             strategy=job.strategy,
         )
     return _Attempt(model, average, curve, validate)
@@ -366,19 +373,20 @@ def _precision(policy: str):
         keras.config.set_dtype_policy(before)
 
 
-def _triggers(run, saver, curve, training, validate, num_clips):
+def _triggers(job: _Job, saver, curve, validate):
+    training, summaries = job.training, job.run.summaries
     usual = triggers.usual(
-        run,
+        summaries.with_name(summaries.name + job.suffix),
         saver,
         save_secs=training.save_secs,
         save_steps=training.save_steps,
         log_steps=training.log_steps,
     )
     own = [triggers.Every(curve.add, steps=training.log_steps)]
-    if not run.writes:
+    if not job.run.writes:
         return [usual[0], *own, usual[-1]]
     if validate is not None and training.validate_epochs:
-        every = training.steps(training.validate_epochs, num_clips)
+        every = training.steps(training.validate_epochs, len(job.source))
         (scalars,) = (t for t in usual if isinstance(t, triggers.WriteScalars))
 
         def add_validation(step, metrics):

@@ -83,7 +83,9 @@ def main(directory, when="", step=""):
         os.replace = die_saving
     loop.run_steps(
         step_fn, batches(first_step), first_step=first_step, total_steps=STEPS,
-        triggers=[*triggers.usual(run, saver, save_steps=5), die_after],
+        triggers=[
+            *triggers.usual(run.summaries, saver, save_steps=5), die_after
+        ],
     )  # fmt: skip
     state = model.variables + optimizer.variables
     data = b"".join(np.array(variable).tobytes() for variable in state)

@@ -153,7 +153,7 @@ def test_usual_triggers_save_and_write(tmp_path):
     here = run_dir.RunDir(tmp_path, {})
     weights = tf.Variable(np.ones(3, "float32"))
     saver = checkpoints.Checkpoints(here.checkpoints, {"weights": weights})
-    run(4, *triggers.usual(here, saver, save_steps=2))
+    run(4, *triggers.usual(here.summaries, saver, save_steps=2))
     assert saver.steps() == [2, 4]
     assert list(here.summaries.glob("*.v2"))
 

@@ -97,11 +97,24 @@ def again(finished, tmp_path):
 
 
 def test_finished_run_is_not_trained_again(clips, finished, again):
+    before = {path: path.read_bytes() for path in again.glob("*.*")}
     # How often it saves may change.
-    train(clips, again, training=tiny.training(save_steps=1))
+    record = train(clips, again, training=tiny.training(save_steps=1))
+    assert record == files.read_record(finished)
+    before.pop(again / "run.lock", None)
+    for path, content in before.items():
+        assert path.read_bytes() == content, path
+
+
+def test_what_a_finished_run_lacks_is_made_again(clips, finished, again):
+    (again / files.WEIGHTS).unlink()
+    train(clips, again, licence="CC0-1.0")
     before = weights_of(finished)
     for name, value in weights_of(again).items():
         np.testing.assert_array_equal(value, before[name])
+    # Another licence is another card, of the same weights.
+    assert train(clips, again, licence="MIT")["licence"] == "MIT"
+    assert "Weights: MIT." in (again / "model_card.md").read_text()
 
 
 def test_another_run_is_refused(clips, again):

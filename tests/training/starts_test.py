@@ -77,6 +77,9 @@ def test_it_ends_as_a_training_of_that_seed_alone(clips, tmp_path):
     record = train("two", training=tiny.training(starts=2), seed=5)
     losses = json.loads((tmp_path / "two/starts.json").read_text())
     seed = record["start_seed"]
+    # Each is a run of its own in TensorBoard.
+    events = (tmp_path / "two").glob("summaries*/events*")
+    assert len({event.parent for event in events}) == 2
     assert losses[str(seed)] == min(losses.values()) and len(losses) == 2
     # Nine clips by four: 5 steps, and 2 of the start that was given up.
     assert record["clips_trained"] == 4 * (5 + 2)

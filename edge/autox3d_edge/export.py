@@ -33,6 +33,7 @@ def export_model(
     precision: str = "int8",
     calibration: Sequence[np.ndarray] | None = None,
     recipe: recipes.Recipe | None = None,
+    kept: Mapping[str, str] | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
     **about,
 ) -> dict[str, Any]:
@@ -44,8 +45,9 @@ def export_model(
         path: The .tflite to write.
         precision: One of `quantize.PRECISIONS`, or "mixed".
         calibration: uint8 clips `(T, H, W, 3)`, for the integer precisions.
-        recipe: Remedies of "int8" and, for "mixed", the parts that stay
-            wider.
+        recipe: Remedies of "int8" and "mixed"; by default those that come
+            close to float, `recipes.Kitchen.closest`.
+        kept: For "mixed", the parts that stay wider, if no recipe says so.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
         **about: What the file says of itself, and the runtime it is for; see
@@ -58,15 +60,16 @@ def export_model(
         ValueError: Bad arguments or weights, or the audit failed; then no
             file is written.
     """
-    recipe = recipe or recipes.Recipe()
     weights = model if isinstance(model, Mapping) else weights_of(model)
     if precision in ("int8", "mixed"):
-        if recipe.precision != precision:
+        wanted = recipe or recipes.Recipe(kept=kept or {})
+        if wanted.precision != precision:
             raise ValueError(
                 f"`recipe` must keep parts wider for 'mixed', and none for "
-                f"'int8'. Received: precision={precision!r}, {recipe}."
+                f"'int8'. Received: precision={precision!r}, {wanted}."
             )
         kitchen = recipes.Kitchen(arch, weights, calibration)
+        recipe = recipe or kitchen.closest(kept)
         lowered, content = kitchen.lowered(), kitchen.cook(recipe)
     else:
         options = lowering.LoweringOptions(centre_input=precision == "int16x8")
@@ -208,7 +211,10 @@ def _write(path, packed, report, checked) -> None:
     with files_lib.whole(path) as partial:
         partial.write_bytes(packed)
     logging.info(
-        "Wrote %s (%s, %d bytes).", path, report["precision"], len(packed)
+        "Wrote %s (%s, %d bytes).",
+        path,
+        report.get("recipe", report["precision"]),
+        len(packed),
     )
 
 

@@ -12,6 +12,7 @@ import tf_keras
 from autox3d_edge import compact, flatbuffer, parity
 
 _BINS = 2048
+_MOST_VALUES = 1 << 16  # of a layer and a sample that are looked at one by one
 _FRAMES = ("clip", "frame")  # inputs with the range of pixels
 _SHARES = np.linspace(1.0, 0.3, 29)  # of the whole range, tried in turn
 
@@ -22,7 +23,8 @@ def clipped(network: tf_keras.Model, samples: Callable[[], Iterable]) -> Ranges:
     """Returns the range of each layer with the least mean squared error.
 
     The error of a range is what rounding to 256 steps makes of the values
-    inside, plus what is cut off of those outside.
+    inside, plus what is cut off of those outside. Of large layers it is that
+    of values drawn at random, the same each time.
 
     Args:
         network: The float network. Its inputs have ranges too, all but the
@@ -47,12 +49,14 @@ def clipped(network: tf_keras.Model, samples: Callable[[], Iterable]) -> Ranges:
     lows, highs = np.min(ends, 0)[:, 0], np.max(ends, 0)[:, 1]
     lows, highs = np.minimum(lows, 0.0), np.maximum(highs, 0.0)
     counts = np.zeros((len(layers), _BINS))
+    rng = np.random.default_rng(0)
     for found in values():
         for row, value, low, high in zip(
             counts, found, lows, highs, strict=True
         ):
             if high > low:
-                row += np.histogram(value, _BINS, (low, high))[0]
+                some = _some_of(value.ravel(), rng)
+                row += np.histogram(some, _BINS, (low, high))[0]
     return {
         layer.name: best_range(row, float(low), float(high))
         for layer, row, low, high in zip(
@@ -60,6 +64,12 @@ def clipped(network: tf_keras.Model, samples: Callable[[], Iterable]) -> Ranges:
         )
         if high > low
     }
+
+
+def _some_of(values, rng):
+    if len(values) <= _MOST_VALUES:
+        return values
+    return values[rng.integers(0, len(values), _MOST_VALUES)]
 
 
 def best_range(

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tf_keras
 
-from autox3d_edge import lowering, mixed, quantize, ranges, remedies
+from autox3d_edge import (
+    audit,
+    interpreters,
+    lowering,
+    mixed,
+    parity,
+    quantize,
+    ranges,
+    remedies,
+)
 from autox3d_edge import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 
@@ -55,6 +64,11 @@ class Recipe:
         return "mixed" if self.kept else "int8"
 
 
+# Ranges are clipped for few clips, and fit those best: this share of the
+# squared error must be gone on them before others are trusted to gain, too.
+_WORTH = 0.5
+
+
 class Kitchen:
     """Converts one trained network by any recipe; nothing is done twice.
 
@@ -91,6 +105,37 @@ class Kitchen:
     def cook(self, recipe: Recipe) -> bytes:
         """Returns the flatbuffer that a recipe makes."""
         return self._once(("recipe", recipe.name), lambda: self._cook(recipe))
+
+    def closest(self, kept: Mapping[str, str] | None = None) -> Recipe:
+        """Returns how an int8 file comes close to float without labels.
+
+        With channels equalized and ranges clipped if its scores of the
+        calibration clips then are much closer to those of the float network,
+        without remedies if not.
+
+        Args:
+            kept: Parts that are wider, for the recipe.
+        """
+        plain, treated = Recipe(), Recipe(equalize=True, clip_ranges=True)
+        worth = self._error(treated) < _WORTH * self._error(plain)
+        return dataclasses.replace(treated if worth else plain, kept=kept or {})
+
+    def _error(self, recipe) -> float:
+        """Mean squared error of the scores of the calibration clips."""
+        content = self.cook(recipe)
+        if not audit.audit_model(content, "int8").passed:
+            return np.inf  # an interpreter might not survive it
+        rounded = interpreters.ClipRunner(content)
+        exact = self._once("exact", lambda: self._score(self.lowered()))
+        errors = [
+            np.square(rounded(clip) - scores)
+            for clip, scores in zip(self.calibration, exact, strict=True)
+        ]
+        return float(np.mean(errors))
+
+    def _score(self, network) -> list[np.ndarray]:
+        score = parity.lowered_scorer(network)
+        return [score(clip) for clip in self.calibration]
 
     def _once(self, key, make):
         if key not in self._done:

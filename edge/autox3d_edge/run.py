@@ -19,7 +19,6 @@ from autox3d_edge import (
     lowering,
     mixed,
     quantize,
-    recipes,
     sources,
     stream_convert,
     stream_export,
@@ -193,14 +192,13 @@ def _export(loaded, streams, precision, path, options, about):
             **about,
         )
     if precision != "qat":
-        kept = options.kept if precision == "mixed" else {}
         return export.export_model(
             loaded.model,
             loaded.model.arch,
             path,
             precision=precision,
             calibration=loaded.calibration,
-            recipe=recipes.Recipe(kept=kept),
+            kept=options.kept if precision == "mixed" else None,
             **about,
         )
     lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))

@@ -227,6 +227,30 @@ def test_equalized_weights_compute_the_same_in_float(sick):
     assert not np.allclose(changed, weights[f"{PLANTED}/expand_norm_gamma"])
 
 
+def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, kitchen):
+    arch, weights, clips = sick
+    treated = recipes.Recipe(equalize=True, clip_ranges=True)
+    plain, close = (
+        interpreters.ClipRunner(kitchen.cook(recipe))
+        for recipe in (recipes.Recipe(), treated)
+    )
+    pairs = [(c, reference.probabilities(arch, weights, c)) for c in clips]
+    errors = [
+        np.mean([np.square(run(clip) - exact) for clip, exact in pairs])
+        for run in (plain, close)
+    ]
+    assert errors[1] < 0.5 * errors[0]  # on clips it has not seen, too
+    assert kitchen.closest() == treated
+    kept = {"stem": "fp32"}
+    assert kitchen.closest(kept) == dataclasses.replace(treated, kept=kept)
+
+
+def test_a_healthy_network_is_left_as_it_is(sick):
+    arch, _, clips = sick
+    healthy = recipes.Kitchen(arch, networks.random_weights(arch), clips[:6])
+    assert healthy.closest() == recipes.Recipe()
+
+
 def test_corrected_biases_take_the_mean_error_away(sick, kitchen):
     _, _, clips = sick
     lowered = kitchen.lowered()

@@ -115,9 +115,7 @@ def has_part(options: pipeline.DataOptions, part: str) -> bool:
     """Whether the options say, or leave open, what belongs to a part."""
     if not options.named_parts:
         return part != "test"
-    return bool(
-        getattr(options, f"{part}_splits") or getattr(options, f"{part}_folds")
-    )
+    return part in options.named_parts
 
 
 def clips_by_part(options, train, validation) -> dict[str, int]:

@@ -144,9 +144,9 @@ def run_block(
                 clip = ops.unfold_time(x, time)
                 return ops.fold_time(ops.squeeze_excite(clip, *weights, causal))
 
-            chosen = tf.equal(attention, attentions.index("se"))
+            chosen = [int(name == "se") for name in attentions]
             return elastic_ops.run_if(
-                chosen,
+                ops.pick(tf.constant(chosen), attention),
                 attend,
                 x,
                 given["se_reduce_kernel"],
@@ -168,9 +168,10 @@ def run_block(
 
     if search_space.SKIP not in block_types:
         return whole(images, *inputs.values())
-    skip = block_types.index(search_space.SKIP)
-    runs = tf.not_equal(kind, skip)
-    return elastic_ops.run_if(runs, whole, images, *inputs.values())
+    runs = [int(name != search_space.SKIP) for name in block_types]
+    return elastic_ops.run_if(
+        ops.pick(tf.constant(runs), kind), whole, images, *inputs.values()
+    )
 
 
 @keras.saving.register_keras_serializable("autox3d_tf")
@@ -266,21 +267,22 @@ class ElasticStage3D(keras.layers.Layer):
                 for row in stage.inner_windows
             ]
         )
-        of_stage = tf.gather(tf.stack([inner, attention], 2), filters)
+        of_stage = ops.pick(tf.stack([inner, attention], 2), filters)
         fills_up = any(
             width % ops.LANES for row in stage.inner_windows for _, width in row
         )
-        in_window = tf.gather(ins, previous)
-        out_window = tf.gather(outs, filters)
+        in_window = ops.pick(ins, previous)
+        out_window = ops.pick(outs, filters)
         found = []
         for block, (first, _, last) in zip(
             self.blocks, stage.places().blocks, strict=True
         ):
             block_type, expansion = tf.unstack(indices[first:last], 2)
-            inner_window, se_window = tf.unstack(tf.gather(of_stage, expansion))
+            inner_window, se_window = tf.unstack(ops.pick(of_stage, expansion))
             shared = [in_window, inner_window, out_window, se_window]
-            kernel = tf.gather(space, block_type)
-            windows = tf.concat([tf.stack(shared), kernel], 0)
+            windows = tf.concat(
+                [tf.stack(shared), ops.pick(space, block_type)], 0
+            )
             shapes = {n: v.shape for n, v in block.named_weights()}
             found.append(
                 elastic_windows_lib.place_spans(shapes, windows, fills_up)
@@ -357,7 +359,7 @@ class ElasticHead3D(blocks.Head3D):
 
     def call(self, clip, previous, training=False):
         table = tf.constant(windows_lib.place_windows(self.in_filters))
-        start, width = tf.unstack(table[previous])
+        start, width = tf.unstack(ops.pick(table, previous))
         kernel = tf.slice(
             self.get("conv_kernel"), [start, 0], [width, self.filters]
         )

@@ -25,7 +25,7 @@ def run_if(
     set to zero here; no other weight has four axes.
 
     Args:
-        active: Bool scalar.
+        active: int32 scalar, 0 or 1; not bool, see `ops.pick`.
         function: Keeps the shape of the clip; uses no other tensors that need
             a gradient.
         clip: Clips or images, the batch first.
@@ -34,7 +34,7 @@ def run_if(
 
     @tf.custom_gradient
     def run(clip, *weights):
-        kept = [tf.where(active, tf.shape(clip)[0], 0)]
+        kept = [active * tf.shape(clip)[0]]
         start, size = [0] * clip.shape.rank, [-1] * (clip.shape.rank - 1)
         size = tf.concat([kept, size], 0)
         clips = tf.slice(clip, start, size)
@@ -51,14 +51,14 @@ def run_if(
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
             gradients = [
-                tf.where(active, one, tf.zeros_like(one))
+                tf.where(active > 0, one, tf.zeros_like(one))
                 if one.shape.rank == 4
                 else one
                 for one in gradients
             ]
-            return [_choose(active, below, upstream), *gradients]
+            return [_choose(active > 0, below, upstream), *gradients]
 
-        out = _choose(active, result, clip)
+        out = _choose(active > 0, result, clip)
         out.set_shape(clip.shape)
         return out, gradient
 
@@ -103,7 +103,7 @@ def elastic_depthwise(
         strides, causal: Static, as in `ops.depthwise_conv3d`.
     """
     table = kinds_table(block_types)
-    reach, _, _, second = tf.unstack(tf.gather(table, kind))
+    reach, _, _, second = tf.unstack(ops.pick(tf.constant(table), kind))
     padded, padding = ops.pad_images(images, kernel, strides)
     total = _taps(
         padded,
@@ -121,7 +121,7 @@ def elastic_depthwise(
     if temporal_kernel is None:
         return total
     return run_if(
-        second > 0,
+        second,
         lambda images, kernel: _temporal(images, time, kernel, causal),
         total,
         temporal_kernel,

@@ -85,7 +85,8 @@ def place_spans(
     )
     # The first row is an axis kept whole.
     columns = tf.concat([[[0, -1, 0, 0, 0, 0]], columns], 0)
-    picked = tf.gather(columns, list(itertools.chain(*kinds)))
+    rows = tf.unstack(columns)  # no gather: see `ops.pick`
+    picked = tf.stack([rows[axis] for axis in itertools.chain(*kinds)])
     parts = (
         tf.split(part, [len(kind) for kind in kinds])
         for part in (

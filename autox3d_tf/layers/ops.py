@@ -58,6 +58,18 @@ def reshape(x: tf.Tensor, new_sizes: Sequence[int | tf.Tensor]) -> tf.Tensor:
     return tf.reshape(x, new_sizes)
 
 
+def pick(table: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """`table[index]`, in the host's memory where the step runs on a GPU, too.
+
+    There `gather`, `where` and `cast` are the GPU's work, of small int32
+    tensors too, and the host waits for sizes that depend on them.
+    """
+    place = tf.reshape(index, [1])
+    return tf.raw_ops.StridedSlice(  # takes no notice of the end
+        input=table, begin=place, end=place, strides=[1], shrink_axis_mask=1
+    )
+
+
 def fold_time(clip: tf.Tensor) -> tf.Tensor:
     """`(B, T, H, W, C)` -> `(B * T, H, W, C)`; images stay as they are."""
     if len(clip.shape) == 4:
@@ -262,7 +274,10 @@ def mean_over_clip(clip: tf.Tensor, causal: bool = False) -> tf.Tensor:
     """
     values = tf.cast(clip, tf.float32)
     if not causal:
-        mean = tf.reduce_mean(values, (1, 2, 3), keepdims=True)
+        # A gradient of `reduce_mean` gathers sizes: see `pick`.
+        total = tf.reduce_sum(values, (1, 2, 3), keepdims=True)
+        count = functools.reduce(operator.mul, sizes(clip)[1:4])
+        mean = total / tf.cast(count, tf.float32)
     else:
         frames = tf.reduce_mean(values, (2, 3), keepdims=True)
         count = tf.range(1, sizes(clip)[1] + 1)[:, None, None, None]

@@ -10,7 +10,8 @@ from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
-_MAY_CHANGE = ("save_secs", "save_steps")  # when a run goes on
+# When a run goes on.
+_MAY_CHANGE = ("save_secs", "save_steps", "jit_compile")
 
 
 def config_of(spec, data, training, optimizer, start, seed, source):

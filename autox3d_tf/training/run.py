@@ -34,6 +34,7 @@ from autox3d_tf.training import starts as starts_lib
 from autox3d_tf.training import validation as validation_lib
 
 _PRECISE_SEED = 0x9C15E  # clips for precise batch norm, apart from training's
+_WORTH_COMPILING = 2000  # steps that gain more on a GPU than compiling takes
 
 
 def run_training(
@@ -137,6 +138,12 @@ def _check_replicas(training, strategy) -> None:
             "`batch_size` must be at least 2 for each replica where clips are "
             f"mixed. Received: batch_size={training.batch_size}, {replicas} "
             f"replicas, mixup={training.mixup}, cutmix={training.cutmix}."
+        )
+    if training.jit_compile and strategy is not None:
+        raise ValueError(
+            "`jit_compile` must not be True with a strategy: XLA does not "
+            "compile what replicas exchange. Received: jit_compile=True, "
+            f"{type(strategy).__name__}."
         )
 
 
@@ -292,6 +299,7 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
         average=average,
         class_weights=class_weights,
         seed=job.seed,
+        jit_compile=_is_compiled(job, last_step - first_step),
     )
     with pipeline.video_errors():
         loop.run_steps(
@@ -303,6 +311,21 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
             strategy=job.strategy,
         )
     return _Attempt(model, average, curve, validate)
+
+
+def _is_compiled(job: _Job, steps: int) -> bool:
+    """Whether XLA compiles the step; see `TrainingOptions.jit_compile`."""
+    wanted = job.training.jit_compile
+    if wanted is None:
+        wanted = (
+            bool(tf.config.list_logical_devices("GPU"))
+            and job.strategy is None
+            and not job.training.short_cycle
+            and steps >= _WORTH_COMPILING
+        )
+    if wanted:
+        logging.info("XLA compiles the step: the first takes minutes.")
+    return wanted
 
 
 def _make_batches(job: _Job, first_step: int, last_step: int):

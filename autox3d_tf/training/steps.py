@@ -24,6 +24,7 @@ def make_train_step(
     average: average_lib.WeightAverage | None = None,
     class_weights: np.ndarray | None = None,
     seed: int = 0,
+    jit_compile: bool = False,
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """Returns `step(step, clips, labels) -> metrics`, which also runs eagerly.
 
@@ -35,6 +36,7 @@ def make_train_step(
         average: Updated after each step.
         class_weights: Of `class_weights_of`.
         seed: Of mixing.
+        jit_compile: Whether XLA makes one program of all but the mixing.
     """
     num_classes = model.output_shape[-1]
     weights = model.trainable_variables
@@ -57,6 +59,9 @@ def make_train_step(
                 mixup=options.mixup,
                 cutmix=options.cutmix,
             )
+        return update(step, clips, labels, targets)
+
+    def update(step, clips, labels, targets):
         with tf.GradientTape() as tape:
             logits = model(clips, training=True)
             loss = cross_entropy(
@@ -82,6 +87,8 @@ def make_train_step(
             "learning_rate": tf.convert_to_tensor(rate),
         }
 
+    if jit_compile:
+        update = tf.function(update, autograph=False, jit_compile=True)
     return train_step
 
 

@@ -13,9 +13,7 @@ from absl import logging
 from autox3d_edge import (
     audit,
     flatbuffer,
-    lowering,
     parity,
-    quantize,
     recipes,
     streaming,
 )
@@ -35,6 +33,7 @@ def export_model(
     recipe: recipes.Recipe | None = None,
     kept: Mapping[str, str] | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
+    kitchen: recipes.Kitchen | None = None,
     **about,
 ) -> dict[str, Any]:
     """Writes `path` and `path`.report.json, if the audit passes.
@@ -50,6 +49,8 @@ def export_model(
         kept: For "mixed", the parts that stay wider, if no recipe says so.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
+        kitchen: Of this network and these clips, if there are several files
+            of it to export.
         **about: What the file says of itself, and the runtime it is for; see
             `write_model`.
 
@@ -60,7 +61,8 @@ def export_model(
         ValueError: Bad arguments or weights, or the audit failed; then no
             file is written.
     """
-    weights = model if isinstance(model, Mapping) else weights_of(model)
+    if kitchen is None:
+        kitchen = make_kitchen(model, arch, calibration)
     if precision in ("int8", "mixed"):
         wanted = recipe or recipes.Recipe(kept=kept or {})
         if wanted.precision != precision:
@@ -68,23 +70,28 @@ def export_model(
                 f"`recipe` must keep parts wider for 'mixed', and none for "
                 f"'int8'. Received: precision={precision!r}, {wanted}."
             )
-        kitchen = recipes.Kitchen(arch, weights, calibration)
         recipe = recipe or kitchen.closest(kept)
-        lowered, content = kitchen.lowered(), kitchen.cook(recipe)
+        content = kitchen.cook(recipe)
     else:
-        options = lowering.LoweringOptions(centre_input=precision == "int16x8")
-        lowered = lowering.lower(arch, weights, options)
-        content = quantize.convert(lowered, precision, calibration)
+        content = kitchen.whole(precision)
     return write_model(
         content,
         path,
         arch=arch,
         precision=precision,
-        references=references(model, lowered),
+        references=references(model, kitchen.lowered()),
         parity_clips=calibration if parity_clips is None else parity_clips,
         recipe=recipe,
         **about,
     )
+
+
+def make_kitchen(
+    model, arch: arch_lib.ArchSpec, calibration: Sequence[np.ndarray] | None
+) -> recipes.Kitchen:
+    """Returns the kitchen of a network; arguments as of `export_model`."""
+    weights = model if isinstance(model, Mapping) else weights_of(model)
+    return recipes.Kitchen(arch, weights, calibration)
 
 
 def write_model(

@@ -74,20 +74,32 @@ class Kitchen:
 
     Args:
         arch, weights: The network.
-        calibration: uint8 clips for ranges and corrections.
+        calibration: uint8 clips for ranges and corrections; None if no integer
+            precision is asked for.
     """
 
     def __init__(
         self,
         arch: arch_lib.ArchSpec,
         weights: weights_lib.Weights,
-        calibration: Sequence[np.ndarray],
+        calibration: Sequence[np.ndarray] | None = None,
     ):
-        self.calibration = quantize.check_calibration(
-            calibration, (*arch.clip_size, 3)
-        )
         self._arch, self._weights = arch, weights
+        self._given = calibration
         self._done = {}
+
+    @property
+    def calibration(self) -> list[np.ndarray]:
+        """The calibration clips.
+
+        Raises:
+            ValueError: See `quantize.check_calibration`.
+        """
+        shape = (*self._arch.clip_size, 3)
+        return self._once(
+            "calibration",
+            lambda: quantize.check_calibration(self._given, shape),
+        )
 
     def lowered(self, equalize: bool = False) -> tf_keras.Model:
         """Returns the float network."""
@@ -116,9 +128,13 @@ class Kitchen:
         Args:
             kept: Parts that are wider, for the recipe.
         """
+        closest = self._once("closest", self._closest)
+        return dataclasses.replace(closest, kept=kept or {})
+
+    def _closest(self):
         plain, treated = Recipe(), Recipe(equalize=True, clip_ranges=True)
         worth = self._error(treated) < _WORTH * self._error(plain)
-        return dataclasses.replace(treated if worth else plain, kept=kept or {})
+        return treated if worth else plain
 
     def _error(self, recipe) -> float:
         """Mean squared error of the scores of the calibration clips."""
@@ -149,10 +165,12 @@ class Kitchen:
         return lowering.lower(self._arch, weights)
 
     def _whole(self, precision):
-        network = self.lowered()
-        if precision == "int16x8":
-            centred = lowering.LoweringOptions(centre_input=True)
-            network = lowering.lower(self._arch, self._weights, centred)
+        if precision == "int8":
+            return self.cook(Recipe())
+        if precision != "int16x8":
+            return quantize.convert(self.lowered(), precision)
+        centred = lowering.LoweringOptions(centre_input=True)
+        network = lowering.lower(self._arch, self._weights, centred)
         return quantize.convert(network, precision, self.calibration)
 
     def _cook(self, recipe):

@@ -16,7 +16,6 @@ from autox3d_edge import (
     export,
     export_table,
     long_videos,
-    lowering,
     mixed,
     quantize,
     sources,
@@ -150,12 +149,15 @@ def run_export(
             streams = stream_export.Exporter(
                 loaded.model, loaded.model.arch, loaded.calibration
             )
+        kitchen = export.make_kitchen(
+            loaded.model, loaded.model.arch, loaded.calibration
+        )
         about = {"runtime": options.runtime, **loaded.about}
         reports, paths = {}, {}
         for precision in options.precisions:
             path = folder / f"model_{precision}.tflite"
             reports[precision] = _export(
-                loaded, streams, precision, path, options, about
+                loaded, kitchen, streams, precision, path, options, about
             )
             paths[precision] = path
         timings = benchmark.benchmark_files(
@@ -182,7 +184,7 @@ def run_export(
     return result
 
 
-def _export(loaded, streams, precision, path, options, about):
+def _export(loaded, kitchen, streams, precision, path, options, about):
     """Writes one file; "qat" is fine-tuned first, beside it."""
     if precision.endswith(stream_export.SUFFIX):
         return streams.export(
@@ -199,9 +201,10 @@ def _export(loaded, streams, precision, path, options, about):
             precision=precision,
             calibration=loaded.calibration,
             kept=options.kept if precision == "mixed" else None,
+            kitchen=kitchen,
             **about,
         )
-    lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
+    lowered = kitchen.lowered()
     content = fine_tune(
         loaded, lowered, options.fine_tuning, path.with_suffix("")
     )

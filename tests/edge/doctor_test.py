@@ -9,6 +9,7 @@ from autox3d_edge import (
     audit,
     diagnosis,
     doctor,
+    export,
     interpreters,
     layer_noise,
     lowering,
@@ -243,6 +244,21 @@ def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, kitchen):
     assert kitchen.closest() == treated
     kept = {"stem": "fp32"}
     assert kitchen.closest(kept) == dataclasses.replace(treated, kept=kept)
+
+
+def test_files_of_one_kitchen_are_calibrated_once(
+    sick, kitchen, tmp_path, monkeypatch
+):
+    arch, weights, clips = sick
+    kitchen.closest()
+    monkeypatch.delattr(quantize, "calibrate")
+    for precision, kept in (("int8", None), ("mixed", {"stem": "fp32"})):
+        report = export.export_model(
+            weights, arch, tmp_path / f"{precision}.tflite",
+            precision=precision, calibration=clips[:6], kept=kept,
+            parity_clips=clips[:1], kitchen=kitchen,
+        )  # fmt: skip
+        assert report["recipe"].startswith("int8, equalized, clipped")
 
 
 def test_a_healthy_network_is_left_as_it_is(sick):

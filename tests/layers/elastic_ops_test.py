@@ -62,7 +62,7 @@ def test_every_kind_is_its_own_kernels_gradients_too(causal):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize("active", [0, 1])
 def test_what_is_not_active_leaves_clip_and_gradient_alone(active):
     clip, weight = _random(2, 3), _random(3, seed=1)
     probe = _random(2, 3, seed=2)
@@ -91,7 +91,7 @@ def test_gradients_of_a_convolution_that_does_not_run_are_zero():
         with tf.GradientTape() as tape:
             tape.watch(kernel)
             out = elastic_ops.run_if(
-                tf.constant(False),
+                tf.constant(0),
                 lambda x, k: tf.nn.depthwise_conv2d(x, k, (1,) * 4, "SAME"),
                 images,
                 kernel,
@@ -100,7 +100,7 @@ def test_gradients_of_a_convolution_that_does_not_run_are_zero():
         np.testing.assert_array_equal(gradient, tf.zeros_like(kernel))
 
 
-@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize("active", [0, 1])
 def test_kernels_larger_than_the_images_may_not_run(active):
     images, kernel = _random(2 * TIME, 2, 2, 3), _random(3, 5, 5, 3, seed=1)
 

@@ -147,6 +147,41 @@ def test_gradients_are_those_of_the_child(supernet, seed):
         assert square == pytest.approx(expected[name], rel=1e-3, abs=1e-6), name
 
 
+def test_no_size_is_found_out_on_a_gpu():
+    """Of these operations the results lie in its memory: the host would wait
+    for them, several times in each block."""
+    big = space.get_space("egogestar")
+    named = space.SearchSpace(
+        name="kinds", version=1, clip_size=(6, 16, 16), frame_stride=1,
+        stem=big.stem, stages=big.stages[1:2], head=big.head,
+        activation="swish",
+    )  # fmt: skip
+    net = models.Supernet(named, num_classes=3)
+    weights = [v.value for v in net.shared_weights]
+
+    @tf.function(autograph=False)
+    def step(clip, indices):
+        with tf.GradientTape() as tape:
+            loss = tf.nn.l2_loss(net(clip, indices, training=True))
+        return tape.gradient(loss, weights)
+
+    indices = tf.TensorSpec((len(named.choices),), tf.int32)
+    clip = tf.TensorSpec((2, *named.clip_size, 3))
+    traced = step.get_concrete_function(clip, indices).graph.as_graph_def()
+    functions = [function.node_def for function in traced.library.function]
+    kinds = {node.op for part in (traced.node, *functions) for node in part}
+    assert {"Slice", "Pack", "If"} <= kinds or {"StatelessIf"} & kinds
+    assert not kinds & {"Gather", "GatherV2", "Where"}
+    sizes = {
+        node.op
+        for part in (traced.node, *functions)
+        for node in part
+        if tf.int32.as_datatype_enum
+        in (node.attr["T"].type, node.attr["DstT"].type)
+    }
+    assert not sizes & {"Select", "SelectV2", "Cast", "Mean"}
+
+
 def test_logits_follow_the_choices_and_are_apart(supernet):
     named = supernet.space
     assert [tuple(v.shape) for v in supernet.logits] == [

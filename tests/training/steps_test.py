@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from autox3d_tf import models
+from autox3d_tf.runs import loop
 from autox3d_tf.training import average as average_lib
 from autox3d_tf.training import optimizers, steps
 from tests.training import tiny
@@ -31,6 +32,7 @@ def made_step(optimizer=None, class_weights=None, **changes):
         weight_decay=optimizers.coupled_decay(optimizer),
         average=average,
         class_weights=class_weights,
+        jit_compile=bool(training.jit_compile),
     )
     return model, step, average
 
@@ -147,6 +149,24 @@ def test_average_of_weights_and_statistics():
     after = models.weight_values(model)
     for name, value in own.items():
         np.testing.assert_array_equal(after[name], value)
+
+
+@pytest.mark.large
+def test_compiled_by_xla_a_step_is_the_same():
+    results = []
+    for jit_compile in (False, True):
+        model, step, average = made_step(
+            jit_compile=jit_compile, mixup=0.8, ema_decay=0.5
+        )
+        compiled = loop.compile_step(step)
+        for number in range(2):
+            metrics = compiled(tf.constant(number), *batch(number))
+        found = [v.numpy() for v in average_lib.state_of(model)]
+        with average.in_model():
+            found += [v.numpy() for v in average_lib.state_of(model)]
+        results.append([*found, *(metrics[name] for name in sorted(metrics))])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

@@ -105,3 +105,16 @@ def test_a_batch_that_replicas_cannot_share_is_refused(
             run_dir=str(tmp_path / "run"),
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_xla_does_not_compile_what_replicas_exchange(tmp_path):
+    with pytest.raises(ValueError, match="`jit_compile` must not be True"):
+        run.run_training(
+            arch=tiny.arch(),
+            data=tiny.data("clips"),
+            training=tiny.training(jit_compile=True),
+            optimizer=tiny.optimizer(),
+            run_dir=str(tmp_path / "run"),
+            strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
+        )
+    assert not (tmp_path / "run").exists()

@@ -8,13 +8,15 @@ from autox3d_edge import layer_noise, recipes
 FINE_TUNED = "qat"  # int8 after quantization-aware training
 _CHEAPEST = """\
 Cheapest: int8 with the fewest remedies, without fine-tuning if possible; else
-the smallest of what is about as fast as the fastest."""
+int8 with wider parts, if no slower than fp32; else the whole network wider. Of
+the wider the smallest of what is about as fast as the fastest."""
 # The layer that adds most need not be in the part that gains most: of noise
 # only what reaches the scores is counted there.
 _COLUMNS = """\
 added: noise over signal (energies) that the layer itself adds, by which layers
 are ranked. gain: error of the scores that goes if the part alone is in float,
-by which parts are. act.: most memory of activations at once, as planned."""
+by which parts are. loss: accuracy lost to fp32, and one standard error of it on
+top. act.: most memory of activations at once, as planned."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Treatment:
         recipe: How it was made; None for a whole precision other than int8.
         accuracy: Share of the judged clips with the right label.
         agreement: Share of them with the label of the float network.
+        loss: Accuracy lost to the float network and, on top, one standard
+            error of that: each clip with another label may gain or lose.
         mean_error: Of the probabilities, against float.
         test_accuracy: Share of the test clips with the right label; None
             without test clips.
@@ -40,6 +44,7 @@ class Treatment:
     recipe: recipes.Recipe | None
     accuracy: float
     agreement: float
+    loss: float
     mean_error: float
     test_accuracy: float | None
     size: int
@@ -88,8 +93,9 @@ class Diagnosis:
         treatments: All that was tried.
         chosen: The cheapest within the bound; None if none is. In int8 that
             is what took the fewest remedies, fine-tuning last; only if none
-            is within the bound, the smallest of the fast among the wider.
-        bound: Largest loss allowed.
+            is within the bound, the smallest of the fast among those with
+            wider parts that are no slower than float, or among all.
+        bound: Largest `Treatment.loss` allowed.
         judged_clips: On how many it was measured.
         judged_part: Part of the data they are of; None if that is not known.
     """
@@ -110,15 +116,15 @@ class Diagnosis:
         width = max(len(row.name) for row in self.treatments) + 1
         lines.append("")
         lines.append(
-            f"{'':{width}} {'judged':>7} {'as fp32':>8} {'error':>8} "
-            f"{'test':>6} {'KB':>8} {'ms':>8} {'act. KB':>8}"
+            f"{'':{width}} {'judged':>7} {'as fp32':>8} {'loss':>7} "
+            f"{'error':>8} {'test':>6} {'KB':>8} {'ms':>8} {'act. KB':>8}"
         )
         for row in self.treatments:
             mark = "*" if row is self.chosen else ""
             test = row.test_accuracy
             lines.append(
                 f"{row.name + mark:{width}} {row.accuracy:7.3f} "
-                f"{row.agreement:8.3f} {row.mean_error:8.4f} "
+                f"{row.agreement:8.3f} {row.loss:7.4f} {row.mean_error:8.4f} "
                 f"{'-' if test is None else format(test, '.3f'):>6} "
                 f"{row.size / 1e3:8.1f} {row.milliseconds:8.2f} "
                 f"{row.activation_bytes / 1e3:8.1f}"

@@ -25,6 +25,7 @@ from autox3d_tf.space import arch as arch_lib
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
 _AS_FAST = 1.1  # timings of one network differ by so much
 _AS_SMALL = 1.01  # and files of one precision by less
+_ROUNDING = 1e-9  # of shares that are equal
 _MEASURED_CLIPS = 64  # for the noise of layers and the gain of parts
 
 
@@ -33,7 +34,9 @@ class DoctorOptions:
     """What the doctor tries.
 
     Attributes:
-        bound: Largest loss of accuracy allowed, as a share of the clips.
+        bound: Largest loss of accuracy allowed, as a share of the clips, with
+            its standard error; see `diagnosis.Treatment.loss`. The fewer clips
+            it is judged on, the more must keep their label.
         kept_parts: How many of the worst parts to widen, in turns.
         repeats: Timed runs of each candidate.
         int8_only_if_enough: Try nothing wider if int8 is within the bound.
@@ -165,10 +168,8 @@ class _Ward:
 
     def within(self, bound) -> bool:
         """Whether an int8 candidate is within the bound."""
-        labels = self._judged.labels
-        target = _share(self._expected, labels) - bound - 1e-9
         return any(
-            _share(self._scores[name], labels) >= target
+            self._loss(name) <= bound + _ROUNDING
             for name, recipe in self._recipes.items()
             if recipe is not None
         )
@@ -198,7 +199,8 @@ class _Ward:
                 model=model,
                 recipe=self._recipes[name],
                 accuracy=_share(self._scores[name], self._judged.labels),
-                agreement=_share(self._scores[name], self._expected.argmax(1)),
+                agreement=self._agreement(name),
+                loss=self._loss(name),
                 mean_error=self._error(name),
                 test_accuracy=tested.get(name),
                 size=len(model),
@@ -209,6 +211,21 @@ class _Ward:
                 self._models.items(), times, strict=True
             )
         )
+
+    def _agreement(self, name) -> float:
+        return _share(self._scores[name], self._expected.argmax(1))
+
+    def _loss(self, name) -> float:
+        """See `diagnosis.Treatment.loss`.
+
+        Of n clips c have another label. Each is one right more, one less, or
+        neither: the variance of the number of right ones is at most c.
+        """
+        labels = self._judged.labels
+        lost = _share(self._expected, labels)
+        lost -= _share(self._scores[name], labels)
+        changed = 1.0 - self._agreement(name)
+        return float(lost + np.sqrt(changed / len(labels)))
 
     def _error(self, name) -> float:
         return float(np.abs(self._scores[name] - self._expected).mean())
@@ -261,21 +278,28 @@ def _parts(arch, gains, noise, kitchen, judged, model):
 
 
 def _cheapest(rows, bound) -> diagnosis.Treatment | None:
-    """int8 if it is within the bound, else the fast and small; see `chosen`.
+    """int8 if it is within the bound, else mostly int8; see `chosen`.
 
     Of equal size it is what took the fewest remedies, then the one with the
     least error. Float itself is no remedy.
     """
-    (target,) = (row.accuracy for row in rows if row.name == "fp32")
+    (float32,) = (row for row in rows if row.name == "fp32")
     within = [
         row
         for row in rows
-        if row.name != "fp32" and target - row.accuracy <= bound + 1e-9
+        if row is not float32 and row.loss <= bound + _ROUNDING
     ]
     # All in int8 run equally fast.
     int8 = [row for row in within if row.recipe and not row.recipe.kept]
     simple = [row for row in int8 if row.name != diagnosis.FINE_TUNED]
-    fast = simple or int8 or _fast(within)
+    wider_parts = [
+        row
+        for row in within
+        if row.recipe
+        and row.recipe.kept
+        and row.milliseconds <= _AS_FAST * float32.milliseconds
+    ]
+    fast = simple or int8 or _fast(wider_parts) or _fast(within)
     least = min((row.size for row in fast), default=0)
     small = [row for row in fast if row.size <= _AS_SMALL * least]
     return min(

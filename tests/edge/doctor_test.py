@@ -127,11 +127,17 @@ def test_equalizing_heals_it(found):
     plain, equalized = row(found, "int8"), row(found, "int8, equalized")
     assert equalized.mean_error < 0.6 * plain.mean_error
     fp32 = row(found, "fp32")
-    assert fp32.agreement == fp32.accuracy == 1.0 and fp32.mean_error == 0.0
+    assert fp32.agreement == fp32.accuracy == 1.0
+    assert fp32.mean_error == fp32.loss == 0.0
 
 
 def test_int8_with_the_fewest_remedies_is_chosen(found):
-    within = [r for r in found.treatments if r.accuracy == 1.0]
+    # On six clips whose labels are float's.
+    for r in found.treatments:
+        changed = 1 - r.agreement
+        loss = 1 - r.accuracy + (changed / 6) ** 0.5
+        assert r.loss == pytest.approx(loss)
+    within = [r for r in found.treatments if r.loss == 0.0]
     assert found.chosen in within
     int8 = [r for r in within if r.recipe and not r.recipe.kept]
     if int8:
@@ -139,7 +145,7 @@ def test_int8_with_the_fewest_remedies_is_chosen(found):
         expected = [r for r in int8 if r.recipe.remedies == fewest]
         assert found.chosen is min(expected, key=lambda r: r.mean_error)
     rows = [
-        dataclasses.replace(row(found, name), accuracy=1.0, mean_error=error)
+        dataclasses.replace(row(found, name), loss=0.0, mean_error=error)
         for name, error in (
             ("int8", 0.4),
             ("int8, clipped", 0.2),
@@ -151,7 +157,7 @@ def test_int8_with_the_fewest_remedies_is_chosen(found):
         plain, name=diagnosis.FINE_TUNED, mean_error=0.0, size=plain.size // 2
     )
     wider = dataclasses.replace(
-        row(found, "fp16"), accuracy=1.0, milliseconds=0.0, size=1
+        row(found, "fp16"), loss=0.0, milliseconds=0.0, size=1
     )
     rows = [row(found, "fp32"), wider, tuned, equalized, clipped, plain]
     for expected in (plain, clipped, equalized, tuned, wider):
@@ -163,10 +169,10 @@ def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
     fp32 = row(found, "fp32")
 
     def candidate(**changes):
-        fields = {"recipe": None, "accuracy": 1.0, **changes}
+        fields = {"recipe": None, "loss": 0.0, **changes}
         return dataclasses.replace(row(found, "fp16"), **fields)
 
-    poor = candidate(accuracy=0.5)
+    poor = candidate(loss=0.5)
     assert doctor._cheapest((fp32, poor), 0.0) is None
     assert doctor._cheapest((fp32, poor), 0.6) is poor
     rows = (
@@ -176,6 +182,26 @@ def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
         candidate(milliseconds=9.0, size=100),
     )
     assert doctor._cheapest(rows, 0.0) is rows[2]
+
+
+def test_wider_parts_come_before_a_wider_network_unless_slower(found):
+    fp32 = dataclasses.replace(row(found, "fp32"), milliseconds=3.0)
+    whole = dataclasses.replace(
+        row(found, "fp16"), loss=0.0, milliseconds=1.0, size=100
+    )
+
+    def mixed(name, milliseconds, size):
+        return dataclasses.replace(
+            whole, name=name, milliseconds=milliseconds, size=size,
+            recipe=recipes.Recipe(kept={name: "fp32"}),
+        )  # fmt: skip
+
+    slow, fast = mixed("stem", 3.2, 50), mixed("head", 2.0, 200)
+    slower = mixed("stage1_block1", 4.0, 10)
+    rows = [fp32, whole, slow, fast, slower]
+    for expected in (fast, slow, whole, slower):
+        assert doctor._cheapest(rows, 0.0) is expected
+        rows.remove(expected)
 
 
 def test_one_table_shows_all_that_was_tried(found):

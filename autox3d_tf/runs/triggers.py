@@ -151,7 +151,7 @@ class WriteScalars(Every):
 
     def __init__(self, directory, steps: int = 10):
         super().__init__(self.write, steps=steps, at_end=True)
-        self.directory, self._writer = str(directory), None
+        self.directory, self._writer = os.fspath(directory), None
 
     def write(self, step: int, metrics: dict[str, tf.Tensor]) -> None:
         """Writes metrics now, those of other triggers too."""

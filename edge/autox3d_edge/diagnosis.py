@@ -30,7 +30,8 @@ class Treatment:
         accuracy: Share of the judged clips with the right label.
         agreement: Share of them with the label of the float network.
         loss: Accuracy lost to the float network and, on top, one standard
-            error of that: each clip with another label may gain or lose.
+            error of that: the root of the number of clips that became right
+            or wrong (McNemar), as a share of all.
         mean_error: Of the probabilities, against float.
         test_accuracy: Share of the test clips with the right label; None
             without test clips.

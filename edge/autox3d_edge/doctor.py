@@ -216,16 +216,14 @@ class _Ward:
         return _share(self._scores[name], self._expected.argmax(1))
 
     def _loss(self, name) -> float:
-        """See `diagnosis.Treatment.loss`.
-
-        Of n clips c have another label. Each is one right more, one less, or
-        neither: the variance of the number of right ones is at most c.
-        """
-        labels = self._judged.labels
-        lost = _share(self._expected, labels)
-        lost -= _share(self._scores[name], labels)
-        changed = 1.0 - self._agreement(name)
-        return float(lost + np.sqrt(changed / len(labels)))
+        """See `diagnosis.Treatment.loss`."""
+        labels = np.asarray(self._judged.labels)
+        before, after = (
+            scores.argmax(1) == labels
+            for scores in (self._expected, self._scores[name])
+        )
+        lost = before.mean() - after.mean()
+        return float(lost + np.sqrt((before != after).sum()) / len(labels))
 
     def _error(self, name) -> float:
         return float(np.abs(self._scores[name] - self._expected).mean())

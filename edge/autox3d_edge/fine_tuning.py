@@ -95,7 +95,9 @@ def fine_tune(
             make_batches(first_step),
             first_step=first_step,
             total_steps=options.steps,
-            triggers=triggers.usual(run, saver, save_secs=options.save_secs),
+            triggers=triggers.usual(
+                run.summaries, saver, save_secs=options.save_secs
+            ),
         )
     return quantization_aware.convert(model, lowered, calibration)
 

@@ -26,7 +26,7 @@ class Recipe:
 
     Attributes:
         equalize: Even out the ranges of channels; `remedies.equalize`.
-        clip_ranges: Cut off rare large values; `ranges.clipped`.
+        clip_ranges: Cut off rare large values; `ranges.Watch.clipped`.
         correct_biases: Take the mean error out; `remedies.correct_biases`.
         kept: Parts that are "int16x8" or "fp32"; `mixed.assemble`.
     """
@@ -190,15 +190,21 @@ class Kitchen:
         else:
             calibrated = self._once(
                 ("calibrated", recipe.equalize),
-                lambda: quantize.calibrate(network, self.calibration),
-            )
-        if recipe.clip_ranges:
-            found = self._once(
-                ("clipped", recipe.equalize),
-                lambda: ranges.clipped(
-                    self.lowered(recipe.equalize),
-                    quantize.samples_of(self.calibration),
+                lambda: quantize.calibrate(
+                    network, self.calibration, self._watch(recipe)
                 ),
             )
-            calibrated = ranges.set_ranges(calibrated, found)
+        if recipe.clip_ranges:
+            calibrated = ranges.set_ranges(
+                calibrated, self._watch(recipe).clipped
+            )
         return quantize.quantize_calibrated(calibrated)
+
+    def _watch(self, recipe) -> ranges.Watch:
+        return self._once(
+            ("watch", recipe.equalize),
+            lambda: ranges.Watch(
+                self.lowered(recipe.equalize),
+                quantize.samples_of(self.calibration),
+            ),
+        )

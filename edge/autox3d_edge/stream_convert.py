@@ -86,7 +86,7 @@ class Converter:
             quantize.calibrate_on(self._frozen, samples),
             self._model.output_names,
         )
-        found = ranges.clipped(self._model, samples)
+        found = ranges.Watch(self._model, samples).clipped
         return quantize.quantize_calibrated(
             ranges.set_ranges(calibrated, found)
         )

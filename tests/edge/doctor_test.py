@@ -1,15 +1,18 @@
 """The doctor finds planted damage, and its remedies change nothing in float."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from autox3d_edge import (
     audit,
     diagnosis,
     doctor,
     export,
+    flatbuffer,
     interpreters,
     layer_noise,
     lowering,
@@ -132,11 +135,10 @@ def test_equalizing_heals_it(found):
 
 
 def test_int8_with_the_fewest_remedies_is_chosen(found):
-    # On six clips whose labels are float's.
+    # On six clips whose labels are float's: another label is one wrong.
     for r in found.treatments:
-        changed = 1 - r.agreement
-        loss = 1 - r.accuracy + (changed / 6) ** 0.5
-        assert r.loss == pytest.approx(loss)
+        wrong = 6 * (1 - r.accuracy)
+        assert r.loss == pytest.approx((wrong + wrong**0.5) / 6, abs=1e-9)
     within = [r for r in found.treatments if r.loss == 0.0]
     assert found.chosen in within
     int8 = [r for r in within if r.recipe and not r.recipe.kept]
@@ -163,6 +165,22 @@ def test_int8_with_the_fewest_remedies_is_chosen(found):
     for expected in (plain, clipped, equalized, tuned, wider):
         assert doctor._cheapest(rows, 0.0) is expected
         rows.remove(expected)
+
+
+def test_a_loss_counts_clips_that_became_right_or_wrong(monkeypatch):
+    floats, other = np.eye(4)[[0, 1, 2, 3, 3]], np.eye(4)[[0, 1, 3, 2, 2]]
+    scores = {b"fp32": floats, b"int8": other}
+    monkeypatch.setattr(doctor, "_scores", lambda model, clips: scores[model])
+    kitchen = types.SimpleNamespace(whole=lambda precision: b"fp32")
+    # Of the float network's labels the last is wrong, and so is the other's;
+    # of the two before, one became wrong and one right.
+    judged = doctor.Judged(clips=[None] * 5, labels=[0, 1, 2, 2, 0])
+    ward = doctor._Ward(kitchen, judged, None)
+    ward.admit("int8", b"int8", recipes.Recipe())
+    assert ward._loss("fp32") == 0.0
+    assert ward._loss("int8") == pytest.approx(2**0.5 / 5)
+    assert ward._agreement("int8") == pytest.approx(2 / 5)
+    assert ward.within(0.29) and not ward.within(0.28)
 
 
 def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
@@ -309,19 +327,52 @@ def test_corrected_biases_take_the_mean_error_away(sick, kitchen):
     assert after < 0.7 * own_error(recipes.Recipe())
 
 
-def test_calibrating_and_quantizing_apart_is_the_same(sick, kitchen):
-    expected = quantize.convert(kitchen.lowered(), "int8", sick[2][:6])
-    run, other = map(
-        interpreters.ClipRunner, (expected, kitchen.cook(recipes.Recipe()))
+@pytest.mark.parametrize("changes", [{}, {"causal": True}])
+def test_calibrated_ranges_are_those_of_the_float_graph(changes):
+    """By an interpreter that keeps all tensors, without operations in place."""
+    arch = networks.small_arch(clip_size=CLIP, **changes)
+    clips = reference.random_clips(3, CLIP)
+    network = lowering.lower(arch, networks.random_weights(arch))
+    clips = quantize.check_calibration(clips, (*CLIP, 3))
+    calibrated = quantize.calibrate(network, clips)
+    interpreter = tf.lite.Interpreter(
+        model_content=calibrated,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=(
+            tf.lite.experimental.OpResolverType.BUILTIN_REF
+        ),
     )
-    for clip in sick[2][6:9]:
-        np.testing.assert_array_equal(run(clip), other(clip))
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    content = flatbuffer.unpack(calibrated)
+    graph = content.subgraphs[0]
+    made = [  # others have the range of what they are made of
+        int(operator.outputs[0])
+        for operator, kind in zip(
+            graph.operators, flatbuffer.kinds(content), strict=True
+        )
+        if kind not in flatbuffer.SAME_SCALE
+    ]
+    ends = []
+    for clip in clips:
+        interpreter.set_tensor(given["index"], clip.astype(np.float32))
+        interpreter.invoke()
+        values = [interpreter.get_tensor(number) for number in made]
+        ends.append([(value.min(), value.max()) for value in values])
+    lows, highs = np.min(ends, 0)[:, 0], np.max(ends, 0)[:, 1]
+    for number, low, high in zip(made, lows, highs, strict=True):
+        tensor = graph.tensors[number]
+        kept = tensor.quantization
+        np.testing.assert_allclose(
+            (kept.min[0], kept.max[0]), (low, high), rtol=1e-3, atol=1e-4,
+            err_msg=tensor.name.decode(),
+        )  # fmt: skip
 
 
 def test_clipped_ranges_are_in_the_file(sick, kitchen):
-    found = ranges.clipped(
+    found = ranges.Watch(
         kitchen.lowered(), lambda: (c.astype(np.float32) for c in sick[2][:6])
-    )
+    ).clipped
     low, high = found["stem_temporal_relu"]
     assert low == 0.0 and high > 0.0
     graph = audit.flatbuffer.read_graph(

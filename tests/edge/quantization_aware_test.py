@@ -70,6 +70,10 @@ def trained(lowered, clips, tmp_path_factory):
     return fine_tune(lowered, clips, folder), folder
 
 
+def test_what_is_written_for_tensorboard_lies_in_its_run(trained):
+    assert list((trained[1] / "summaries").glob("events*"))
+
+
 def test_before_training_it_is_the_float_network_with_rounding(
     model, lowered, clips
 ):

@@ -17,6 +17,7 @@ from autox3d_edge import (
     interpreters,
     mixed,
     op_support,
+    parity,
     step_sizes,
     streaming,
 )
@@ -159,7 +160,7 @@ def audit_model(
         findings += _border_findings(graph, states)
     loaded_in = []
     if not findings:  # An interpreter may crash on what is forbidden.
-        loaded_in, problems = _run(model, stream)
+        loaded_in, problems = _run(model, precision, stream)
         findings += problems
     return Audit(
         findings=tuple(findings),
@@ -369,40 +370,46 @@ def _border_findings(graph, states):
                 )
 
 
-def _run(model, stream):
+def _run(model, precision, stream):
     """Returns the runtimes that run the model, and findings of the others.
 
-    A runtime that does not work on this machine says nothing about the model;
-    if none does, that is a finding.
+    All must find the scores of the first. A runtime that does not work on this
+    machine says nothing about the model; if none does, that is a finding.
     """
-    ran, findings, broken = [], [], []
+    ran, findings, broken, expected = [], [], [], None
     for name in interpreters.available():
         try:
-            problem = _run_problem(model, name, stream)
+            scores = _scores(model, name, stream)
+            problem = _score_problem(scores, expected, precision)
         except ImportError as error:
             logging.warning("%s is left out: %s", name, error)
             broken.append(Finding(rule="runs", where=name, message=str(error)))
             continue
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()
+            problem = reason[0] if reason else type(error).__name__
         if problem:
-            findings.append(problem)
+            findings.append(Finding(rule="runs", where=name, message=problem))
         else:
+            expected = scores if expected is None else expected
             ran.append(interpreters.describe(name))
     return ran, findings if ran else findings + broken
 
 
-def _run_problem(model, name, stream):
-    """Returns a finding if a runtime cannot run the model, else None."""
-    try:
-        run = streaming.make_runner(model, stream, runtime=name)
-        clip = np.zeros(run.clip_shape, np.uint8)
-        scores = run(clip)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()
-        return Finding(
-            rule="runs",
-            where=name,
-            message=reason[0] if reason else type(error).__name__,
-        )
+def _scores(model, name, stream) -> np.ndarray:
+    """Scores of a clip of noise, the same each time."""
+    run = streaming.make_runner(model, stream, runtime=name)
+    rng = np.random.default_rng(0)
+    return run(rng.integers(0, 256, run.clip_shape, np.uint8))
+
+
+def _score_problem(scores, expected, precision) -> str | None:
     if not np.isfinite(scores).all():
-        return Finding(rule="runs", where=name, message="scores are not finite")
+        return "scores are not finite"
+    if expected is None:
+        return None
+    error = float(np.abs(scores - expected).max())
+    same = scores.argmax() == expected.argmax()
+    if not parity.agrees(error, float(same), exact=precision == "fp32"):
+        return f"has scores up to {error:.2g} off another runtime's"
     return None

@@ -45,6 +45,27 @@ def rules(report):
     return {finding.rule for finding in report.findings}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_runtime_with_other_scores_is_named(monkeypatch, precision):
+    scores = {"first": np.float32([1, 0]), "other": np.float32([0, 1])}
+
+    def make_runner(model, stream, runtime):
+        def run(clip):
+            assert clip.shape == run.clip_shape
+            return scores[runtime]
+
+        run.clip_shape = (2, 4, 4, 3)
+        return run
+
+    monkeypatch.setattr(interpreters, "available", lambda: ["first", "other"])
+    monkeypatch.setattr(interpreters, "describe", str)
+    monkeypatch.setattr(audit.streaming, "make_runner", make_runner)
+    ran, findings = audit._run(b"", precision, None)
+    assert ran == ["first"]
+    (finding,) = findings
+    assert finding.where == "other" and "up to 1 off another" in str(finding)
+
+
 def test_a_clean_file_passes_and_was_run(exported):
     report = audit.audit_file(exported.path)
     assert report.passed

@@ -123,6 +123,27 @@ def test_a_result_of_other_options_is_refused(
     assert len(calls) == 6
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"target_macs": 1e3}, "Expected: macs <= 1,000. The smallest has"),
+        ({"target_macs": 0.0}, "must be a positive number"),
+        ({"space": "motion"}, "must be of space 'motion'"),
+        (
+            {"latency_table": dataclasses.replace(TABLE, coefficients={})},
+            "has no measurement of",
+        ),
+    ],
+)
+def test_budgets_without_a_network_are_refused_before_the_warm_up(
+    compare_fakes, tmp_path, changes, said
+):
+    run, calls = compare_fakes
+    with pytest.raises(ValueError, match=said):
+        run(**changes)
+    assert not calls and not list(tmp_path.iterdir())
+
+
 @pytest.mark.large
 def test_real_searches_within_both_budgets_from_one_supernet(clips, tmp_path):
     toy = search_driver.SHORT

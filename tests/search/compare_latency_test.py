@@ -216,6 +216,18 @@ def test_gin_files_are_complete(name, run_fn, overrides, tmp_path):
             assert gin.query_parameter("%TARGET_MACS") == expected[name]
 
 
+def test_a_search_may_be_for_more_threads(tmp_path):
+    two = {**latency_test.COLUMN, "threads": 2}
+    path = latency_test.write(tmp_path, columns=[latency_test.COLUMN, two])
+    with gin_app.configured(
+        run.run_search,
+        ["gin/search/egogestar_latency.gin"],
+        ["DATA=clips", f"LATENCY_TABLE={path}", "THREADS=2"],
+        str(tmp_path / "run"),
+    ):
+        assert gin.get_configurable(cost.load_latency_table)().threads == 2
+
+
 def test_a_search_refuses_the_table_of_another_runtime(tmp_path):
     path = latency_test.write(tmp_path)
     with (

@@ -7,10 +7,11 @@ r"""Says what a network costs, or what a search space holds.
   autox3d-describe space:x3d_s                      (the space, not the network)
   autox3d-describe egogestar --latency_table=table.json --precision=int8
 
-With a table of autox3d-benchmark --table it predicts milliseconds; of a space
-it says how much they vary among networks of equal multiply-adds. Without a
-name it lists the networks and the spaces it knows. One MAC is one multiply-add;
-convolutions and matrix products are counted.
+With a table of autox3d-benchmark --table it predicts milliseconds, on as many
+threads as --latency_threads says; of a space it says how much they vary among
+networks of equal multiply-adds. Without a name it lists the networks and the
+spaces it knows. One MAC is one multiply-add; convolutions and matrix products
+are counted.
 """
 
 from absl import flags
@@ -29,7 +30,10 @@ def _run(names: list[str]) -> None:
     table = None
     if FLAGS.latency_table:
         table = cost.load_latency_table(
-            FLAGS.latency_table, FLAGS.precision, runtime=FLAGS.runtime
+            FLAGS.latency_table,
+            FLAGS.precision,
+            FLAGS.latency_threads,
+            FLAGS.runtime,
         )
     texts = [
         describe.describe(name, FLAGS.num_classes, FLAGS.clip_size, table)
@@ -48,6 +52,9 @@ def _define_flags():
     binary.define_clip_size(None, "By default what the network is meant for.")
     flags.DEFINE_string("latency_table", None, "Of autox3d-benchmark --table.")
     flags.DEFINE_string("precision", "int8", "Column of the table.")
+    flags.DEFINE_integer(
+        "latency_threads", 1, "Column of the table: threads it is timed on.", 1
+    )
     flags.DEFINE_string(
         "runtime", None, "Interpreter the table must be of; any by default."
     )

@@ -206,7 +206,10 @@ def _column_of(path, data, precision, threads, runtime) -> LatencyTable:
         known = ", ".join(f"{p} at {t}" for p, t in columns)
         raise ValueError(
             f"{path} must hold {precision} at {threads} threads. Received: "
-            f"{known}. Measure it: autox3d-benchmark --table."
+            f"{known}. Take one of these (a search by PRECISION and THREADS, "
+            "autox3d-describe by --precision and --latency_threads), or "
+            "measure it: autox3d-benchmark --table "
+            f"--precisions={precision} --threads_list={threads}."
         )
     measured = data["device"]["runtime"]  # "name version"
     if runtime is not None and runtime not in (measured, measured.split()[0]):

@@ -82,7 +82,8 @@ def compare_searches(
 
     Raises:
         ValueError: If the plan makes no sense, the earlier comparison lacks
-            one of its runs, or a finished run is of other options.
+            one of its runs, a finished run is of other options, or no network
+            is within a budget.
     """
     space = space_lib.get_space(space)
     plan = plan_lib.Plan(
@@ -106,6 +107,7 @@ def compare_searches(
     )
     worker.check_finished()
     worker.check_measured()
+    worker.check_budgets()
     worker.work()
     return [plan_lib.read_result(worker.path(run)) for run in plan.runs]
 
@@ -126,7 +128,9 @@ class _Worker:
     trainings: int
     restart_after: int
     networks_from: str | None
-    _manifests: dict[int | None, str] = dataclasses.field(default_factory=dict)
+    _opened: dict[int | None, tuple[str, int]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def path(self, run: plan_lib.Run) -> pathlib.Path:
         return plan_lib.result_path(self.results_dir, run)
@@ -167,7 +171,7 @@ class _Worker:
         data = self._data_of(run)
         made_of: dict[str, Any] = {
             "trainings": self.trainings,
-            "manifest": self._manifest(run.fold, data),
+            "manifest": self._clips_of(run)[0],
             "data": trial.recipe_of_data(files_lib.to_json(data)),
         }
         if self.networks_from is not None:
@@ -183,16 +187,19 @@ class _Worker:
                 made_of["estimator"] = files_lib.to_json(self.estimator)
         return made_of
 
-    def _manifest(self, fold, data) -> str:
-        """Of the clips to train on, read once per fold."""
-        if fold in self._manifests:
-            return self._manifests[fold]
-        if data.cache_dir is None:  # as searches do
-            data = dataclasses.replace(data, cache_dir=str(self.run_dir))
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-        source = pipeline.open_source(data, "train")
-        self._manifests[fold] = source.manifest.fingerprint
-        return self._manifests[fold]
+    def _clips_of(self, run) -> tuple[str, int]:
+        """Manifest and number of classes to train on, read once per fold."""
+        if run.fold not in self._opened:
+            data = self._data_of(run)
+            if data.cache_dir is None:  # as searches do
+                data = dataclasses.replace(data, cache_dir=str(self.run_dir))
+                self.run_dir.mkdir(parents=True, exist_ok=True)
+            source = pipeline.open_source(data, "train")
+            self._opened[run.fold] = (
+                source.manifest.fingerprint,
+                len(source.classes),
+            )
+        return self._opened[run.fold]
 
     def check_measured(self) -> None:
         """Refuses to wait for searches that nobody will make again.
@@ -212,6 +219,27 @@ class _Worker:
                     f"it, while its result is in {self.results_dir}. Give the "
                     "run_dir of that result, or another folder of results."
                 )
+
+    def check_budgets(self) -> None:
+        """Refuses now what a run would be refused for, hours of others later.
+
+        Raises:
+            ValueError: No network of the space, or none scaled by hand, is
+                within a budget.
+        """
+        if self.networks_from is not None:
+            return  # which are there
+        least = min(self.plan.budgets)  # what it allows, the others do
+        runs = [run for run in self.plan.runs if run.target_macs == least]
+        methods = {run.method: run for run in runs}  # seeds, folds are alike
+        if not methods.keys() <= plan_lib.BY_HAND.keys():
+            cost.check_feasible(self.space, self._budget(runs[0]))
+        for method, run in methods.items():
+            if method in plan_lib.BY_HAND:
+                try:
+                    self._scale(run)
+                except ValueError as error:
+                    raise ValueError(f"{run.name}: {error}") from error
 
     def work(self) -> None:
         """Takes runs that are ready and that nobody has, until all are done."""
@@ -324,15 +352,20 @@ class _Worker:
             arch.save(folder / "arch.json")
             return record["search"]
         if run.method in plan_lib.BY_HAND:
-            self._scale(run, data).save(folder / "arch.json")
+            self._scale(run).save(folder / "arch.json")
             return None
         return self._cost(run, self._search(run, folder, data), folder)
 
-    def _scale(self, run, data) -> space_lib.ArchSpec:
-        classes = len(pipeline.open_source(data, "train").classes)
-        budget = cost.Budget(target=run.target_macs, num_classes=classes)
+    def _budget(self, run) -> cost.Budget:
+        return cost.Budget(
+            target=run.target_macs, num_classes=self._clips_of(run)[1]
+        )
+
+    def _scale(self, run) -> space_lib.ArchSpec:
         return space_lib.scaled_x3d(
-            self.space, budget.allows, depth=plan_lib.BY_HAND[run.method]
+            self.space,
+            self._budget(run).allows,
+            depth=plan_lib.BY_HAND[run.method],
         )
 
     def _search(self, run, folder, data) -> dict[str, Any]:

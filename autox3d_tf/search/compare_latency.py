@@ -61,6 +61,10 @@ def compare_latency(
 
     Returns:
         The table of all results.
+
+    Raises:
+        ValueError: If a finished pair is of other options, no network is
+            within `target_macs`, or the table lacks a part of the space.
     """
     space = space_lib.get_space(space)
     made_of = files_lib.to_json(
@@ -83,6 +87,7 @@ def compare_latency(
             ]
             path = plan_lib.result_path(results_dir, runs[-1])
             if not path.exists():
+                _check_budgets(space, target_macs, latency_table)
                 shared = {
                     "space": space,
                     "data": trial.data_of_fold(data, fold),
@@ -135,6 +140,17 @@ def format_pairs(pairs: Sequence[dict[str, Any]]) -> str:
         f"{interval}; {len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
     )
     return "\n".join(lines)
+
+
+def _check_budgets(space, target_macs, table) -> None:
+    """Refuses now what a search would be refused for after the warm-up.
+
+    The least that any clips ask of a network is a single class, and the first
+    search that is made knows theirs; milliseconds do not depend on it.
+    """
+    cost.check_feasible(space, cost.Budget(target=target_macs, num_classes=1))
+    ms = cost.Budget(metric=cost.LATENCY, target=1, num_classes=1, table=table)
+    cost.cheapest(space, ms)  # looks at all parts of the space
 
 
 def _search_and_train(

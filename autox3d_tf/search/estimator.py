@@ -29,11 +29,12 @@ def num_samples(entropy, options: options_lib.EstimatorOptions) -> tf.Tensor:
     if options.fixed_samples:
         return tf.constant(min(options.fixed_samples, options.max_samples))
     wanted = tf.round(options.samples_per_nat * entropy)
-    return tf.clip_by_value(
-        tf.cast(wanted, tf.int32),
-        options_lib.MINIMUM_SAMPLES,
-        options.max_samples,
+    wanted = tf.clip_by_value(  # as it is: an int32 may be too small for it
+        wanted,
+        float(options_lib.MINIMUM_SAMPLES),
+        float(options.max_samples),
     )
+    return tf.cast(wanted, tf.int32)
 
 
 def importance_weights(log_likelihoods, temperature) -> tf.Tensor:

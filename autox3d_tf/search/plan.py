@@ -6,6 +6,7 @@ held out. Tables and plots are made from these files alone.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ class Plan:
     Raises:
         ValueError: If a method is unknown, the one that the others are
             measured by is missing, a list is empty or names one twice, or
-            budgets are too alike for names.
+            budgets are no positive numbers or too alike for names.
     """
 
     def __init__(
@@ -103,6 +104,11 @@ class Plan:
             raise ValueError(
                 f"`methods` must have {REFERENCE!r}, whose cost the others "
                 f"get. Received: methods={tuple(methods)}."
+            )
+        if not all(0 < target < math.inf for target in budgets):
+            raise ValueError(
+                "`budgets` must be positive numbers of multiply-adds. "
+                f"Received: budgets={tuple(budgets)}."
             )
         self.budgets = tuple(budgets)
         self.runs = [

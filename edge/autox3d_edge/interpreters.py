@@ -8,6 +8,7 @@ import importlib.util
 import types
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +81,16 @@ def describe(name: str | None = None) -> str:
     return f"{name} {version}"
 
 
+def check_threads(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a number of threads to run on."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= MOST_THREADS:
+        raise ValueError(
+            f"`{name}` must be an integer from 1 to {MOST_THREADS}. "
+            f"Received: {name}={value!r}."
+        )
+
+
 def load(
     model: bytes,
     num_threads: int = 1,
@@ -98,12 +109,7 @@ def load(
         ValueError: The graph would end the process; see `flatbuffer.check`.
         ImportError: The runtime is not installed, or does not work here.
     """
-    whole = isinstance(num_threads, int) and not isinstance(num_threads, bool)
-    if not whole or not 1 <= num_threads <= MOST_THREADS:
-        raise ValueError(
-            f"`num_threads` must be an integer from 1 to {MOST_THREADS}. "
-            f"Received: num_threads={num_threads!r}."
-        )
+    check_threads("num_threads", num_threads)
     make = load_class(runtime)
     flatbuffer.check(model)
     try:

@@ -32,7 +32,12 @@ def check_table(
     here = benchmark.device_description(runtime)
     tables = cost.load_latency_tables(path, threads, here["runtime"])
     if not tables:
-        raise ValueError(f"{path} has no column at threads={list(threads)}.")
+        wanted = ",".join(map(str, threads))
+        raise ValueError(
+            f"{path} has no column at threads={list(threads)}. Check those "
+            "that it has by --threads_list, or measure it: autox3d-benchmark "
+            f"--table --space --threads_list={wanted}."
+        )
     record = files_lib.read_json(path, "a latency table")
     for name in ("processor", "machine", "cores"):
         there = record["device"].get(name)

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tf_keras
 from absl import logging
 
@@ -15,6 +14,7 @@ from autox3d_edge import (
     benchmark,
     export,
     export_table,
+    interpreters,
     long_videos,
     mixed,
     quantize,
@@ -78,8 +78,10 @@ class ExportOptions:
                 raise ValueError(
                     f"`{name}` must name at least one. Received: {name}=()."
                 )
-        for name in ("calibration_clips", "repeats", "threads"):
-            if np.min(getattr(self, name)) < 1:
+        for count in self.threads:
+            interpreters.check_threads("threads", count)
+        for name in ("calibration_clips", "repeats"):
+            if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. "
                     f"Received: {name}={getattr(self, name)}."

@@ -180,6 +180,12 @@ def test_another_runtime_is_refused(tmp_path):
         cost.load_latency_table(path, runtime="tflite-runtime")
 
 
+def test_another_number_of_threads_is_refused_with_the_way_to_it(tmp_path):
+    said = "int8 at 2 threads. Received: int8 at 1. .* --threads_list=2"
+    with pytest.raises(ValueError, match=said):
+        cost.load_latency_table(write(tmp_path), threads=2)
+
+
 def test_another_precision_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Received: int8 at 1"):
         cost.load_latency_table(write(tmp_path), precision="fp32")

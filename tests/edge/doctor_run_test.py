@@ -301,7 +301,8 @@ def test_options_are_checked():
         ({"precisions": ("fp32", "int9")}, "`precisions` .* Received: int9"),
         ({"precisions": ("mixed",)}, "`kept` must map parts .*kept={}"),
         ({"kept": {"stem": "fp32"}}, "`kept` must map .*'stem': 'fp32'"),
-        ({"threads": (0,)}, "`threads` must be at least 1"),
+        ({"threads": (0,)}, "`threads` must be an integer from 1 to 256"),
+        ({"threads": (1, 1000)}, "from 1 to 256. Received: threads=1000."),
         ({"runtime": "tflite 2.14"}, "`runtime` must be one of"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -123,6 +123,27 @@ def test_a_result_of_other_options_is_refused(
     assert len(calls) == 6
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"target_macs": 1e3}, "Expected: macs <= 1,000. The smallest has"),
+        ({"target_macs": 0.0}, "must be a positive number"),
+        ({"space": "motion"}, "must be of space 'motion'"),
+        (
+            {"latency_table": dataclasses.replace(TABLE, coefficients={})},
+            "has no measurement of",
+        ),
+    ],
+)
+def test_budgets_without_a_network_are_refused_before_the_warm_up(
+    compare_fakes, tmp_path, changes, said
+):
+    run, calls = compare_fakes
+    with pytest.raises(ValueError, match=said):
+        run(**changes)
+    assert not calls and not list(tmp_path.iterdir())
+
+
 @pytest.mark.large
 def test_real_searches_within_both_budgets_from_one_supernet(clips, tmp_path):
     toy = search_driver.SHORT
@@ -193,6 +214,18 @@ def test_gin_files_are_complete(name, run_fn, overrides, tmp_path):
                 "x3d_s_latency": cost.cost_of(space.get_arch("x3d_s")).macs,
             }
             assert gin.query_parameter("%TARGET_MACS") == expected[name]
+
+
+def test_a_search_may_be_for_more_threads(tmp_path):
+    two = {**latency_test.COLUMN, "threads": 2}
+    path = latency_test.write(tmp_path, columns=[latency_test.COLUMN, two])
+    with gin_app.configured(
+        run.run_search,
+        ["gin/search/egogestar_latency.gin"],
+        ["DATA=clips", f"LATENCY_TABLE={path}", "THREADS=2"],
+        str(tmp_path / "run"),
+    ):
+        assert gin.get_configurable(cost.load_latency_table)().threads == 2
 
 
 def test_a_search_refuses_the_table_of_another_runtime(tmp_path):

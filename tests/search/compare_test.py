@@ -400,6 +400,25 @@ def test_budgets_that_share_a_name_are_refused(compare_fakes):
         compare_fakes(budgets=(100_000.0, 100_000.04))
 
 
+@pytest.mark.parametrize(
+    ("budgets", "methods", "said"),
+    [
+        ((1e5, 0.0), SEARCHED, r"positive numbers .*: budgets=\(100000.0, 0.0"),
+        ((float("nan"),), SEARCHED, "`budgets` must be positive numbers"),
+        ((float("inf"),), SEARCHED, "`budgets` must be positive numbers"),
+        ((1e5, 1e3), SEARCHED, "Expected: macs <= 1,000. The smallest has 41,"),
+        ((1e5, 1e3), ("hand_scaled",), "hand_scaled_0.001M_.*: No X3D in the"),
+    ],
+)
+def test_impossible_budgets_are_refused_before_the_first_search(
+    compare_fakes, tmp_path, budgets, methods, said
+):
+    search = FakeSearch()
+    with pytest.raises(ValueError, match=said):
+        compare_fakes(search_fn=search, budgets=budgets, methods=methods)
+    assert not search.calls and not list(tmp_path.glob("r*/*"))
+
+
 def test_searches_of_other_options_are_named(compare_fakes, tmp_path):
     compare_fakes(methods=("probabilistic",), budgets=(1e5,))
     assert "other options" not in page.write_page(tmp_path / "results")

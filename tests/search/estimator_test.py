@@ -234,6 +234,8 @@ def test_number_of_samples_follows_the_entropy_in_nats():
         assert estimator.num_samples(tf.constant(entropy), chosen) == num
     fixed = options_lib.EstimatorOptions(fixed_samples=6)
     assert estimator.num_samples(tf.constant(40.0), fixed) == 6
+    many = options_lib.EstimatorOptions(samples_per_nat=1e9)  # 4e10 > int32
+    assert estimator.num_samples(tf.constant(40.0), many) == 64
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from tests.cost import latency_test
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -22,6 +24,15 @@ def test_network_shows_its_cost():
     # facts.md of X3D: multiply-adds at the training crop, and parameters.
     total = [x for x in done.stdout.splitlines() if x.startswith("total")]
     assert total[0].split() == ["total", "1,962,892,112", "3,794,322"]
+
+
+def test_milliseconds_are_of_as_many_threads_as_asked_for(tmp_path):
+    two = {**latency_test.COLUMN, "threads": 2}
+    path = latency_test.write(tmp_path, columns=[two])
+    arch = tmp_path / "arch.json"
+    latency_test.SPACE.decode([0] * len(latency_test.SPACE.choices)).save(arch)
+    done = run(str(arch), f"--latency_table={path}", "--latency_threads=2")
+    assert " ms per clip, int8, 2 threads" in done.stdout
 
 
 @pytest.mark.parametrize(

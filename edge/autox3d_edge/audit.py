@@ -84,6 +84,14 @@ class Audit:
     fall_back: dict[str, dict[str, int]]
 
     @property
+    def oldest_runtime(self) -> str | None:
+        """Release of tflite-runtime that first has all operators, on paper.
+
+        None if none has them up to `op_support.NEWEST`.
+        """
+        return op_support.oldest_runtime(self.versions)
+
+    @property
     def passed(self) -> bool:
         """Whether there is nothing to complain about."""
         return not self.findings
@@ -108,6 +116,7 @@ class Audit:
             "findings": [str(finding) for finding in self.findings],
             "operators": self.operators,
             "versions": self.versions,
+            "oldest_runtime_on_paper": self.oldest_runtime,
             "loaded_in": list(self.loaded_in),
             "fall_back_on_paper": self.fall_back,
         }

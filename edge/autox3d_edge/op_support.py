@@ -7,6 +7,7 @@ the device.
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 
 from autox3d_edge import flatbuffer
 
@@ -46,6 +47,93 @@ RUNTIMES: dict[str, dict[str, int]] = {
         "SUM": 2,
         "TRANSPOSE": 6,
     },
+}
+# Operator -> the first runtimes with its versions 1, 2, ... (FindMinimum-
+# RuntimeVersionForOp, tensorflow/lite/tools/versioning/runtime_version.cc).
+# What is not here came with a later one.
+_FIRST = {
+    "ADD": "1.5 1.14 2.4 2.6",
+    "AVERAGE_POOL_2D": "1.5 1.14 2.3",
+    "BATCH_MATMUL": "2.3 2.3 2.4 2.5",
+    "CAST": "1.5 2.7 2.8 2.9",
+    "CONCATENATION": "1.5 1.14 2.3",
+    "CONV_2D": "1.5 1.14 1.14 2.3 2.4 2.9",
+    "DEPTHWISE_CONV_2D": "1.5 1.12 1.14 2.2 2.3 2.3",
+    "DEQUANTIZE": "1.13 1.14 1.15 2.2 2.7",
+    "DIV": "1.6 2.3",
+    "EXPAND_DIMS": "1.10",
+    "FULLY_CONNECTED": "1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3",
+    "HARD_SWISH": "1.15",
+    "LOGISTIC": "1.14 1.14 2.3",
+    "MAXIMUM": "1.14 1.14 2.3 2.3",
+    "MEAN": "1.6 1.14 2.4",
+    "MINIMUM": "1.14 1.14 2.3 2.3",
+    "MUL": "1.5 1.14 1.15 2.3 2.6",
+    "PAD": "1.5 1.14 2.4 2.6",
+    "PADV2": "1.9 1.14 2.4 2.6",
+    "QUANTIZE": "1.14 1.15 2.7",
+    "RELU": "1.5 2.1 2.5",
+    "RELU6": "1.5 1.14 2.5",
+    "RESHAPE": "1.5",
+    "SLICE": "1.14 1.14 1.14 2.4 2.5",
+    "SOFTMAX": "1.5 1.14 2.3",
+    "SPLIT": "1.5 1.14 1.14 2.3",
+    "SQUEEZE": "1.6 2.5",
+    "STRIDED_SLICE": "1.6 1.14 2.1 2.2 2.5 2.6",
+    "SUB": "1.6 1.14 2.3 2.4 2.4",
+    "SUM": "1.10 1.15",
+    "TRANSPOSE": "1.6 1.14 1.15 2.3 2.4",
+}
+NEWEST = "2.14"
+
+
+def first_runtime(operator: str, version: int) -> str:
+    """Returns the release of tflite-runtime that first has an operator.
+
+    At the latest `NEWEST`, for what it has: see `RUNTIMES`.
+
+    >>> first_runtime("ADD", 2), first_runtime("ADD", 5)
+    ('1.14', '2.14')
+    """
+    releases = _FIRST[operator].split()
+    return releases[version - 1] if version <= len(releases) else NEWEST
+
+
+def oldest_runtime(versions: Mapping[str, int]) -> str | None:
+    """Returns the oldest release that has all operators; None if none does.
+
+    >>> oldest_runtime({"ADD": 2, "MEAN": 3})
+    '2.4'
+
+    Args:
+        versions: Operator -> version.
+    """
+    newest = RUNTIMES[f"tflite-runtime {NEWEST}"]
+    if any(newest.get(name, 0) < version for name, version in versions.items()):
+        return None
+    firsts = [first_runtime(*item) for item in versions.items()]
+    return max(firsts, key=_numbers, default=None)
+
+
+def _numbers(release: str) -> list[int]:
+    return [int(number) for number in release.split(".")]
+
+
+def _of_release(release: str) -> dict[str, int]:
+    """The newest version of each operator in an older release."""
+    return {
+        name: sum(
+            _numbers(first) <= _numbers(release) for first in firsts.split()
+        )
+        for name, firsts in _FIRST.items()
+    }
+
+
+# Further ones that devices still have, such as Raspberry Pis with the Coral
+# packages.
+RUNTIMES |= {
+    f"tflite-runtime {release}": _of_release(release)
+    for release in ("2.5", "2.8", "2.11")
 }
 
 

@@ -1,5 +1,6 @@
 """The audit refuses what facts say goes wrong, and names the tensor."""
 
+import itertools
 import re
 
 import flatbuffers
@@ -171,6 +172,27 @@ def test_newer_operators_than_the_runtime_are_refused(exported, monkeypatch):
     assert rules(report) == {"op-version"}
     assert len(report.findings) == 2  # the two matrix products of the head
     assert "head_hidden" in report.findings[0].where
+
+
+def test_the_oldest_runtime_has_all_operators_and_no_older_does(exported):
+    report = audit.audit_file(exported.path)
+    oldest = report.oldest_runtime
+    assert report.to_dict()["oldest_runtime_on_paper"] == oldest
+    known = op_support._of_release(oldest)
+    assert all(known[name] >= v for name, v in report.versions.items())
+    assert oldest in {
+        op_support.first_runtime(name, v) for name, v in report.versions.items()
+    }
+    assert op_support.oldest_runtime({"ADD": 6}) is None
+    assert op_support.oldest_runtime({"CUMSUM": 1}) is None
+
+
+def test_no_runtime_knows_more_than_a_newer_one():
+    names = [f"tflite-runtime {v}" for v in ("2.5", "2.8", "2.11", "2.14")]
+    assert set(names) == set(op_support.RUNTIMES)
+    for older, newer in itertools.pairwise(names):
+        for name, version in op_support.RUNTIMES[older].items():
+            assert version <= op_support.RUNTIMES[newer][name], name
 
 
 def test_unknown_runtime_lists_the_known():

@@ -90,6 +90,36 @@ def test_a_closed_recognizer_says_so(ask_web, video, exported):
         assert "recognizer is closed" in answer.get("error", ""), answer
 
 
+def test_scores_that_fail_leave_no_trace(
+    ask_web, video, exported, streams, tmp_path
+):
+    content, stream = streams.fp32
+    path = write_model(
+        tmp_path / "stream.tflite",
+        content,
+        exported,
+        stream=stream,
+        preprocessing=Preprocessing(
+            clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
+        ),
+    )
+    clip = streams.clips[0]
+    short, failed = ask_web(
+        *(
+            {"do": "failed", "model": path, "clip": video(c), "given": [after]}
+            for c, after in ((clip[1:], clip.size), (clip, clip.size // 2))
+        )
+    )
+    message, scores = short["value"]
+    assert message == "`clip` must have 4608 values. Received: 3840."
+    expected = Recognizer(path).push(clip[1])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    message, scores = failed["value"]
+    assert message == "no memory"
+    expected = Recognizer(path).push(clip[0])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
 class _Silent(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

@@ -207,23 +207,33 @@ export class Recognizer {
     );
   }
 
-  /** Returns the Float32Array of scores of one prepared clip. */
+  /**
+   * Returns the Float32Array of scores of one prepared clip.
+   *
+   * What was pushed to a stream before is forgotten.
+   *
+   * @param {Uint8Array} clip As of `makeClip`.
+   */
   async scores(clip) {
     if (!(clip instanceof Uint8Array)) {
       throw new Error("`clip` must be a Uint8Array, as of `makeClip`.");
     }
+    checkLength(clip, this.clipShape);
     return this.#inTurn(async () => {
       if (!this.manifest.stream) return this.#runClip(clip);
       this.#reset();
       const [count] = this.clipShape;
       const length = clip.length / count;
-      let scores;
-      for (let number = 0; number < count; number++) {
-        const from = number * length;
-        scores = await this.#runFrame(clip.subarray(from, from + length));
+      try {
+        let scores;
+        for (let number = 0; number < count; number++) {
+          const from = number * length;
+          scores = await this.#runFrame(clip.subarray(from, from + length));
+        }
+        return scores;
+      } finally {
+        this.#reset(); // of a run that failed half way, too
       }
-      this.#reset();
-      return scores;
     });
   }
 
@@ -401,12 +411,7 @@ export class Recognizer {
 
   #tensor(values) {
     const { dtype, shape } = this.#input;
-    if (values.length !== product(shape)) {
-      throw new Error(
-        `\`clip\` must have ${product(shape)} values. ` +
-          `Received: ${values.length}.`,
-      );
-    }
+    checkLength(values, shape);
     return new Tensor(ARRAYS[dtype].from(values), shape);
   }
 }
@@ -448,6 +453,15 @@ async function bytesOf(source) {
   // Before all of it: a file that is no model may be larger than memory.
   checkKind(await blob.slice(...KIND).text(), blob.size);
   return new Uint8Array(await blob.arrayBuffer());
+}
+
+function checkLength(clip, shape) {
+  if (clip.length !== product(shape)) {
+    throw new Error(
+      `\`clip\` must have ${product(shape)} values. ` +
+        `Received: ${clip.length}.`,
+    );
+  }
 }
 
 function checkCounts(counts) {

@@ -91,7 +91,13 @@ const CALLS = {
   },
   classify: async (call) =>
     (await load(call)).classify(readFrames(call.clip), call.top),
-  one: async (call) => (await load(call)).classify(readFrames(call.clip)[0]),
+  method: async (call) => {
+    const recognizer = await load(call);
+    const [frame] = readFrames(call.clip);
+    const [method, ...given] = call.given;
+    const values = given.map((value) => (value === "frame" ? frame : value));
+    return recognizer[method](...values);
+  },
   closed: async (call) => {
     const recognizer = await load(call);
     const [frame] = readFrames(call.clip);

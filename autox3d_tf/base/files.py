@@ -79,7 +79,7 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
         raise ValueError(
             f"Cannot read {what} from {path}: {error.strerror}."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # as of 100,000 "["
         raise ValueError(
             f"{path} is not {what}: not valid JSON ({error})."
         ) from error

@@ -212,13 +212,14 @@ def _column_of(path, data, precision, threads, runtime) -> LatencyTable:
             f"--precisions={precision} --threads_list={threads}."
         )
     measured = data["device"]["runtime"]  # "name version"
-    if runtime is not None and runtime not in (measured, measured.split()[0]):
+    name, *_ = measured.split(" ")
+    if runtime is not None and runtime not in (measured, name):
         raise ValueError(
             f"{path} must be measured with runtime {runtime!r}. Received: "
             f"{measured!r}. Measure it there: autox3d-benchmark --table "
             "--runtime."
         )
-    coefficients = dict(column["coefficients"])
+    coefficients = column["coefficients"]
     if any(not 0 <= value < math.inf for value in coefficients.values()):
         raise ValueError(
             f"{path} is a damaged latency table: a coefficient is below 0 or "

@@ -67,14 +67,23 @@ class Cutter:
         given = [start, *(state for state in states if state in reached)]
         return self._pack(operators, given, ends)
 
-    def operators(self) -> Iterator[bytes]:
-        """Yields each operator as a file of its own, in order."""
+    def operators(self) -> Iterator[tuple[int, bytes]]:
+        """Yields each operator's number and a file of it alone, in order.
+
+        One of constants only, such as the weights of fp16, has no file of its
+        own: it is in those of what takes its output, as XNNPACK refuses a
+        convolution whose weights are an input.
+        """
         made = set(map(int, self._graph.inputs))
-        for operator in self._graph.operators:
+        for number, operator in enumerate(self._graph.operators):
             given = [int(i) for i in operator.inputs if int(i) in made]
+            if not given:
+                continue
             results = list(map(int, operator.outputs))
             made.update(results)
-            yield self._pack([operator], list(dict.fromkeys(given)), results)
+            operators, _ = _made_of(self._graph, results, set(given))
+            given = list(dict.fromkeys(given))
+            yield number, self._pack(operators, given, results)
 
     def _carried(self, start, end) -> list[int]:
         """What is made between two tensors for the next frame."""

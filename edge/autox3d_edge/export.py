@@ -13,7 +13,9 @@ from absl import logging
 from autox3d_edge import (
     audit,
     flatbuffer,
+    mixed,
     parity,
+    quantize,
     recipes,
     streaming,
 )
@@ -61,6 +63,7 @@ def export_model(
         ValueError: Bad arguments or weights, or the audit failed; then no
             file is written.
     """
+    _check_parity_clips(arch, parity_clips)
     if kitchen is None:
         kitchen = make_kitchen(model, arch, calibration)
     if precision in ("int8", "mixed"):
@@ -70,6 +73,7 @@ def export_model(
                 f"`recipe` must keep parts wider for 'mixed', and none for "
                 f"'int8'. Received: precision={precision!r}, {wanted}."
             )
+        mixed.check_kept(wanted.kept, mixed.part_names(arch))
         recipe = recipe or kitchen.closest(kept)
         content = kitchen.cook(recipe)
     else:
@@ -143,6 +147,7 @@ def write_model(
         ValueError: The audit or the comparison failed; then no model is
             written, only the report.
     """
+    _check_parity_clips(arch, parity_clips)
     recipe = recipe or recipes.Recipe()
     preprocessing = _check_preprocessing(arch, preprocessing)
     classes = flatbuffer.output_shape(content)[-1]
@@ -273,6 +278,11 @@ def default_preprocessing(
         short_side=height,
         crop_size=min(height, width),
     )
+
+
+def _check_parity_clips(arch, clips) -> None:
+    shape = (*arch.clip_size, 3)
+    quantize.check_clips("parity_clips", () if clips is None else clips, shape)
 
 
 def _check_preprocessing(arch, preprocessing):

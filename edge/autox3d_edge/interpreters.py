@@ -148,6 +148,9 @@ def prepare(
         num_threads, runtime: As in `ClipRunner`.
         states: Output -> input that a stream moves it to for the next frame;
             those that the model lacks are another piece's.
+
+    Raises:
+        ValueError: `states` moves an output to what is no input.
     """
     interpreter = load(model, num_threads, runtime)
     rng = np.random.default_rng(0)
@@ -156,11 +159,17 @@ def prepare(
         values = rng.integers(1, 128, detail["shape"])  # some divide by them
         interpreter.set_tensor(detail["index"], values.astype(detail["dtype"]))
         inputs[detail["name"]] = detail["index"]
-    moves = [
-        (detail["index"], inputs[states[detail["name"]]])
-        for detail in interpreter.get_output_details()
-        if states and detail["name"] in states
-    ]
+    moves = []
+    for detail in interpreter.get_output_details():
+        state = (states or {}).get(detail["name"])
+        if state is None:
+            continue
+        if state not in inputs:
+            raise ValueError(
+                f"`states` must name inputs, {', '.join(inputs)}. "
+                f"Received: {state!r}."
+            )
+        moves.append((detail["index"], inputs[state]))
 
     def run():
         interpreter.invoke()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from autox3d_edge import benchmark, interpreters, latency_fit
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.cost import latency
 from autox3d_tf.cost import parts as parts_lib
@@ -28,6 +29,7 @@ from autox3d_tf.space import arch as arch_lib
 ROUNDS = 9
 _VISIT_MS = 15.0  # after a warm-up
 _FEWEST_RUNS = 2
+_ROLES = ("part", "calibrate", "check")
 
 
 def measure_bundle(
@@ -51,6 +53,11 @@ def measure_bundle(
     index = read_index(folder)
     device = benchmark.device_description(runtime)
     models, precisions = index["models"], index["precisions"]
+    if not any(model["role"] == "part" for model in models):
+        raise ValueError(
+            f"The latency bundle {folder} has no parts to fit a table to. "
+            "Make one with more `samples`."
+        )
     columns = []
     for count in threads:
         # All precisions in one round: they meet the same disturbances.
@@ -143,7 +150,28 @@ def read_index(folder: pathlib.Path) -> dict[str, Any]:
             "or that was changed. Copy it again, or make one: "
             "autox3d-benchmark --bundle."
         )
+    try:
+        _check_contents(folder, index)
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The index.json of the latency bundle {folder} was changed "
+            f"({type(error).__name__}: {error}). Copy it again, or make one: "
+            "autox3d-benchmark --bundle."
+        ) from error
     return index
+
+
+def _check_contents(folder, index) -> None:
+    """Looks up all that an index is asked for later."""
+    checks.check_positive_int("num_classes", index["num_classes"])
+    checks.check_choice("per", index["per"], latency.PER)
+    for name in ("name", "fingerprint"):
+        checks.check_text(name, index["space"][name])
+    for moves in index["states"]:
+        for output, state in moves.items():
+            checks.check_text(output, state)
+    _files(folder, index, index["models"], index["precisions"])
+    list(_contents(index))
 
 
 def _is_whole(path: pathlib.Path, digest: str) -> bool:
@@ -232,18 +260,25 @@ def _visit(path, states, threads, runtime) -> float:
     return float(np.median(times))
 
 
-def _fit(index, timings):
-    """Coefficients, and (predicted, measured) of the networks kept apart."""
+def _contents(index):
+    """Yields the role of each model, and its parts; of a part, that one."""
     archs = [
         list(parts_lib.parts_of(arch, arch.clip_size, index["num_classes"]))
         for arch in map(arch_lib.ArchSpec.from_dict, index["archs"])
     ]
-    by_role = {"part": [], "calibrate": [], "check": []}
-    for model, timing in zip(index["models"], timings, strict=True):
-        parts = archs[model["arch"]]
-        if model["role"] == "part":
+    for model in index["models"]:
+        role, parts = model["role"], archs[model["arch"]]
+        checks.check_choice("role", role, _ROLES)
+        if role == "part":
             (parts,) = [p for p in parts if p.name == model["part"]]
-        by_role[model["role"]].append((parts, timing["least"]))
+        yield role, parts
+
+
+def _fit(index, timings):
+    """Coefficients, and (predicted, measured) of the networks kept apart."""
+    by_role = {role: [] for role in _ROLES}
+    for (role, parts), timing in zip(_contents(index), timings, strict=True):
+        by_role[role].append((parts, timing["least"]))
     column = latency_fit.fit_column(by_role["part"], by_role["calibrate"])
     column["check"] = [
         (sum(latency_fit.predict(column, part) for part in parts), measured)

@@ -6,6 +6,7 @@ and `model_card.md`, so `unzip -p model.tflite labels.txt` works too. Standard
 library only.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -14,7 +15,7 @@ import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from autox3d_tf.base import checks
@@ -238,9 +239,9 @@ def read_manifest(path: str | os.PathLike | bytes) -> ModelManifest:
 
 def read_card(path: str | os.PathLike | bytes) -> str:
     """Returns the model card inside a model file, empty if it has none."""
-    read_model(path)  # checks the file
-    data, _ = _read(path)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    read_model(path)  # checks the file, but not the card
+    data, path = _read(path)
+    with _open_zip(data, path) as archive:
         if _CARD not in archive.namelist():
             return ""
         return _entry(archive, _CARD).decode()
@@ -295,9 +296,24 @@ def _read(path) -> tuple[bytes, Any]:
 
 
 def _read_record(data: bytes, path) -> dict[str, Any]:
+    with _open_zip(data, path) as archive:
+        record = json.loads(_entry(archive, _MANIFEST))
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path} was not exported by {FORMAT}.")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"Cannot read the manifest of {path}. Expected: schema_version="
+            f"{SCHEMA_VERSION}. Received: {record.get('schema_version')!r}."
+        )
+    return record
+
+
+@contextlib.contextmanager
+def _open_zip(data: bytes, path) -> Iterator[zipfile.ZipFile]:
+    """Yields what is behind a model; what cannot be read is a ValueError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            record = json.loads(_entry(archive, _MANIFEST))
+            yield archive
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ValueError(
             f"{path} has no readable manifest: it was cut short, damaged, or "
@@ -307,14 +323,6 @@ def _read_record(data: bytes, path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is damaged: its manifest cannot be unpacked ({error})."
         ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"{path} was not exported by {FORMAT}.")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(
-            f"Cannot read the manifest of {path}. Expected: schema_version="
-            f"{SCHEMA_VERSION}. Received: {record.get('schema_version')!r}."
-        )
-    return record
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:

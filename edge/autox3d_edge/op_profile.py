@@ -32,23 +32,25 @@ def profile(
 ) -> Profile:
     """Times a file and each of its operators alone, on random values.
 
+    Those of constants only, which run once, are not counted.
+
     Args:
         model: The flatbuffer, of a clip or of a frame.
         threads, runtime: As in `interpreters.load`.
         repeats: As in `benchmark.time_in_turns`.
     """
     operators = flatbuffer.read_graph(model).operators
-    pieces = cut.Cutter(model).operators()
+    numbers, pieces = zip(*cut.Cutter(model).operators(), strict=True)
     whole, *alone = benchmark.time_in_turns(
         {
-            str(number): interpreters.prepare(piece, threads, runtime)
-            for number, piece in enumerate([model, *pieces])
+            str(place): interpreters.prepare(piece, threads, runtime)
+            for place, piece in enumerate([model, *pieces])
         },
         repeats,
     )
     times = collections.defaultdict(list)
-    for operator, timing in zip(operators, alone, strict=True):
-        times[operator.code].append(timing.median)
+    for number, timing in zip(numbers, alone, strict=True):
+        times[operators[number].code].append(timing.median)
     kinds = {name: (len(found), sum(found)) for name, found in times.items()}
     order = sorted(kinds, key=lambda name: -kinds[name][1])
     return Profile(

@@ -191,13 +191,7 @@ def check_calibration(
             "Draw some from the training data: "
             "autox3d_tf.data.pipeline.calibration_clips."
         )
-    clips = [np.asarray(clip) for clip in calibration]
-    for index, clip in enumerate(clips):
-        if clip.dtype != np.uint8 or clip.shape != tuple(clip_shape):
-            raise ValueError(
-                f"`calibration` clips must be uint8 {tuple(clip_shape)}. "
-                f"Received: clip {index} is {clip.dtype} {clip.shape}."
-            )
+    clips = check_clips("calibration", calibration, clip_shape)
     first = clips[0][0]
     if all((clip == first).all() for clip in clips):
         raise ValueError(
@@ -206,6 +200,20 @@ def check_calibration(
         )
     clips[0] = clips[0].copy()
     clips[0][0, 0, 0], clips[0][0, -1, -1] = 0, 255
+    return clips
+
+
+def check_clips(
+    name: str, clips: Sequence[np.ndarray], clip_shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Returns clips as arrays. Raises ValueError unless uint8 of a shape."""
+    clips = [np.asarray(clip) for clip in clips]
+    for index, clip in enumerate(clips):
+        if clip.dtype != np.uint8 or clip.shape != tuple(clip_shape):
+            raise ValueError(
+                f"`{name}` clips must be uint8 {tuple(clip_shape)}. "
+                f"Received: clip {index} is {clip.dtype} {clip.shape}."
+            )
     return clips
 
 

@@ -210,8 +210,8 @@ class Recognizer:
             scores: `(classes,)`, as of `push` or `scores`.
             top: How many pairs; all by default.
         """
-        if np.shape(scores) != (len(self.labels),):
-            received = np.shape(scores)
+        values, received = _as_array(scores)
+        if values.shape != (len(self.labels),):
             if scores is None:
                 received = "None, as of `push` before it has looked"
             raise ValueError(
@@ -221,9 +221,8 @@ class Recognizer:
         if top is not None:
             top = _to_int(top)
             checks.check_positive_int("top", top)
-        scores = np.asarray(scores)
-        order = np.argsort(-scores, kind="stable")[:top]
-        return [(self.labels[i], float(scores[i])) for i in order]
+        order = np.argsort(-values, kind="stable")[:top]
+        return [(self.labels[i], float(values[i])) for i in order]
 
     def classify(self, source, top: int | None = None):
         """Returns `(label, probability)` pairs, most probable first.
@@ -252,11 +251,10 @@ class Recognizer:
         Args:
             clip: uint8 RGB of `clip_shape`, as of `read_clip` or `make_clip`.
         """
-        clip = np.asarray(clip)
+        clip, received = _as_array(clip)
         if clip.dtype != np.uint8 or clip.shape != self.clip_shape:
             raise ValueError(
-                f"`clip` must be uint8 {self.clip_shape}. "
-                f"Received: {clip.dtype} {clip.shape}."
+                f"`clip` must be uint8 {self.clip_shape}. Received: {received}."
             )
         with self._lock:
             if self.manifest.stream is None:
@@ -399,7 +397,7 @@ def _at_rate(count: float, known: float, fps: float | None) -> float:
 
 def _check_frames(given, name: str) -> np.ndarray:
     """Returns uint8 RGB frames `(n, height, width, 3)`, or raises."""
-    array = np.asarray(given)
+    array, received = _as_array(given)
     frames = array[None] if name == "frame" else array
     if (
         frames.dtype != np.uint8
@@ -407,9 +405,6 @@ def _check_frames(given, name: str) -> np.ndarray:
         or frames.shape[-1] != 3
         or not frames.size
     ):
-        received = f"{array.dtype} {array.shape}"
-        if array.dtype == object:  # what numpy knows nothing of
-            received = type(given).__name__
         wanted = {
             "frame": "a uint8 RGB frame (",
             "sampled": "uint8 RGB frames (n, ",
@@ -419,3 +414,15 @@ def _check_frames(given, name: str) -> np.ndarray:
             f"`{name}` must be {wanted}height, width, 3). Received: {received}."
         )
     return frames
+
+
+def _as_array(given) -> tuple[np.ndarray, str]:
+    """Returns an array, and what to call it in errors."""
+    kind = type(given).__name__
+    try:
+        array = np.asarray(given)
+    except ValueError:  # numpy stacks what is of one shape
+        return np.empty(0, object), f"{kind} of several shapes"
+    if array.dtype == object:  # what numpy knows nothing of
+        return array, kind
+    return array, f"{array.dtype} {array.shape}"

@@ -30,6 +30,7 @@ def test_a_byte_order_mark_is_no_damage(tmp_path):
     [
         (None, "Cannot read a result from {path}: No such file"),
         ("{", "{path} is not a result: not valid JSON"),
+        ("[" * 100_000, "{path} is not a result: not valid JSON"),
         ("[]", "{path} was not written by a comparison"),
         ('{"format": "ours"}', "{path} must have schema_version=2. Received"),
     ],

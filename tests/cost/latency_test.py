@@ -178,6 +178,9 @@ def test_another_runtime_is_refused(tmp_path):
     path = write(tmp_path)
     with pytest.raises(ValueError, match="with runtime 'tflite-runtime'"):
         cost.load_latency_table(path, runtime="tflite-runtime")
+    path = write(tmp_path, device={"processor": "a processor", "runtime": ""})
+    with pytest.raises(ValueError, match="Received: ''"):
+        cost.load_latency_table(path, runtime="tflite-runtime")
 
 
 def test_another_number_of_threads_is_refused_with_the_way_to_it(tmp_path):
@@ -211,6 +214,7 @@ def test_a_part_that_was_not_measured_is_refused():
         ({"device": {}}, r"damaged latency table \(KeyError: 'runtime'"),
         ({"columns": [dict(COLUMN, coefficients={"se": -1.0})]}, "is below 0"),
         ({"columns": [dict(COLUMN, coefficients={"se": "1"})]}, "damaged"),
+        ({"columns": [dict(COLUMN, coefficients=[])]}, "damaged"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):

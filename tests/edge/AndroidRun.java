@@ -102,6 +102,8 @@ public final class AndroidRun {
         return load().clipOf(frames());
       case "scores":
         return load().scores(bytes());
+      case "null":
+        return withNull((String) given(0));
       case "classify":
         return listed(load().classify(frames(), whole(call.get("top"))));
       case "push":
@@ -139,6 +141,34 @@ public final class AndroidRun {
       scores[i] = ((Double) numbers.get(i)).floatValue();
     }
     return scores;
+  }
+
+  private Object withNull(String method) throws IOException {
+    switch (method) {
+      case "classify":
+        return load().classify(Arrays.asList(frames().get(0), null));
+      case "makeClip":
+        return load().makeClip(null);
+      case "clipOf":
+        return load().clipOf(null);
+      case "scores":
+        return load().scores(null);
+      case "reset":
+        load().reset(null);
+        return null;
+      case "network":
+        return new Recognizer(file(), null);
+      case "ofRgb":
+        return Frame.ofRgb(null, 1, 1);
+      case "ofArgb":
+        return Frame.ofArgb(null, 1, 1);
+      case "ofRgba":
+        return Frame.ofRgba(null, 1, 1, 4);
+      case "read":
+        return ModelFile.read(null);
+      default:
+        throw new AssertionError(method);
+    }
   }
 
   private static void pushNull(Recognizer recognizer) {

@@ -113,3 +113,18 @@ def test_bad_calls(ask_android, video, exported):
     answers = ask_android(*({**good, **change} for change in cases.values()))
     for message, answer in zip(cases, answers, strict=True):
         assert message in answer.get("error", ""), answer
+
+
+def test_null_is_named(ask_android, video, exported):
+    call = {
+        "do": "null", "model": str(exported.path),
+        "clip": video(moving_frames(1, 24, 24)),
+    }  # fmt: skip
+    cases = {
+        "classify": "video[1]", "makeClip": "video", "clipOf": "sampled",
+        "scores": "clip", "reset": "pace", "network": "network",
+        "ofRgb": "rgb", "ofArgb": "argb", "ofRgba": "rgba", "read": "source",
+    }  # fmt: skip
+    answers = ask_android(*({**call, "given": [method]} for method in cases))
+    for name, answer in zip(cases.values(), answers, strict=True):
+        assert answer == {"error": f"`{name}` must not be null."}

@@ -210,6 +210,41 @@ def test_calibration_always_spans_the_range():
     assert grey.min() == 100  # the caller's clips are left alone
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"parity_clips": [np.zeros((4, 20, 24, 3), np.uint8)]},
+         r"`parity_clips` .* clip 0 is uint8 \(4, 20, 24, 3\)"),
+        ({"precision": "mixed", "kept": {"stem": "fp64"}},
+         "`kept.stem` must be one of int16x8, fp32"),
+        ({"precision": "mixed", "kept": {"tail": "fp32"}},
+         "`kept` must name parts of stem, .* Received: 'tail'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_before_cooking(
+    exported, tmp_path, wrong, message
+):
+    class Closed(recipes.Kitchen):
+        def _once(self, key, make):
+            raise AssertionError(key)
+
+    kitchen = Closed(exported.arch, exported.weights, exported.clips)
+    path = tmp_path / "model.tflite"
+    with pytest.raises(ValueError, match=message):
+        export.export_model(
+            exported.weights, exported.arch, path, kitchen=kitchen, **wrong
+        )
+
+
+def test_clips_of_another_shape_are_refused_unread(exported, tmp_path):
+    with pytest.raises(ValueError, match="`parity_clips` clips must be uint8"):
+        export.write_model(
+            b"", tmp_path / "model.tflite", arch=exported.arch,
+            precision="int8", references={},
+            parity_clips=exported.clips[:2].astype(np.float32),
+        )  # fmt: skip
+
+
 def test_unknown_precision_lists_the_known(exported):
     with pytest.raises(ValueError, match="fp32, fp16, .*'int4'"):
         quantize.convert(exported.lowered, "int4")

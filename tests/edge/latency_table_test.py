@@ -121,6 +121,56 @@ def test_a_bundle_that_is_not_whole_is_refused(bundle, tmp_path):
         latency_table.read_index(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precisions": ["fp16"]},
+        {"per": "second"},
+        {"num_classes": None},
+        {"space": {}},
+        {"states": []},
+        {"states": [3] * 4},
+        {"archs": []},
+        {"archs": [{}] * 4},
+        {"models": {"arch": 99}},
+        {"models": {"role": "none"}},
+        {"models": {"role": "part", "part": "stage9_block1"}},
+    ],
+)
+def test_a_changed_index_is_refused(bundle, tmp_path, capsys, change):
+    for path in bundle.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    path = tmp_path / "index.json"
+    index = json.loads(path.read_text())
+    for key, value in change.items():
+        if key == "models":  # of the last one
+            index["models"][-1].update(value)
+        else:
+            index[key] = value
+    path.unlink()
+    path.write_text(json.dumps(index))
+    with pytest.raises(SystemExit, match="1"):
+        latency_table.main([str(tmp_path), f"--out={tmp_path / 'table.json'}"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"The index.json of the latency bundle {tmp_path} was chang" in line
+
+
+def test_a_bundle_without_parts_makes_no_table(bundle, tmp_path, monkeypatch):
+    index = latency_table.read_index(bundle)
+    for model in index["models"]:
+        model["role"] = "check"
+    monkeypatch.setattr(latency_table, "read_index", lambda _: index)
+    with pytest.raises(ValueError, match="has no parts to fit a table to"):
+        latency_table.measure_bundle(bundle)
+
+
+def test_a_state_that_is_no_input_is_refused(streams):
+    model, stream = streams.fp32
+    states = {state.output: "x" for state in stream.states}
+    with pytest.raises(ValueError, match="must name inputs, .* Received: 'x'"):
+        interpreters.prepare(model, states=states)
+
+
 def random_parts(count=60):
     rng = random.Random(0)
     for _ in range(count):

@@ -134,6 +134,22 @@ def test_a_manifest_with_flipped_bytes_is_refused_or_unchanged(
     assert refused > 100
 
 
+def test_a_card_with_flipped_bytes_is_refused_or_unchanged(exported):
+    data = exported.path.read_bytes()
+    card = manifest_lib.read_card(data)
+    refused = 0
+    start = data.index(b"model_card.md")
+    for position in range(start, len(data), 3):
+        flipped = bytearray(data)
+        flipped[position] ^= 0x55
+        try:
+            assert manifest_lib.read_card(flipped) in (card, "")
+        except ValueError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
 def test_a_file_cut_short_is_refused(tmp_path, exported, share):
     data = exported.path.read_bytes()

@@ -2,7 +2,7 @@
 
 import collections
 
-from autox3d_edge import flatbuffer, op_profile
+from autox3d_edge import flatbuffer, op_profile, quantize
 
 
 def test_every_operator_of_a_stream_is_timed(streams):
@@ -14,6 +14,15 @@ def test_every_operator_of_a_stream_is_timed(streams):
     times = [ms for _, ms in found.kinds.values()]
     assert times == sorted(times, reverse=True) and min(times) > 0
     assert found.whole > 0
+
+
+def test_weights_of_fp16_are_unpacked_where_they_are_used(exported):
+    model = quantize.convert(exported.lowered, "fp16")
+    found = op_profile.profile(model, repeats=1)
+    operators = flatbuffer.read_graph(model).operators
+    counts = collections.Counter(operator.code for operator in operators)
+    assert counts.pop("DEQUANTIZE") > 10
+    assert {name: n for name, (n, _) in found.kinds.items()} == counts
 
 
 def test_a_profile_is_a_line_per_kind():

@@ -120,6 +120,20 @@ def test_what_is_no_frame(recognizer):
         recognizer.classify({})
 
 
+def test_frames_that_numpy_cannot_stack(recognizer):
+    sizes = [np.zeros((24, 24, 3), np.uint8), np.zeros((24, 20, 3), np.uint8)]
+    for given in (sizes, [[1, 2], [3]], [sizes[0], None]):
+        for take, name in (
+            (recognizer.push, "frame"),
+            (recognizer.classify, "source"),
+            (recognizer.clip_of, "sampled"),
+            (recognizer.scores, "clip"),
+            (recognizer.named, "scores"),
+        ):
+            with pytest.raises(ValueError, match=f"`{name}` .* of several sh"):
+                take(given)
+
+
 def test_a_frame_that_fails_does_not_count(exported, monkeypatch):
     recognizer = Recognizer(exported.path, window=5, hop=2)
     frames = ports.moving_frames(5, 24, 24)

@@ -77,9 +77,27 @@ const CALLS = {
     const clip = new Uint8Array(readFileSync(call.clip.file));
     return Array.from(await (await load(call)).scores(clip));
   },
+  failed: async (call) => {
+    const recognizer = await load(call);
+    const clip = new Uint8Array(readFileSync(call.clip.file));
+    const whole = clip.subarray.bind(clip);
+    clip.subarray = (from, to) => {
+      if (from >= call.given[0]) throw new Error("no memory");
+      return whole(from, to);
+    };
+    const message = await recognizer.scores(clip).catch((e) => e.message);
+    const scores = await recognizer.push(readFrames(call.clip)[0]);
+    return [message, Array.from(scores)];
+  },
   classify: async (call) =>
     (await load(call)).classify(readFrames(call.clip), call.top),
-  one: async (call) => (await load(call)).classify(readFrames(call.clip)[0]),
+  method: async (call) => {
+    const recognizer = await load(call);
+    const [frame] = readFrames(call.clip);
+    const [method, ...given] = call.given;
+    const values = given.map((value) => (value === "frame" ? frame : value));
+    return recognizer[method](...values);
+  },
   closed: async (call) => {
     const recognizer = await load(call);
     const [frame] = readFrames(call.clip);

@@ -55,6 +55,10 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
     )
     clip = video(moving_frames(4, 24, 24))
     good = {"do": "push", "model": str(exported.path), "clip": clip}
+
+    def method(*given):
+        return {"do": "method", "given": given}
+
     cases = {
         "Browsers take no int8 tensors": {"model": path},
         "`hop` must be a positive integer": {"options": {"hop": 0}},
@@ -62,7 +66,13 @@ def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):
         "1000. Received: fps=.": {"do": "frameNumbers", "given": [9, ""]},
         "`source` must be an address": {"model": None},
         "a Uint8Array. Received: .": {"model": ""},
-        "`frames` must be an array": {"do": "one"},
+        "`frames` must be an array": method("classify", "frame"),
+        "clip. Received: String.": method("clipOf", "abcd"),
+        "clip. Received: undefined.": method("clipOf", None),
+        "Received: undefined x undefined": method("clipOf", [None] * 4),
+        "of seconds. Received: null.": method("push", "frame", None),
+        "of seconds. Received: 1.5.": method("push", "frame", 1.5),
+        "of hop, window, fps. Received: 30.": method("reset", 30),
         "`top` must be a positive": {"do": "classify", "top": 2.5},
         "Received: framerate": {"options": {"framerate": 30}},
         "A frame must be ImageData": {"clip": {**clip, "width": 23}},
@@ -88,6 +98,36 @@ def test_a_closed_recognizer_says_so(ask_web, video, exported):
     }  # fmt: skip
     for answer in ask_web(*({**call, "given": [m]} for m in ("push", "reset"))):
         assert "recognizer is closed" in answer.get("error", ""), answer
+
+
+def test_scores_that_fail_leave_no_trace(
+    ask_web, video, exported, streams, tmp_path
+):
+    content, stream = streams.fp32
+    path = write_model(
+        tmp_path / "stream.tflite",
+        content,
+        exported,
+        stream=stream,
+        preprocessing=Preprocessing(
+            clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
+        ),
+    )
+    clip = streams.clips[0]
+    short, failed = ask_web(
+        *(
+            {"do": "failed", "model": path, "clip": video(c), "given": [after]}
+            for c, after in ((clip[1:], clip.size), (clip, clip.size // 2))
+        )
+    )
+    message, scores = short["value"]
+    assert message == "`clip` must have 4608 values. Received: 3840."
+    expected = Recognizer(path).push(clip[1])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    message, scores = failed["value"]
+    assert message == "no memory"
+    expected = Recognizer(path).push(clip[0])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):

@@ -17,6 +17,7 @@ import { checkKind, isCount, KIND, readModel } from "./manifest.js";
 const FRAME = "frame"; // tensors of a stream
 const SCORES = "scores";
 const SCORE_STEP = 1 / 256; // of a uint8 softmax, by TFLite's specification
+const PACE = ["hop", "window", "fps"]; // options
 const MOST_FPS = 1000; // more are thousandths, or no rate of a video
 const ARRAYS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 
@@ -58,7 +59,9 @@ export class Recognizer {
    * @throws {Error} The file is missing, cut short, changed or not ours, or a
    *     browser cannot run it.
    */
-  static async load(source, { wasm = "wasm/", ...options } = {}) {
+  static async load(source, options = {}) {
+    checkOptions(options, ["wasm", ...PACE]);
+    const { wasm = "wasm/", ...pace } = options;
     const { model, manifest } = await readModel(await bytesOf(source));
     const states = manifest.stream?.states ?? [];
     const unknown = states.find((state) => !(state.dtype in ARRAYS));
@@ -71,7 +74,7 @@ export class Recognizer {
     await loadRuntime(wasm);
     const compiled = await loadAndCompile(model, { accelerator: "wasm" });
     try {
-      return new Recognizer(compiled, manifest, options);
+      return new Recognizer(compiled, manifest, pace);
     } catch (error) {
       compiled.delete();
       throw error;
@@ -79,7 +82,7 @@ export class Recognizer {
   }
 
   /** For `load`. */
-  constructor(compiled, manifest, options) {
+  constructor(compiled, manifest, pace) {
     const { stream, preprocessing } = manifest;
     this.manifest = manifest;
     this.#compiled = compiled;
@@ -91,7 +94,7 @@ export class Recognizer {
     this.clipShape = [frames, size, size, 3];
     if (stream) checkStates(stream.states, compiled);
     checkLabels(manifest.labels, compiled, stream);
-    this.#pace(options);
+    this.#pace(pace);
     this.#reset();
   }
 
@@ -116,8 +119,9 @@ export class Recognizer {
    * @return {Promise<Float32Array|null>} `(classes,)`; null before the first
    *     look.
    */
-  async push(frame, { seconds, ...unknown } = {}) {
-    checkOptions(unknown, "seconds");
+  async push(frame, options = {}) {
+    checkOptions(options, ["seconds"]);
+    const { seconds } = options;
     checkFrame(frame);
     return this.#inTurn(async () => {
       const count = seconds == null ? 1 : this.#countUntil(seconds);
@@ -150,7 +154,7 @@ export class Recognizer {
           `Received: ${frames?.constructor?.name}.`,
       );
     }
-    frames.forEach(checkFrame);
+    for (const frame of frames) checkFrame(frame); // what is left out, too
     const [count, size] = this.clipShape;
     if (
       frames.length === count &&
@@ -186,13 +190,15 @@ export class Recognizer {
   /** Scales and crops sampled frames, those of `frameNumbers`. */
   clipOf(sampled) {
     const [count] = this.clipShape;
-    if (sampled?.length !== count) {
+    const isArray = Array.isArray(sampled);
+    if (!isArray || sampled.length !== count) {
+      const received = isArray ? sampled.length : sampled?.constructor?.name;
       throw new Error(
         `\`sampled\` must be the ${count} frames of a clip. ` +
-          `Received: ${sampled?.length}.`,
+          `Received: ${received}.`,
       );
     }
-    sampled.forEach(checkFrame);
+    for (const frame of sampled) checkFrame(frame);
     return this.#join(sampled.map((frame) => this.cut(frame).data));
   }
 
@@ -207,23 +213,33 @@ export class Recognizer {
     );
   }
 
-  /** Returns the Float32Array of scores of one prepared clip. */
+  /**
+   * Returns the Float32Array of scores of one prepared clip.
+   *
+   * What was pushed to a stream before is forgotten.
+   *
+   * @param {Uint8Array} clip As of `makeClip`.
+   */
   async scores(clip) {
     if (!(clip instanceof Uint8Array)) {
       throw new Error("`clip` must be a Uint8Array, as of `makeClip`.");
     }
+    checkLength(clip, this.clipShape);
     return this.#inTurn(async () => {
       if (!this.manifest.stream) return this.#runClip(clip);
       this.#reset();
       const [count] = this.clipShape;
       const length = clip.length / count;
-      let scores;
-      for (let number = 0; number < count; number++) {
-        const from = number * length;
-        scores = await this.#runFrame(clip.subarray(from, from + length));
+      try {
+        let scores;
+        for (let number = 0; number < count; number++) {
+          const from = number * length;
+          scores = await this.#runFrame(clip.subarray(from, from + length));
+        }
+        return scores;
+      } finally {
+        this.#reset(); // of a run that failed half way, too
       }
-      this.#reset();
-      return scores;
     });
   }
 
@@ -277,8 +293,9 @@ export class Recognizer {
     return result;
   }
 
-  #pace({ hop, window, fps, ...unknown }) {
-    checkOptions(unknown, "hop, window, fps");
+  #pace(options) {
+    checkOptions(options, PACE);
+    let { hop, window, fps } = options;
     if (fps != null) checkFps(fps);
     const { stream, preprocessing } = this.manifest;
     const stride = strideAt(preprocessing, fps);
@@ -401,12 +418,7 @@ export class Recognizer {
 
   #tensor(values) {
     const { dtype, shape } = this.#input;
-    if (values.length !== product(shape)) {
-      throw new Error(
-        `\`clip\` must have ${product(shape)} values. ` +
-          `Received: ${values.length}.`,
-      );
-    }
+    checkLength(values, shape);
     return new Tensor(ARRAYS[dtype].from(values), shape);
   }
 }
@@ -450,6 +462,15 @@ async function bytesOf(source) {
   return new Uint8Array(await blob.arrayBuffer());
 }
 
+function checkLength(clip, shape) {
+  if (clip.length !== product(shape)) {
+    throw new Error(
+      `\`clip\` must have ${product(shape)} values. ` +
+        `Received: ${clip.length}.`,
+    );
+  }
+}
+
 function checkCounts(counts) {
   for (const [name, value] of Object.entries(counts)) {
     if (!isCount(value)) {
@@ -460,10 +481,16 @@ function checkCounts(counts) {
   }
 }
 
-function checkOptions(unknown, known) {
-  const names = Object.keys(unknown);
-  if (names.length) {
-    throw new Error(`Options must be some of ${known}. Received: ${names}.`);
+function checkOptions(options, known) {
+  const isObject = typeof options === "object" && options !== null;
+  const unknown = isObject
+    ? Object.keys(options).filter((name) => !known.includes(name))
+    : [String(options)];
+  if (unknown.length) {
+    throw new Error(
+      `Options must be an object of some of ${known.join(", ")}. ` +
+        `Received: ${unknown}.`,
+    );
   }
 }
 

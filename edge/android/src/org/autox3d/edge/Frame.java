@@ -35,6 +35,7 @@ public final class Frame {
 
   /** A frame of RGB bytes, row by row; they are not copied. */
   public static Frame ofRgb(byte[] rgb, int width, int height) {
+    checkThere(rgb, "rgb");
     check(rgb.length == 3L * width * height, width, height, rgb.length);
     return new Frame(rgb, width, height);
   }
@@ -44,6 +45,7 @@ public final class Frame {
    * {@code bitmap.getPixels(argb, 0, width, 0, 0, width, height)}.
    */
   public static Frame ofArgb(int[] argb, int width, int height) {
+    checkThere(argb, "argb");
     check(argb.length == (long) width * height, width, height, argb.length);
     byte[] rgb = new byte[3 * argb.length];
     for (int i = 0; i < argb.length; i++) {
@@ -63,6 +65,7 @@ public final class Frame {
    */
   public static Frame ofRgba(
       ByteBuffer rgba, int width, int height, int rowStride) {
+    checkThere(rgba, "rgba");
     long needed = (height - 1L) * rowStride + 4L * width;
     check(
         rowStride >= 4L * width && rgba.limit() >= needed,
@@ -205,6 +208,13 @@ public final class Frame {
         sum += (long) line[from + 3 * tap] * weights[tap];
       }
       return sum;
+    }
+  }
+
+  /** Refuses null in a line; it would be a NullPointerException later. */
+  static void checkThere(Object value, String name) {
+    if (value == null) {
+      throw new IllegalArgumentException("`" + name + "` must not be null.");
     }
   }
 

@@ -138,6 +138,7 @@ public final class ModelFile {
    *     ours.
    */
   public static ModelFile read(InputStream source) throws IOException {
+    Frame.checkThere(source, "source");
     byte[] bytes = readAll(source);
     byte[] content = findManifest(bytes);
     Fields fields;

@@ -110,6 +110,8 @@ public final class Recognizer {
    *     the pace makes no sense.
    */
   public Recognizer(ModelFile file, Network network, Pace pace) {
+    Frame.checkThere(file, "file");
+    Frame.checkThere(network, "network");
     this.file = file;
     this.network = network;
     wanted = file.preprocessing;
@@ -194,9 +196,7 @@ public final class Recognizer {
 
   /** Takes the last of `count` frames; the others were not seen. */
   private float[] take(Frame frame, long count) {
-    if (frame == null) {
-      throw new IllegalArgumentException("`frame` must not be null.");
-    }
+    Frame.checkThere(frame, "frame");
     if (count == 0) return copy(latest);
     boolean looks = pushed + count >= due;
     // A frame counts once nothing can fail that is its own.
@@ -277,6 +277,7 @@ public final class Recognizer {
    * of a clip are not sampled, scaled or cropped.
    */
   public byte[] makeClip(List<Frame> video) {
+    checkFrames(video, "video");
     if (isClip(video)) return join(video);
     List<Frame> sampled = new ArrayList<>();
     for (int number : frameNumbers(video.size(), 0)) {
@@ -292,6 +293,7 @@ public final class Recognizer {
    * @return uint8 RGB, frame by frame.
    */
   public byte[] clipOf(List<Frame> sampled) {
+    checkFrames(sampled, "sampled");
     if (sampled.size() != wanted.clipFrames) {
       throw new IllegalArgumentException(
           "`sampled` must be the " + wanted.clipFrames + " frames of a clip. "
@@ -304,6 +306,7 @@ public final class Recognizer {
 
   /** Scores of one prepared clip. */
   public synchronized float[] scores(byte[] clip) {
+    Frame.checkThere(clip, "clip");
     int length = 3 * wanted.cropSize * wanted.cropSize;
     if (clip.length != length * wanted.clipFrames) {
       throw new IllegalArgumentException(
@@ -364,6 +367,7 @@ public final class Recognizer {
 
   /** Forgets the frames that were pushed; the next come at another pace. */
   public synchronized void reset(Pace pace) {
+    Frame.checkThere(pace, "pace");
     if (pace.hop < 0 || pace.window < 0) {
       throw new IllegalArgumentException(
           "`hop` and `window` must be positive, or 0 for defaults. "
@@ -390,6 +394,14 @@ public final class Recognizer {
       throw new IllegalArgumentException(
           "`fps` must be a positive number, at most " + MOST_FPS
               + ", or 0 if not known. Received: fps=" + fps + ".");
+    }
+  }
+
+  private static void checkFrames(List<Frame> frames, String name) {
+    Frame.checkThere(frames, name);
+    int number = 0;
+    for (Frame frame : frames) {
+      Frame.checkThere(frame, name + "[" + number++ + "]");
     }
   }
 

@@ -324,7 +324,10 @@ def _is_compiled(job: _Job, steps: int) -> bool:
             and steps >= _WORTH_COMPILING
         )
     if wanted:
-        logging.info("XLA compiles the step: the first takes minutes.")
+        logging.info(
+            "XLA compiles the step: the first takes minutes, further ones less "
+            "time than without (--gin=TrainingOptions.jit_compile=False)."
+        )
     return wanted
 
 

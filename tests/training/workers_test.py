@@ -118,3 +118,26 @@ def test_xla_does_not_compile_what_replicas_exchange(tmp_path):
             strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, gpus, steps, expected",
+    [
+        ({}, ["GPU:0"], 2000, True),
+        ({}, ["GPU:0"], 1999, False),  # does not pay
+        ({}, [], 10**6, False),
+        ({"short_cycle": True}, ["GPU:0"], 10**6, False),  # three programs
+        ({"jit_compile": False}, ["GPU:0"], 10**6, False),
+        ({"jit_compile": True}, [], 1, True),
+    ],
+)
+def test_xla_compiles_where_it_pays(
+    monkeypatch, changes, gpus, steps, expected
+):
+    monkeypatch.setattr(
+        run.tf.config, "list_logical_devices", lambda kind: gpus
+    )
+    job = types.SimpleNamespace(
+        training=tiny.training(**changes), strategy=None
+    )
+    assert run._is_compiled(job, steps) is expected

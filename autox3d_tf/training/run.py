@@ -124,7 +124,7 @@ def run_training(
 
 
 def _check_replicas(training, strategy) -> None:
-    """Refuses a batch that the replicas cannot share."""
+    """Refuses a batch that the replicas cannot share, and XLA for several."""
     replicas = distribute.num_replicas(strategy)
     if training.batch_size % replicas:
         raise ValueError(

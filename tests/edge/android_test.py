@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from autox3d_edge import Preprocessing, Recognizer
+from autox3d_edge import Recognizer
 from autox3d_tf.data import sampling
-from tests.edge import networks
-from tests.edge.ports import moving_frames, write_model
+from tests.edge.ports import moving_frames, write_stream
 
 
 def test_frames_as_a_phone_has_them(ask_android, video):
@@ -55,15 +54,8 @@ def test_no_frame_does_not_count(ask_android, video, exported):
 
 
 def test_states_of_any_type(ask_android, video, exported, streams, tmp_path):
-    content, stream = streams.int8_native
-    path = write_model(
-        tmp_path / "native.tflite",
-        content,
-        exported,
-        stream=stream,
-        preprocessing=Preprocessing(
-            clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
-        ),
+    path = write_stream(
+        tmp_path / "native.tflite", streams.int8_native, exported
     )
     frames = moving_frames(9, 30, 40)
     (pushed,) = ask_android(

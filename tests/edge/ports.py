@@ -18,6 +18,7 @@ import pytest
 from autox3d_edge import interpreters
 from autox3d_edge import manifest as manifest_lib
 from tests.conftest import REPO
+from tests.edge import networks
 
 WEB = REPO / "edge/web"
 
@@ -126,6 +127,18 @@ def write_model(path, model, exported, **manifest):
     record = manifest_lib.ModelManifest(**fields)
     path.write_bytes(manifest_lib.pack(model, record))
     return str(path)
+
+
+def write_stream(path, made, exported, **preprocessing):
+    """One of `streams`, `(content, stream)`, for frames of 16x16."""
+    content, stream = made
+    how = manifest_lib.Preprocessing(
+        clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16,
+        **preprocessing,
+    )  # fmt: skip
+    return write_model(
+        path, content, exported, stream=stream, preprocessing=how
+    )
 
 
 def write_dense_model(path, exported, fps, stride_fps=30.0):

@@ -8,14 +8,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from autox3d_edge import Preprocessing, Recognizer
+from autox3d_edge import Recognizer
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import sampling
-from tests.edge import networks
 from tests.edge.ports import (
     moving_frames,
     write_dense_model,
     write_model,
+    write_stream,
 )
 
 
@@ -240,20 +240,10 @@ def test_what_a_recognizer_says_of_itself(ask, exported, tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_streams(ask, video, exported, streams, tmp_path, precision):
-    content, stream = getattr(streams, precision)
-    path = write_model(
-        tmp_path / "stream.tflite",
-        content,
-        exported,
-        stream=stream,
-        preprocessing=Preprocessing(
-            clip_frames=networks.STREAM_FRAMES,
-            short_side=18,
-            crop_size=16,
-            standardize="frame",
-            fps=15.0,
-        ),
-    )
+    path = write_stream(
+        tmp_path / "stream.tflite", getattr(streams, precision), exported,
+        standardize="frame", fps=15.0,
+    )  # fmt: skip
     frames = moving_frames(9, 30, 40)
     clip = video(streams.clips[0])
     pushed, scores = ask(
@@ -267,17 +257,7 @@ def test_streams(ask, video, exported, streams, tmp_path, precision):
 
 
 def test_frames_at_any_time(ask, video, exported, streams, tmp_path):
-    content, stream = streams.fp32
-    preprocessing = Preprocessing(
-        clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
-    )
-    by_frame = write_model(
-        tmp_path / "stream.tflite",
-        content,
-        exported,
-        stream=stream,
-        preprocessing=preprocessing,
-    )
+    by_frame = write_stream(tmp_path / "stream.tflite", streams.fp32, exported)
     frames = moving_frames(8, 24, 24)
     slow, fast = ((5 + np.arange(8) / rate).tolist() for rate in (10, 90))
     paces = {"fps": 30.0, "window": 7, "hop": 3}

@@ -12,11 +12,10 @@ import threading
 import numpy as np
 import pytest
 
-from autox3d_edge import Preprocessing, Recognizer
+from autox3d_edge import Recognizer
 from autox3d_tf.data import sampling, synthetic
 from tests.conftest import REPO
-from tests.edge import networks
-from tests.edge.ports import WEB, moving_frames, write_model
+from tests.edge.ports import WEB, moving_frames, write_model, write_stream
 
 
 def test_seconds_show_the_frames_that_are_counted(ask_web):
@@ -103,16 +102,7 @@ def test_a_closed_recognizer_says_so(ask_web, video, exported):
 def test_scores_that_fail_leave_no_trace(
     ask_web, video, exported, streams, tmp_path
 ):
-    content, stream = streams.fp32
-    path = write_model(
-        tmp_path / "stream.tflite",
-        content,
-        exported,
-        stream=stream,
-        preprocessing=Preprocessing(
-            clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
-        ),
-    )
+    path = write_stream(tmp_path / "stream.tflite", streams.fp32, exported)
     clip = streams.clips[0]
     short, failed = ask_web(
         *(
@@ -179,16 +169,7 @@ def test_the_page_in_a_browser(node, exported, streams, tmp_path):
     subprocess.run(
         [node, "build.js", f"--out={site}", clip], cwd=WEB, check=True
     )
-    content, stream = streams.int8
-    write_model(
-        site / "stream.tflite",
-        content,
-        exported,
-        stream=stream,
-        preprocessing=Preprocessing(
-            clip_frames=networks.STREAM_FRAMES, short_side=18, crop_size=16
-        ),
-    )
+    write_stream(site / "stream.tflite", streams.int8, exported)
     (site / "bad.tflite").write_bytes(b"no model")
     video = site / "video.mp4"
     frames = (moving_frames(24, 60, 80) + 90).clip(0, 255).astype(np.uint8)

@@ -25,6 +25,7 @@ from absl import logging
 
 from autox3d_edge import (
     cut,
+    float_lowering,
     lowering,
     quantize,
     stream_convert,
@@ -230,16 +231,17 @@ class _Writer:
         return found
 
     def _clip(self, arch, weights):
-        lowered = lowering.lower(arch, weights)
-        frozen = quantize.freeze(lowered)
-        clip = self.rng.integers(0, 256, lowered.input_shape, np.uint8)
-        (clip,) = quantize.check_calibration([clip], lowered.input_shape)
-        files = {
-            precision: quantize.convert_on(
-                frozen, precision, lambda: [[clip.astype(np.float32)]]
+        shape = (*arch.clip_size, 3)
+        clip = self.rng.integers(0, 256, shape, np.uint8)
+        (clip,) = quantize.check_calibration([clip], shape)
+        frozen, files = {}, {}
+        for precision in self.precisions:
+            lower = float_lowering.choose(precision)
+            if lower not in frozen:
+                frozen[lower] = quantize.freeze(lower(arch, weights))
+            files[precision] = quantize.convert_on(
+                frozen[lower], precision, lambda: [[clip.astype(np.float32)]]
             )
-            for precision in self.precisions
-        }
         return files, {}
 
     def _stream(self, arch, weights):

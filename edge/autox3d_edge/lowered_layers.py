@@ -80,6 +80,52 @@ class SliceFrames(tf_keras.layers.Layer):
         }
 
 
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class JoinFrames(tf_keras.layers.Layer):
+    """Puts frames behind earlier ones, on the batch axis."""
+
+    def call(self, inputs):  # [(P, H, W, C), (N, H, W, C), ...]
+        return tf.concat(inputs, 0)
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class MaskRows(tf_keras.layers.Layer):
+    """Sets rows to zero that have nothing `offset` rows on in their frame.
+
+    Args:
+        height: Rows of a frame; the image has frames one below the other.
+        offset: How many rows further down.
+        **kwargs: Base layer arguments, such as `name`.
+    """
+
+    def __init__(self, height, offset, **kwargs):
+        super().__init__(**kwargs)
+        self.height, self.offset = height, offset
+
+    def call(self, image):  # (1, T*H, W, C)
+        rows = np.arange(image.shape[1]) % self.height + self.offset
+        inside = (rows >= 0) & (rows < self.height)
+        return image * inside.astype(np.float32).reshape(1, -1, 1, 1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "height": self.height,
+            "offset": self.offset,
+        }
+
+
+@tf_keras.utils.register_keras_serializable("autox3d_edge")
+class ImageMean(tf_keras.layers.Layer):
+    """Mean over rows and columns, for float: (1, R, W, C) -> (1, 1, 1, C).
+
+    For int8 see `ClipMean`.
+    """
+
+    def call(self, image):
+        return tf.reduce_mean(image, (1, 2), keepdims=True)
+
+
 def _mean_of_pixels(frames, count):
     """(T, H, W, C) -> (count, 1, 1, C), each of T / count frames.
 

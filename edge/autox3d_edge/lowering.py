@@ -30,7 +30,7 @@ class LoweringOptions:
         softmax: End in probabilities, not logits.
         centre_input: Subtract the mean pixel first and pad with 0, one more
             operation. int16x8 needs it: the converter leaves the value of a
-            padding other than 0 in float.
+            padding other than 0 in float. In float it is faster.
     """
 
     softmax: bool = True
@@ -63,7 +63,7 @@ def lower(
 class Lowering:
     """Builds the graph layer by layer and remembers each layer's weights.
 
-    A stream overrides what reaches over time: `_temporal`, `_taps`, `_mean`.
+    Others override what reaches over time: `_temporal`, `_taps`, `_mean`.
     """
 
     def __init__(self, arch, weights, options):
@@ -109,27 +109,14 @@ class Lowering:
             strides=stem.strides[1:],
         )
         temporal = self._weights["stem/temporal_kernel"]
-        return self._depthwise(
-            frames, [temporal], "stem_temporal", "stem/norm", relu=True
-        )
+        folded = self._folded([temporal], "stem_temporal", "stem/norm")
+        frames = self._convolve(frames, folded)
+        return tf_keras.layers.ReLU(name="stem_temporal_relu")(frames)
 
     def _block(self, frames, block):
         name, spec = block.name, block.spec
         shortcut = frames
-        frames = self._pointwise(
-            frames, f"{name}/expand", f"{name}_expand", relu=True
-        )
-        kernels = [
-            self._weights[f"{name}/depthwise{index}_kernel"]
-            for index in range(1, len(spec.kernels) + 1)
-        ]
-        frames = self._depthwise(
-            frames,
-            kernels,
-            f"{name}_depthwise",
-            f"{name}/depthwise_norm",
-            strides=spec.strides[1:],
-        )
+        frames = self._inner(frames, block)
         if spec.attention == "se":
             frames = self._squeeze_excite(frames, name)
         frames = _activate(frames, self._arch.activation, f"{name}_activation")
@@ -143,6 +130,27 @@ class Lowering:
             )
         frames = tf_keras.layers.Add(name=f"{name}_add")([frames, shortcut])
         return tf_keras.layers.ReLU(name=f"{name}_relu")(frames)
+
+    def _inner(self, frames, block):
+        """The expansion of a block and its depthwise kernels."""
+        name, strides = block.name, block.spec.strides[1:]
+        frames = self._expand(frames, name)
+        return self._convolve(frames, self._inner_kernels(block), strides)
+
+    def _expand(self, frames, name, suffix=""):
+        expanded = f"{name}_expand{suffix}"
+        return self._pointwise(frames, f"{name}/expand", expanded, relu=True)
+
+    def _inner_kernels(self, block):
+        """The depthwise kernels of a block, as of `_folded`."""
+        name = block.name
+        kernels = [
+            self._weights[f"{name}/depthwise{index}_kernel"]
+            for index in range(1, len(block.spec.kernels) + 1)
+        ]
+        return self._folded(
+            kernels, f"{name}_depthwise", f"{name}/depthwise_norm"
+        )
 
     def _squeeze_excite(self, frames, name):
         gate = self._mean(frames, f"{name}_se_mean", self._arch.causal)
@@ -199,30 +207,33 @@ class Lowering:
             frames = tf_keras.layers.ReLU(name=f"{name}_relu")(frames)
         return frames
 
-    def _depthwise(
-        self, frames, kernels, name, norm, strides=(1, 1), relu=False
-    ):
-        """Depthwise kernels one after the other, then the batch norm.
+    def _folded(self, kernels, name, norm):
+        """Depthwise kernels with the batch norm that follows them.
 
         Args:
-            frames: `(T, H, W, C)`.
-            kernels: Each `(time, height, width, C)`; the first is strided.
+            kernels: Applied one after the other, `(time, height, width, C)`.
             name: Of the layers.
             norm: Prefix of the batch norm's weights.
-            strides: `(height, width)` of the first kernel.
-            relu: Whether a relu follows.
+
+        Returns:
+            For each its name, the kernel, and its bias or None.
         """
-        for index, kernel in enumerate(kernels, 1):
+        scale, shift = self._norm(norm)
+        folded = []
+        for number, kernel in enumerate(kernels, 1):
             kernel, bias = kernel.astype(np.float64), None
-            if index == len(kernels):
-                scale, bias = self._norm(norm)
-                kernel = kernel * scale
-            part = f"{name}{index}" if len(kernels) > 1 else name
-            lowered = self._temporal if _is_temporal(kernel) else self._taps
-            frames = lowered(frames, kernel, part, bias, strides)
+            if number == len(kernels):
+                kernel, bias = kernel * scale, shift
+            part = f"{name}{number}" if len(kernels) > 1 else name
+            folded.append((part, kernel, bias))
+        return folded
+
+    def _convolve(self, frames, folded, strides=(1, 1)):
+        """Applies what `_folded` returns; the first kernel is strided."""
+        for name, kernel, bias in folded:
+            lowered = self._temporal if is_temporal(kernel) else self._taps
+            frames = lowered(frames, kernel, name, bias, strides)
             strides = (1, 1)
-        if relu:
-            frames = tf_keras.layers.ReLU(name=f"{name}_relu")(frames)
         return frames
 
     def _temporal(self, frames, kernel, name, bias, strides):
@@ -248,46 +259,58 @@ class Lowering:
         return lowered_layers.FixedReshape(back, name=f"{name}_frames")(frames)
 
     def _taps(self, frames, kernel, name, bias, strides):
-        """A (t, h, w) kernel as a sum of t (h, w) kernels on shifted frames."""
-        time = frames.shape[0]
+        """A (t, h, w) kernel as a sum of t (h, w) kernels on shifted frames.
+
+        Frames are cut away where they are smaller: before a kernel without
+        stride, which then has less to do, and behind one with a stride.
+        """
+        time, strided = frames.shape[0], strides != (1, 1)
         past, _ = self._reach(kernel.shape[0])
-        padding = "same"
-        if strides != (1, 1):
-            size = kernel.shape[1:3]
-            frames = pad_spatially(frames, size, f"{name}_pad")
-            padding = "valid"
         total = None
-        # The tap that needs no shift first: it carries the bias.
-        order = sorted(range(kernel.shape[0]), key=lambda i: abs(i - past))
-        for index in order:
+        for index in in_order(kernel.shape[0], past):
             offset = index - past
-            tap_name = f"{name}_tap{index}" if len(order) > 1 else name
-            source = frames
             if abs(offset) >= time:
                 continue  # It would only see padding.
-            if offset:
-                source = lowered_layers.SliceFrames(
-                    max(offset, 0), time - abs(offset), name=f"{tap_name}_slice"
-                )(frames)
-            tap = self._depthwise_conv(
-                source,
-                kernel[index],
+            tap_name = f"{name}_tap{index}" if kernel.shape[0] > 1 else name
+            cut = lowered_layers.SliceFrames(
+                max(offset, 0), time - abs(offset), name=f"{tap_name}_slice"
+            )
+            tap = cut(frames) if offset and not strided else frames
+            tap = self._tap(
+                tap,
+                kernel,
+                index,
                 tap_name,
-                bias=bias if not offset else None,
-                strides=strides,
-                padding=padding,
+                bias if not offset else None,
+                strides,
             )
             if offset:
                 shift = (max(-offset, 0), max(offset, 0))
                 tap = lowered_layers.PadFrames(
                     (shift, (0, 0), (0, 0)), name=f"{tap_name}_shift"
-                )(tap)
-                total = tf_keras.layers.Add(name=f"{tap_name}_add")(
-                    [total, tap]
-                )
-            else:
-                total = tap
+                )(cut(tap) if strided else tap)
+            total = self._sum(total, tap, tap_name)
         return total
+
+    def _tap(self, frames, kernel, index, name, bias, strides):
+        """Tap `index` over time of a kernel, on the frames that it sees."""
+        padding = "same"
+        if strides != (1, 1):
+            pads = spatial_pads(
+                frames.shape[1:3], kernel.shape[1:3], strides, index
+            )
+            frames = lowered_layers.PadFrames(
+                ((0, 0), *pads), name=f"{name}_pad"
+            )(frames)
+            padding = "valid"
+        return self._depthwise_conv(
+            frames, kernel[index], name, bias, strides, padding
+        )
+
+    def _sum(self, total, part, name):
+        if total is None:
+            return part
+        return tf_keras.layers.Add(name=f"{name}_add")([total, part])
 
     def _reach(self, size):
         """Frames of the past and of the future that a kernel sees."""
@@ -309,12 +332,20 @@ class Lowering:
         return layer(frames)
 
     def _depthwise_conv(
-        self, frames, kernel, name, bias=None, strides=(1, 1), padding="same"
+        self,
+        frames,
+        kernel,
+        name,
+        bias=None,
+        strides=(1, 1),
+        padding="same",
+        dilation=(1, 1),
     ):
         layer = tf_keras.layers.DepthwiseConv2D(
             kernel.shape[:2],
             strides,
             padding,
+            dilation_rate=dilation,
             use_bias=bias is not None,
             name=name,
         )
@@ -326,8 +357,18 @@ class Lowering:
         return weights_lib.norm_scale_and_shift(self._weights, prefix)
 
 
-def _is_temporal(kernel) -> bool:
+def is_temporal(kernel) -> bool:
+    """Whether a (t, h, w, C) kernel reaches over time only."""
     return kernel.shape[1:3] == (1, 1)
+
+
+def in_order(size: int, centre: int) -> list[int]:
+    """Taps of a kernel, first the one that needs no shift: it has the bias.
+
+    >>> in_order(5, 2)
+    [2, 1, 3, 0, 4]
+    """
+    return sorted(range(size), key=lambda index: abs(index - centre))
 
 
 def pad_spatially(frames, size, name, value=0.0):
@@ -335,6 +376,37 @@ def pad_spatially(frames, size, name, value=0.0):
     rows, columns = size[0] // 2, size[1] // 2
     pads = ((0, 0), (rows, rows), (columns, columns))
     return lowered_layers.PadFrames(pads, value, name=name)(frames)
+
+
+def spatial_pads(image, size, strides, number):
+    """Paddings of rows and columns by k//2, and what differs with `number`.
+
+    XNNPACK pads as it convolves, without a copy, where no other convolution
+    takes the same padded images. A padding of several taps would be one for
+    all; so each leaves out, or adds, rows and columns at the end that the
+    stride steps over.
+
+    Args:
+        image: `(height, width)`.
+        size: Of the kernel, `(h, w)`.
+        strides: `(height, width)`.
+        number: Of the tap; the first four differ.
+
+    Returns:
+        `((top, bottom), (left, right))`.
+
+    >>> spatial_pads((8, 9), (3, 3), (2, 2), 0)
+    ((1, 0), (1, 1))
+    >>> spatial_pads((8, 9), (3, 3), (2, 2), 3)
+    ((1, 1), (1, 2))
+    """
+    pads = []
+    for axis in (0, 1):
+        before = size[axis] // 2
+        beyond = (image[axis] + 2 * before - size[axis]) % strides[axis]
+        more = (number >> axis) & (strides[axis] > 1)
+        pads.append((before, max(before - beyond, 0) + more))
+    return tuple(pads)
 
 
 def _activate(frames, activation, name):

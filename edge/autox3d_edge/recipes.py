@@ -8,6 +8,7 @@ import tf_keras
 
 from autox3d_edge import (
     audit,
+    float_lowering,
     interpreters,
     lowering,
     mixed,
@@ -167,16 +168,30 @@ class Kitchen:
     def _whole(self, precision):
         if precision == "int8":
             return self.cook(Recipe())
-        if precision != "int16x8":
-            return quantize.convert(self.lowered(), precision)
-        centred = lowering.LoweringOptions(centre_input=True)
-        network = lowering.lower(self._arch, self._weights, centred)
-        return quantize.convert(network, precision, self.calibration)
+        if precision == "int16x8":
+            centred = lowering.LoweringOptions(centre_input=True)
+            network = lowering.lower(self._arch, self._weights, centred)
+            return quantize.convert(network, precision, self.calibration)
+        if precision in float_lowering.PRECISIONS:
+            network = self._once(
+                "float",
+                lambda: float_lowering.lower_float(self._arch, self._weights),
+            )
+            return quantize.convert(network, precision)
+        return quantize.convert(self.lowered(), precision)
+
+    def _parts(self, precision):
+        """The network in a precision, laid out as in int8."""
+        if precision != "fp32":
+            return self.whole(precision)
+        return self._once(
+            "parts", lambda: quantize.convert(self.lowered(), precision)
+        )
 
     def _cook(self, recipe):
         if recipe.kept:
             plain = dataclasses.replace(recipe, kept={})
-            models = {p: self.whole(p) for p in set(recipe.kept.values())}
+            models = {p: self._parts(p) for p in set(recipe.kept.values())}
             models["int8"] = self.cook(plain)
             parts = mixed.part_names(self._arch)
             return mixed.assemble(models, recipe.kept, parts)

@@ -10,7 +10,6 @@ output, the mean so far an input. `stream_means` closes them in the file, in
 the arithmetic of its precision.
 """
 
-import tensorflow as tf
 import tf_keras
 
 from autox3d_edge import lowered_layers, lowering
@@ -20,14 +19,6 @@ from autox3d_tf.space import arch as arch_lib
 FRAME, SCORES = "frame", "probabilities"
 PAST, NEXT = "_past", "_next"  # frames before this one; with it, for the next
 MEAN, SO_FAR = "_mean", "_mean_so_far"
-
-
-@tf_keras.utils.register_keras_serializable("autox3d_edge")
-class AppendFrame(tf_keras.layers.Layer):
-    """Puts frames behind earlier ones, on the batch axis."""
-
-    def call(self, inputs):  # [(P, H, W, C), (1, H, W, C)]
-        return tf.concat(inputs, 0)
 
 
 def lower_stream(
@@ -101,7 +92,7 @@ class _StreamLowering(lowering.Lowering):
         assert strides == (1, 1), "a temporal kernel has no spatial stride"
         _, height, width, channels = shape
         past = self._state(f"{name}{PAST}", (size - 1, *shape[1:]))
-        seen = AppendFrame(name=f"{name}_append")([past, frames])
+        seen = lowered_layers.JoinFrames(name=f"{name}_append")([past, frames])
         self._results.append(
             lowered_layers.SliceFrames(1, size - 1, name=f"{name}{NEXT}")(seen)
         )
@@ -157,4 +148,4 @@ class _StreamLowering(lowering.Lowering):
         kept = lowered_layers.SliceFrames(
             1, past.shape[0] - 1, name=f"{name}_kept"
         )(past)
-        return AppendFrame(name=f"{name}{NEXT}")([kept, frames])
+        return lowered_layers.JoinFrames(name=f"{name}{NEXT}")([kept, frames])

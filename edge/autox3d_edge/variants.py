@@ -14,7 +14,7 @@ import numpy as np
 import tf_keras
 from absl import logging
 
-from autox3d_edge import export, latency_bundle, lowering, quantize
+from autox3d_edge import export, float_lowering, latency_bundle, quantize
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.base import checks
 from autox3d_tf.space import arch as arch_lib
@@ -83,7 +83,6 @@ def write_variants(
     for number, (name, variant) in enumerate(variants.items(), 1):
         rng = np.random.default_rng(seed)
         weights = latency_bundle.random_weights(variant, num_classes, rng)
-        lowered = lowering.lower(variant, weights)
         variant.save(folder / f"{arch.name}_{name}.json")
         clip = rng.integers(0, 256, (*arch.clip_size, 3), np.uint8)
         for precision in precisions:
@@ -95,6 +94,7 @@ def write_variants(
                 provenance={"weights": f"random, seed {seed}"},
             )
             path = folder / f"{arch.name}_{name}_{precision}.tflite"
+            lowered = float_lowering.choose(precision)(variant, weights)
             content = quantize.convert(lowered, precision, [clip])
             path.write_bytes(manifest_lib.pack(content, manifest))
             paths[precision].append(path)

@@ -292,7 +292,7 @@ def test_what_falls_back_is_said_on_paper(exported):
     assert "FULLY_CONNECTED" not in edge_tpu
     total = sum(report.operators.values())
     text = op_support.format_fall_back(report.fall_back, total)
-    assert "up to the driver): 26 of 75: MEAN 4, MUL 3, PAD 6," in text
+    assert "up to the driver): 26 of 77: MEAN 4, MUL 3, PAD 6," in text
     assert f"several batch sizes): {total} of {total}: all\n" in text
 
 

@@ -1,11 +1,19 @@
 """The lowered graph computes what the 3-D network computes."""
 
+import collections
 import dataclasses
 
 import numpy as np
 import pytest
 
-from autox3d_edge import flatbuffer, interpreters, lowering, manifest
+from autox3d_edge import (
+    flatbuffer,
+    float_lowering,
+    interpreters,
+    lowering,
+    manifest,
+    quantize,
+)
 from autox3d_tf import space
 from tests.edge import networks, reference
 
@@ -13,12 +21,18 @@ from tests.edge import networks, reference
 def check_equal(arch):
     values = networks.random_weights(arch)
     options = lowering.LoweringOptions(softmax=False)
-    model = lowering.lower(arch, values, options)
+    lowered = [
+        lower(arch, values, options)
+        for lower in (lowering.lower, float_lowering.lower_float)
+    ]
     for clip in reference.random_clips(2, arch.clip_size):
-        lowered = model(clip.astype(np.float32)).numpy()
-        assert lowered.shape == (1, networks.CLASSES)
         expected = reference.logits(arch, values, clip)
-        np.testing.assert_allclose(lowered[0], expected, atol=2e-5, rtol=2e-5)
+        for model in lowered:
+            logits = model(clip.astype(np.float32)).numpy()
+            assert logits.shape == (1, networks.CLASSES)
+            np.testing.assert_allclose(
+                logits[0], expected, atol=2e-5, rtol=2e-5
+            )
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -36,6 +50,53 @@ def test_every_activation_and_attention(activation, attention):
 def test_odd_sizes_and_fewer_frames_than_taps():
     # 2 frames under 5 taps: the outermost taps see padding only.
     check_equal(networks.small_arch(block_type="5x3x3", clip_size=(2, 15, 17)))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("block_type", ["3x3x3", "5x3x3", "separable"])
+def test_frame_by_frame_equals_the_definition(monkeypatch, block_type, causal):
+    # As where a clip's inner frames are larger than a processor's cache.
+    monkeypatch.setattr(float_lowering, "_CACHE_BYTES", 0)
+    check_equal(
+        networks.small_arch(
+            block_type=block_type, causal=causal, clip_size=(7, 17, 22)
+        )
+    )
+
+
+def kinds_of(model, precision="fp32"):
+    graph = flatbuffer.read_graph(quantize.convert(model, precision))
+    return collections.Counter(op.code for op in graph.operators), graph
+
+
+def test_float_files_cut_and_pad_no_frames():
+    arch = networks.small_arch(clip_size=(5, 18, 22))
+    values = networks.random_weights(arch)
+    before, _ = kinds_of(lowering.lower(arch, values))
+    after, _ = kinds_of(float_lowering.lower_float(arch, values))
+    # Two taps of each of three blocks; those of the strided block stay.
+    assert before["STRIDED_SLICE"] == 6
+    assert after["STRIDED_SLICE"] == 2
+    # XNNPACK pads with zeros while it convolves, with others it does not.
+    assert before["PADV2"] == 1
+    assert after["PADV2"] == 0
+
+
+@pytest.mark.parametrize("size", [(17, 22), (18, 21), (16, 16)])
+def test_each_strided_tap_has_a_padding_of_its_own(size):
+    # One that several take is a copy; TFLite makes one of several alike.
+    arch = networks.small_arch(clip_size=(5, *size))
+    model = lowering.lower(arch, networks.random_weights(arch))
+    _, graph = kinds_of(model)
+    pads = {op.outputs[0] for op in graph.operators if op.code == "PAD"}
+    sources = collections.Counter(
+        op.inputs[0]
+        for op in graph.operators
+        if op.code == "DEPTHWISE_CONV_2D" and op.inputs[0] in pads
+    )
+    # Of odd sizes one padding is that of "same", which the converter knows.
+    assert len(sources) >= 2
+    assert set(sources.values()) == {1}
 
 
 def test_no_tensor_has_more_than_four_dimensions():

@@ -95,14 +95,18 @@ def test_each_channel_of_a_depthwise_kernel_has_its_own_range(model):
     assert (error <= tops / 127 / 2 * 1.001).all()
 
 
-def test_the_file_is_clean_and_says_what_float_says(trained, lowered, clips):
-    content, _ = trained
-    report = audit.audit_model(content, "qat")
+def test_the_file_is_clean(trained):
+    report = audit.audit_model(trained[0], "qat")
     assert report.passed, report.findings
+
+
+def test_the_file_says_what_float_says_with_its_weights(model, lowered, clips):
+    # Not trained: four steps at this rate change the scores by up to 0.2.
+    content = quantization_aware.convert(model, lowered, clips)
     run = interpreters.ClipRunner(content)
-    for clip in clips[:3]:
+    for clip in clips:
         expected = lowered(clip.astype(np.float32)).numpy()[0]
-        np.testing.assert_allclose(run(clip), expected, atol=0.15)
+        np.testing.assert_allclose(run(clip), expected, atol=0.02)
 
 
 def test_training_lowers_the_loss(lowered, clips):

@@ -260,9 +260,10 @@ class Recognizer:
             if self.manifest.stream is None:
                 return self._run(clip)
             self.reset()
-            scores = self._run(clip)
-            self.reset()
-            return scores
+            try:
+                return self._run(clip)
+            finally:  # leave nothing behind, whatever the interpreter does
+                self.reset()
 
     def read_clip(self, path: str | os.PathLike) -> np.ndarray:
         """Decodes the frames of a video that the network looks at.

@@ -343,6 +343,27 @@ def test_pushing_a_video_is_classifying_it(recognizer, streams):
     recognizer.reset()
 
 
+def test_a_failure_within_a_clip_leaves_nothing_behind(
+    recognizer, streams, monkeypatch
+):
+    clip = np.full(recognizer.clip_shape, 200, np.uint8)
+    first = recognizer.push(clip[0])
+    push, pushed = streaming.StreamRunner.push, []
+
+    def fail_at_third(self, frame):
+        pushed.append(frame)
+        if len(pushed) == 3:
+            raise RuntimeError("no memory")
+        return push(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming.StreamRunner, "push", fail_at_third)
+        with pytest.raises(RuntimeError, match="no memory"):
+            recognizer.scores(clip)
+    np.testing.assert_array_equal(recognizer.push(clip[0]), first)
+    recognizer.reset()
+
+
 def test_networks_of_clips_look_back_on_a_window(exported):
     recognizer = Recognizer(exported.path, window=6, hop=2)
     video = reference.random_clips(1, (11, 24, 24))[0]

@@ -315,12 +315,15 @@ public final class Recognizer {
     }
     if (!file.isStream()) return run(clip, 0);
     reset();
-    float[] found = null;
-    for (int from = 0; from < clip.length; from += length) {
-      found = run(clip, from);
+    try {
+      float[] found = null;
+      for (int from = 0; from < clip.length; from += length) {
+        found = run(clip, from);
+      }
+      return found;
+    } finally { // leave nothing behind, whatever the interpreter does
+      reset();
     }
-    reset();
-    return found;
   }
 
   /** The classes of scores, most probable first. */

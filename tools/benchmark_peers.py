@@ -83,12 +83,12 @@ def torch_runs(model, clip):
 
 def our_runs(arch, weights, clip, names=(OURS, OURS_INT8)):
     """LiteRT with our files, the float one first, and the bytes of each."""
-    from autox3d_edge import float_lowering, interpreters, lowering, quantize
+    from autox3d_edge import float_lowering, interpreters, quantize
 
-    options = lowering.LoweringOptions(softmax=False)
     runs, sizes = {}, {}
     for name, precision in zip(names, ("fp32", "int8"), strict=True):
-        lowered = float_lowering.choose(precision)(arch, weights, options)
+        lower = float_lowering.choose(precision)
+        lowered = lower(arch, weights, softmax=False)
         content = quantize.convert(lowered, precision, [clip])
         runner = interpreters.ClipRunner(content)
         runner.set_clip(clip)

@@ -9,14 +9,12 @@ convolves, at no cost, so here
   each shifted by a row more or less in its padding; a mask takes out what a
   shift brings in from the next frame;
 - a block with a stride and large inner frames takes one frame after the other,
-  which stays in the processor's cache. Taps are added where they belong;
-- the mean pixel is subtracted first, so that the stem pads with zeros.
+  which stays in the processor's cache. Taps are added where they belong.
 
 Not for integers: a product with a mask takes them longer than the copies, and
 each frame would be rounded by itself.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 
@@ -39,14 +37,12 @@ def choose(precision: str) -> Callable[..., tf_keras.Model]:
 def lower_float(
     arch: arch_lib.ArchSpec,
     weights: weights_lib.Weights,
-    options: lowering.LoweringOptions | None = None,
+    *,
+    softmax: bool = True,
 ) -> tf_keras.Model:
-    """The same as `lowering.lower`, for float; clips are always centred."""
-    options = dataclasses.replace(
-        options or lowering.LoweringOptions(), centre_input=True
-    )
+    """The same as `lowering.lower`, for float."""
     checked = weights_lib.check_weights(arch, weights)
-    return _FloatLowering(arch, checked, options).build()
+    return _FloatLowering(arch, checked, softmax).build()
 
 
 class _FloatLowering(lowering.Lowering):

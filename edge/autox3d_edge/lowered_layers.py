@@ -31,29 +31,22 @@ class FixedReshape(tf_keras.layers.Layer):
 
 @tf_keras.utils.register_keras_serializable("autox3d_edge")
 class PadFrames(tf_keras.layers.Layer):
-    """Pads frames, rows and columns with one value.
+    """Pads frames, rows and columns with zeros.
 
     Args:
         paddings: `((before, after), ...)` for frames, rows and columns.
-        value: What to pad with.
         **kwargs: Base layer arguments, such as `name`.
     """
 
-    def __init__(self, paddings, value=0.0, **kwargs):
+    def __init__(self, paddings, **kwargs):
         super().__init__(**kwargs)
         self.paddings = tuple(tuple(pair) for pair in paddings)
-        self.value = float(value)
 
     def call(self, frames):  # (T, H, W, C)
-        paddings = (*self.paddings, (0, 0))
-        return tf.pad(frames, paddings, constant_values=self.value)
+        return tf.pad(frames, (*self.paddings, (0, 0)))
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "paddings": self.paddings,
-            "value": self.value,
-        }
+        return {**super().get_config(), "paddings": self.paddings}
 
 
 @tf_keras.utils.register_keras_serializable("autox3d_edge")

@@ -4,11 +4,10 @@ The network is rebuilt from its specification, not matched in a graph. Frames
 are the batch: (T, H, W, C). A depthwise convolution over time only runs on
 (1, T, H*W, C); a full 3-D one is a sum of 2-D ones, one per temporal tap,
 over shifted frames. Batch norms become part of the convolution before them.
-The input is raw RGB in [0, 255]; its normalisation is part of the first
-convolution.
+The input is raw RGB in [0, 255]; the mean pixel is subtracted, the rest of its
+normalisation is part of the first convolution.
 """
 
-import dataclasses
 
 import numpy as np
 import tf_keras
@@ -22,32 +21,18 @@ from autox3d_tf.space import arch as arch_lib
 RAW_ZERO = 255 * sampling.MEAN
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoweringOptions:
-    """How to lower.
-
-    Attributes:
-        softmax: End in probabilities, not logits.
-        centre_input: Subtract the mean pixel first and pad with 0, one more
-            operation. int16x8 needs it: the converter leaves the value of a
-            padding other than 0 in float. In float it is faster.
-    """
-
-    softmax: bool = True
-    centre_input: bool = False
-
-
 def lower(
     arch: arch_lib.ArchSpec,
     weights: weights_lib.Weights,
-    options: LoweringOptions | None = None,
+    *,
+    softmax: bool = True,
 ) -> tf_keras.Model:
     """Returns the network in 4-D tensors.
 
     Args:
         arch: What to build; its `clip_size` becomes the input's shape.
         weights: As returned by `models.weight_values`.
-        options: How to lower.
+        softmax: End in probabilities, not logits.
 
     Input shape: `(T, H, W, 3)`, raw RGB in [0, 255], float32.
     Output shape: `(1, classes)`.
@@ -55,9 +40,8 @@ def lower(
     Raises:
         ValueError: A weight is missing, of another shape or not finite.
     """
-    options = options or LoweringOptions()
     checked = weights_lib.check_weights(arch, weights)
-    return Lowering(arch, checked, options).build()
+    return Lowering(arch, checked, softmax).build()
 
 
 class Lowering:
@@ -66,10 +50,10 @@ class Lowering:
     Others override what reaches over time: `_temporal`, `_taps`, `_mean`.
     """
 
-    def __init__(self, arch, weights, options):
+    def __init__(self, arch, weights, softmax=True):
         self._arch = arch
         self._weights = weights
-        self._options = options
+        self._softmax = softmax
         self._values = {}  # layer name -> list of arrays
 
     def build(self) -> tf_keras.Model:
@@ -93,20 +77,16 @@ class Lowering:
         return self._head(frames)
 
     def _stem(self, clip):
-        stem = self._arch.stem
+        # The mean pixel first: what pads is then 0, with which XNNPACK pads
+        # while it convolves. TFLite's padding with others is slow.
+        centre = lowered_layers.Subtract(RAW_ZERO, name="stem_centre")
         kernel = self._weights["stem/spatial_kernel"].astype(np.float64)
-        scale = 1.0 / (255.0 * sampling.DEVIATION)
-        bias = -sampling.MEAN / sampling.DEVIATION * kernel.sum((0, 1, 2))
-        if self._options.centre_input:
-            centre = lowered_layers.Subtract(RAW_ZERO, name="stem_centre")
-            clip, bias = centre(clip), np.zeros_like(bias)
-        zero = 0.0 if self._options.centre_input else RAW_ZERO
         frames = self._conv(
-            pad_spatially(clip, (3, 3), "stem_pad", zero),
-            kernel * scale,
+            pad_spatially(centre(clip), (3, 3), "stem_pad"),
+            kernel / (255.0 * sampling.DEVIATION),
             "stem_spatial",
-            bias=bias,
-            strides=stem.strides[1:],
+            bias=np.zeros(kernel.shape[-1]),
+            strides=self._arch.stem.strides[1:],
         )
         temporal = self._weights["stem/temporal_kernel"]
         folded = self._folded([temporal], "stem_temporal", "stem/norm")
@@ -183,7 +163,7 @@ class Lowering:
             self._weights["head/logits_kernel"],
             bias,
         ]
-        if self._options.softmax:
+        if self._softmax:
             scores = tf_keras.layers.Softmax(name="probabilities")(scores)
         return scores
 
@@ -371,11 +351,11 @@ def in_order(size: int, centre: int) -> list[int]:
     return sorted(range(size), key=lambda index: abs(index - centre))
 
 
-def pad_spatially(frames, size, name, value=0.0):
+def pad_spatially(frames, size, name):
     """Pads rows and columns by k//2 on both sides, as the models do."""
     rows, columns = size[0] // 2, size[1] // 2
     pads = ((0, 0), (rows, rows), (columns, columns))
-    return lowered_layers.PadFrames(pads, value, name=name)(frames)
+    return lowered_layers.PadFrames(pads, name=name)(frames)
 
 
 def spatial_pads(image, size, strides, number):

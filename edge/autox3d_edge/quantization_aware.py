@@ -31,6 +31,7 @@ _COMPUTES = (  # make new values, whose range is to be learnt
     lowered_layers.CumulativeMean,
     lowered_layers.HardSwish,
     lowered_layers.ScaleChannels,
+    lowered_layers.Subtract,
     tf_keras.layers.Multiply,
 )
 _QUANTIZER = tfmot.quantization.keras

@@ -21,6 +21,7 @@ from autox3d_edge import compact, flatbuffer, ranges, step_sizes, tap_scales
 from autox3d_tf.base import checks
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
+INTEGERS = ("int8", "int16x8")
 _INSIDE_LAYERS = 16  # clips that show what lies inside of layers
 NO_INT16 = {"hard_swish": "HARD_SWISH"}  # activation -> its operation
 
@@ -44,10 +45,8 @@ def convert(
             of another shape or dtype, or constant.
     """
     checks.check_choice("precision", precision, PRECISIONS)
-    if precision == "int8":
-        return quantize_calibrated(calibrate(model, calibration))
-    if precision == "int16x8":
-        return _quantize_16x8(calibrate(model, calibration))
+    if precision in INTEGERS:
+        return quantize_calibrated(calibrate(model, calibration), precision)
     return compact.compact(convert_on(model, precision))
 
 
@@ -126,12 +125,15 @@ def calibrate_on(model, samples: Callable[[], Iterable]) -> bytes:
     return run_quietly(converter.convert)
 
 
-def quantize_calibrated(calibrated: bytes) -> bytes:
-    """Returns the int8 flatbuffer of what `calibrate` returned.
+def quantize_calibrated(calibrated: bytes, precision: str = "int8") -> bytes:
+    """Returns the flatbuffer of one of `INTEGERS`, from that of `calibrate`.
 
-    Weights have a scale per channel, those of the head's matrices one in all.
+    Weights have a scale per channel, in int8 those of the head's matrices one
+    in all.
     """
     calibrated = step_sizes.widen(calibrated)
+    if precision == "int16x8":
+        return _quantize_16x8(calibrated)
     quantized = run_quietly(
         lambda: convert_lib.mlir_quantize(
             calibrated,
@@ -147,8 +149,8 @@ def quantize_calibrated(calibrated: bytes) -> bytes:
 
 
 def _quantize_16x8(calibrated: bytes) -> bytes:
-    """The same with int16 activations, by the only quantizer that has them."""
-    content = flatbuffer.unpack(step_sizes.widen(calibrated))
+    """With int16 activations, by the only quantizer that has them."""
+    content = flatbuffer.unpack(calibrated)
     kinds = flatbuffer.kinds(content)
     for activation, kind in NO_INT16.items():
         if kind in kinds:

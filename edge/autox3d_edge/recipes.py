@@ -169,9 +169,7 @@ class Kitchen:
         if precision == "int8":
             return self.cook(Recipe())
         if precision == "int16x8":
-            centred = lowering.LoweringOptions(centre_input=True)
-            network = lowering.lower(self._arch, self._weights, centred)
-            return quantize.convert(network, precision, self.calibration)
+            return quantize.quantize_calibrated(self._calibrated(), precision)
         if precision in float_lowering.PRECISIONS:
             network = self._once(
                 "float",
@@ -203,23 +201,24 @@ class Kitchen:
             )
             calibrated = quantize.calibrate(network, self.calibration)
         else:
-            calibrated = self._once(
-                ("calibrated", recipe.equalize),
-                lambda: quantize.calibrate(
-                    network, self.calibration, self._watch(recipe)
-                ),
-            )
+            calibrated = self._calibrated(recipe.equalize)
         if recipe.clip_ranges:
-            calibrated = ranges.set_ranges(
-                calibrated, self._watch(recipe).clipped
-            )
+            watch = self._watch(recipe.equalize)
+            calibrated = ranges.set_ranges(calibrated, watch.clipped)
         return quantize.quantize_calibrated(calibrated)
 
-    def _watch(self, recipe) -> ranges.Watch:
+    def _calibrated(self, equalize=False) -> bytes:
         return self._once(
-            ("watch", recipe.equalize),
+            ("calibrated", equalize),
+            lambda: quantize.calibrate(
+                self.lowered(equalize), self.calibration, self._watch(equalize)
+            ),
+        )
+
+    def _watch(self, equalize) -> ranges.Watch:
+        return self._once(
+            ("watch", equalize),
             lambda: ranges.Watch(
-                self.lowered(recipe.equalize),
-                quantize.samples_of(self.calibration),
+                self.lowered(equalize), quantize.samples_of(self.calibration)
             ),
         )

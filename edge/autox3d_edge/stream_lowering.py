@@ -43,7 +43,7 @@ def lower_stream(
     """
     check_causal(arch)
     checked = weights_lib.check_weights(arch, weights)
-    return _StreamLowering(arch, checked, lowering.LoweringOptions()).build()
+    return _StreamLowering(arch, checked).build()
 
 
 def check_causal(arch: arch_lib.ArchSpec) -> None:
@@ -59,8 +59,8 @@ def check_causal(arch: arch_lib.ArchSpec) -> None:
 class _StreamLowering(lowering.Lowering):
     """Frames of the batch that are not here come from inputs."""
 
-    def __init__(self, arch, weights, options):
-        super().__init__(arch, weights, options)
+    def __init__(self, arch, weights):
+        super().__init__(arch, weights)
         self._states, self._results = {}, []
 
     def build(self) -> tf_keras.Model:

@@ -299,10 +299,20 @@ class _Worker:
                 estimator=self.estimator,
                 space=self.space,
                 data=self._data_of(run),
-                target_macs=max(self.plan.budgets),
+                target_macs=self._warmed_for(folder),
                 seed=run.seed,
             )
         return True
+
+    def _warmed_for(self, folder) -> float:
+        """The budget that a supernet was begun with, where it was.
+
+        Its warm-up depends on none, so others may follow.
+        """
+        if not run_dir_lib.is_run(folder):
+            return max(self.plan.budgets)
+        (budget,) = run_dir_lib.read_config(folder)["budgets"]
+        return budget["target"]
 
     def _finish(self, run: plan_lib.Run) -> None:
         """Finds a network, trains, tests and writes the result."""

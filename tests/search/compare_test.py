@@ -48,6 +48,7 @@ class FakeSearch:
             "seed": seed,
             "weights": {"learning_rate": self.rate},
             "logits": {},
+            "budgets": [{"metric": "macs", "target": others["target_macs"]}],
         }
         run_dir_lib.RunDir(run_dir, config)
         if record_lib.is_finished(run_dir):
@@ -199,6 +200,15 @@ def test_finished_runs_are_not_repeated(compare_fakes):
     search, train = FakeSearch(), FakeTrain()
     assert compare_fakes(search_fn=search, train_fn=train) == first
     assert not search.calls and not train.calls
+
+
+def test_other_budgets_may_follow(compare_fakes):
+    compare_fakes(budgets=(60_000.0,))
+    fake = FakeSearch()
+    results = compare_fakes(search_fn=fake)
+    assert {result["target_macs"] for result in results} == {60_000, 100_000}
+    # On the supernets that are there.
+    assert fake.calls and not any("supernet" in name for name in fake.calls)
 
 
 def test_a_run_that_was_interrupted_goes_on_after_its_search(

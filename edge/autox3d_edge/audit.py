@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from autox3d_edge import (
+    centre,
     flatbuffer,
     interpreters,
     mixed,
@@ -360,22 +361,23 @@ def _loose_ends(graph, stream):
 
 def _border_findings(graph, states):
     carried = {name for s in states for name in (s.input, s.output)}
-    for what, numbers, scale in (
-        ("input", graph.inputs, 1.0),
-        ("output", graph.outputs, 1 / 256),
+    for what, numbers, scale, zero_points in (
+        ("input", graph.inputs, 1.0, centre.ZERO_POINTS),
+        ("output", graph.outputs, 1 / 256, (0,)),
     ):
         for number in numbers:
             tensor = graph.tensors[number]
             if tensor.name in carried:
                 continue
             found = (tensor.dtype, tensor.scale, tensor.zero_point)
-            if found != ("UINT8", (scale,), (0,)):
+            if found not in [("UINT8", (scale,), (z,)) for z in zero_points]:
                 yield Finding(
                     rule="border",
                     where=tensor.name,
                     message=f"is the {what} and must be UINT8 of scale {scale}"
-                    f" and zero point 0, but is {tensor.dtype} of scale "
-                    f"{tensor.scale} and zero point {tensor.zero_point}",
+                    f" and zero point {zero_points[0]}, but is "
+                    f"{tensor.dtype} of scale {tensor.scale} and zero point "
+                    f"{tensor.zero_point}",
                 )
 
 

@@ -75,6 +75,23 @@ def separate_buffers(content) -> None:
             taken.add(tensor.buffer)
 
 
+def drop_unused(content) -> None:
+    """Takes tensors out of a `ModelT` that nothing refers to, in place."""
+    (graph,) = content.subgraphs
+    used = {int(i) for i in (*graph.inputs, *graph.outputs)}
+    for operator in graph.operators:
+        used |= {int(i) for i in (*operator.inputs, *operator.outputs)}
+    numbers = {old: new for new, old in enumerate(sorted(used - {-1}))}
+    graph.tensors = [graph.tensors[old] for old in numbers]
+    numbers[-1] = -1  # an input that is left out
+    for holder in (graph, *graph.operators):
+        holder.inputs = [numbers[int(i)] for i in holder.inputs]
+        holder.outputs = [numbers[int(i)] for i in holder.outputs]
+    for signature in content.signatureDefs or ():
+        for end in (*signature.inputs, *signature.outputs):
+            end.tensorIndex = numbers[end.tensorIndex]
+
+
 def _share_buffers(content) -> None:
     """Equal constants get one buffer, activations the first, empty one."""
     kept, places = [content.buffers[0]], {}

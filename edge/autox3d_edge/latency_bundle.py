@@ -24,6 +24,7 @@ import tf_keras
 from absl import logging
 
 from autox3d_edge import (
+    centre,
     cut,
     float_lowering,
     lowering,
@@ -239,9 +240,10 @@ class _Writer:
             lower = float_lowering.choose(precision)
             if lower not in frozen:
                 frozen[lower] = quantize.freeze(lower(arch, weights))
-            files[precision] = quantize.convert_on(
+            content = quantize.convert_on(
                 frozen[lower], precision, lambda: [[clip.astype(np.float32)]]
             )
+            files[precision] = centre.absorb(content)
         return files, {}
 
     def _stream(self, arch, weights):

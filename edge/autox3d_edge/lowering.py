@@ -8,7 +8,6 @@ The input is raw RGB in [0, 255]; the mean pixel is subtracted, the rest of its
 normalisation is part of the first convolution.
 """
 
-
 import numpy as np
 import tf_keras
 

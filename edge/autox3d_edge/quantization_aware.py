@@ -19,19 +19,19 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantize_registry as registry,
 )
 
-from autox3d_edge import lowered_layers, quantize, ranges
+from autox3d_edge import centre, lowered_layers, quantize, ranges
 
-_MOVES = (  # move values and leave them as they are
+_MOVES = (  # move values, or the zero point, and leave steps as they are
     lowered_layers.FixedReshape,
     lowered_layers.PadFrames,
     lowered_layers.SliceFrames,
+    lowered_layers.Subtract,
 )
 _COMPUTES = (  # make new values, whose range is to be learnt
     lowered_layers.ClipMean,
     lowered_layers.CumulativeMean,
     lowered_layers.HardSwish,
     lowered_layers.ScaleChannels,
-    lowered_layers.Subtract,
     tf_keras.layers.Multiply,
 )
 _QUANTIZER = tfmot.quantization.keras
@@ -94,7 +94,7 @@ def convert(
             )
     calibrated = quantize.calibrate(trained, calibration)
     learnt = ranges.set_ranges(calibrated, _learnt_ranges(model))
-    return quantize.quantize_calibrated(learnt)
+    return centre.absorb(quantize.quantize_calibrated(learnt))
 
 
 def _wrapped(layer) -> str:

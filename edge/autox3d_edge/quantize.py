@@ -1,8 +1,8 @@
 """Lowered tf_keras graph -> .tflite bytes in one of several precisions.
 
 int8 files take and return uint8 (LiteRT.js accepts no int8 at the border) and
-are int8 inside. The scale of the input is exactly 1 and its zero point 0, so
-that a frame as decoded is the tensor the network wants.
+are int8 inside. The scale of the input is exactly 1, so that a frame as decoded
+is the tensor the network wants; its zero point is the mean pixel.
 """
 
 import os
@@ -17,7 +17,14 @@ from tensorflow.lite.python import convert as convert_lib
 from tensorflow.lite.python.optimize import calibrator
 from tensorflow.python.framework import convert_to_constants
 
-from autox3d_edge import compact, flatbuffer, ranges, step_sizes, tap_scales
+from autox3d_edge import (
+    centre,
+    compact,
+    flatbuffer,
+    ranges,
+    step_sizes,
+    tap_scales,
+)
 from autox3d_tf.base import checks
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
@@ -46,7 +53,8 @@ def convert(
     """
     checks.check_choice("precision", precision, PRECISIONS)
     if precision in INTEGERS:
-        return quantize_calibrated(calibrate(model, calibration), precision)
+        calibrated = calibrate(model, calibration)
+        return centre.absorb(quantize_calibrated(calibrated, precision))
     return compact.compact(convert_on(model, precision))
 
 
@@ -128,8 +136,8 @@ def calibrate_on(model, samples: Callable[[], Iterable]) -> bytes:
 def quantize_calibrated(calibrated: bytes, precision: str = "int8") -> bytes:
     """Returns the flatbuffer of one of `INTEGERS`, from that of `calibrate`.
 
-    Weights have a scale per channel, in int8 those of the head's matrices one
-    in all.
+    It still subtracts the mean pixel; see `centre.absorb`. Weights have a scale
+    per channel, in int8 those of the head's matrices one in all.
     """
     calibrated = step_sizes.widen(calibrated)
     if precision == "int16x8":

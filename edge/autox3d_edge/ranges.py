@@ -16,6 +16,7 @@ _BINS = 2048
 _MOST_VALUES = 1 << 16  # of a layer and a sample that are looked at one by one
 _RUN = 64  # of them lie beside each other: each alone takes 5 times as long
 _FRAMES = ("clip", "frame")  # inputs with the range of pixels
+_PIXELS = ("stem_centre",)  # that nothing is cut off: steps are of one
 _SHARES = np.linspace(1.0, 0.3, 29)  # of the whole range, tried in turn
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -77,8 +78,8 @@ class Watch:
                     row += _histogram(some, low, high)
         return {
             layer.name: best_range(row, float(low), float(high))
-            if high > low
-            else (0.0, 0.0)
+            if high > low and layer.name not in _PIXELS
+            else (float(low), float(high))
             for layer, row, low, high in zip(
                 self._layers, counts, lows, highs, strict=True
             )

@@ -8,6 +8,7 @@ import tf_keras
 
 from autox3d_edge import (
     audit,
+    centre,
     float_lowering,
     interpreters,
     lowering,
@@ -117,7 +118,9 @@ class Kitchen:
 
     def cook(self, recipe: Recipe) -> bytes:
         """Returns the flatbuffer that a recipe makes."""
-        return self._once(("recipe", recipe.name), lambda: self._cook(recipe))
+        return self._once(
+            ("recipe", recipe.name), lambda: centre.absorb(self._raw(recipe))
+        )
 
     def closest(self, kept: Mapping[str, str] | None = None) -> Recipe:
         """Returns how an int8 file comes close to float without labels.
@@ -186,11 +189,18 @@ class Kitchen:
             "parts", lambda: quantize.convert(self.lowered(), precision)
         )
 
+    def _raw(self, recipe):
+        """What a recipe makes, the mean pixel still to be subtracted.
+
+        So that its parts fit to those of other precisions.
+        """
+        return self._once(("raw", recipe.name), lambda: self._cook(recipe))
+
     def _cook(self, recipe):
         if recipe.kept:
             plain = dataclasses.replace(recipe, kept={})
             models = {p: self._parts(p) for p in set(recipe.kept.values())}
-            models["int8"] = self.cook(plain)
+            models["int8"] = self._raw(plain)
             parts = mixed.part_names(self._arch)
             return mixed.assemble(models, recipe.kept, parts)
         network = self.lowered(recipe.equalize)

@@ -8,6 +8,7 @@ import numpy as np
 import tf_keras
 
 from autox3d_edge import (
+    centre,
     compact,
     flatbuffer,
     quantize,
@@ -61,7 +62,10 @@ class Converter:
         """
         checks.check_choice("precision", precision, PRECISIONS)
         if precision in INTEGER:
-            return self._close(self._int8, native=precision == NATIVE)
+            content, states = self._close(
+                self._int8, native=precision == NATIVE
+            )
+            return centre.absorb(content), states
         content = quantize.convert_on(self._frozen, precision)
         return self._close(compact.compact(content))
 

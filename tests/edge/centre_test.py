@@ -1,0 +1,89 @@
+"""The mean pixel is subtracted by the zero point of the input."""
+
+import numpy as np
+import pytest
+
+from autox3d_edge import (
+    centre,
+    flatbuffer,
+    interpreters,
+    lowering,
+    mixed,
+    quantize,
+)
+from tests.edge import networks, reference
+
+
+@pytest.fixture(scope="module")
+def arch():
+    return networks.small_arch(clip_size=(4, 24, 24))
+
+
+@pytest.fixture(scope="module")
+def lowered(arch):
+    return lowering.lower(arch, networks.random_weights(arch))
+
+
+@pytest.fixture(scope="module")
+def clips(arch):
+    return reference.random_clips(8, arch.clip_size)
+
+
+@pytest.fixture(scope="module")
+def raw(lowered, clips):
+    return quantize.quantize_calibrated(quantize.calibrate(lowered, clips))
+
+
+def test_the_subtraction_is_gone_and_the_input_says_so(raw):
+    before, after = map(flatbuffer.read_graph, (raw, centre.absorb(raw)))
+    kinds = [operator.code for operator in before.operators]
+    assert kinds[:2] == ["QUANTIZE", "SUB"]
+    kinds.remove("SUB")
+    assert [operator.code for operator in after.operators] == kinds
+    # Nothing else is left over: the constant, and a tensor less.
+    assert len(after.tensors) == len(before.tensors) - 2
+    (number,) = after.inputs
+    tensor = after.tensors[number]
+    assert tensor.dtype == "UINT8"
+    assert (tensor.scale, tensor.zero_point) == ((1.0,), (115,))
+
+
+def stem_errors(model, lowered, clip):
+    """Errors of the first convolution inside of images, in steps."""
+    run = interpreters.ClipRunner(model, keep_tensors=True)
+    graph = flatbuffer.read_graph(model)
+    operator = next(op for op in graph.operators if op.code == "CONV_2D")
+    run(clip)
+    found = run.tensor(operator.outputs[0])
+    layer = lowered.get_layer("stem_spatial").output
+    network = type(lowered)(lowered.input, layer)
+    exact = network(clip.astype(np.float32)).numpy()
+    (scale,) = graph.tensors[operator.outputs[0]].scale
+    return ((found - exact) / scale)[:, 1:-1, 1:-1]
+
+
+def test_pixels_stay_exact_to_a_step(raw, lowered, clips):
+    errors = stem_errors(centre.absorb(raw), lowered, clips[0])
+    # Rounding of weights and of the result; the mean of a channel has none.
+    assert np.abs(errors).max() < 2
+    assert np.abs(errors.mean((0, 1, 2))).max() < 0.2
+
+
+def test_scores_are_those_of_float(raw, lowered, clips):
+    run = interpreters.ClipRunner(centre.absorb(raw))
+    for clip in clips:
+        expected = lowered(clip.astype(np.float32)).numpy()[0]
+        np.testing.assert_allclose(run(clip), expected, atol=0.03)
+
+
+def test_what_begins_otherwise_stays_as_it_is(raw, lowered, clips, arch):
+    fp32 = quantize.convert(lowered, "fp32")
+    int16 = quantize.convert(lowered, "int16x8", clips)
+    parts = mixed.part_names(arch)
+    for model in (
+        fp32,
+        int16,
+        centre.absorb(raw),
+        mixed.assemble({"int8": raw, "fp32": fp32}, {"stem": "fp32"}, parts),
+    ):
+        assert centre.absorb(model) is model

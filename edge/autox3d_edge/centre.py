@@ -6,12 +6,18 @@ input can say so by itself. The operation takes runtimes without XNNPACK for
 integers, such as tflite-runtime 2.14, a tenth of their time.
 """
 
+import itertools
+
 import numpy as np
 
 from autox3d_edge import compact, flatbuffer
 
 ZERO_POINTS = (0, 115)  # of an input that may be fed decoded frames
-_KINDS = ("QUANTIZE", "SUB", "PAD", "CONV_2D")  # how such a network begins
+# How such a network begins; of odd sizes the convolution pads by itself.
+_CHAINS = (
+    ("QUANTIZE", "SUB", "PAD", "CONV_2D"),
+    ("QUANTIZE", "SUB", "CONV_2D"),
+)
 
 
 def absorb(model: bytes) -> bytes:
@@ -26,7 +32,7 @@ def absorb(model: bytes) -> bytes:
     chain = _chain(graph, flatbuffer.kinds(content))
     if chain is None:
         return model
-    entry, subtraction, _, convolution = chain
+    entry, subtraction, *_, convolution = chain
     source, inside, mean, centred = (
         graph.tensors[number]
         for number in (
@@ -65,9 +71,9 @@ def _chain(graph, kinds):
     for operator, kind in zip(graph.operators, kinds, strict=True):
         for number in operator.inputs:
             users.setdefault((int(number), kind), []).append(operator)
-    for number in map(int, graph.inputs):
-        chain = []
-        for kind in _KINDS:
+    for start, wanted in itertools.product(map(int, graph.inputs), _CHAINS):
+        chain, number = [], start
+        for kind in wanted:
             found = users.get((number, kind), ())
             if len(found) != 1:
                 break

@@ -14,9 +14,9 @@ from autox3d_edge import (
 from tests.edge import networks, reference
 
 
-@pytest.fixture(scope="module")
-def arch():
-    return networks.small_arch(clip_size=(4, 24, 24))
+@pytest.fixture(scope="module", params=[24, 23])
+def arch(request):
+    return networks.small_arch(clip_size=(4, request.param, request.param))
 
 
 @pytest.fixture(scope="module")

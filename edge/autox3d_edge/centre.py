@@ -15,8 +15,8 @@ from autox3d_edge import compact, flatbuffer
 ZERO_POINTS = (0, 115)  # of an input that may be fed decoded frames
 # How such a network begins; of odd sizes the convolution pads by itself.
 _CHAINS = (
-    ("QUANTIZE", "SUB", "PAD", "CONV_2D"),
-    ("QUANTIZE", "SUB", "CONV_2D"),
+    ("QUANTIZE", "ADD", "PAD", "CONV_2D"),
+    ("QUANTIZE", "ADD", "CONV_2D"),
 )
 
 
@@ -32,28 +32,29 @@ def absorb(model: bytes) -> bytes:
     chain = _chain(graph, flatbuffer.kinds(content))
     if chain is None:
         return model
-    entry, subtraction, *_, convolution = chain
-    source, inside, mean, centred = (
+    entry, addition, *_, convolution = chain
+    source, inside, shift, centred = (
         graph.tensors[number]
         for number in (
             *entry.inputs,
-            *subtraction.inputs,
-            *subtraction.outputs,
+            *addition.inputs,
+            *addition.outputs,
         )
     )
     types = [flatbuffer.type_name(t) for t in (source, inside, centred)]
-    if types != ["UINT8", "INT8", "INT8"]:
+    constant = flatbuffer.held(shift, content.buffers)
+    if types != ["UINT8", "INT8", "INT8"] or not constant:
         return model
     steps = [tensor.quantization for tensor in (source, inside, centred)]
     if any(step.scale[0] != 1 for step in steps):
         return model
-    value = float(_real(mean, content))
+    value = -float(_real(shift, content))
     moved = int(steps[2].zeroPoint[0] - steps[1].zeroPoint[0])
     if moved != round(value):
         return model
     steps[0].zeroPoint = steps[0].zeroPoint + moved
-    entry.outputs = subtraction.outputs
-    graph.operators.remove(subtraction)
+    entry.outputs = addition.outputs
+    graph.operators.remove(addition)
     _, kernel, bias = (graph.tensors[i] for i in convolution.inputs)
     compact.separate_buffers(content)
     data = content.buffers[kernel.buffer].data.view(np.int8)

@@ -163,14 +163,6 @@ class CumulativeMean(tf_keras.layers.Layer):
 
 
 @tf_keras.utils.register_keras_serializable("autox3d_edge")
-class HardSwish(tf_keras.layers.Layer):
-    """x * relu6(x + 3) / 6, which TFLite fuses into HARD_SWISH."""
-
-    def call(self, frames):
-        return frames * tf.nn.relu6(frames + 3.0) * (1.0 / 6.0)
-
-
-@tf_keras.utils.register_keras_serializable("autox3d_edge")
 class ScaleChannels(tf_keras.layers.Layer):
     """Multiplies frames by a gate that is broadcast over space, or all.
 
@@ -183,11 +175,11 @@ class ScaleChannels(tf_keras.layers.Layer):
 
 
 @tf_keras.utils.register_keras_serializable("autox3d_edge")
-class Subtract(tf_keras.layers.Layer):
-    """Subtracts a constant.
+class Shift(tf_keras.layers.Layer):
+    """Adds a constant.
 
     Args:
-        value: What to subtract.
+        value: What to add.
         **kwargs: Base layer arguments, such as `name`.
     """
 
@@ -196,7 +188,7 @@ class Subtract(tf_keras.layers.Layer):
         self.value = float(value)
 
     def call(self, frames):
-        return frames - self.value
+        return frames + self.value
 
     def get_config(self):
         return {**super().get_config(), "value": self.value}

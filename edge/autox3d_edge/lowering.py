@@ -16,6 +16,10 @@ from autox3d_edge import weights as weights_lib
 from autox3d_tf.data import sampling
 from autox3d_tf.space import arch as arch_lib
 
+# What the projection makes good. TFLite has an operation for hard_swish, but
+# none in int16, and none in int8 that XNNPACK takes over.
+_GAINS = {"hard_swish": 1 / 6}
+
 # The raw value that the normalisation maps to 0: what "same" padding means.
 RAW_ZERO = 255 * sampling.MEAN
 
@@ -78,7 +82,7 @@ class Lowering:
     def _stem(self, clip):
         # The mean pixel first: what pads is then 0, with which XNNPACK pads
         # while it convolves. TFLite's padding with others is slow.
-        centre = lowered_layers.Subtract(RAW_ZERO, name="stem_centre")
+        centre = lowered_layers.Shift(-RAW_ZERO, name="stem_centre")
         kernel = self._weights["stem/spatial_kernel"].astype(np.float64)
         frames = self._conv(
             pad_spatially(centre(clip), (3, 3), "stem_pad"),
@@ -98,8 +102,14 @@ class Lowering:
         frames = self._inner(frames, block)
         if spec.attention == "se":
             frames = self._squeeze_excite(frames, name)
-        frames = _activate(frames, self._arch.activation, f"{name}_activation")
-        frames = self._pointwise(frames, f"{name}/project", f"{name}_project")
+        activation = self._arch.activation
+        frames = _activate(frames, activation, f"{name}_activation")
+        frames = self._pointwise(
+            frames,
+            f"{name}/project",
+            f"{name}_project",
+            gain=_GAINS.get(activation, 1.0),
+        )
         if block.projects:
             shortcut = self._pointwise(
                 shortcut,
@@ -177,11 +187,14 @@ class Lowering:
 
     # Convolutions.
 
-    def _pointwise(self, frames, prefix, name, strides=(1, 1), relu=False):
+    def _pointwise(
+        self, frames, prefix, name, strides=(1, 1), relu=False, gain=1.0
+    ):
         """1x1 convolution `prefix`_kernel with batch norm `prefix`_norm."""
         kernel = self._weights[f"{prefix}_kernel"][None, None]
         scale, shift = self._norm(f"{prefix}_norm")
-        frames = self._conv(frames, kernel * scale, name, shift, strides)
+        kernel = kernel * scale * gain
+        frames = self._conv(frames, kernel, name, shift, strides)
         if relu:
             frames = tf_keras.layers.ReLU(name=f"{name}_relu")(frames)
         return frames
@@ -389,10 +402,14 @@ def spatial_pads(image, size, strides, number):
 
 
 def _activate(frames, activation, name):
+    """Of hard_swish six times as much: see `_GAINS`."""
     if activation == "relu":
         return tf_keras.layers.ReLU(name=name)(frames)
     if activation == "hard_swish":
-        return lowered_layers.HardSwish(name=name)(frames)
-    assert activation == "swish", activation
-    gate = tf_keras.layers.Activation("sigmoid", name=f"{name}_gate")(frames)
+        shift = lowered_layers.Shift(3.0, name=f"{name}_shift")
+        gate = tf_keras.layers.ReLU(6.0, name=f"{name}_gate")(shift(frames))
+    else:
+        assert activation == "swish", activation
+        gate = tf_keras.layers.Activation("sigmoid", name=f"{name}_gate")
+        gate = gate(frames)
     return tf_keras.layers.Multiply(name=name)([frames, gate])

@@ -25,12 +25,11 @@ _MOVES = (  # move values, or the zero point, and leave steps as they are
     lowered_layers.FixedReshape,
     lowered_layers.PadFrames,
     lowered_layers.SliceFrames,
-    lowered_layers.Subtract,
+    lowered_layers.Shift,
 )
 _COMPUTES = (  # make new values, whose range is to be learnt
     lowered_layers.ClipMean,
     lowered_layers.CumulativeMean,
-    lowered_layers.HardSwish,
     lowered_layers.ScaleChannels,
     tf_keras.layers.Multiply,
 )

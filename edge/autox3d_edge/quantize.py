@@ -30,7 +30,6 @@ from autox3d_tf.base import checks
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
 INTEGERS = ("int8", "int16x8")
 _INSIDE_LAYERS = 16  # clips that show what lies inside of layers
-NO_INT16 = {"hard_swish": "HARD_SWISH"}  # activation -> its operation
 
 
 def convert(
@@ -159,14 +158,6 @@ def quantize_calibrated(calibrated: bytes, precision: str = "int8") -> bytes:
 def _quantize_16x8(calibrated: bytes) -> bytes:
     """With int16 activations, by the only quantizer that has them."""
     content = flatbuffer.unpack(calibrated)
-    kinds = flatbuffer.kinds(content)
-    for activation, kind in NO_INT16.items():
-        if kind in kinds:
-            raise ValueError(
-                "`precision` must not be 'int16x8' for a network with "
-                f"activation={activation!r}, which TFLite has no int16 for. "
-                "Use 'int8', or another activation."
-            )
     # The quantizer changes biases in place, and with them what shares theirs.
     compact.separate_buffers(content)
     quantizer = calibrator.Calibrator(

@@ -107,11 +107,6 @@ class Kitchen:
         """Returns the float network."""
         return self._once(("lowered", equalize), lambda: self._lower(equalize))
 
-    def has(self, precision: str) -> bool:
-        """Whether all operations of the network exist in a precision."""
-        activation = self._arch.activation
-        return precision != "int16x8" or activation not in quantize.NO_INT16
-
     def whole(self, precision: str) -> bytes:
         """Returns the network in one of `quantize.PRECISIONS`."""
         return self._once(("whole", precision), lambda: self._whole(precision))

@@ -141,7 +141,7 @@ def _try_int8(kitchen, ward, fine_tuned) -> recipes.Recipe:
 
 def _try_wider(kitchen, ward, base, worst, options) -> None:
     """Tries wider parts, the worst first, and the whole network wider."""
-    for precision in filter(kitchen.has, mixed.KEPT):
+    for precision in mixed.KEPT:
         for count in options.kept_parts:
             kept = dict.fromkeys(worst[:count], precision)
             recipe = dataclasses.replace(base, kept=kept)

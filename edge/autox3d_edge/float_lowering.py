@@ -24,8 +24,9 @@ from autox3d_edge import lowered_layers, lowering
 from autox3d_edge import weights as weights_lib
 from autox3d_tf.space import arch as arch_lib
 
-PRECISIONS = ("fp32", "fp16")  # that are multiplied in float
+PRECISIONS = ("fp32", "fp16", "dynamic")  # whose activations are float
 _CACHE_BYTES = 1 << 22  # a clip's inner frames of a block that stay in it
+_TAPS = 9  # of XNNPACK's depthwise kernels; more cost as much as 25
 _JOINED = 5  # as many as XNNPACK puts together in one operation
 
 
@@ -74,7 +75,8 @@ class _FloatLowering(lowering.Lowering):
         one per frame. Of a causal kernel the last row would be cut off.
         """
         over_time = all(
-            kernel[1:] == (1, 1) or 1 < kernel[1] <= kernel[0]
+            kernel[1:] == (1, 1)
+            or 1 < kernel[1] <= kernel[0] <= _TAPS // kernel[2]
             for kernel in spec.kernels
         )
         several = self._arch.clip_size[0] > 1 and not self._arch.causal

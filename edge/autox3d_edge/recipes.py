@@ -168,13 +168,11 @@ class Kitchen:
             return self.cook(Recipe())
         if precision == "int16x8":
             return quantize.quantize_calibrated(self._calibrated(), precision)
-        if precision in float_lowering.PRECISIONS:
-            network = self._once(
-                "float",
-                lambda: float_lowering.lower_float(self._arch, self._weights),
-            )
-            return quantize.convert(network, precision)
-        return quantize.convert(self.lowered(), precision)
+        network = self._once(
+            "float",
+            lambda: float_lowering.lower_float(self._arch, self._weights),
+        )
+        return quantize.convert(network, precision)
 
     def _parts(self, precision):
         """The network in a precision, laid out as in int8."""

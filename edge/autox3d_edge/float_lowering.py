@@ -102,11 +102,11 @@ class _FloatLowering(lowering.Lowering):
         time = frames.shape[0]
         expanded = [
             self._expand(
-                lowered_layers.SliceFrames(t, 1, name=f"{block.name}_frame{t}")(
-                    frames
-                ),
+                lowered_layers.SliceFrames(
+                    t, 1, name=f"{block.name}_frame{t:03}"
+                )(frames),
                 block.name,
-                f"_frame{t}",
+                f"_frame{t:03}",
             )
             for t in range(time)
         ]
@@ -117,7 +117,7 @@ class _FloatLowering(lowering.Lowering):
             for index in lowering.in_order(kernel.shape[0], past):
                 source = t + index - past
                 if 0 <= source < time:
-                    tap_name = f"{name}_frame{t}_tap{index}"
+                    tap_name = f"{name}_frame{t:03}_tap{index}"
                     tap = self._tap(
                         expanded[source],
                         kernel,

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 import pytest
 
-from autox3d_edge import Recognizer
+from autox3d_edge import Recognizer, float_lowering, quantize
 from autox3d_tf.data import sampling, synthetic
 from tests.conftest import REPO
 from tests.edge.ports import WEB, moving_frames, write_model, write_stream
@@ -45,6 +45,23 @@ def test_frames_without_alpha(ask_web, video):
     (answer,) = ask_web({**call, "rgb": True})
     expected = sampling.resize_frames(frames, 18, crop_size=16)
     assert answer["value"] == expected.reshape(2, -1).tolist()
+
+
+def test_float_files_say_the_same(
+    ask_web, video, exported, tmp_path, monkeypatch
+):
+    """Frames in one image, and the strided block one frame at a time."""
+    monkeypatch.setattr(float_lowering, "_CACHE_BYTES", 0)
+    lowered = float_lowering.lower_float(exported.arch, exported.weights)
+    model = quantize.convert(lowered, "fp32")
+    path = write_model(tmp_path / "fp32.tflite", model, exported)
+    clips = exported.clips[:3]
+    answers = ask_web(
+        *({"do": "scores", "model": path, "clip": video(c)} for c in clips)
+    )
+    for clip, answer in zip(clips, answers, strict=True):
+        expected = lowered(clip.astype(np.float32)).numpy()[0]
+        np.testing.assert_allclose(answer["value"], expected, atol=1e-5)
 
 
 def test_what_a_browser_cannot_do(ask_web, video, exported, streams, tmp_path):

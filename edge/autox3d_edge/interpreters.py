@@ -169,14 +169,32 @@ def prepare(
                 f"`states` must name inputs, {', '.join(inputs)}. "
                 f"Received: {state!r}."
             )
-        moves.append((detail["index"], inputs[state]))
+        moves.append(mover(interpreter, detail["index"], inputs[state]))
 
     def run():
         interpreter.invoke()
-        for result, source in moves:
-            interpreter.set_tensor(source, interpreter.get_tensor(result))
+        for move in moves:
+            move()
 
     return run
+
+
+def mover(interpreter, result: int, source: int) -> Callable[[], None]:
+    """Returns a function that copies an output to an input of its size.
+
+    From view to view of the interpreter's memory: these are gone when it
+    returns, as no interpreter runs while there is one.
+
+    Args:
+        interpreter: From `load`.
+        result, source: Numbers of the output and of the input.
+    """
+    made, fed = interpreter.tensor(result), interpreter.tensor(source)
+
+    def move():
+        fed()[...] = made()
+
+    return move
 
 
 class Runner:

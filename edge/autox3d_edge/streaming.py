@@ -52,7 +52,11 @@ class StreamRunner(interpreters.Runner):
             self._outputs[manifest_lib.SCORES],
         )
         self._moves = [
-            (self._outputs[state.output], self._inputs[state.input])
+            interpreters.mover(
+                interpreter,
+                self._outputs[state.output]["index"],
+                self._inputs[state.input]["index"],
+            )
             for state in stream.states
         ]
         self.reset()
@@ -67,9 +71,8 @@ class StreamRunner(interpreters.Runner):
     def invoke(self) -> None:
         """Runs the network on the frame that was set, and moves on."""
         super().invoke()
-        for result, source in self._moves:
-            values = self._interpreter.get_tensor(result["index"])
-            self._interpreter.set_tensor(source["index"], values)
+        for move in self._moves:
+            move()
 
     def state(self, name: str) -> np.ndarray:
         """Returns what an input will be at the next frame."""

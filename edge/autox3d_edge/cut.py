@@ -96,21 +96,15 @@ class Cutter:
 
     def _pack(self, operators, inputs, outputs) -> bytes:
         """The file of some operators."""
-        whole, used = self._graph, {*inputs, *outputs}
-        for operator in operators:
-            used.update(int(i) for i in operator.inputs if i >= 0)
-            used.update(int(i) for i in operator.outputs)
-        graph = copy.copy(whole)
-        graph.tensors = [copy.copy(whole.tensors[old]) for old in sorted(used)]
-        numbers = {old: new for new, old in enumerate(sorted(used))}
-        graph.operators = [_renumbered(o, numbers) for o in operators]
-        graph.inputs = [numbers[old] for old in inputs]
-        graph.outputs = [numbers[old] for old in outputs]
-        content = copy.copy(self._content)
+        graph, content = copy.copy(self._graph), copy.copy(self._content)
+        graph.operators = [copy.copy(operator) for operator in operators]
+        graph.inputs, graph.outputs = inputs, outputs
         content.subgraphs = [graph]
-        content.buffers = _keep_buffers(content.buffers, graph.tensors)
         content.signatureDefs = content.metadata = None
         content.metadataBuffer = None
+        compact.drop_unused(content)
+        graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
+        content.buffers = _keep_buffers(content.buffers, graph.tensors)
         builder = flatbuffers.Builder(1 << 16)
         builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
         return bytes(builder.Output())
@@ -147,14 +141,6 @@ def _made_of(graph, ends, stops):
                 needed.add(id(operator))
                 pending += [int(i) for i in operator.inputs if i >= 0]
     return [o for o in graph.operators if id(o) in needed], reached
-
-
-def _renumbered(operator, numbers):
-    operator = copy.copy(operator)
-    for name in ("inputs", "outputs"):
-        ends = [numbers.get(int(i), -1) for i in getattr(operator, name)]
-        setattr(operator, name, ends)
-    return operator
 
 
 def _keep_buffers(buffers, tensors):

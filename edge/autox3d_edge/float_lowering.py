@@ -84,16 +84,11 @@ class _FloatLowering(lowering.Lowering):
 
     def _inner(self, frames, block):
         """One frame after the other if it is strided and large."""
-        strides = block.spec.strides[1:]
-        first, *others = self._inner_kernels(block)
-        channels = first[1].shape[-1]
-        size = 4 * channels * math.prod(frames.shape[:3])  # bytes
-        if (
-            strides == (1, 1)
-            or size <= _CACHE_BYTES
-            or lowering.is_temporal(first[1])
-        ):
+        spec = block.spec
+        size = 4 * spec.inner_filters * math.prod(frames.shape[:3])  # bytes
+        if spec.strides[1:] == (1, 1) or size <= _CACHE_BYTES:
             return super()._inner(frames, block)
+        first, *others = self._inner_kernels(block)
         frames = self._frame_by_frame(frames, block, first)
         return self._convolve(frames, others)
 

@@ -223,7 +223,7 @@ class Lowering:
     def _convolve(self, frames, folded, strides=(1, 1)):
         """Applies what `_folded` returns; the first kernel is strided."""
         for name, kernel, bias in folded:
-            lowered = self._temporal if is_temporal(kernel) else self._taps
+            lowered = self._temporal if _is_temporal(kernel) else self._taps
             frames = lowered(frames, kernel, name, bias, strides)
             strides = (1, 1)
         return frames
@@ -349,8 +349,7 @@ class Lowering:
         return weights_lib.norm_scale_and_shift(self._weights, prefix)
 
 
-def is_temporal(kernel) -> bool:
-    """Whether a (t, h, w, C) kernel reaches over time only."""
+def _is_temporal(kernel) -> bool:
     return kernel.shape[1:3] == (1, 1)
 
 

@@ -62,10 +62,7 @@ class Converter:
         """
         checks.check_choice("precision", precision, PRECISIONS)
         if precision in INTEGER:
-            content, states = self._close(
-                self._int8, native=precision == NATIVE
-            )
-            return centre.absorb(content), states
+            return self._close(self._int8, native=precision == NATIVE)
         content = quantize.convert_on(self._frozen, precision)
         return self._close(compact.compact(content))
 
@@ -91,8 +88,8 @@ class Converter:
             self._model.output_names,
         )
         found = ranges.Watch(self._model, samples).clipped
-        return quantize.quantize_calibrated(
-            ranges.set_ranges(calibrated, found)
+        return centre.absorb(
+            quantize.quantize_calibrated(ranges.set_ranges(calibrated, found))
         )
 
     def _close(self, content: bytes, **how):

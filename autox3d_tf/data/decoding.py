@@ -80,9 +80,47 @@ def probe(path) -> VideoInfo:
     Raises:
         VideoError: if not a single frame can be decoded.
     """
+    return _read(path)[0]
+
+
+def decode_sampled(path, sample) -> np.ndarray:
+    """Returns frames that depend on how long a video is.
+
+    As uint8 RGB `(n, height, width, 3)`. Where a container promises as many
+    frames as it has, as most do, the video is decoded once.
+
+    Args:
+        path: The video file.
+        sample: Gets the number of frames and their rate, 0.0 if not known;
+            returns frame numbers, as of `decode_frames`.
+
+    Raises:
+        VideoError: It cannot be read, or only a part of it: the frames of
+            that would not be those of the whole.
+    """
+    info, kept = _read(path, sample)
+    if info.lacking:
+        raise VideoError(f"{path}: is cut short: {info.lacking}.")
+    numbers = [int(number) for number in sample(info.frames, info.fps)]
+    if not kept.keys() >= set(numbers):
+        return decode_frames(path, numbers)
+    return np.stack([kept[number] for number in numbers])
+
+
+def _read(path, sample=None) -> tuple[VideoInfo, dict[int, np.ndarray]]:
+    """Decodes a whole video, and keeps frames by what its container promises.
+
+    Args: as `decode_sampled`; none are kept without `sample`.
+
+    Returns:
+        What is in the video, and frames by their numbers.
+    """
     frames, skipped, width, height, error = 0, 0, 0, 0, ""
     first = last = end = 0.0
+    wanted, kept = set(), {}
     with _open_video(path) as (container, stream):
+        if sample is not None and stream.frames > 0:
+            wanted.update(sample(stream.frames, _frame_rate(stream)))
         in_avi, places = container.format.name == "avi", 0
         try:
             for packet in container.demux():
@@ -97,10 +135,12 @@ def probe(path) -> VideoInfo:
                 for frame in packet.decode():
                     last = frame.time or last
                     if not frames:
-                        width, height = _square_pixels(frame, stream)
+                        shape = width, height = _square_pixels(frame, stream)
                         if _orientation(frame)[1] % 2:
                             width, height = height, width
                         first = last
+                    if frames in wanted:
+                        kept[frames] = _to_rgb(frame, shape, None)
                     frames += 1
         except (av.FFmpegError, OSError, ValueError) as failure:
             error = _reason(failure)
@@ -118,7 +158,7 @@ def probe(path) -> VideoInfo:
         declared = (container.duration or 0) / av.time_base
         if "matroska" in container.format.name:
             declared -= start  # it tells when it ends, others how long it is
-        return VideoInfo(
+        info = VideoInfo(
             frames=frames,
             fps=fps,
             height=height,
@@ -130,6 +170,7 @@ def probe(path) -> VideoInfo:
             read_seconds=max(end, last + (1 / fps if fps else 0.0)) - start,
             error=error,
         )
+    return info, kept
 
 
 def _end_of(packet) -> float:

@@ -274,11 +274,11 @@ class Recognizer:
         """
         from autox3d_tf.data import decoding
 
-        info, wanted = decoding.probe(path), self.manifest.preprocessing
-        if info.lacking:
-            raise decoding.VideoError(f"{path}: is cut short: {info.lacking}.")
-        indices = self._sample(info.frames, _stride_at(wanted, info.fps))
-        return self._cut(decoding.decode_frames(path, indices))
+        def sample(count, fps):
+            stride = _stride_at(self.manifest.preprocessing, fps)
+            return self._sample(count, stride)
+
+        return self._cut(decoding.decode_sampled(path, sample))
 
     def make_clip(self, frames: np.ndarray) -> np.ndarray:
         """Samples, scales and crops the frames of a whole video.

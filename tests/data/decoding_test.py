@@ -26,9 +26,9 @@ def test_probe_finds_what_was_written(grey_ramp):
     assert info.error == ""
 
 
-def test_a_video_cut_without_encoding_again_is_whole(grey_ramp, tmp_path):
-    path = str(tmp_path / "cut.mp4")
-    with av.open(str(grey_ramp)) as whole, av.open(path, "w") as cut:
+def cut_without_encoding(video, path):
+    """Writes a video from half a second on, with frames that do not show."""
+    with av.open(str(video)) as whole, av.open(str(path), "w") as cut:
         stream = whole.streams.video[0]
         copy = cut.add_stream_from_template(stream)
         for packet in whole.demux(stream):
@@ -38,6 +38,11 @@ def test_a_video_cut_without_encoding_again_is_whole(grey_ramp, tmp_path):
                     setattr(packet, name, int(early))
                 packet.stream = copy
                 cut.mux(packet)
+    return path
+
+
+def test_a_video_cut_without_encoding_again_is_whole(grey_ramp, tmp_path):
+    path = cut_without_encoding(grey_ramp, tmp_path / "cut.mp4")
     info = decoding.probe(path)
     assert info.declared_frames == 12 and info.frames < 9
     assert info.lacking == ""
@@ -123,6 +128,42 @@ def test_frames_come_in_the_order_asked(grey_ramp):
     # The grey levels written, within what compression changes.
     levels = frames.mean(axis=(1, 2, 3))
     np.testing.assert_allclose(levels, [70, 0, 110, 70], atol=3)
+
+
+def test_frames_by_the_length_of_a_video_are_decoded_once(
+    grey_ramp, tmp_path, monkeypatch
+):
+    """But where the container promises none, or others than it has."""
+    unknown = tmp_path / "late.mkv"
+    write_timed(unknown, times=range(100, 140), rate=20)
+    fewer = cut_without_encoding(grey_ramp, tmp_path / "cut.mp4")
+    again = []
+    decode = decoding.decode_frames
+
+    def decode_frames(path, numbers):
+        again.append(path)
+        return decode(path, numbers)
+
+    monkeypatch.setattr(decoding, "decode_frames", decode_frames)
+
+    def ends(count, fps):
+        return [0, count - 1, int(fps) % count]
+
+    for path in (grey_ramp, unknown, fewer):
+        info = decoding.probe(path)
+        np.testing.assert_array_equal(
+            decoding.decode_sampled(path, ends),
+            decode(path, ends(info.frames, info.fps)),
+        )
+    assert again == [unknown, fewer]
+
+
+def test_frames_of_a_video_cut_short_are_refused(tmp_path):
+    path = tmp_path / "dropped.avi"
+    write_timed(path, rate=20, **WHOLE["dropped.avi"])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(decoding.VideoError, match="cut short: only"):
+        decoding.decode_sampled(path, lambda count, fps: [0])
 
 
 def test_all_frames_scaled(grey_ramp):

@@ -34,6 +34,7 @@ import tempfile
 
 from absl import flags
 
+from autox3d_edge import interpreters
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import binary
 
@@ -137,6 +138,8 @@ def _main(arguments):
         raise binary.UsageError(
             f"--threads_list must be numbers. Received: {FLAGS.threads_list}."
         ) from None
+    for count in threads:  # before hours of measuring
+        interpreters.check_threads("threads_list", count)
     if FLAGS.variants:
         _time_files(_write_variants(), threads)
     elif FLAGS.bundle or (FLAGS.table and FLAGS.space):

@@ -1,5 +1,7 @@
 """The model card: what a network is, was made of and can do. Markdown."""
 
+import pathlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -136,10 +138,18 @@ def _provenance(arch, record) -> Iterator[str]:
         ("git commit", made.get("git_commit")),
         ("Python", made.get("python")),
         ("versions", _values(versions) if versions else None),
-        ("command", " ".join(made.get("command", ()))),
+        ("command", _command(made.get("command"))),
     ):
         if value not in (None, ""):
             yield f"- {name}: {value}"
+
+
+def _command(words: Sequence[str] | None) -> str | None:
+    """A line to type, wherever the program is on this machine."""
+    if not words:
+        return None
+    program, *arguments = words
+    return shlex.join([pathlib.Path(program).name, *arguments])
 
 
 def _limits(arch, record) -> Iterator[str]:

@@ -49,6 +49,8 @@ def measure_bundle(
         rounds: How often each model is visited.
         progress: Is told about each round.
     """
+    for count in threads:
+        interpreters.check_threads("threads", count)
     folder = pathlib.Path(folder)
     index = read_index(folder)
     device = benchmark.device_description(runtime)
@@ -298,9 +300,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runtime", default=None)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args(arguments)
-    for name in ("rounds", "threads"):
-        if np.min(getattr(options, name)) < 1:
-            parser.error(f"--{name} must be at least 1")
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
     try:
         files_lib.check_writable(options.out)
         table = measure_bundle(

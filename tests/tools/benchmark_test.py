@@ -53,6 +53,13 @@ def test_mistakes_are_named(monkeypatch, changes, message):
         benchmark._main([])
 
 
+def test_more_threads_than_any_device_has_are_refused_first(monkeypatch):
+    flags = Flags(table="x", space="tiny", threads_list=["1", "1000"])
+    monkeypatch.setattr(benchmark, "FLAGS", flags)
+    with pytest.raises(ValueError, match="threads_list=1000"):
+        benchmark._main([])
+
+
 def test_a_table_of_another_runtime_is_not_checked(tmp_path, monkeypatch):
     path = latency_test.write(tmp_path)
     monkeypatch.setattr(interpreters, "describe", lambda name: "other 1.0")

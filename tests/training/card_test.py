@@ -26,7 +26,7 @@ RECORD = {
     "provenance": {
         "created": "2026-11-24T07:00:00Z",
         "versions": {"keras": "3.15"},
-        "command": ["autox3d-train", "--run_dir=x"],
+        "command": ["/home/me/bin/autox3d-train", "--gin=SIDES=(32, 40)"],
     },
     "validation": {
         "accuracy": 2 / 3,
@@ -80,7 +80,7 @@ def test_card_says_what_made_the_network():
         "- seed: 5",
         "- config hash: c0ffee",
         "- versions: keras=3.15",
-        "- command: autox3d-train --run_dir=x",
+        "- command: autox3d-train '--gin=SIDES=(32, 40)'",
         "## Intended use and limits",
         "Weights: CC-BY-4.0.",
         "## Files\n\nint8 in 3 KiB",

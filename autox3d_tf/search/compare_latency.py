@@ -88,31 +88,12 @@ def compare_latency(
             path = plan_lib.result_path(results_dir, runs[-1])
             if not path.exists():
                 _check_budgets(space, target_macs, latency_table)
-                shared = {
-                    "space": space,
-                    "data": trial.data_of_fold(data, fold),
-                    "seed": seed,
-                }
-                supernet = pathlib.Path(run_dir, runs[-1].supernet)
-                trial.search_once(
-                    search_fn, supernet, search=baselines.warm_up(search),
-                    target_macs=target_macs, **shared,
+                found = _find_pair(
+                    search_fn, train_fn, latency_table, runs,
+                    pathlib.Path(run_dir), space=space,
+                    data=trial.data_of_fold(data, fold), search=search,
+                    trainings=trainings,
                 )  # fmt: skip
-                found: dict[str, Any] = {}
-                for run in runs:
-                    budget = {"target_macs": target_macs}
-                    if run.method == "latency":
-                        budget = {
-                            "target_macs": None,
-                            "target_latency_ms": found["macs"]["ms"],
-                            "latency_table": latency_table,
-                        }
-                    found[run.method] = _search_and_train(
-                        search_fn, train_fn, latency_table,
-                        pathlib.Path(run_dir, run.name),
-                        trainings=trainings, search=search,
-                        supernet_from=str(supernet), **shared, **budget,
-                    )  # fmt: skip
                 _write(path, found, latency_table, made_of, seed, fold)
             pairs.append(_read(path, made_of))
     text = format_pairs(pairs)
@@ -151,6 +132,33 @@ def _check_budgets(space, target_macs, table) -> None:
     cost.check_feasible(space, cost.Budget(target=target_macs, num_classes=1))
     ms = cost.Budget(metric=cost.LATENCY, target=1, num_classes=1, table=table)
     cost.cheapest(space, ms)  # looks at all parts of the space
+
+
+def _find_pair(
+    search_fn, train_fn, table, runs, run_dir, *, search, trainings, **shared
+) -> dict[str, Any]:
+    """What `_search_and_train` returns of each budget, from one supernet."""
+    target_macs, shared["seed"] = runs[0].target_macs, runs[0].seed
+    supernet = run_dir / runs[0].supernet
+    trial.search_once(
+        search_fn, supernet, search=baselines.warm_up(search),
+        target_macs=target_macs, **shared,
+    )  # fmt: skip
+    found: dict[str, Any] = {}
+    for run in runs:
+        budget = {"target_macs": target_macs}
+        if run.method == "latency":
+            budget = {
+                "target_macs": None,
+                "target_latency_ms": found["macs"]["ms"],
+                "latency_table": table,
+            }
+        found[run.method] = _search_and_train(
+            search_fn, train_fn, table, run_dir / run.name,
+            trainings=trainings, search=search, supernet_from=str(supernet),
+            **shared, **budget,
+        )  # fmt: skip
+    return found
 
 
 def _search_and_train(

@@ -292,27 +292,17 @@ class _Worker:
             if not ours:
                 return record_lib.is_finished(folder)
             logging.info("Supernet %s.", run.supernet)
-            trial.search_once(
+            trial.warm_up(
                 self.search_fn,
                 folder,
-                search=baselines.warm_up(self.search),
+                search=self.search,
                 estimator=self.estimator,
                 space=self.space,
                 data=self._data_of(run),
-                target_macs=self._warmed_for(folder),
+                target_macs=max(self.plan.budgets),
                 seed=run.seed,
             )
         return True
-
-    def _warmed_for(self, folder) -> float:
-        """The budget that a supernet was begun with, where it was.
-
-        Its warm-up depends on none, so others may follow.
-        """
-        if not run_dir_lib.is_run(folder):
-            return max(self.plan.budgets)
-        (budget,) = run_dir_lib.read_config(folder)["budgets"]
-        return budget["target"]
 
     def _finish(self, run: plan_lib.Run) -> None:
         """Finds a network, trains, tests and writes the result."""

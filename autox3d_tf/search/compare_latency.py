@@ -19,9 +19,9 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import repeats
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines, trial
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import plan as plan_lib
+from autox3d_tf.search import trial
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.latency_comparison", 1
 _KINDS = ("macs", "latency")
@@ -140,10 +140,9 @@ def _find_pair(
     """What `_search_and_train` returns of each budget, from one supernet."""
     target_macs, shared["seed"] = runs[0].target_macs, runs[0].seed
     supernet = run_dir / runs[0].supernet
-    trial.search_once(
-        search_fn, supernet, search=baselines.warm_up(search),
-        target_macs=target_macs, **shared,
-    )  # fmt: skip
+    trial.warm_up(
+        search_fn, supernet, search=search, target_macs=target_macs, **shared
+    )
     found: dict[str, Any] = {}
     for run in runs:
         budget = {"target_macs": target_macs}

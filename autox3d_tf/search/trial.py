@@ -12,6 +12,9 @@ import keras
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import baselines
+from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import record as record_lib
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
@@ -63,6 +66,35 @@ def search_once(
     forget()
     with claim.Stopwatch(folder / SECONDS):
         return search_fn(run_dir=str(folder), **arguments)
+
+
+def warm_up(
+    search_fn: Callable[..., dict[str, Any]],
+    folder: pathlib.Path,
+    *,
+    search: options_lib.SearchOptions,
+    target_macs: float,
+    **arguments: Any,
+) -> dict[str, Any]:
+    """Trains a supernet for `supernet_from`, unless that has been done.
+
+    Args:
+        search_fn, folder: As of `search_once`.
+        search: Of the searches that will share it.
+        target_macs: One of their budgets. A warm-up depends on none, so one
+            that was begun with another is gone on with.
+        **arguments: As of `search_once`.
+    """
+    if run_dir_lib.is_run(folder):
+        (budget,) = run_dir_lib.read_config(folder)["budgets"]
+        target_macs = budget["target"]
+    return search_once(
+        search_fn,
+        folder,
+        search=baselines.warm_up(search),
+        target_macs=target_macs,
+        **arguments,
+    )
 
 
 def train_and_test(

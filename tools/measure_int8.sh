@@ -4,10 +4,10 @@
 # folds each, tests fp32, int8, the doctor's choice and fine-tuned int8 on the
 # fourth, and prints the table.
 #
-#   measure_int8.sh MANIFEST_CSV RUN_DIR SEARCHED_ARCH [RESULTS]
+#   measure_int8.sh MANIFEST_CSV RUN_DIR SEARCHED_ARCH [RESULTS [--gin=...]]
 #
-# SEARCHED_ARCH is an arch.json or the run directory of a search. Stopped, the
-# same command goes on.
+# SEARCHED_ARCH is an arch.json or the run directory of a search; what follows
+# RESULTS is said to the trainings. Stopped, the same command goes on.
 set -euo pipefail
 
 if (($# < 3)); then
@@ -19,6 +19,7 @@ manifest=$1
 run=$2
 searched=$3
 results=${4:-$run/results}
+trainings=("${@:5}")
 mkdir -p "$run"
 
 autox3d-make-records "$manifest" --out="$run/records"
@@ -34,7 +35,7 @@ for fold in 0 1 2 3; do
     autox3d-train --gin_file=gin/train/egogestar.gin \
       --gin="DATA=$run/records" --gin=ARCH="$source" \
       --gin="TRAIN_FOLDS=$others" --gin="TEST_FOLDS=($fold,)" \
-      --run_dir="$folder"
+      --run_dir="$folder" "${trainings[@]}"
     trained+=("$folder")
   done
 done

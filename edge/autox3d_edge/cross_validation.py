@@ -1,5 +1,6 @@
 """What int8 costs in accuracy, over folds: each clip in float and in int8."""
 
+import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -83,10 +84,11 @@ def assess(
         "folds": list(data.test_folds),
         "made_of": made_of,
         "chosen": chosen.name,
-        "right": {way: _right(loaded, ways[way]) for way in ways},
+        "right": {way: _right(loaded, way, ways[way]) for way in ways},
         "bytes": {way: len(ways[way]) for way in ways},
     }
     files_lib.write_json(path, result)
+    loaded.tests.forget()
     logging.info("Wrote %s.", path)
     return result
 
@@ -139,6 +141,8 @@ def _joined(folds, way) -> np.ndarray:
     return np.concatenate([fold["right"][way] for fold in folds])
 
 
-def _right(loaded, model) -> list[int]:
-    found = loaded.labels_of(interpreters.ClipRunner(model))
+def _right(loaded, way, model) -> list[int]:
+    run = interpreters.ClipRunner(model)
+    network = hashlib.sha256(model).hexdigest()
+    found = loaded.tests.labels(run, network, way)
     return (found == loaded.targets).astype(int).tolist()

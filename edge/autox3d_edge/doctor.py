@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from absl import logging
 
 from autox3d_edge import (
     benchmark,
@@ -20,6 +21,7 @@ from autox3d_edge import (
     recipes,
 )
 from autox3d_edge import weights as weights_lib
+from autox3d_tf.runs import triggers
 from autox3d_tf.space import arch as arch_lib
 
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
@@ -165,6 +167,12 @@ class _Ward:
         if name not in self._models:
             self._models[name], self._recipes[name] = model, recipe
             self._scores[name] = _scores(model, self._judged.clips)
+            logging.info(
+                "%s: loss %.4f, %s bytes.",
+                name,
+                self._loss(name),
+                f"{len(model):,}",
+            )
 
     def within(self, bound) -> bool:
         """Whether an int8 candidate is within the bound."""
@@ -237,8 +245,9 @@ class _Ward:
             name: interpreters.ClipRunner(model)
             for name, model in self._models.items()
         }
-        clips, labels = self._test.clips, self._test.labels
-        for clip, label in zip(clips, labels, strict=True):
+        clips, title = self._test.clips, f"test of {len(runs)} files"
+        for number in triggers.shown(range(len(clips)), title, "clip"):
+            clip, label = clips[number], self._test.labels[number]
             for name, run in runs.items():
                 right[name] += int(run(np.asarray(clip)).argmax() == label)
         return {name: right[name] / len(clips) for name in runs}
@@ -254,7 +263,8 @@ def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
         return float(np.abs(scores - expected).mean())
 
     plain = error({})
-    return {part: plain - error({part: "fp32"}) for part in parts}
+    each = triggers.shown(parts, "parts of the network in float", "part")
+    return {part: plain - error({part: "fp32"}) for part in each}
 
 
 def _parts(arch, gains, noise, kitchen, judged, model):

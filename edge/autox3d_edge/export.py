@@ -111,7 +111,7 @@ def write_model(
     preprocessing: manifest_lib.Preprocessing | None = None,
     provenance: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
-    test: Callable[[parity.Scorer], Mapping[str, Any]] | None = None,
+    test: Callable[[parity.Scorer, bytes], Mapping[str, Any]] | None = None,
     card: str | None = None,
     stream: manifest_lib.Stream | None = None,
     runtime: str = audit.DEFAULT_RUNTIME,
@@ -133,8 +133,9 @@ def write_model(
             clip size and frame stride of `arch`.
         provenance: Where the weights come from; JSON types.
         accuracy: Numbers with their protocol; JSON types.
-        test: Takes the file as a function from clip to scores; what it finds,
-            JSON types, goes into the report and into the accuracy.
+        test: Takes a function from clip to scores, and the flatbuffer that
+            it runs; what it finds, JSON types, goes into the report and into
+            the accuracy.
         card: The model card that goes into the file; by default one that
             knows the architecture and the labels only.
         stream: How to feed it frame by frame, if it is a stream.
@@ -160,7 +161,8 @@ def write_model(
     measured = {}
     if checked.passed:  # else it may take the interpreter down
         measured = _measure(
-            streaming.make_runner(content, stream),
+            content,
+            stream,
             references,
             parity_clips,
             test,
@@ -205,14 +207,14 @@ def write_model(
     return report
 
 
-def _measure(run, references, parity_clips, test) -> dict[str, Any]:
-    """Returns what a report says of a flatbuffer, a function here, in use."""
-    measured = {}
+def _measure(content, stream, references, parity_clips, test) -> dict[str, Any]:
+    """Returns what a report says of a flatbuffer in use."""
+    run, measured = streaming.make_runner(content, stream), {}
     if parity_clips is not None and len(parity_clips):
         scorers = {**references, "tflite": run}
         measured["parity"] = parity.compare(scorers, parity_clips)
     if test is not None:
-        measured["test"] = test(run)
+        measured["test"] = test(run, content)
     return measured
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from autox3d_edge import manifest as manifest_lib
-from autox3d_edge import parity
+from autox3d_edge import parity, tested
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
 from autox3d_tf.training import protocol as protocol_lib
@@ -34,6 +34,7 @@ class Sources:
         clips, targets: uint8 clips of them, read when they are taken, and
             their classes; may be empty.
         protocol: What an accuracy on them is measured with, None if empty.
+        tests: Which classes networks say they are of.
         seed: Of all that is drawn.
     """
 
@@ -48,6 +49,7 @@ class Sources:
     clips: Sequence[np.ndarray]
     targets: np.ndarray
     protocol: dict[str, Any] | None
+    tests: tested.Tests
     seed: int
 
     @property
@@ -84,12 +86,16 @@ class Sources:
             "card": files.read_card(self.trained),
         }
 
-    def _test(self, run: parity.Scorer) -> dict[str, Any]:
+    def _test(self, run: parity.Scorer, content: bytes) -> dict[str, Any]:
         """Returns the accuracy of a file and on how many clips it agrees.
 
         That is, says what the trained network says.
         """
-        found = self.labels_of(run)
+        found = self.tests.labels(
+            run,
+            hashlib.sha256(content).hexdigest(),
+            "the file",
+        )
         return {
             **score(found, self.targets),
             "agrees": int((found == self.keras_labels).sum()),
@@ -99,11 +105,11 @@ class Sources:
     @functools.cached_property
     def keras_labels(self) -> np.ndarray:
         """Classes that the trained network says the test clips are of."""
-        return self.labels_of(parity.keras_scorer(self.model))
-
-    def labels_of(self, scorer: parity.Scorer) -> np.ndarray:
-        """Classes that a network says the test clips are of."""
-        return np.array([scorer(clip).argmax() for clip in self.clips])
+        return self.tests.labels(
+            parity.keras_scorer(self.model),
+            self.record["files"][files.WEIGHTS],
+            "the network as trained",
+        )
 
 
 def load(
@@ -152,6 +158,7 @@ def load(
         clips=clips,
         targets=targets,
         protocol=protocol,
+        tests=tested.Tests(clips, protocol, folder),
         seed=seed,
     )
 

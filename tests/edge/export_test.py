@@ -98,9 +98,13 @@ def test_a_file_holds_its_own_accuracy(tmp_path, exported):
         path,
         precision="fp32",
         accuracy={"trained": None},
-        test=lambda run: {"label": int(run(exported.clips[0]).argmax())},
+        test=lambda run, content: {
+            "label": int(run(exported.clips[0]).argmax()),
+            "bytes": len(content),
+        },
     )
     assert report["test"]["label"] in range(networks.CLASSES)
+    assert 0 < report["test"]["bytes"] < report["bytes"]
     manifest = manifest_lib.read_manifest(path)
     assert manifest.accuracy == {"trained": None, "test": report["test"]}
 

@@ -14,11 +14,10 @@ import threading
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 from google.protobuf import message
 
-from autox3d_tf.base import locks
+from autox3d_tf.base import locks, progress
 from autox3d_tf.data import decoding, record_layout, sources
 from autox3d_tf.data import manifest as manifest_lib
 
@@ -224,12 +223,11 @@ def _write_shards(usable, job, out_dir: str, workers) -> list[dict]:
         parts = pool.map(write, range(job["num_shards"]))
         try:
             return list(
-                tqdm.tqdm(
+                progress.bar(
                     parts,
-                    total=job["num_shards"],
-                    desc="records",
+                    title="records",
                     unit="shard",
-                    disable=None,
+                    total=job["num_shards"],
                 )
             )
         finally:  # an error, or Ctrl-C: the pool waits for what is running

@@ -6,10 +6,9 @@ import dataclasses
 import os
 import pathlib
 
-import tqdm
 from absl import logging
 
-from autox3d_tf.base import checks
+from autox3d_tf.base import checks, progress
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import annotations as annotations_lib
@@ -69,12 +68,11 @@ def scan(
         workers or os.cpu_count() or 1
     ) as pool:
         examined = list(
-            tqdm.tqdm(
+            progress.bar(
                 pool.map(examine, listed.rows),
-                total=len(listed),
-                desc="scan",
+                title="scan",
                 unit="clip",
-                disable=None,
+                total=len(listed),
             )
         )
     rows = _mark_duplicates(examined)

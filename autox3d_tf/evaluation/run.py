@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tqdm
 from absl import logging
 
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import progress
 from autox3d_tf.data import pipeline
 from autox3d_tf.evaluation import (
     cache,
@@ -188,19 +188,18 @@ def evaluate(
     logits = None if cache_path is None else cache.read(cache_path, key)
     if logits is None:
         views = temporal_views * spatial_crops
-        with tqdm.tqdm(
-            total=len(source) * views, desc="evaluate", unit="view",
-            disable=None,
-        ) as progress:  # fmt: skip
+        with progress.bar(
+            title="evaluate", unit="view", total=len(source) * views
+        ) as shown:
             predictor = predict.Predictor(model, batch_size)
             logits = _in_parts(
                 lambda part: predictor.predict(
-                    part, data, temporal_views, spatial_crops, progress.update
+                    part, data, temporal_views, spatial_crops, shown.update
                 ),
                 source,
                 key,
                 cache_path,
-                on_known=lambda clips: progress.update(clips * views),
+                on_known=lambda clips: shown.update(clips * views),
             )
         if cache_path is not None:
             cache.write(cache_path, key, logits, targets, _paths(source))

@@ -9,7 +9,7 @@ The loop calls triggers in the order given: put NanGuard first.
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -184,18 +184,13 @@ class Progress:
     """Shows step, metrics, rate and time left.
 
     On a terminal it is one line, rewritten; elsewhere a log line now and then.
-    What is counted is a `unit`; a `title` says what for.
+    What is counted is a `unit`.
     """
 
     def __init__(
-        self,
-        *,
-        secs: float | None = None,
-        stream=None,
-        unit: str = "step",
-        title: str = "",
+        self, *, secs: float | None = None, stream=None, unit: str = "step"
     ):
-        self._unit, self._title = unit, title
+        self._unit = unit
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
         self.secs = (0.5 if self._terminal else 10) if secs is None else secs
@@ -217,8 +212,7 @@ class Progress:
 
     def line(self, step: int, metrics: dict[str, float], seconds: float) -> str:
         """Returns the line for a step that came `seconds` after the first."""
-        title = f"{self._title}: " if self._title else ""
-        parts = [f"{title}{self._unit} {step}/{self._total}"]
+        parts = [f"{self._unit} {step}/{self._total}"]
         parts += [f"{name} {value:.4g}" for name, value in metrics.items()]
         done = step - self._first
         if done > 0 and seconds > 0:
@@ -241,26 +235,6 @@ class Progress:
         if self._line_open:
             self._stream.write("\n")
             self._line_open = False
-
-
-def shown(items: Collection, title: str, unit: str, known: int = 0) -> Iterator:
-    """Yields items, and shows progress in those that take long.
-
-    Args:
-        items: What is to be done.
-        title: What for.
-        unit: What an item is.
-        known: How many have been done before.
-    """
-    progress, total = Progress(unit=unit, title=title), known + len(items)
-    progress.begin(known, total)
-    try:
-        for number, item in enumerate(items, known + 1):
-            yield item
-            if number < total:
-                progress(number, {})
-    finally:
-        progress.close()
 
 
 def usual(

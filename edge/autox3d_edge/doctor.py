@@ -21,7 +21,7 @@ from autox3d_edge import (
     recipes,
 )
 from autox3d_edge import weights as weights_lib
-from autox3d_tf.runs import triggers
+from autox3d_tf.base import progress
 from autox3d_tf.space import arch as arch_lib
 
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
@@ -246,7 +246,7 @@ class _Ward:
             for name, model in self._models.items()
         }
         clips, title = self._test.clips, f"test of {len(runs)} files"
-        for number in triggers.shown(range(len(clips)), title, "clip"):
+        for number in progress.bar(range(len(clips)), title=title, unit="clip"):
             clip, label = clips[number], self._test.labels[number]
             for name, run in runs.items():
                 right[name] += int(run(np.asarray(clip)).argmax() == label)
@@ -263,7 +263,7 @@ def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
         return float(np.abs(scores - expected).mean())
 
     plain = error({})
-    each = triggers.shown(parts, "parts of the network in float", "part")
+    each = progress.bar(parts, title="parts in float", unit="part")
     return {part: plain - error({part: "fp32"}) for part in each}
 
 

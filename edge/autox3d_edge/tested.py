@@ -13,7 +13,7 @@ from absl import logging
 
 from autox3d_edge import parity
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.runs import triggers
+from autox3d_tf.base import progress
 
 _FOLDER = "tested"
 _SAVE_SECONDS = 30.0
@@ -49,8 +49,12 @@ class Tests:
         rest = range(len(found), len(self._clips))
         saved = time.monotonic()
         try:
-            for number in triggers.shown(
-                rest, f"test of {title}", "clip", len(found)
+            for number in progress.bar(
+                rest,
+                title=f"test of {title}",
+                unit="clip",
+                total=len(self._clips),
+                known=len(found),
             ):
                 found.append(int(scorer(self._clips[number]).argmax()))
                 if time.monotonic() - saved > _SAVE_SECONDS:

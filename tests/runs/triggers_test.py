@@ -149,26 +149,6 @@ def test_progress_rewrites_a_line_on_a_terminal():
     assert stream.getvalue().endswith("left\x1b[K\n")
 
 
-def test_what_takes_long_is_shown(monkeypatch):
-    stream, clock = io.StringIO(), iter(range(0, 1000, 6))
-    monkeypatch.setattr(triggers.sys, "stderr", stream)
-    monkeypatch.setattr(triggers.time, "monotonic", lambda: next(clock))
-    lines = []
-    monkeypatch.setattr(triggers.logging, "info", lambda *a: lines.append(a[1]))
-    done = list(triggers.shown("abcdef", "test of int8", "clip", known=4))
-    assert done == list("abcdef")
-    # A clip each 6 s, a line each 10 s, and the last is told by the result.
-    assert lines[0] == ("test of int8: clip 6/10  0.167 clips/s  24s left")
-    assert len(lines) == 2
-
-
-def test_what_is_quick_is_not_shown(monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(triggers.sys, "stderr", stream)
-    assert list(triggers.shown([1, 2], "test", "clip")) == [1, 2]
-    assert stream.getvalue() == ""
-
-
 def test_usual_triggers_save_and_write(tmp_path):
     here = run_dir.RunDir(tmp_path, {})
     weights = tf.Variable(np.ones(3, "float32"))

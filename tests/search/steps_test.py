@@ -1,11 +1,12 @@
 """The steps against gradients computed the plain way, on a tiny space."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from autox3d_tf import cost, models
-from autox3d_tf import space as space_lib
 from autox3d_tf.search import (
     cost_table,
     estimator,
@@ -15,24 +16,9 @@ from autox3d_tf.search import (
 )
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import options as options_lib
+from tests.search import search_driver
 
-SPACE = space_lib.SearchSpace(
-    name="toy",
-    version=1,
-    clip_size=(3, 16, 16),
-    frame_stride=1,
-    stem=space_lib.StemSpec(filters=4, temporal_kernel=3),
-    stages=(
-        space_lib.StageSpace(
-            filters=(4, 8, 12),
-            depth=2,
-            block_types=("3x3x3", "1x3x3"),
-            expansions=(1.0, 2.0),
-            channel_multiple=4,
-        ),
-    ),
-    head=space_lib.HeadSpec(filters=8, features=8),
-)
+SPACE = dataclasses.replace(search_driver.SPACE, clip_size=(3, 16, 16))
 CLASSES = 3
 
 

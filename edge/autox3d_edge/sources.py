@@ -17,6 +17,8 @@ from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
 from autox3d_tf.training import protocol as protocol_lib
 
+_KEPT_BYTES = 1 << 29  # of clips to test on; each file looks at all of them
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sources:
@@ -260,7 +262,10 @@ def _test_clips(data, part, labels, arch):
 
 
 class DeviceClips(Sequence):
-    """Clips as a device sees them. None is kept: they may be gigabytes.
+    """Clips as a device sees them, read when they are taken.
+
+    As all of them may be gigabytes, those that do not fit in half a gigabyte
+    are read again each time.
 
     Args:
         source: From `pipeline.open_source`.
@@ -272,6 +277,7 @@ class DeviceClips(Sequence):
         self, source, data: pipeline.DataOptions, positions: Sequence[int]
     ):
         self._source, self._data, self._positions = source, data, positions
+        self._kept, self._left = {}, _KEPT_BYTES
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -279,6 +285,12 @@ class DeviceClips(Sequence):
     def __getitem__(self, number: int) -> np.ndarray:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        return pipeline.device_clip(
-            self._source, self._data, self._positions[number]
-        )
+        clip = self._kept.get(number)
+        if clip is None:
+            clip = pipeline.device_clip(
+                self._source, self._data, self._positions[number]
+            )
+            if clip.nbytes <= self._left:
+                self._kept[number] = clip
+                self._left -= clip.nbytes
+        return clip

@@ -62,7 +62,7 @@ setuptools.setup(
         "ai-edge-litert>=2.0",
         "absl-py>=1.4",
         "gin-config==0.5.0",
-        "av>=12",
+        "av>=17",
         "numpy>=1.26",
         "matplotlib>=3.8",
         "tensorboard>=2.16",

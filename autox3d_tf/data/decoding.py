@@ -8,6 +8,7 @@ import stat
 
 import av
 import numpy as np
+from av.video import reformatter
 
 from autox3d_tf.data import sampling
 
@@ -135,12 +136,13 @@ def _read(path, sample=None) -> tuple[VideoInfo, dict[int, np.ndarray]]:
                 for frame in packet.decode():
                     last = frame.time or last
                     if not frames:
-                        shape = width, height = _square_pixels(frame, stream)
+                        pictures = _Pictures(frame, stream)
+                        width, height = pictures.shape
                         if _orientation(frame)[1] % 2:
                             width, height = height, width
                         first = last
                     if frames in wanted:
-                        kept[frames] = _to_rgb(frame, shape, None)
+                        kept[frames] = pictures.rgb(frame)
                     frames += 1
         except (av.FFmpegError, OSError, ValueError) as failure:
             error = _reason(failure)
@@ -220,9 +222,9 @@ def iter_frames(path, short_side=None, numbers=None):
     """
     keep = None if numbers is None else set(numbers)
     last = None if numbers is None else max(numbers)
-    for number, (frame, shape) in enumerate(_decoded(path, last)):
+    for number, (frame, pictures) in enumerate(_decoded(path, last)):
         if keep is None or number in keep:
-            yield _to_rgb(frame, shape, short_side)
+            yield pictures.rgb(frame, short_side)
 
 
 def watch(path):
@@ -233,13 +235,13 @@ def watch(path):
     Raises:
         VideoError: if it cannot be opened or shows nothing.
     """
-    for frame, shape in _decoded(path):
-        yield _to_rgb(frame, shape, None), frame.time
+    for frame, pictures in _decoded(path):
+        yield pictures.rgb(frame), frame.time
 
 
 def _decoded(path, last=None):
-    """Yields frames as they are decoded, up to `last`, with their shape."""
-    found, shape, reason = 0, None, ""
+    """Yields frames as they are decoded, up to `last`, with `_Pictures`."""
+    found, pictures, reason = 0, None, ""
     with _open_video(path) as (container, stream):
         frames = container.decode(stream)
         while last is None or found <= last:
@@ -249,9 +251,8 @@ def _decoded(path, last=None):
                 frame, reason = None, f" ({_reason(failure)})"
             if frame is None:
                 break
-            # A change of size within a video is scaled to the first size.
-            shape = shape or _square_pixels(frame, stream)
-            yield frame, shape
+            pictures = pictures or _Pictures(frame, stream)
+            yield frame, pictures
             found += 1
     if reason or not found or (last is not None and found <= last):
         asked = "every frame" if last is None else f"frame {last}"
@@ -261,18 +262,42 @@ def _decoded(path, last=None):
         )
 
 
-def _to_rgb(frame, shape, short_side) -> np.ndarray:
-    picture = frame.to_ndarray(format="rgb24", width=shape[0], height=shape[1])
-    if frame.interlaced_frame:
-        # Every second line is of another moment: what moves has teeth.
-        picture = np.repeat(picture[::2], 2, axis=0)[: len(picture)]
-    if short_side is not None:
-        picture = sampling.resize_frames(picture[None], short_side)[0]
-    # Scaled first: what is turned lies across memory, and takes long to scale.
-    mirrored, turns = _orientation(frame)
-    if mirrored:
-        picture = picture[:, ::-1]
-    return np.rot90(picture, turns) if turns else picture
+class _Pictures:
+    """Turns frames of one video into RGB, all as large as its first one.
+
+    Args:
+        frame: The first one.
+        stream: Its video.
+
+    Attributes:
+        shape: `(width, height)`, not turned, with square pixels.
+    """
+
+    def __init__(self, frame, stream):
+        ratio = stream.sample_aspect_ratio or 1
+        if not 0.1 < ratio < 10:
+            ratio = 1  # no camera's: a broken header
+        self.shape = max(1, round(frame.width * ratio)), frame.height
+        # A frame by itself would make one anew, with threads of its own.
+        self._reformatter = reformatter.VideoReformatter()
+
+    def rgb(self, frame, short_side: int | None = None) -> np.ndarray:
+        """Returns uint8 `(height, width, 3)`, turned as it is to be seen."""
+        width, height = self.shape
+        picture = self._reformatter.reformat(
+            frame, width, height, "rgb24", threads=1
+        ).to_ndarray()
+        if frame.interlaced_frame:
+            # Every second line is of another moment: what moves has teeth.
+            picture = np.repeat(picture[::2], 2, axis=0)[: len(picture)]
+        if short_side is not None:
+            picture = sampling.resize_frames(picture[None], short_side)[0]
+        # Scaled first: what is turned lies across memory, and takes long to
+        # scale.
+        mirrored, turns = _orientation(frame)
+        if mirrored:
+            picture = picture[:, ::-1]
+        return np.rot90(picture, turns) if turns else picture
 
 
 def _orientation(frame) -> tuple[bool, int]:
@@ -282,8 +307,9 @@ def _orientation(frame) -> tuple[bool, int]:
         Whether to mirror it left to right, as cameras that face their user ask
         for, and how many quarter turns counter-clockwise to make after that.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
+    # Most frames have nothing beside them, and to ask for it by name is slow.
+    matrix = len(frame.side_data) and frame.side_data.get("DISPLAYMATRIX")
+    if not matrix:
         return False, 0
     # A pixel at (x, y), from the top left, is shown at (ax + cy, bx + dy).
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
@@ -291,14 +317,6 @@ def _orientation(frame) -> tuple[bool, int]:
     if mirrored:
         a, b = -a, -b
     return mirrored, round(-math.atan2(b, a) / (math.pi / 2)) % 4
-
-
-def _square_pixels(frame, stream) -> tuple[int, int]:
-    """Returns `(width, height)` of a frame, not turned, with square pixels."""
-    ratio = stream.sample_aspect_ratio or 1
-    if not 0.1 < ratio < 10:
-        ratio = 1  # no camera's: a broken header
-    return max(1, round(frame.width * ratio)), frame.height
 
 
 def frame_rate(path) -> float:

@@ -23,7 +23,7 @@ def bar(
 ) -> tqdm.tqdm:
     """Returns the items, which show how many are done and the time left.
 
-    Work that is done at once shows nothing.
+    In a log, work of less than ten seconds shows nothing.
 
     Args:
         items: To loop over; None to call `update`, in a `with`.

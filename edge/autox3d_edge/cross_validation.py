@@ -115,8 +115,9 @@ def format_table(records: Iterable[Mapping[str, Any]]) -> str:
     by_arch: dict[str, list] = {}
     for record in records:
         by_arch.setdefault(record["arch"], []).append(record)
+    wide = max(map(len, ["network", *by_arch])) + 2
     lines = [
-        f"{'network':<20}{'':<8}{'right':>10}{'drop, points':>16}"
+        f"{'network':<{wide}}{'':<8}{'right':>10}{'drop, points':>16}"
         f"{'size / fp32':>13}  chosen"
     ]
     for arch, folds in by_arch.items():
@@ -130,7 +131,7 @@ def format_table(records: Iterable[Mapping[str, Any]]) -> str:
             )
             chosen = {f["chosen"] for f in folds} if way == "doctor" else ()
             lines.append(
-                f"{arch:<20}{way:<8}{f'{right.sum()}/{len(right)}':>10}"
+                f"{arch:<{wide}}{way:<8}{f'{right.sum()}/{len(right)}':>10}"
                 f"{f'{drop.mean():.2f} +- {half:.2f}':>16}{size:>13.3f}"
                 f"  {'; '.join(sorted(chosen))}"
             )

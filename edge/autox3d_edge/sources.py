@@ -93,11 +93,8 @@ class Sources:
 
         That is, says what the trained network says.
         """
-        found = self.tests.labels(
-            run,
-            hashlib.sha256(content).hexdigest(),
-            "the file",
-        )
+        digest = hashlib.sha256(content).hexdigest()
+        found = self.tests.labels(run, digest, "the file")
         return {
             **score(found, self.targets),
             "agrees": int((found == self.keras_labels).sum()),

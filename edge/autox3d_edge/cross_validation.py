@@ -1,6 +1,5 @@
 """What int8 costs in accuracy, over folds: each clip in float and in int8."""
 
-import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -144,6 +143,5 @@ def _joined(folds, way) -> np.ndarray:
 
 def _right(loaded, way, model) -> list[int]:
     run = interpreters.ClipRunner(model)
-    network = hashlib.sha256(model).hexdigest()
-    found = loaded.tests.labels(run, network, way)
+    found = loaded.labels_of_file(run, model, way)
     return (found == loaded.targets).astype(int).tolist()

@@ -245,9 +245,13 @@ class _Ward:
             name: interpreters.ClipRunner(model)
             for name, model in self._models.items()
         }
-        clips, title = self._test.clips, f"test of {len(runs)} files"
-        for number in progress.bar(range(len(clips)), title=title, unit="clip"):
-            clip, label = clips[number], self._test.labels[number]
+        clips, labels = self._test.clips, self._test.labels
+        for clip, label in progress.bar(
+            zip(clips, labels, strict=True),
+            title=f"test of {len(runs)} files",
+            unit="clip",
+            total=len(clips),
+        ):
             for name, run in runs.items():
                 right[name] += int(run(np.asarray(clip)).argmax() == label)
         return {name: right[name] / len(clips) for name in runs}

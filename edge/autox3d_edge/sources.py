@@ -93,13 +93,19 @@ class Sources:
 
         That is, says what the trained network says.
         """
-        digest = hashlib.sha256(content).hexdigest()
-        found = self.tests.labels(run, digest, "the file")
+        found = self.labels_of_file(run, content, "the file")
         return {
             **score(found, self.targets),
             "agrees": int((found == self.keras_labels).sum()),
             "protocol": self.protocol,
         }
+
+    def labels_of_file(
+        self, run: parity.Scorer, content: bytes, title: str
+    ) -> np.ndarray:
+        """Classes that a flatbuffer, which `run` runs, says they are of."""
+        digest = hashlib.sha256(content).hexdigest()
+        return self.tests.labels(run, digest, title)
 
     @functools.cached_property
     def keras_labels(self) -> np.ndarray:

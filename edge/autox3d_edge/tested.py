@@ -1,7 +1,5 @@
 """Which classes a network says clips are of; a test that stopped goes on."""
 
-import hashlib
-import json
 import pathlib
 import shutil
 import time
@@ -14,6 +12,7 @@ from absl import logging
 from autox3d_edge import parity
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import progress
+from autox3d_tf.runs import run_dir as run_dir_lib
 
 _FOLDER = "tested"
 _SAVE_SECONDS = 30.0
@@ -70,8 +69,7 @@ class Tests:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, network):
-        made_of = json.dumps([self._identity, network], sort_keys=True)
-        name = hashlib.sha256(made_of.encode()).hexdigest()[:32]
+        name = run_dir_lib.fingerprint_of([self._identity, network])
         return self._folder / f"{name}.json"
 
     def _read(self, path) -> list[int]:

@@ -174,7 +174,6 @@ def _run(arguments):
         raise ValueError(
             "The peer is missing: pip install -e '.[torch]'."
         ) from None
-    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -216,8 +215,9 @@ def _run(arguments):
     runs = all_runs("float32")
     _check_same_logits(runs)
     if FLAGS.precision != "float32":
-        keras.config.set_dtype_policy(f"mixed_{FLAGS.precision}")
-        model = models.build_model(arch, FLAGS.num_classes)
+        model = models.build_model(
+            arch, FLAGS.num_classes, dtype=f"mixed_{FLAGS.precision}"
+        )
         runs = all_runs(FLAGS.precision)
     kinds = ("train", "inference") if FLAGS.what == "both" else (FLAGS.what,)
     for what in kinds:

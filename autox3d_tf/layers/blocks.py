@@ -47,10 +47,17 @@ def bottleneck(
 
 
 class NormedLayer(weights_lib.WeightedLayer):
-    """A layer with batch normalisations."""
+    """A layer with batch normalisations.
 
-    # Fine-tuning: scales and offsets learn, statistics stay.
-    frozen_statistics = False
+    Args:
+        frozen_statistics: Whether they use and keep their moving statistics in
+            training, too, while scales and offsets learn: for fine-tuning.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+    """
+
+    def __init__(self, frozen_statistics=False, **kwargs):
+        super().__init__(**kwargs)
+        self.frozen_statistics = frozen_statistics
 
     def get(self, name):
         """Returns a weight as a tensor in the compute dtype, or None."""
@@ -80,6 +87,12 @@ class NormedLayer(weights_lib.WeightedLayer):
             variable.assign(new)
         return out
 
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "frozen_statistics": self.frozen_statistics,
+        }
+
 
 @keras.saving.register_keras_serializable("autox3d_tf")
 class Stem3D(NormedLayer):
@@ -90,7 +103,8 @@ class Stem3D(NormedLayer):
         temporal_kernel: Frames of the depthwise kernel, odd.
         strides: `(1, height, width)`.
         causal: Whether a frame sees the past only.
-        **kwargs: Base layer arguments, such as `name` and `dtype`.
+        **kwargs: Base layer arguments, such as `name`, `dtype` and
+            `frozen_statistics`.
 
     Input shape: `(batch, time, height, width, 3)`.
     Output shape: `(batch, time, ceil(height / stride), ..., filters)`.
@@ -168,7 +182,8 @@ class BottleneckBlock3D(NormedLayer):
         activation: After the depthwise kernels.
         causal: Whether a frame sees the past only.
         zero_init: Starts as the identity: the last norm's gamma is zero.
-        **kwargs: Base layer arguments, such as `name` and `dtype`.
+        **kwargs: Base layer arguments, such as `name`, `dtype` and
+            `frozen_statistics`.
 
     Input shape: `(batch, time, height, width, channels)`.
     Output shape: `(batch, time, ceil(height / stride), ..., filters)`.
@@ -313,7 +328,8 @@ class Head3D(NormedLayer):
         num_classes: Outputs.
         dropout: Rate before the last layer, in training.
         seed: Of initialisation and dropout.
-        **kwargs: Base layer arguments, such as `name` and `dtype`.
+        **kwargs: Base layer arguments, such as `name`, `dtype` and
+            `frozen_statistics`.
 
     Input shape: `(batch, time, height, width, channels)`.
     Output shape: `(batch, num_classes)`, float32.

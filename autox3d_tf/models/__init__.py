@@ -13,6 +13,7 @@ from autox3d_tf.models.torch_import import (
 )
 from autox3d_tf.models.weight_file import load_weights, save_weights
 from autox3d_tf.models.x3d import (
+    X3D,
     assign_weights,
     build_model,
     parts,
@@ -20,6 +21,7 @@ from autox3d_tf.models.x3d import (
 )
 
 __all__ = [
+    "X3D",
     "ImportReport",
     "Supernet",
     "architecture_of_checkpoint",

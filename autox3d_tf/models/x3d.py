@@ -8,65 +8,118 @@ from autox3d_tf.layers import blocks
 from autox3d_tf.space import arch as arch_lib
 
 
-def build_model(
-    arch: arch_lib.ArchSpec,
-    num_classes: int,
-    *,
-    dropout: float = 0.0,
-    zero_init: bool = False,
-    seed: int = 0,
-) -> keras.Model:
+@keras.saving.register_keras_serializable("autox3d_tf")
+class X3D(keras.Model):
+    """The network of an architecture, a functional model.
+
+    Clips are RGB in [0, 1], normalised with mean 0.45 and deviation 0.225; any
+    number of frames and any size are accepted. What Keras saves and loads again
+    still knows its architecture.
+
+    Args:
+        arch: An `ArchSpec`, or its dict. Also an attribute.
+        num_classes: Outputs.
+        dropout: Rate before the last layer, in training.
+        zero_init: Whether each residual block starts as the identity.
+        freeze_batch_norm: Whether batch norms use and keep their moving
+            statistics in training, too. Their scales and offsets are still
+            trained, as in SlowFast.
+        seed: Of initialisation and dropout.
+        dtype: Policy of the layers; None for Keras' global one.
+        **kwargs: Base model arguments.
+
+    Input shape: `(batch, time, height, width, 3)`, float32.
+    Output shape: `(batch, num_classes)`, float32 logits.
+    """
+
+    def __init__(
+        self,
+        arch,
+        num_classes,
+        *,
+        dropout=0.0,
+        zero_init=False,
+        freeze_batch_norm=False,
+        seed=0,
+        dtype=None,
+        **kwargs,
+    ):
+        if not isinstance(arch, arch_lib.ArchSpec):
+            arch = arch_lib.ArchSpec.from_dict(arch)
+        checks.check_positive_int("num_classes", num_classes)
+        of_all = {
+            "frozen_statistics": freeze_batch_norm,
+            "seed": seed,
+            "dtype": dtype,
+        }
+        clip = keras.Input((None, None, None, 3), name="clip")
+        x = blocks.Stem3D(
+            arch.stem.filters,
+            arch.stem.temporal_kernel,
+            arch.stem.strides,
+            arch.causal,
+            name="stem",
+            **of_all,
+        )(clip)
+        for block in arch.blocks():
+            spec = block.spec
+            x = blocks.BottleneckBlock3D(
+                spec.block_type,
+                spec.filters,
+                spec.inner_filters,
+                spec.strides,
+                spec.attention,
+                activation=arch.activation,
+                causal=arch.causal,
+                zero_init=zero_init,
+                name=block.name,
+                **of_all,
+            )(x)
+        logits = blocks.Head3D(
+            arch.head.filters,
+            arch.head.features,
+            num_classes,
+            dropout,
+            name="head",
+            **of_all,
+        )(x)
+        # Keras allows hyphens and spaces in names, TensorFlow scopes do not.
+        kwargs.setdefault("name", arch_lib.scope_name(arch.name))
+        super().__init__(clip, logits, **kwargs)
+        self.arch = arch
+        self.num_classes = num_classes
+        self.dropout_rate = dropout
+        self.zero_init = zero_init
+        self.freeze_batch_norm = freeze_batch_norm
+        self.seed = seed
+
+    def get_config(self):
+        policy = self.get_layer("head").dtype_policy
+        return {
+            "arch": self.arch.to_dict(),
+            "num_classes": self.num_classes,
+            "dropout": self.dropout_rate,
+            "zero_init": self.zero_init,
+            "freeze_batch_norm": self.freeze_batch_norm,
+            "seed": self.seed,
+            "dtype": keras.dtype_policies.serialize(policy),
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+
+def build_model(arch: arch_lib.ArchSpec, num_classes: int, **options) -> X3D:
     """Builds the network of an architecture, with fresh weights.
 
     Args:
         arch: The network.
         num_classes: Outputs.
-        dropout: Rate before the last layer, in training.
-        zero_init: Whether each residual block starts as the identity.
-        seed: Of initialisation and dropout.
+        **options: Others of `X3D`.
 
     Returns:
-        A functional model `(B, T, H, W, 3)` float32 -> logits `(B, classes)`
-        float32. Clips are RGB in [0, 1], normalised with mean 0.45 and
-        deviation 0.225; any number of frames and any size are accepted. The
-        specification is its attribute `arch`.
+        A model `(B, T, H, W, 3)` float32 -> logits `(B, num_classes)` float32.
     """
-    checks.check_positive_int("num_classes", num_classes)
-    clip = keras.Input((None, None, None, 3), name="clip")
-    x = blocks.Stem3D(
-        arch.stem.filters,
-        arch.stem.temporal_kernel,
-        arch.stem.strides,
-        arch.causal,
-        seed=seed,
-        name="stem",
-    )(clip)
-    for block in arch.blocks():
-        spec = block.spec
-        x = blocks.BottleneckBlock3D(
-            spec.block_type,
-            spec.filters,
-            spec.inner_filters,
-            spec.strides,
-            spec.attention,
-            activation=arch.activation,
-            causal=arch.causal,
-            zero_init=zero_init,
-            seed=seed,
-            name=block.name,
-        )(x)
-    logits = blocks.Head3D(
-        arch.head.filters,
-        arch.head.features,
-        num_classes,
-        dropout,
-        seed,
-        name="head",
-    )(x)
-    # Keras allows hyphens and spaces in names, TensorFlow scopes do not.
-    model = keras.Model(clip, logits, name=arch_lib.scope_name(arch.name))
-    model.arch = arch
-    return model
+    return X3D(arch, num_classes, **options)
 
 
 def weight_values(model: keras.Model) -> dict[str, np.ndarray]:

@@ -358,14 +358,15 @@ def _make_batches(job: _Job, first_step: int, last_step: int):
 def _build(job: _Job) -> keras.Model:
     """Returns the network with the weights it begins with."""
     training = job.training
-    with _precision(training.precision):
-        model = models.build_model(
-            job.spec,
-            len(job.source.classes),
-            dropout=training.dropout,
-            zero_init=training.zero_init,
-            seed=job.seed,
-        )
+    model = models.build_model(
+        job.spec,
+        len(job.source.classes),
+        dropout=training.dropout,
+        zero_init=training.zero_init,
+        freeze_batch_norm=training.freeze_batch_norm,
+        seed=job.seed,
+        dtype=training.precision,
+    )
     if job.start is None:
         stem, *blocks, _ = models.parts(model)
         stem.start_with_motion(training.motion_init)
@@ -375,28 +376,7 @@ def _build(job: _Job) -> keras.Model:
         initial.assign_initial(
             model, job.start, training.replace_head, job.source.classes
         )
-    if training.freeze_batch_norm:
-        freeze_batch_norm(model)
     return model
-
-
-def freeze_batch_norm(model: keras.Model) -> None:
-    """Makes all batch norms use and keep their statistics in training.
-
-    Their scales and offsets are still trained, as in SlowFast.
-    """
-    for layer in models.parts(model):
-        layer.frozen_statistics = True
-
-
-@contextlib.contextmanager
-def _precision(policy: str):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _triggers(job: _Job, saver, curve, validate):

@@ -136,12 +136,7 @@ def test_reduced_precision_stays_near_float32(policy):
     logits = []
     for precision in ("float32", policy):
         keras.utils.set_random_seed(0)
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(precision)
-        try:
-            model = models.build_model(arch, num_classes=5)
-        finally:
-            keras.config.set_dtype_policy(before)
+        model = models.build_model(arch, num_classes=5, dtype=precision)
         out = model(clip, training=True)
         assert "GPU" in out.device
         logits.append(np.asarray(tf.cast(out, tf.float32)))

@@ -38,6 +38,27 @@ def test_saves_and_loads_in_safe_mode(tmp_path, causal, activation):
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     clip = _clip(2, 5, 17, 20, 3)  # any number of frames, any size
     np.testing.assert_array_equal(loaded(clip), model(clip))
+    assert loaded.arch == arch
+
+
+def test_what_keras_loads_was_made_with_the_same_options(tmp_path):
+    model = models.build_model(
+        SMALL,
+        num_classes=3,
+        dropout=0.5,
+        freeze_batch_norm=True,
+        dtype="mixed_bfloat16",
+        name="other",
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.get_config() == model.get_config()
+    assert loaded.name == "other"
+    for one, other in zip(
+        models.parts(loaded), models.parts(model), strict=True
+    ):
+        assert one.get_config() == other.get_config()
+        assert one.frozen_statistics and one.compute_dtype == "bfloat16"
 
 
 def test_weights_travel_by_name():
@@ -72,12 +93,8 @@ def test_same_seed_same_network():
 
 
 def test_mixed_precision_keeps_float32_logits():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = models.build_model(SMALL, num_classes=3)
-        logits = model(_clip(2, 4, 16, 16, 3), training=True)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = models.build_model(SMALL, num_classes=3, dtype="mixed_bfloat16")
+    logits = model(_clip(2, 4, 16, 16, 3), training=True)
     assert logits.dtype == "float32"
     assert model.get_layer("stem").compute_dtype == "bfloat16"
 

@@ -7,7 +7,6 @@ number of devices cannot be changed once TensorFlow runs.
 import contextlib
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -48,16 +47,14 @@ def statistics_apart(strategy):
 
 def moved_by_overflow(strategy):
     """Returns how far weights move if one replica's gradients overflow."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
     training = tiny.training(precision="mixed_float16")
     with strategy.scope():
-        model = models.build_model(tiny.arch(), 3)
-        run.freeze_batch_norm(model)
+        model = models.build_model(
+            tiny.arch(), 3, freeze_batch_norm=True, dtype="mixed_float16"
+        )
         optimizer = optimizers.make_optimizer(
             tiny.optimizer(), training, model.trainable_variables, 40
         )
-    keras.config.set_dtype_policy(before)
     step = loop.compile_step(
         steps.make_train_step(model, optimizer, training), strategy
     )

@@ -37,7 +37,7 @@ setuptools.setup(
     else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=[
         *setuptools.find_packages(include=["autox3d_tf", "autox3d_tf.*"]),
         "autox3d_edge",

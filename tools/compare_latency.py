@@ -14,7 +14,6 @@ from autox3d_tf.runs import gin_app
 
 
 def main():
-    """Console script."""
     gin_app.main("autox3d_tf.search.compare_latency:compare_latency")
 
 

@@ -21,7 +21,6 @@ from autox3d_tf.runs import gin_app
 
 
 def main():
-    """Console script."""
     gin_app.main("autox3d_tf.search.compare:compare_searches")
 
 

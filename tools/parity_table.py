@@ -129,7 +129,6 @@ def _run(folders: list[str]) -> int:
 
 
 def main():
-    """Console script."""
     binary.run_plain(_run)
 
 

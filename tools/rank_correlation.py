@@ -73,7 +73,6 @@ def _define_flags():
 
 
 def main():
-    """Console script."""
     binary.run_plain(_main, define=_define_flags, threads=True)
 
 

@@ -21,7 +21,6 @@ def _main(arguments):
 
 
 def main():
-    """Console script."""
     binary.run_plain(_main)
 
 

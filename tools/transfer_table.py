@@ -15,7 +15,6 @@ from autox3d_tf.runs import gin_app
 
 
 def main():
-    """Console script."""
     gin_app.main("autox3d_tf.evaluation.transfer:compare_starts")
 
 

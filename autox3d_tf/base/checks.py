@@ -22,10 +22,10 @@ def check_positive_int(name: str, value: Any) -> None:
 
 
 def check_text(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is text, and not empty."""
+    """Raises ValueError unless `value` is a non-empty string."""
     if not isinstance(value, str) or not value:
         raise ValueError(
-            f"`{name}` must be a text, not empty. Received: {name}={value!r}."
+            f"`{name}` must be a non-empty string. Received: {name}={value!r}."
         )
 
 
@@ -40,7 +40,9 @@ def check_bool(name: str, value: Any) -> None:
 def check_list(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is a list or a tuple."""
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"`{name}` must be a list. Received: {value!r}.")
+        raise ValueError(
+            f"`{name}` must be a list. Received: {name}={value!r}."
+        )
 
 
 def check_triple(name: str, value: Any) -> None:

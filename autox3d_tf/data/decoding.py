@@ -25,7 +25,7 @@ class VideoError(Exception):
 class VideoInfo:
     """What decoding a whole video found.
 
-    Args:
+    Attributes:
         frames: Frames decoded.
         fps: Average frames per second, 0.0 if not known.
         width, height: Size as displayed, with square pixels, after turning.
@@ -59,16 +59,18 @@ class VideoInfo:
         too: a file that was cut lacks the end of both.
         """
         if self.error:
-            promised = f"{self.declared_frames or 'more'} frames"
-            return f"only {self.frames} of {promised} decode ({self.error})"
+            of = f" of {self.declared_frames}" if self.declared_frames else ""
+            return f"only {self.frames}{of} frames decode ({self.error})"
         if self.declared_frames:
             fewer = self.declared_frames - self.skipped_frames - self.frames
             if fewer > max(2, 0.02 * self.declared_frames):
-                promised = f"{self.declared_frames} frames"
-                return f"only {self.frames} of {promised} decode"
+                return (
+                    f"only {self.frames} of {self.declared_frames} frames "
+                    "decode"
+                )
         elif self.read_seconds < 0.8 * self.declared_seconds:
             return (
-                f"only {self.frames} of more frames decode, "
+                f"only {self.frames} frames decode, "
                 f"{self.read_seconds:.1f} of {self.declared_seconds:.1f} "
                 "seconds"
             )

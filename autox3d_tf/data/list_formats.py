@@ -30,7 +30,7 @@ _SPLITS = {  # the first that is there counts
 class Annotation:
     """One annotated clip.
 
-    Args:
+    Attributes:
         name: File name of the video without its suffix.
         label: Class name.
         split: `train`, `val`, `test`, `unused`, or empty.
@@ -52,7 +52,7 @@ class Annotation:
 class ReadOptions:
     """What a list does not say itself.
 
-    Args:
+    Attributes:
         split: Name of the split of every clip; empty to go by the list, or by
             the name of its file.
         split_number: Which of the official splits of UCF101 and HMDB51.

@@ -54,7 +54,7 @@ SPLITS = tuple(SPLIT_NAMES)
 class ClipRow:
     """One clip of a manifest.
 
-    Args:
+    Attributes:
         path: Path of the video, relative to the manifest's root.
         label: Class name.
         group: Clips of one group (scene, person, source video) belong on the
@@ -98,6 +98,11 @@ class ClipRow:
     def identity(self) -> str:
         """Tells the clip from others, wherever its list or its video lies."""
         return self.sha256 or self.path
+
+    @property
+    def unit(self) -> str:
+        """What must stay on one side of every split."""
+        return self.group or self.identity
 
     def cells(self) -> tuple[str, ...]:
         """Returns the row as the strings of a CSV line, in COLUMNS order."""

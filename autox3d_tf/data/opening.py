@@ -116,7 +116,7 @@ def _usable(manifest):
     ]
     if bad:
         logging.warning(
-            "%d of %d clips are left out, being not usable: %s.",
+            "%d of %d clips are left out as unusable: %s.",
             len(bad),
             len(manifest),
             text_lib.some(bad, _NAMED),

@@ -15,7 +15,7 @@ PARTS = (*manifest_lib.SPLITS, "all")
 class DataOptions:
     """Data of a run.
 
-    Args:
+    Attributes:
         source: A manifest (CSV), a folder with one folder per class, or a
             folder of records.
         clip_frames: Frames of a clip.

@@ -102,9 +102,8 @@ def held_out_paths(manifest, fraction: float) -> set[str]:
     """
     members, labels_of = collections.defaultdict(list), {}
     for row in manifest.rows:
-        unit = row.group or row.identity
-        members[unit].append(row.path)
-        labels_of.setdefault(unit, set()).add(row.label)
+        members[row.unit].append(row.path)
+        labels_of.setdefault(row.unit, set()).add(row.label)
     total = collections.Counter(itertools.chain(*labels_of.values()))
     wanted = {
         label: min(count - 1, max(1, round(fraction * count)))
@@ -139,7 +138,7 @@ def halve(source, seed: int):
     manifest, labels = source.manifest, source.manifest.labels
     units: dict[str, list[int]] = {}
     for place, row in enumerate(manifest.rows):
-        units.setdefault(row.group or row.path, []).append(place)
+        units.setdefault(row.unit, []).append(place)
     in_class = np.bincount(source.labels, minlength=len(source.classes))
     alone = {
         unit: [

@@ -50,7 +50,7 @@ def make_train_dataset(
 
     Args:
         source: From `open_source`, `parts.halve` or `parts.hold_out`.
-        options: How clips are cut.
+        options: How clips are sampled and cropped.
         batch_size: Clips of a step, over all workers.
         seed: Seed of everything random.
         first_step: Steps taken before; the first batch is that of the step
@@ -120,7 +120,7 @@ def make_eval_dataset(
 
     Args:
         source: From `open_source`.
-        options: How clips are cut.
+        options: How clips are sampled and cropped.
         batch_size: Views in a batch; the last batch may be smaller.
         temporal_views: Clips taken along the time of each video.
         spatial_crops: Squares of each: 1 for the centre, 3 along the longer

@@ -86,6 +86,7 @@ class Reader:
 
 
 def join(folder: str, name: str) -> str:
+    """Returns the path of a file in a folder of any file system."""
     return f"{folder.rstrip('/')}/{name}"
 
 
@@ -107,6 +108,7 @@ def read_json(path: str) -> dict:
 
 
 def write_json(path: str, value: dict) -> None:
+    """Writes an object to a file, whole or not at all."""
     partial = f"{path}.partial"
     with tf.io.gfile.GFile(partial, "w") as stream:
         json.dump(value, stream)

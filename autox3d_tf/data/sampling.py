@@ -14,7 +14,7 @@ from autox3d_tf.base import checks
 MEAN = 0.45  # of each channel, and
 DEVIATION = 0.225  # of pixels in [0, 1], as networks expect them
 STANDARDIZE = (False, True, "frame")  # see `standardize`
-ONE = 1 << 16  # the weights of a resized pixel in sum
+ONE = 1 << 16  # what the weights of a resized pixel sum to
 
 
 def segment_indices(
@@ -74,8 +74,8 @@ def dense_indices(
     Args:
         num_frames: Frames of the video; past its end, the last frame repeats.
         clip_frames: Frames of the clip.
-        stride: Frames from one to the next; what is between two, is the
-            earlier one.
+        stride: Frames from one to the next; positions between two frames
+            round down.
         rng: Source of a random start (training); without it, the starts of the
             views are spread evenly from the first to the last possible one,
             and a single view is the middle one.
@@ -205,7 +205,8 @@ def resize_taps(
 
     Returns:
         The first old pixel of each, int64 `(count,)`, never falling, and the
-        weights from there on, int64 `(count, taps)`, each row `ONE` in sum.
+        weights from there on, int64 `(count, taps)`, each row sums to
+        `ONE`.
 
     >>> resize_taps(4, 2, 0, 2)[1].tolist()
     [[28086, 28087, 9363], [9362, 28087, 28087]]

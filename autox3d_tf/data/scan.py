@@ -15,7 +15,7 @@ from autox3d_tf.data import annotations as annotations_lib
 from autox3d_tf.data import decoding, locating, scan_log
 from autox3d_tf.data import manifest as manifest_lib
 
-FORMATS = ("auto", "folders", "csv", "kinetics", "ssv2", "ucf101", "hmdb51")
+FORMATS = ("auto", "folders", "csv", *annotations_lib.READERS)
 _LAYOUT = (
     "Videos are expected in one folder per class, `root/label/video.mp4`, or "
     "one level deeper, `root/split/label/video.mp4`."

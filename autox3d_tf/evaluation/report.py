@@ -84,7 +84,7 @@ def classes_table(
     cells = max(3, *(len(str(n)) + 1 for row in confusion for n in row))
     head = "".join(f"{number:>{cells}}" for number in range(len(names)))
     lines = [
-        "rows: label; columns: what was said, by number; right",
+        "rows: true class; columns: predicted class, by number; last: accuracy",
         f"{'':<{width + 4}}{head}",
     ]
     for number, (name, row) in enumerate(zip(names, confusion, strict=True)):
@@ -109,7 +109,7 @@ def _worst(confusion: np.ndarray, labels: Sequence[str]) -> str:
         if wrong[i, j]:
             lines.append(
                 f"{wrong[i, j]:>8} of {clips[i]:>5}  {labels[i]}, "
-                f"said to be {labels[j]}"
+                f"predicted as {labels[j]}"
             )
     return "\n".join(lines)
 

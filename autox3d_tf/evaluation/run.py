@@ -170,7 +170,7 @@ def evaluate(
     Args:
         model: Clips -> logits.
         source: From `data.pipeline.open_source`.
-        data: How clips are cut.
+        data: How clips are sampled and cropped.
         labels: Classes of the model, in the order of its outputs.
         protocol: Of `protocol_of`; its views are those that are taken.
         batch_size: Views in a batch.

@@ -24,7 +24,7 @@ def make_batches(
 
     Args:
         halves: Clips of the weights, and of the logits.
-        data: How clips are cut.
+        data: How clips are sampled and cropped.
         search: Batch sizes and schedule.
         seed: Of order and augmentation.
         first_step: Steps taken before.

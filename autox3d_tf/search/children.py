@@ -40,7 +40,8 @@ class Judge:
     Args:
         supernet: Whose weights are inherited.
         source: The clips, such as the logits' half.
-        data: How clips are cut; evaluation's way, without augmentation.
+        data: How clips are sampled and cropped; as in evaluation, without
+            augmentation.
         cost_tables: One per budget.
         batch_size: Clips at once.
         max_clips: At most about so many clips are used.

@@ -86,7 +86,8 @@ def _data(record) -> Iterator[str]:
     if "manifest" in config:
         yield f"- Manifest of the clips trained on: {config['manifest']}."
     if "preprocessing" in record:
-        yield f"- How clips are cut: {_values(record['preprocessing'])}."
+        how = _values(record["preprocessing"])
+        yield f"- How clips are sampled and cropped: {how}."
 
 
 def _recipe(record) -> Iterator[str]:
@@ -156,10 +157,10 @@ def _limits(arch, record) -> Iterator[str]:
     yield (
         f"For telling the {len(record['labels'])} classes above apart in short "
         f"videos cut into clips of {arch.clip_size[0]} frames as said above. "
-        "It always names one of them, also where none is to be seen, and its "
-        "scores are no calibrated probabilities. An accuracy holds for clips "
-        "like those of its manifest: test it on your own cameras, scenes and "
-        "people. It was not examined for differences between groups of "
+        "It always predicts one of them, even where none is to be seen, and "
+        "its scores are not calibrated probabilities. An accuracy holds for "
+        "clips like those of its manifest: test it on your own cameras, scenes "
+        "and people. It was not examined for differences between groups of "
         "people, and is not meant for decisions about them."
     )
 

@@ -56,7 +56,7 @@ def portable(
 ) -> pipeline.DataOptions:
     """Returns options that call a list in `folder` by its place there.
 
-    So a run can be moved, and gone on with from any directory; the videos of
+    So a run can be moved, and resumed from any directory; the videos of
     the list must stay where they are as seen from it.
     """
     path = pathlib.Path(options.source).resolve()

@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 class OptimizerOptions:
     """Optimizer and learning rate: warm-up, then half a cosine.
 
-    Args:
+    Attributes:
         name: `sgd` (with momentum), `adam` or `adamw`.
         learning_rate: Highest rate, whatever the batch.
         learning_rate_per_sample: Or the highest rate for one clip of a batch;
@@ -75,7 +75,7 @@ class OptimizerOptions:
 class TrainingOptions:
     """Length and regularisation of a training.
 
-    Args:
+    Attributes:
         epochs: How often each clip is seen.
         starts: So many trainings, of different seeds, take the first quarter
             of the steps; the one with the least loss goes on. For small
@@ -97,7 +97,7 @@ class TrainingOptions:
             Multigrid (Wu et al., CVPR 2020), with as many clips in each. That
             is 0.58 times the multiply-adds on average.
         precise_batch_norm: Batches over which the batch norms' statistics are
-            taken anew at the end; 0 keeps the moving averages.
+            re-estimated at the end; 0 keeps the moving averages.
         zero_init: Each residual block starts as the identity.
         motion_init: Share of the stem's channels that start as differences
             over time, so that what does not move cancels out in them.

@@ -34,7 +34,7 @@ class Predictor:
 
         Args:
             source: From `data.pipeline.open_source`.
-            options: How clips are cut.
+            options: How clips are sampled and cropped.
             temporal_views, spatial_crops: Views of each clip; see
                 `data.pipeline.make_eval_dataset` for their order.
             on_batch: Called with the number of views done, to show progress.

@@ -417,4 +417,4 @@ def _precise_batch_norm(job: _Job, model: keras.Model) -> None:
     )
     with pipeline.video_errors():
         used = models.reestimate_batch_norm(model, batches, count)
-    logging.info("Batch-norm statistics taken anew over %d batches.", used)
+    logging.info("Batch-norm statistics re-estimated over %d batches.", used)

@@ -247,6 +247,20 @@ def test_groups_are_not_divided_between_halves():
         assert one + other == count and abs(one - other) < 0.15 * count
 
 
+def test_files_of_equal_content_are_not_divided_between_halves():
+    rows = [
+        manifest_lib.ClipRow(
+            path=f"{n}", label="a", frames=9, sha256=f"{n % 5}"
+        )
+        for n in range(10)
+    ]
+    whole = manifest_lib.Manifest("", tuple(rows), ("a",))
+    for seed in range(5):
+        first, second = parts.halve(sources.VideoSource(whole), seed=seed)
+        halves = [{r.sha256 for r in h.manifest.rows} for h in (first, second)]
+        assert not halves[0] & halves[1] and len(halves[0] | halves[1]) == 5
+
+
 def test_a_class_of_one_group_is_in_the_first_half():
     rows = [
         manifest_lib.ClipRow(path=f"{n}", label=label, group=group, frames=9)

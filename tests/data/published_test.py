@@ -570,6 +570,22 @@ def numbered(tmp_path, names):
     return [clip.label for clip in found]
 
 
+def test_a_folder_of_numbered_lists_is_scanned_as_such(tmp_path):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    (lists / "train.txt").write_text("a.mp4 1\n")
+    (lists / "val.txt").write_text("b.mp4 0\n")
+    found = scan.list_clips(
+        tmp_path, None, "numbered", [lists], annotations.ReadOptions()
+    )
+    assert [(row.path, row.split) for row in found.rows] == [
+        ("a.mp4", "train"),
+        ("b.mp4", "val"),
+    ]
+
+
 def test_names_are_found_by_their_numbers(tmp_path):
     assert numbered(tmp_path, '{"walk": "3", "jump": 1}') == ["jump", "walk"]
 

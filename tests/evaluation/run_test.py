@@ -394,6 +394,6 @@ def test_of_many_classes_the_worst_are_named():
     ]
     assert "c7" not in lines
     assert lines.splitlines()[12:] == [
-        "      12 of    16  c5, said to be c30",
-        "       1 of     5  c2, said to be c3",
+        "      12 of    16  c5, predicted as c30",
+        "       1 of     5  c2, predicted as c3",
     ]

@@ -138,8 +138,11 @@ def test_named_spaces_have_fair_filters():
         ({"expansions": (0.0,)}, r"`expansions` must be numbers in \(0, 16\]"),
         ({"expansions": ("2",)}, r"expansions=\('2',\)"),
         ({"expansions": (True, 2)}, r"expansions=\(True, 2\)"),
-        ({"expansions": None}, "`expansions` must be a list. Received: None"),
-        ({"filters": 8}, "`filters` must be a list. Received: 8"),
+        (
+            {"expansions": None},
+            "`expansions` must be a list. Received: expansions=None",
+        ),
+        ({"filters": 8}, "`filters` must be a list. Received: filters=8"),
         ({"filters": ((8,), (16,))}, "`filters` must be numbers or names"),
         ({"optional": "no"}, "`optional` must be true or false"),
         ({"strides": (1, 2, 1)}, "equal in height and width"),
@@ -159,12 +162,12 @@ def test_a_stage_refuses_nonsense(change, message):
     [
         ({"frame_stride": 0}, "`frame_stride` must be a positive"),
         ({"version": "x"}, "`version` must be a positive"),
-        ({"name": 5}, "`name` must be a text"),
-        ({"name": ""}, "`name` must be a text"),
+        ({"name": 5}, "`name` must be a non-empty string"),
+        ({"name": ""}, "`name` must be a non-empty string"),
         ({"causal": "false"}, "`causal` must be true or false"),
         ({"stem": None}, "`stem` must be of StemSpec. Received: stem=None"),
         ({"stages": ("a",)}, "`stages` must be of StageSpace. Received: stage"),
-        ({"stages": 3}, "`stages` must be a list. Received: 3"),
+        ({"stages": 3}, "`stages` must be a list. Received: stages=3"),
     ],
 )
 def test_a_space_refuses_nonsense(change, message):
@@ -189,7 +192,7 @@ def test_lists_become_tuples():
 def test_stages_are_a_list():
     record = space.get_space("tiny").to_dict()
     with pytest.raises(
-        ValueError, match="`stages` must be a list. Received: N"
+        ValueError, match="`stages` must be a list. Received: stages=N"
     ):
         space.SearchSpace.from_dict({**record, "stages": None})
 

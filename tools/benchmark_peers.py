@@ -135,7 +135,7 @@ def load_others(paths, clip_size):
     """Path -> ArchSpec of other networks, which must take the same clips."""
     from autox3d_tf import space
 
-    others = {path: space.load_arch(path) for path in paths}
+    others = {path: space.get_arch(path) for path in paths}
     for path, arch in others.items():
         if arch.clip_size != clip_size:
             raise ValueError(
@@ -247,7 +247,7 @@ def _run(arguments):
 
 
 def _define_flags():
-    flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
+    flags.DEFINE_string("arch", "x3d_s", "An X3D: name or arch.json.")
     flags.DEFINE_list("also", [], "arch.json files of the same clip size.")
     binary.define_clip_size(None, "By default the X3D's own.")
     flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)

@@ -235,7 +235,7 @@ def _run(arguments):
 
 
 def _define_flags():
-    flags.DEFINE_string("arch", "x3d_s", "A named X3D.")
+    flags.DEFINE_string("arch", "x3d_s", "An X3D: name or arch.json.")
     binary.define_clip_size(None, "By default the X3D's own.")
     flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
     flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)

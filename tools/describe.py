@@ -36,7 +36,7 @@ def _run(names: list[str]) -> None:
             FLAGS.runtime,
         )
     texts = [
-        describe.describe(name, FLAGS.num_classes, FLAGS.clip_size, table)
+        describe.describe(name, FLAGS.clip_size, FLAGS.num_classes, table)
         for name in names
     ]
     print("\n\n".join(texts))

@@ -19,11 +19,18 @@ _NEAR, _SAMPLES_NEAR = 0.05, 20_000  # how near multiply-adds are equal
 
 def describe(
     name: str,
-    num_classes: int | None,
-    clip_size: tuple[int, int, int] | None,
+    clip_size: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
     table: latency_lib.LatencyTable | None = None,
 ) -> str:
-    """Returns the text for a network, a space, or a file of either."""
+    """Returns the text for a network, a space, or a file of either.
+
+    Args:
+        name: Of one, or an arch.json, a directory with one or a space.json.
+        clip_size: `(frames, height, width)`; None for what it is meant for.
+        num_classes: None for those of its search, or 400.
+        table: Predicts milliseconds; None for none.
+    """
     found = _find(name)
     if num_classes is None:
         made = getattr(found, "provenance", {})
@@ -35,13 +42,18 @@ def describe(
             total = sum(map(table.part_ms, costs.layers))
             text += f"\npredicted: {total:.3f} {table}"
         return text
-    text = describe_space(found, num_classes, clip_size)
+    text = describe_space(found, clip_size, num_classes)
     if table is not None:
-        text += "\n" + describe_latency(found, num_classes, table, clip_size)
+        text += "\n" + describe_latency(found, clip_size, num_classes, table)
     return text
 
 
-def describe_latency(found, num_classes, table, clip_size=None) -> str:
+def describe_latency(
+    found: space.SearchSpace,
+    clip_size: tuple[int, int, int] | None,
+    num_classes: int,
+    table: latency_lib.LatencyTable,
+) -> str:
     """Returns how milliseconds spread among networks of equal MACs."""
     size = {"num_classes": num_classes, "clip_size": clip_size}
     macs = budget_lib.SpaceCost(found, budget_lib.Budget(target=1, **size))
@@ -71,7 +83,11 @@ def describe_latency(found, num_classes, table, clip_size=None) -> str:
     return "\n".join(lines)
 
 
-def describe_space(found, num_classes, clip_size=None) -> str:
+def describe_space(
+    found: space.SearchSpace,
+    clip_size: tuple[int, int, int] | None,
+    num_classes: int,
+) -> str:
     """Returns choices, size, fairness and costs of a search space."""
     lines = [
         f"{found.name}: clip {text_lib.times(clip_size or found.clip_size)}, "
@@ -114,20 +130,17 @@ def known() -> str:
 def _find(name):
     if name.startswith(_SPACE):
         return space.get_space(name.removeprefix(_SPACE))
-    inside = pathlib.Path(name, "arch.json")
-    if name not in space.ARCHIVE and inside.is_file():
-        name = str(inside)
     if name.endswith(".json"):
         data = files_lib.read_json(name, "a network or a search space")
-        is_space = isinstance(data, dict) and "version" in data
-        return space.load_space(name) if is_space else space.load_arch(name)
-    if name in space.ARCHIVE:
-        return space.get_arch(name)
-    if name in space.SPACES:
+        if isinstance(data, dict) and "version" in data:
+            return space.load_space(name)
+    elif name in space.SPACES and name not in space.ARCHIVE:
         return space.get_space(name)
-    raise ValueError(
-        f"There is no network or search space {name!r}. Known are {known()}"
-    )
+    elif name not in space.ARCHIVE and not pathlib.Path(name).is_dir():
+        raise ValueError(
+            f"There is no network or search space {name!r}. Known {known()}"
+        )
+    return space.get_arch(name)
 
 
 def _random_indices(found, count=_SAMPLES) -> list[list[int]]:

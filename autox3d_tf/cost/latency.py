@@ -48,7 +48,7 @@ def terms(part: parts_lib.Part, tile: int = 1) -> dict[str, float]:
     if part.kind == "head":
         key = text_lib.times(part.in_size)
         return {f"head {key}": 1, f"head {key} in": part.in_channels}
-    spec = part.spec.spec
+    spec = part.block.spec
     before, after = text_lib.times(part.in_size), text_lib.times(part.out_size)
     inner = _round_up(spec.inner_filters, tile)
     filters = _round_up(spec.filters, tile)
@@ -65,7 +65,7 @@ def terms(part: parts_lib.Part, tile: int = 1) -> dict[str, float]:
 
     pointwise(f"pointwise {before}", part.in_channels, inner)
     pointwise(f"pointwise {after}", spec.inner_filters, filters)
-    if part.spec.projects:
+    if part.block.projects:
         name = f"shortcut {before} {after}"
         pointwise(name, part.in_channels, filters)
     found[f"{spec.block_type} {before} {after}"] = inner

@@ -79,8 +79,8 @@ def format_cost(arch: arch_lib.ArchSpec, cost: Cost) -> str:
 
 
 def _describe(part: parts_lib.Part) -> str:
-    if part.kind != "block":
+    if part.block is None:
         return text_lib.times(part.operations[0].kernel)
-    spec = part.spec.spec
+    spec = part.block.spec
     text = f"{spec.block_type} inner {spec.inner_filters}"
     return text + (" se" if spec.attention == "se" else "")

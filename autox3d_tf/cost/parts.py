@@ -59,7 +59,7 @@ class Part:
         kind: "stem", "block" or "head".
         in_size, out_size: `(time, height, width)`.
         in_channels, out_channels: Of the feature maps at its ends.
-        spec: The `StemSpec`, `PlacedBlock` or `HeadSpec`.
+        block: What it is made from; None for stem and head.
         operations: Its convolutions in order.
         peak_values: Most activation values alive at once inside it.
     """
@@ -70,7 +70,7 @@ class Part:
     out_size: Size
     in_channels: int
     out_channels: int
-    spec: object
+    block: arch_lib.PlacedBlock | None
     operations: tuple[Operation, ...]
     peak_values: int
 
@@ -136,7 +136,7 @@ def stem_part(stem: arch_lib.StemSpec, clip_size: Size) -> Part:
         out_size=size,
         in_channels=3,
         out_channels=stem.filters,
-        spec=stem,
+        block=None,
         operations=operations,
         peak_values=max(_values(clip_size, 3) + out, 2 * out),
     )
@@ -190,7 +190,7 @@ def block_part(
         out_size=size,
         in_channels=block.in_filters,
         out_channels=spec.filters,
-        spec=block,
+        block=block,
         operations=tuple(operations),
         peak_values=kept
         + max(wide + narrow, 2 * narrow, narrow + _values(size, spec.filters)),
@@ -214,7 +214,7 @@ def head_part(
         out_size=one,
         in_channels=in_channels,
         out_channels=num_classes,
-        spec=head,
+        block=None,
         operations=operations,
         peak_values=_values(in_size, in_channels)
         + _values(in_size, head.filters),

@@ -112,7 +112,7 @@ def draw_network(arch: arch_lib.ArchSpec, record: Mapping[str, Any]):
         text, color = part.kind, "#dddddd"
         width = min(1.0, part.out_channels / widest)
         if part.kind == "block":
-            spec = part.spec.spec
+            spec = part.block.spec
             text = f"{spec.block_type}   inner {spec.inner_filters}"
             text += "   SE" if spec.attention == "se" else ""
             color = colors[spec.block_type]

@@ -6,9 +6,10 @@ other block, counted from the first of each stage.
 
 import dataclasses
 import math
+import os
+import pathlib
 from collections.abc import Callable
 
-from autox3d_tf.base import checks
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -184,7 +185,30 @@ ARCHIVE: dict[str, arch_lib.ArchSpec] = {
 }
 
 
-def get_arch(name: str) -> arch_lib.ArchSpec:
-    """Returns a named network. Raises ValueError listing the known ones."""
-    checks.check_choice("name", name, ARCHIVE)
-    return ARCHIVE[name]
+def get_arch(
+    arch: str | os.PathLike | arch_lib.ArchSpec,
+) -> arch_lib.ArchSpec:
+    """Returns a named network, that of a file or directory, or the one given.
+
+    Args:
+        arch: A name, an arch.json or a directory with one. Names come first,
+            whatever directories are called.
+
+    Raises:
+        ValueError: There is no such network (the named ones are listed) or
+            the file is damaged.
+    """
+    if isinstance(arch, arch_lib.ArchSpec):
+        return arch
+    name = os.fspath(arch)
+    if name in ARCHIVE:
+        return ARCHIVE[name]
+    path = pathlib.Path(name)
+    if path.is_dir():
+        return arch_lib.load_arch(path / "arch.json")
+    if path.suffix == ".json" or path.is_file():
+        return arch_lib.load_arch(path)
+    raise ValueError(
+        f"`arch` must be an arch.json, a directory with one or one of "
+        f"{', '.join(ARCHIVE)}. Received: arch={name!r}."
+    )

@@ -62,7 +62,7 @@ def _architecture(arch, record) -> Iterator[str]:
     for part in found.layers:
         kind, inner = part.kind, ""
         if part.kind == "block":
-            spec = part.spec.spec
+            spec = part.block.spec
             kind = spec.block_type
             kind += ", se" if spec.attention == "se" else ""
             inner = str(spec.inner_filters)

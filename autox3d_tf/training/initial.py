@@ -25,7 +25,7 @@ def find_arch(
     clip_size: tuple[int, int, int] = (13, 160, 160),
     frame_stride: int = 6,
 ) -> arch_lib.ArchSpec:
-    """Returns a named network, or that of a file or run directory.
+    """Returns the network of a checkpoint, or what `space.get_arch` does.
 
     Args:
         arch: A name, an arch.json, a directory with one, or the checkpoint of
@@ -33,23 +33,12 @@ def find_arch(
         clip_size, frame_stride: Of the network of a checkpoint, which does
             not tell them.
     """
-    if isinstance(arch, arch_lib.ArchSpec):
-        return arch
-    path = pathlib.Path(arch)
-    if str(arch) in archive.ARCHIVE:  # whatever directories are called
-        return archive.get_arch(str(arch))
-    if path.is_dir():
-        return arch_lib.load_arch(path / files.ARCH)
-    if path.suffix in CHECKPOINT_SUFFIXES:
+    path = None if isinstance(arch, arch_lib.ArchSpec) else pathlib.Path(arch)
+    if path and path.suffix in CHECKPOINT_SUFFIXES and not path.is_dir():
         return models.architecture_of_checkpoint(
             path, name=path.stem, clip_size=clip_size, frame_stride=frame_stride
         )
-    if path.suffix == ".json" or path.is_file():
-        return arch_lib.load_arch(path)
-    raise ValueError(
-        f"`arch` must be an arch.json, a run directory or one of "
-        f"{', '.join(archive.ARCHIVE)}. Received: arch={str(arch)!r}."
-    )
+    return archive.get_arch(arch)
 
 
 def weights_path(init_from: str | os.PathLike) -> pathlib.Path:

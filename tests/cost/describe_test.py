@@ -10,11 +10,11 @@ from tests.cost import latency_test
 
 
 def test_other_crop_and_classes():
-    text = describe.describe("x3d_s", 400, (13, 182, 182))
+    text = describe.describe("x3d_s", (13, 182, 182), 400)
     assert "2,721,933,356" in text
     arch = space.get_arch("x3d_s")
     assert f"{cost.cost_of(arch, num_classes=174).params:,}" in (
-        describe.describe("x3d_s", 174, None)
+        describe.describe("x3d_s", num_classes=174)
     )
 
 
@@ -22,15 +22,15 @@ def test_a_searched_network_has_the_classes_of_its_search(tmp_path):
     arch = space.get_arch("x3d_xs")
     searched = dataclasses.replace(arch, provenance={"num_classes": 3})
     searched.save(tmp_path / "arch.json")
-    found = describe.describe(str(tmp_path), None, None)
-    assert found == describe.describe(str(tmp_path), 3, None)
-    assert describe.describe("x3d_xs", None, None) == describe.describe(
-        "x3d_xs", 400, None
+    found = describe.describe(str(tmp_path))
+    assert found == describe.describe(str(tmp_path), num_classes=3)
+    assert describe.describe("x3d_xs") == describe.describe(
+        "x3d_xs", num_classes=400
     )
 
 
 def test_space_shows_choices_fairness_and_costs():
-    text = describe.describe("tiny", 10, None)
+    text = describe.describe("tiny", num_classes=10)
     found = space.get_space("tiny")
     for choice in found.choices:
         assert choice.name in text
@@ -38,12 +38,12 @@ def test_space_shows_choices_fairness_and_costs():
     assert f"at least {cost.cheapest(found, budget):,.0f}; median" in text
     # Three filter candidates, 8 | 16 and 24 of 24: each channel in two.
     assert "stage1/filters                 0.667, all alike" in text
-    assert describe.describe("tiny", 10, None) == text
+    assert describe.describe("tiny", num_classes=10) == text
 
 
 def test_space_and_network_of_the_same_name():
-    assert "choices" in describe.describe("space:x3d_s", 400, None)
-    assert "total" in describe.describe("x3d_s", 400, None)
+    assert "choices" in describe.describe("space:x3d_s")
+    assert "total" in describe.describe("x3d_s")
 
 
 def test_a_latency_table_predicts_networks_and_spaces(monkeypatch):
@@ -53,10 +53,10 @@ def test_a_latency_table_predicts_networks_and_spaces(monkeypatch):
     arch = dataclasses.replace(arch, name="first")
     monkeypatch.setitem(space.ARCHIVE, "first", arch)
     table = latency_test.make_table()
-    text = describe.describe("first", 3, None, table)
+    text = describe.describe("first", None, 3, table)
     ms = table.network_ms(arch, 3)
     assert f"predicted: {ms:.3f} ms per clip, int8, 1 thread, " in text
-    text = describe.describe("tiny", 3, None, table)
+    text = describe.describe("tiny", None, 3, table)
     assert "networks within 5% of the same multiply-adds, of 300" in text
 
 
@@ -65,7 +65,7 @@ def test_files_of_either_kind(tmp_path):
     space.get_space("tiny").save(tmp_path / "space.json")
     for name, wanted in (("arch", "total"), ("space", "choices")):
         path = str(tmp_path / f"{name}.json")
-        assert wanted in describe.describe(path, 10, None)
+        assert wanted in describe.describe(path, num_classes=10)
     (tmp_path / "arch.json").write_text('{"schema_version": 1, "na')
     with pytest.raises(ValueError, match="not valid JSON"):
-        describe.describe(str(tmp_path / "arch.json"), 10, None)
+        describe.describe(str(tmp_path / "arch.json"))

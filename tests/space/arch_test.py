@@ -140,7 +140,7 @@ def test_missing_and_foreign_files_are_refused(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="x3d_s.*Received: name='x4d'"):
+    with pytest.raises(ValueError, match="x3d_s.*Received: arch='x4d'"):
         space.get_arch("x4d")
 
 

@@ -94,7 +94,7 @@ def diagnose(
     fine_tuned: bytes | None = None,
     model=None,
 ) -> diagnosis.Diagnosis:
-    """Measures int8, finds the culprits, tries the remedies, chooses.
+    """Measures int8, finds the worst layers, tries the remedies, chooses.
 
     Args:
         arch, weights: The trained network.
@@ -106,20 +106,20 @@ def diagnose(
         model: The trained Keras model, to compare the lowered one with.
     """
     options = options or DoctorOptions()
-    kitchen = recipes.Kitchen(arch, weights, calibration)
-    ward = _Ward(kitchen, judged, test)
-    gains = _gains_of_parts(kitchen, judged, mixed.part_names(arch))
-    base = _try_int8(kitchen, ward, fine_tuned)
-    if not (options.int8_only_if_enough and ward.within(options.bound)):
+    converter = recipes.Int8Converter(arch, weights, calibration)
+    candidates = _Candidates(converter, judged, test)
+    gains = _gains_of_parts(converter, judged, mixed.part_names(arch))
+    base = _try_int8(converter, candidates, fine_tuned)
+    if not (options.int8_only_if_enough and candidates.within(options.bound)):
         worst = sorted(gains, key=lambda part: -gains[part])
-        _try_wider(kitchen, ward, base, worst, options)
-    rows = ward.discharge(options.repeats)
-    plain = kitchen.cook(recipes.Recipe())
+        _try_wider(converter, candidates, base, worst, options)
+    rows = candidates.measure(options.repeats)
+    plain = converter.convert(recipes.Recipe())
     clips = judged.clips[:_MEASURED_CLIPS]
-    noise = layer_noise.measure(kitchen.lowered(), plain, clips)
+    noise = layer_noise.measure(converter.lowered(), plain, clips)
     return diagnosis.Diagnosis(
         noise=tuple(noise),
-        parts=_parts(arch, gains, noise, kitchen, judged, model),
+        parts=_parts(arch, gains, noise, converter, judged, model),
         treatments=rows,
         chosen=_cheapest(rows, options.bound),
         bound=options.bound,
@@ -128,42 +128,42 @@ def diagnose(
     )
 
 
-def _try_int8(kitchen, ward, fine_tuned) -> recipes.Recipe:
+def _try_int8(converter, candidates, fine_tuned) -> recipes.Recipe:
     """Tries what runs as fast as plain int8; returns the best recipe."""
     for changes in ({}, *({remedy: True} for remedy in _REMEDIES)):
         recipe = recipes.Recipe(**changes)
-        ward.admit(recipe.name, kitchen.cook(recipe), recipe)
-    together = ward.helpful_remedies()
-    ward.admit(together.name, kitchen.cook(together), together)
-    best = ward.best()
+        candidates.add(recipe.name, converter.convert(recipe), recipe)
+    together = candidates.helpful_remedies()
+    candidates.add(together.name, converter.convert(together), together)
+    best = candidates.best()
     if fine_tuned is not None:
-        ward.admit(diagnosis.FINE_TUNED, fine_tuned, recipes.Recipe())
+        candidates.add(diagnosis.FINE_TUNED, fine_tuned, recipes.Recipe())
     return best
 
 
-def _try_wider(kitchen, ward, base, worst, options) -> None:
+def _try_wider(converter, candidates, base, worst, options) -> None:
     """Tries wider parts, the worst first, and the whole network wider."""
     for precision in mixed.KEPT:
         for count in options.kept_parts:
             kept = dict.fromkeys(worst[:count], precision)
             recipe = dataclasses.replace(base, kept=kept)
-            ward.admit(recipe.name, kitchen.cook(recipe), recipe)
+            candidates.add(recipe.name, converter.convert(recipe), recipe)
     for precision in ("int16x8", "dynamic", "fp16"):
-        ward.admit(precision, kitchen.whole(precision), None)
+        candidates.add(precision, converter.convert_whole(precision), None)
 
 
-class _Ward:
+class _Candidates:
     """Candidates, with their scores on the clips."""
 
-    def __init__(self, kitchen, judged, test):
+    def __init__(self, converter, judged, test):
         self._judged, self._test = judged, test
-        self._expected = _scores(kitchen.whole("fp32"), judged.clips)
+        self._expected = _scores(converter.convert_whole("fp32"), judged.clips)
         self._models: dict[str, bytes] = {}
         self._recipes: dict[str, recipes.Recipe | None] = {}
         self._scores: dict[str, np.ndarray] = {}
-        self.admit("fp32", kitchen.whole("fp32"), None)
+        self.add("fp32", converter.convert_whole("fp32"), None)
 
-    def admit(self, name, model, recipe) -> None:
+    def add(self, name, model, recipe) -> None:
         if name not in self._models:
             self._models[name], self._recipes[name] = model, recipe
             self._scores[name] = _scores(model, self._judged.clips)
@@ -194,10 +194,10 @@ class _Ward:
 
     def best(self) -> recipes.Recipe:
         """The recipe with the least error so far."""
-        cooked = [n for n, recipe in self._recipes.items() if recipe]
-        return self._recipes[min(cooked, key=self._error)]
+        from_recipes = [n for n, recipe in self._recipes.items() if recipe]
+        return self._recipes[min(from_recipes, key=self._error)]
 
-    def discharge(self, repeats) -> tuple[diagnosis.Treatment, ...]:
+    def measure(self, repeats) -> tuple[diagnosis.Treatment, ...]:
         """Returns what was measured of each, milliseconds last."""
         tested = self._test_accuracies()
         times = benchmark.benchmark_files(self._models, (1,), repeats)
@@ -257,13 +257,13 @@ class _Ward:
         return {name: right[name] / len(clips) for name in runs}
 
 
-def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
+def _gains_of_parts(converter, judged, parts) -> dict[str, float]:
     """How much of the mean error goes when one part alone is in float."""
     clips = judged.clips[:_MEASURED_CLIPS]
-    expected = _scores(kitchen.whole("fp32"), clips)
+    expected = _scores(converter.convert_whole("fp32"), clips)
 
     def error(kept):
-        scores = _scores(kitchen.cook(recipes.Recipe(kept=kept)), clips)
+        scores = _scores(converter.convert(recipes.Recipe(kept=kept)), clips)
         return float(np.abs(scores - expected).mean())
 
     plain = error({})
@@ -271,13 +271,13 @@ def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
     return {part: plain - error({part: "fp32"}) for part in each}
 
 
-def _parts(arch, gains, noise, kitchen, judged, model):
+def _parts(arch, gains, noise, converter, judged, model):
     """One line per part: noise of lowering, noise of int8, gain in float."""
     last = {layer.layer: layer.snr for layer in noise}
     lowering = {}
     if model is not None:
         clips = judged.clips[:_MEASURED_CLIPS]
-        lowering = layer_noise.measure_keras(model, kitchen.lowered(), clips)
+        lowering = layer_noise.measure_keras(model, converter.lowered(), clips)
     return tuple(
         diagnosis.PartNoise(
             part=part,
@@ -315,7 +315,7 @@ def _cheapest(rows, bound) -> diagnosis.Treatment | None:
     least = min((row.size for row in fast), default=0)
     small = [row for row in fast if row.size <= _AS_SMALL * least]
     return min(
-        small, key=lambda row: (row.remedies, row.mean_error), default=None
+        small, key=lambda row: (row.num_remedies, row.mean_error), default=None
     )
 
 

@@ -35,7 +35,7 @@ def export_model(
     recipe: recipes.Recipe | None = None,
     kept: Mapping[str, str] | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
-    kitchen: recipes.Kitchen | None = None,
+    converter: recipes.Int8Converter | None = None,
     **about,
 ) -> dict[str, Any]:
     """Writes `path` and `path`.report.json, if the audit passes.
@@ -47,11 +47,11 @@ def export_model(
         precision: One of `quantize.PRECISIONS`, or "mixed".
         calibration: uint8 clips `(T, H, W, 3)`, for the integer precisions.
         recipe: Remedies of "int8" and "mixed"; by default those that come
-            close to float, `recipes.Kitchen.closest`.
+            close to float, `recipes.Int8Converter.choose_recipe`.
         kept: For "mixed", the parts that stay wider, if no recipe says so.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
-        kitchen: Of this network and these clips, if there are several files
+        converter: Of this network and these clips, if there are several files
             of it to export.
         **about: What the file says of itself, and the runtime it is for; see
             `write_model`.
@@ -64,8 +64,8 @@ def export_model(
             file is written.
     """
     _check_parity_clips(arch, parity_clips)
-    if kitchen is None:
-        kitchen = make_kitchen(model, arch, calibration)
+    if converter is None:
+        converter = make_converter(model, arch, calibration)
     if precision in ("int8", "mixed"):
         wanted = recipe or recipes.Recipe(kept=kept or {})
         if wanted.precision != precision:
@@ -74,28 +74,28 @@ def export_model(
                 f"'int8'. Received: precision={precision!r}, {wanted}."
             )
         mixed.check_kept(wanted.kept, mixed.part_names(arch))
-        recipe = recipe or kitchen.closest(kept)
-        content = kitchen.cook(recipe)
+        recipe = recipe or converter.choose_recipe(kept)
+        content = converter.convert(recipe)
     else:
-        content = kitchen.whole(precision)
+        content = converter.convert_whole(precision)
     return write_model(
         content,
         path,
         arch=arch,
         precision=precision,
-        references=references(model, kitchen.lowered()),
+        references=references(model, converter.lowered()),
         parity_clips=calibration if parity_clips is None else parity_clips,
         recipe=recipe,
         **about,
     )
 
 
-def make_kitchen(
+def make_converter(
     model, arch: arch_lib.ArchSpec, calibration: Sequence[np.ndarray] | None
-) -> recipes.Kitchen:
-    """Returns the kitchen of a network; arguments as of `export_model`."""
+) -> recipes.Int8Converter:
+    """Returns the converter of a network; arguments as of `export_model`."""
     weights = model if isinstance(model, Mapping) else weights_of(model)
-    return recipes.Kitchen(arch, weights, calibration)
+    return recipes.Int8Converter(arch, weights, calibration)
 
 
 def write_model(

@@ -151,7 +151,7 @@ def run_export(
             streams = stream_export.Exporter(
                 loaded.model, loaded.model.arch, loaded.calibration
             )
-        kitchen = export.make_kitchen(
+        converter = export.make_converter(
             loaded.model, loaded.model.arch, loaded.calibration
         )
         about = {"runtime": options.runtime, **loaded.about}
@@ -159,7 +159,7 @@ def run_export(
         for precision in options.precisions:
             path = folder / f"model_{precision}.tflite"
             reports[precision] = _export(
-                loaded, kitchen, streams, precision, path, options, about
+                loaded, converter, streams, precision, path, options, about
             )
             paths[precision] = path
         timings = benchmark.benchmark_files(
@@ -187,7 +187,7 @@ def run_export(
     return result
 
 
-def _export(loaded, kitchen, streams, precision, path, options, about):
+def _export(loaded, converter, streams, precision, path, options, about):
     """Writes one file; "qat" is fine-tuned first, beside it."""
     if precision.endswith(stream_export.SUFFIX):
         return streams.export(
@@ -204,10 +204,10 @@ def _export(loaded, kitchen, streams, precision, path, options, about):
             precision=precision,
             calibration=loaded.calibration,
             kept=options.kept if precision == "mixed" else None,
-            kitchen=kitchen,
+            converter=converter,
             **about,
         )
-    lowered = kitchen.lowered()
+    lowered = converter.lowered()
     content = fine_tune(
         loaded, lowered, options.fine_tuning, path.with_suffix("")
     )

@@ -225,18 +225,18 @@ def test_calibration_always_spans_the_range():
          "`kept` must name parts of stem, .* Received: 'tail'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_before_cooking(
+def test_what_cannot_be_is_refused_before_conversion(
     exported, tmp_path, wrong, message
 ):
-    class Closed(recipes.Kitchen):
+    class Closed(recipes.Int8Converter):
         def _once(self, key, make):
             raise AssertionError(key)
 
-    kitchen = Closed(exported.arch, exported.weights, exported.clips)
+    converter = Closed(exported.arch, exported.weights, exported.clips)
     path = tmp_path / "model.tflite"
     with pytest.raises(ValueError, match=message):
         export.export_model(
-            exported.weights, exported.arch, path, kitchen=kitchen, **wrong
+            exported.weights, exported.arch, path, converter=converter, **wrong
         )
 
 

@@ -11,8 +11,8 @@ from autox3d_edge import (
     audit,
     diagnosis,
     export,
+    export_run,
     lowering,
-    run,
     sources,
 )
 from autox3d_edge import doctor as doctor_lib
@@ -139,7 +139,7 @@ def examine(
     judged_clips, fine_tuned = judged(loaded, options), None
     if options.fine_tuning is not None:
         lowered = lowering.lower(arch, weights)
-        fine_tuned = run.fine_tune(
+        fine_tuned = export_run.fine_tune(
             loaded, lowered, options.fine_tuning, folder / "qat"
         )
     test = None
@@ -215,7 +215,7 @@ def _export(loaded, found, options, folder):
     path = folder / f"model_{chosen.precision}.tflite"
     about = {"runtime": options.runtime, **loaded.about}
     if chosen.name == diagnosis.FINE_TUNED:
-        about = run.about_fine_tuning(about, options.fine_tuning)
+        about = export_run.about_fine_tuning(about, options.fine_tuning)
     return export.write_model(
         chosen.model,
         path,

@@ -8,8 +8,8 @@ import tf_keras
 
 from autox3d_edge import (
     audit,
-    centre,
     float_lowering,
+    input_zero_point,
     interpreters,
     lowering,
     mixed,
@@ -116,7 +116,8 @@ class Int8Converter:
     def convert(self, recipe: Recipe) -> bytes:
         """Returns the flatbuffer that a recipe makes."""
         return self._once(
-            ("recipe", recipe.name), lambda: centre.absorb(self._raw(recipe))
+            ("recipe", recipe.name),
+            lambda: input_zero_point.absorb(self._raw(recipe)),
         )
 
     def choose_recipe(self, kept: Mapping[str, str] | None = None) -> Recipe:

@@ -183,7 +183,7 @@ def run_export(
             "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
         }
         _write(result, options.threads, loaded, folder)
-        loaded.tests.forget()
+        loaded.label_cache.forget()
     return result
 
 

@@ -213,7 +213,7 @@ def _export(loaded, found, options, folder):
     chosen = found.chosen
     lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
     path = folder / f"model_{chosen.precision}.tflite"
-    about = {"runtime": options.runtime, **loaded.about}
+    about = dataclasses.replace(loaded.about, runtime=options.runtime)
     if chosen.name == diagnosis.FINE_TUNED:
         about = export_run.about_fine_tuning(about, options.fine_tuning)
     return export.write_model(
@@ -224,5 +224,5 @@ def _export(loaded, found, options, folder):
         references=export.references(loaded.model, lowered),
         parity_clips=loaded.calibration,
         recipe=chosen.recipe,
-        **about,
+        about=about,
     )

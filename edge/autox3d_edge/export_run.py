@@ -154,7 +154,7 @@ def run_export(
         converter = export.make_converter(
             loaded.model, loaded.model.arch, loaded.calibration
         )
-        about = {"runtime": options.runtime, **loaded.about}
+        about = dataclasses.replace(loaded.about, runtime=options.runtime)
         reports, paths = {}, {}
         for precision in options.precisions:
             path = folder / f"model_{precision}.tflite"
@@ -194,7 +194,7 @@ def _export(loaded, converter, streams, precision, path, options, about):
             path,
             precision.removesuffix(stream_export.SUFFIX),
             **sources.pace(loaded.train.manifest.rows, loaded.data),
-            **about,
+            about=about,
         )
     if precision != "qat":
         return export.export_model(
@@ -205,7 +205,7 @@ def _export(loaded, converter, streams, precision, path, options, about):
             calibration=loaded.calibration,
             kept=options.kept if precision == "mixed" else None,
             converter=converter,
-            **about,
+            about=about,
         )
     lowered = converter.lowered()
     content = fine_tune(
@@ -218,16 +218,18 @@ def _export(loaded, converter, streams, precision, path, options, about):
         precision=precision,
         references=export.references(loaded.model, lowered),
         parity_clips=loaded.calibration,
-        **about_fine_tuning(about, options.fine_tuning),
+        about=about_fine_tuning(about, options.fine_tuning),
     )
 
 
 def about_fine_tuning(
-    about: Mapping[str, Any], options: fine_tuning_lib.FineTuningOptions
-) -> dict[str, Any]:
-    """Returns arguments of `export.write_model` with how it was fine-tuned."""
+    about: export.About, options: fine_tuning_lib.FineTuningOptions
+) -> export.About:
+    """Returns what a file says of itself with how it was fine-tuned."""
     made = {"fine_tuning": files_lib.to_json(options)}
-    return {**about, "provenance": {**about["provenance"], **made}}
+    return dataclasses.replace(
+        about, provenance={**(about.provenance or {}), **made}
+    )
 
 
 def fine_tune(

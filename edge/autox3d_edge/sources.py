@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from absl import logging
 
+from autox3d_edge import export, parity
 from autox3d_edge import label_cache as label_cache_lib
 from autox3d_edge import manifest as manifest_lib
-from autox3d_edge import parity
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
 from autox3d_tf.training import protocol as protocol_lib
@@ -73,21 +73,21 @@ class Sources:
         )
 
     @property
-    def about(self) -> dict[str, Any]:
-        """Arguments of `export.write_model`: what a file says of itself."""
+    def about(self) -> export.About:
+        """What a file of the network says of itself."""
         validation = self.record.get("validation")
-        return {
-            "labels": self.record["labels"],
-            "preprocessing": preprocessing(self.data, self.train.manifest.rows),
-            "provenance": {
+        return export.About(
+            labels=self.record["labels"],
+            preprocessing=preprocessing(self.data, self.train.manifest.rows),
+            provenance={
                 "files": self.record["files"],
                 "seed": self.seed,
                 "calibration": self.drawn,
             },
-            "accuracy": {"trained": {"validation": validation}},
-            "test": self._test if len(self.clips) else None,
-            "card": files.read_card(self.trained),
-        }
+            accuracy={"trained": {"validation": validation}},
+            test=self._test if len(self.clips) else None,
+            card=files.read_card(self.trained),
+        )
 
     def _test(self, run: parity.Scorer, content: bytes) -> dict[str, Any]:
         """Returns the accuracy of a file and on how many clips it agrees.

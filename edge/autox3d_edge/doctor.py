@@ -21,7 +21,7 @@ from autox3d_edge import (
     recipes,
 )
 from autox3d_edge import weights as weights_lib
-from autox3d_tf.base import progress
+from autox3d_tf.base import checks, progress
 from autox3d_tf.space import arch as arch_lib
 
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
@@ -50,15 +50,14 @@ class DoctorOptions:
     int8_only_if_enough: bool = False
 
     def __post_init__(self):
-        if not 0 <= self.bound < 1:
-            raise ValueError(
-                f"`bound` must be in [0, 1). Received: bound={self.bound}."
-            )
-        if self.repeats < 1 or any(n < 1 for n in self.kept_parts):
-            raise ValueError(
-                "`repeats` and `kept_parts` must be at least 1. Received: "
-                f"repeats={self.repeats}, kept_parts={self.kept_parts}."
-            )
+        checks.check_field(self, "bound", lambda v: 0 <= v < 1, "in [0, 1)")
+        checks.check_field(self, "repeats", lambda v: v >= 1, "at least 1")
+        checks.check_field(
+            self,
+            "kept_parts",
+            lambda counts: all(n >= 1 for n in counts),
+            "numbers of at least 1",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import doctor as doctor_lib
 from autox3d_edge import fine_tuning as fine_tuning_lib
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline, sampling
 from autox3d_tf.runs import claim
@@ -61,11 +62,7 @@ class DoctorRunOptions:
 
     def __post_init__(self):
         for name in ("calibration_clips", "judged_clips"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {name}={getattr(self, name)}."
-                )
+            checks.check_field(self, name, lambda v: v >= 1, "at least 1")
         audit.check_runtime(self.runtime)
 
 

@@ -23,6 +23,7 @@ from autox3d_edge import (
     stream_export,
 )
 from autox3d_edge import fine_tuning as fine_tuning_lib
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
@@ -74,18 +75,11 @@ class ExportOptions:
 
     def __post_init__(self):
         for name in ("precisions", "threads"):
-            if not getattr(self, name):
-                raise ValueError(
-                    f"`{name}` must name at least one. Received: {name}=()."
-                )
+            checks.check_not_empty(self, name)
         for count in self.threads:
             interpreters.check_threads("threads", count)
         for name in ("calibration_clips", "repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {name}={getattr(self, name)}."
-                )
+            checks.check_field(self, name, lambda v: v >= 1, "at least 1")
         unknown = [name for name in self.precisions if name not in PRECISIONS]
         if unknown:
             raise ValueError(

@@ -199,8 +199,7 @@ def training_clips(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
     clips, labels = [], []
     with pipeline.video_errors():
         for clip, label in batches:
-            raw = clip[0].numpy() * sampling.DEVIATION
-            raw = 255 * (raw + sampling.MEAN)
+            raw = sampling.denormalize(clip[0].numpy())
             clips.append(np.rint(raw).clip(0, 255).astype(np.uint8))
             labels.append(int(outputs[int(label[0])]))
     return doctor_lib.Judged(clips=clips, labels=labels, part="train")

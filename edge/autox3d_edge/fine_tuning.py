@@ -133,8 +133,8 @@ def make_step(
 
     def train_step(clips, *unused):
         del unused
-        raw = clips * sampling.DEVIATION + sampling.MEAN
-        raw = tf.clip_by_value(tf.round(255.0 * raw), 0.0, 255.0)
+        raw = tf.round(sampling.denormalize(clips))
+        raw = tf.clip_by_value(raw, 0.0, 255.0)
         zeros = [tf.constant(0.0), *map(tf.zeros_like, weights)]
         loss_sum, *total = tf.foldl(add_clip, raw, zeros)
         count = tf.cast(tf.shape(raw)[0], tf.float32)

@@ -11,6 +11,7 @@ import numpy as np
 import tf_keras
 
 from autox3d_edge import flatbuffer, interpreters, parity
+from autox3d_tf.data import sampling
 
 _CEILING = 120.0  # decibels; equal tensors
 
@@ -107,7 +108,7 @@ def measure_keras(
     sums = {name: {"signal": 0.0, "noise": 0.0} for name in names}
     for clip in clips:
         raw = np.asarray(clip, np.float32)
-        expected = ours(parity.normalise(raw)[None], training=False)
+        expected = ours(sampling.normalize(raw)[None], training=False)
         for name, value, found in zip(
             names, expected, theirs(raw, training=False), strict=True
         ):

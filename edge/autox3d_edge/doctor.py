@@ -106,7 +106,7 @@ def diagnose(
     """
     options = options or DoctorOptions()
     converter = recipes.Int8Converter(arch, weights, calibration)
-    candidates = _Candidates(converter, judged, test)
+    candidates = Candidates(converter, judged, test)
     gains = _gains_of_parts(converter, judged, mixed.part_names(arch))
     base = _try_int8(converter, candidates, fine_tuned)
     if not (options.int8_only_if_enough and candidates.within(options.bound)):
@@ -120,7 +120,7 @@ def diagnose(
         noise=tuple(noise),
         parts=_parts(arch, gains, noise, converter, judged, model),
         treatments=rows,
-        chosen=_cheapest(rows, options.bound),
+        chosen=cheapest(rows, options.bound),
         bound=options.bound,
         judged_clips=len(judged.clips),
         judged_part=judged.part,
@@ -151,10 +151,21 @@ def _try_wider(converter, candidates, base, worst, options) -> None:
         candidates.add(precision, converter.convert_whole(precision), None)
 
 
-class _Candidates:
-    """Candidates, with their scores on the clips."""
+class Candidates:
+    """Candidates, with their scores on the clips; first the float network.
 
-    def __init__(self, converter, judged, test):
+    Args:
+        converter: Of the network.
+        judged: Clips that they are judged on.
+        test: Clips that only the table shows; None for none.
+    """
+
+    def __init__(
+        self,
+        converter: recipes.Int8Converter,
+        judged: Judged,
+        test: Judged | None = None,
+    ):
         self._judged, self._test = judged, test
         self._expected = _scores(converter.convert_whole("fp32"), judged.clips)
         self._models: dict[str, bytes] = {}
@@ -162,21 +173,24 @@ class _Candidates:
         self._scores: dict[str, np.ndarray] = {}
         self.add("fp32", converter.convert_whole("fp32"), None)
 
-    def add(self, name, model, recipe) -> None:
+    def add(
+        self, name: str, model: bytes, recipe: recipes.Recipe | None
+    ) -> None:
+        """Scores a flatbuffer, unless one of that name is there."""
         if name not in self._models:
             self._models[name], self._recipes[name] = model, recipe
             self._scores[name] = _scores(model, self._judged.clips)
             logging.info(
                 "%s: loss %.4f, %s bytes.",
                 name,
-                self._loss(name),
+                self.loss(name),
                 f"{len(model):,}",
             )
 
-    def within(self, bound) -> bool:
+    def within(self, bound: float) -> bool:
         """Whether an int8 candidate is within the bound."""
         return any(
-            self._loss(name) <= bound + _ROUNDING
+            self.loss(name) <= bound + _ROUNDING
             for name, recipe in self._recipes.items()
             if recipe is not None
         )
@@ -196,7 +210,7 @@ class _Candidates:
         from_recipes = [n for n, recipe in self._recipes.items() if recipe]
         return self._recipes[min(from_recipes, key=self._error)]
 
-    def measure(self, repeats) -> tuple[diagnosis.Treatment, ...]:
+    def measure(self, repeats: int) -> tuple[diagnosis.Treatment, ...]:
         """Returns what was measured of each, milliseconds last."""
         tested = self._test_accuracies()
         times = benchmark.benchmark_files(self._models, (1,), repeats)
@@ -206,8 +220,8 @@ class _Candidates:
                 model=model,
                 recipe=self._recipes[name],
                 accuracy=_share(self._scores[name], self._judged.labels),
-                agreement=self._agreement(name),
-                loss=self._loss(name),
+                agreement=self.agreement(name),
+                loss=self.loss(name),
                 mean_error=self._error(name),
                 test_accuracy=tested.get(name),
                 size=len(model),
@@ -219,10 +233,11 @@ class _Candidates:
             )
         )
 
-    def _agreement(self, name) -> float:
+    def agreement(self, name: str) -> float:
+        """See `diagnosis.Treatment.agreement`."""
         return _share(self._scores[name], self._expected.argmax(1))
 
-    def _loss(self, name) -> float:
+    def loss(self, name: str) -> float:
         """See `diagnosis.Treatment.loss`."""
         labels = np.asarray(self._judged.labels)
         before, after = (
@@ -288,7 +303,9 @@ def _parts(arch, gains, noise, converter, judged, model):
     )
 
 
-def _cheapest(rows, bound) -> diagnosis.Treatment | None:
+def cheapest(
+    rows: Sequence[diagnosis.Treatment], bound: float
+) -> diagnosis.Treatment | None:
     """int8 if it is within the bound, else mostly int8; see `chosen`.
 
     Of equal size it is what took the fewest remedies, then the one with the

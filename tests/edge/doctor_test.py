@@ -163,23 +163,27 @@ def test_int8_with_the_fewest_remedies_is_chosen(found):
     )
     rows = [row(found, "fp32"), wider, tuned, equalized, clipped, plain]
     for expected in (plain, clipped, equalized, tuned, wider):
-        assert doctor._cheapest(rows, 0.0) is expected
+        assert doctor.cheapest(rows, 0.0) is expected
         rows.remove(expected)
 
 
 def test_a_loss_counts_clips_that_became_right_or_wrong(monkeypatch):
     floats, other = np.eye(4)[[0, 1, 2, 3, 3]], np.eye(4)[[0, 1, 3, 2, 2]]
     scores = {b"fp32": floats, b"int8": other}
-    monkeypatch.setattr(doctor, "_scores", lambda model, clips: scores[model])
+    monkeypatch.setattr(
+        interpreters,
+        "ClipRunner",
+        lambda model: lambda clip: scores[model][clip],
+    )
     converter = types.SimpleNamespace(convert_whole=lambda precision: b"fp32")
     # Of the float network's labels the last is wrong, and so is the other's;
     # of the two before, one became wrong and one right.
-    judged = doctor.Judged(clips=[None] * 5, labels=[0, 1, 2, 2, 0])
-    candidates = doctor._Candidates(converter, judged, None)
+    judged = doctor.Judged(clips=range(5), labels=[0, 1, 2, 2, 0])
+    candidates = doctor.Candidates(converter, judged)
     candidates.add("int8", b"int8", recipes.Recipe())
-    assert candidates._loss("fp32") == 0.0
-    assert candidates._loss("int8") == pytest.approx(2**0.5 / 5)
-    assert candidates._agreement("int8") == pytest.approx(2 / 5)
+    assert candidates.loss("fp32") == 0.0
+    assert candidates.loss("int8") == pytest.approx(2**0.5 / 5)
+    assert candidates.agreement("int8") == pytest.approx(2 / 5)
     assert candidates.within(0.29) and not candidates.within(0.28)
 
 
@@ -191,15 +195,15 @@ def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
         return dataclasses.replace(row(found, "fp16"), **fields)
 
     poor = candidate(loss=0.5)
-    assert doctor._cheapest((fp32, poor), 0.0) is None
-    assert doctor._cheapest((fp32, poor), 0.6) is poor
+    assert doctor.cheapest((fp32, poor), 0.0) is None
+    assert doctor.cheapest((fp32, poor), 0.6) is poor
     rows = (
         fp32,
         candidate(milliseconds=2.0, size=500),
         candidate(milliseconds=2.1, size=200),  # as fast, and small
         candidate(milliseconds=9.0, size=100),
     )
-    assert doctor._cheapest(rows, 0.0) is rows[2]
+    assert doctor.cheapest(rows, 0.0) is rows[2]
 
 
 def test_wider_parts_come_before_a_wider_network_unless_slower(found):
@@ -218,7 +222,7 @@ def test_wider_parts_come_before_a_wider_network_unless_slower(found):
     slower = mixed("stage1_block1", 4.0, 10)
     rows = [fp32, whole, slow, fast, slower]
     for expected in (fast, slow, whole, slower):
-        assert doctor._cheapest(rows, 0.0) is expected
+        assert doctor.cheapest(rows, 0.0) is expected
         rows.remove(expected)
 
 

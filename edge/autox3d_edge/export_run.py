@@ -135,16 +135,7 @@ def run_export(
             seed=seed,
         )
         mixed.check_kept(options.kept, mixed.part_names(loaded.model.arch))
-        streams = None
-        if any(
-            name.endswith(stream_export.SUFFIX) for name in options.precisions
-        ):
-            stream_export.check_streams(
-                loaded.model.arch, sources.preprocessing(loaded.data)
-            )
-            streams = stream_export.Exporter(
-                loaded.model, loaded.model.arch, loaded.calibration
-            )
+        streams = _stream_exporter(loaded, options.precisions)
         converter = export.make_converter(
             loaded.model, loaded.model.arch, loaded.calibration
         )
@@ -179,6 +170,19 @@ def run_export(
         _write(result, options.threads, loaded, folder)
         loaded.label_cache.forget()
     return result
+
+
+def _stream_exporter(loaded, precisions) -> stream_export.Exporter | None:
+    """Returns what writes the streams; None if none is wanted.
+
+    Raises:
+        ValueError: The network cannot take one frame at a time.
+    """
+    if not any(name.endswith(stream_export.SUFFIX) for name in precisions):
+        return None
+    model = loaded.model
+    stream_export.check_streams(model.arch, sources.preprocessing(loaded.data))
+    return stream_export.Exporter(model, model.arch, loaded.calibration)
 
 
 def _export(loaded, converter, streams, precision, path, options, about):

@@ -28,7 +28,7 @@ def _run(function, name, run_dir, **macros):
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """A folder in which every arrow has been gone once."""
-    from autox3d_edge import run as edge_run
+    from autox3d_edge import export_run
     from autox3d_tf.evaluation import run as evaluation_run
     from autox3d_tf.search import run as search_run
     from autox3d_tf.training import run as training_run
@@ -53,7 +53,7 @@ def path(tmp_path_factory):
         evaluation_run.run_evaluation, "evaluate", root / "evaluate",
         **data, **trained,
     )  # fmt: skip
-    _run(edge_run.run_export, "export", root / "export", **data, **trained)
+    _run(export_run.run_export, "export", root / "export", **data, **trained)
     return root
 
 

@@ -16,6 +16,7 @@ a search with milliseconds as its budget. Here and now:
 
 The second line predicts networks that the table has not seen and times them;
 the table holds its space, also one of your own (--space=mine/space.json).
+A table that is there is not measured again: remove it first.
 Of a causal space the table is per frame, moving the states included.
 For another device, make a bundle, carry it there and run it with Python,
 numpy and an interpreter:
@@ -83,6 +84,12 @@ def _make_table(threads):
     from autox3d_edge import latency_table
 
     files_lib.check_writable(FLAGS.table)
+    if pathlib.Path(FLAGS.table).exists():  # hours of measuring
+        raise binary.UsageError(
+            f"--space measures a new table. Received: --table={FLAGS.table}, "
+            "which is there. Leave out --space to check it; to measure again, "
+            "remove it or name another."
+        )
     with tempfile.TemporaryDirectory() as folder:
         _make_bundle(folder)
         table = latency_table.measure_bundle(
@@ -119,12 +126,52 @@ def _write_variants():
     )
 
 
+def _check_table(threads):
+    from autox3d_edge import latency_check
+
+    print(
+        latency_check.check_table(
+            FLAGS.table, FLAGS.check, threads, FLAGS.runtime
+        )
+    )
+
+
 def _main(arguments):
+    _check_flags(arguments)
+    threads = _threads()
+    if FLAGS.variants:
+        _time_files(_write_variants(), threads)
+    elif FLAGS.bundle:
+        _make_bundle(FLAGS.bundle)
+    elif FLAGS.table and FLAGS.space:
+        _make_table(threads)
+    elif FLAGS.table:
+        _check_table(threads)
+    elif not arguments:
+        raise binary.UsageError(
+            "Name .tflite files, or --table, --bundle or --variants."
+        )
+    elif FLAGS.profile:
+        _profile(arguments, threads)
+    else:
+        _time_files(arguments, threads)
+
+
+def _check_flags(arguments):
+    """Refuses flags that do not go together."""
+    made = [n for n in ("table", "bundle", "variants") if getattr(FLAGS, n)]
     if bool(FLAGS.arch) != bool(FLAGS.variants):
         raise binary.UsageError("--arch and --variants go together.")
     if FLAGS.space and not (FLAGS.bundle or FLAGS.table):
         raise binary.UsageError("--space needs --table or --bundle.")
-    if arguments and (FLAGS.variants or FLAGS.bundle or FLAGS.table):
+    if FLAGS.bundle and not FLAGS.space:
+        raise binary.UsageError("--bundle needs --space.")
+    if len(made) > 1:
+        raise binary.UsageError(
+            "Give one of --table, --bundle and --variants. "
+            f"Received: --{', --'.join(made)}."
+        )
+    if arguments and made:
         raise binary.UsageError(
             "Files are timed by themselves, without --table, --bundle or "
             f"--variants. Received: {' '.join(arguments)}."
@@ -132,6 +179,9 @@ def _main(arguments):
     for name in ("profile", "table", "bundle"):
         if FLAGS.json and getattr(FLAGS, name):
             raise binary.UsageError(f"--{name} takes no --json; leave it out.")
+
+
+def _threads():
     try:
         threads = [int(number) for number in FLAGS.threads_list]
     except ValueError:
@@ -140,31 +190,7 @@ def _main(arguments):
         ) from None
     for count in threads:  # before hours of measuring
         interpreters.check_threads("threads_list", count)
-    if FLAGS.variants:
-        _time_files(_write_variants(), threads)
-    elif FLAGS.bundle or (FLAGS.table and FLAGS.space):
-        if not FLAGS.space:
-            raise binary.UsageError("--bundle needs --space.")
-        if FLAGS.bundle:
-            _make_bundle(FLAGS.bundle)
-        else:
-            _make_table(threads)
-    elif FLAGS.table:
-        from autox3d_edge import latency_check
-
-        print(
-            latency_check.check_table(
-                FLAGS.table, FLAGS.check, threads, FLAGS.runtime
-            )
-        )
-    elif arguments and FLAGS.profile:
-        _profile(arguments, threads)
-    elif arguments:
-        _time_files(arguments, threads)
-    else:
-        raise binary.UsageError(
-            "Name .tflite files, or --table, --bundle or --variants."
-        )
+    return threads
 
 
 def _define_flags():

@@ -112,9 +112,8 @@ def peers(arch, model, weights, clip):
 
         return onnx_x3d.build_onnx(arch, weights)
 
-    mean, deviation = sampling.MEAN, sampling.DEVIATION
-    planes = ((clip / 255.0 - mean) / deviation).transpose(3, 0, 1, 2)[None]
-    planes = np.ascontiguousarray(planes, np.float32)
+    values = sampling.normalize(clip.astype(np.float32))
+    planes = np.ascontiguousarray(values.transpose(3, 0, 1, 2)[None])
     makers = {
         "OpenVINO fp32": lambda: openvino_run(onnx(), planes),
         "onnxruntime fp32": lambda: onnxruntime_run(onnx(), planes),

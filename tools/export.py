@@ -13,7 +13,7 @@ from autox3d_tf.runs import gin_app
 
 
 def main():
-    gin_app.main("autox3d_edge.run:run_export")
+    gin_app.main("autox3d_edge.export_run:run_export")
 
 
 if __name__ == "__main__":

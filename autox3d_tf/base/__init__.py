@@ -1,1 +1,1 @@
-"""What all floors stand on: checks of arguments, files, locks. Pure Python."""
+"""What all floors stand on: checks, files, locks, scores. No TensorFlow."""

@@ -56,6 +56,15 @@ def check_triple(name: str, value: Any) -> None:
         check_positive_int(name, entry)
 
 
+def check_not_empty(options: Any, name: str) -> None:
+    """Raises ValueError if a field of options, such as a tuple, is empty."""
+    value = getattr(options, name)
+    if not value:
+        raise ValueError(
+            f"`{name}` must name at least one. Received: {name}={value!r}."
+        )
+
+
 def check_field(
     options: Any, name: str, is_valid: Callable[[Any], bool], wanted: str
 ) -> None:

@@ -17,6 +17,20 @@ STANDARDIZE = (False, True, "frame")  # see `standardize`
 ONE = 1 << 16  # what the weights of a resized pixel sum to
 
 
+def normalize(pixels):
+    """Scales pixels from [0, 255] to `(x / 255 - 0.45) / 0.225`.
+
+    Args:
+        pixels: A float array, or a float tensor of TensorFlow.
+    """
+    return pixels * (1.0 / (255.0 * DEVIATION)) - MEAN / DEVIATION
+
+
+def denormalize(values):
+    """Scales back what `normalize` returned, neither rounded nor clipped."""
+    return 255.0 * (values * DEVIATION + MEAN)
+
+
 def segment_indices(
     num_frames: int,
     clip_frames: int,

@@ -31,8 +31,7 @@ _FROM_YIQ = np.linalg.inv(_TO_YIQ).astype(np.float32)
 
 def normalize(clip) -> tf.Tensor:
     """Scales pixels from [0, 255] to `(x / 255 - 0.45) / 0.225`, float32."""
-    scale = 1.0 / (255.0 * DEVIATION)
-    return tf.cast(clip, tf.float32) * scale - MEAN / DEVIATION
+    return sampling.normalize(tf.cast(clip, tf.float32))
 
 
 def standardize(clip, how=True) -> tf.Tensor:

@@ -4,14 +4,9 @@ import math
 
 import numpy as np
 
+from autox3d_tf.base import scores as scores_lib
+
 _Z = 1.959964  # within so many deviations lie 95 % of a normal distribution
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities over the last axis, float64."""
-    logits = np.asarray(logits, np.float64)
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
 
 
 def fuse(logits: np.ndarray) -> np.ndarray:
@@ -24,7 +19,7 @@ def fuse(logits: np.ndarray) -> np.ndarray:
         Probabilities `(clips, classes)`.
     """
     views = logits.shape[1]  # one at a time: all may be gigabytes
-    return sum(softmax(logits[:, view]) for view in range(views)) / views
+    return sum(scores_lib.softmax(logits[:, v]) for v in range(views)) / views
 
 
 def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> int:

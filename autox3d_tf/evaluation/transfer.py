@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from absl import logging
 
+from autox3d_tf.base import checks, repeats
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.base import repeats
 from autox3d_tf.data import pipeline
 from autox3d_tf.evaluation import metrics, report
 from autox3d_tf.evaluation import run as run_lib
@@ -41,10 +41,7 @@ class TransferOptions:
 
     def __post_init__(self):
         for name in ("clips_per_class", "seeds"):
-            if not getattr(self, name):
-                raise ValueError(
-                    f"`{name}` must name at least one. Received: {name}=()."
-                )
+            checks.check_not_empty(self, name)
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 "`warmup_steps` must be fewer than `steps`. Received: "

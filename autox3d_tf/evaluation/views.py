@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from autox3d_tf.base import scores
 from autox3d_tf.evaluation import metrics
 
 
@@ -57,7 +58,7 @@ def accuracy_curve(
     points = []
     order = view_order(temporal_views, spatial_crops)
     for count, view in enumerate(order, 1):
-        total = total + metrics.softmax(logits[:, view])
+        total = total + scores.softmax(logits[:, view])
         right = metrics.top_k(total / count, labels)
         points.append(
             {

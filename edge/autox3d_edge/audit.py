@@ -13,8 +13,8 @@ import numpy as np
 from absl import logging
 
 from autox3d_edge import (
-    centre,
     flatbuffer,
+    input_zero_point,
     interpreters,
     mixed,
     op_support,
@@ -362,7 +362,7 @@ def _loose_ends(graph, stream):
 def _border_findings(graph, states):
     carried = {name for s in states for name in (s.input, s.output)}
     for what, numbers, scale, zero_points in (
-        ("input", graph.inputs, 1.0, centre.ZERO_POINTS),
+        ("input", graph.inputs, 1.0, input_zero_point.ZERO_POINTS),
         ("output", graph.outputs, 1 / 256, (0,)),
     ):
         for number in numbers:

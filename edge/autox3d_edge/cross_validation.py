@@ -87,7 +87,7 @@ def assess(
         "bytes": {way: len(ways[way]) for way in ways},
     }
     files_lib.write_json(path, result)
-    loaded.tests.forget()
+    loaded.label_cache.forget()
     logging.info("Wrote %s.", path)
     return result
 

@@ -53,9 +53,9 @@ class Treatment:
     milliseconds: float
 
     @property
-    def remedies(self) -> int:
+    def num_remedies(self) -> int:
         """How many made it."""
-        return self.recipe.remedies if self.recipe else 0
+        return self.recipe.num_remedies if self.recipe else 0
 
     @property
     def precision(self) -> str:
@@ -165,7 +165,7 @@ class Diagnosis:
                     "lost": n.lost,
                     "added": n.added,
                 }
-                for n in layer_noise.culprits(self.noise)[:10]
+                for n in layer_noise.worst_layers(self.noise)[:10]
             ],
         }
 

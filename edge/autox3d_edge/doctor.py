@@ -21,7 +21,7 @@ from autox3d_edge import (
     recipes,
 )
 from autox3d_edge import weights as weights_lib
-from autox3d_tf.base import progress
+from autox3d_tf.base import checks, progress
 from autox3d_tf.space import arch as arch_lib
 
 _REMEDIES = ("equalize", "clip_ranges", "correct_biases")
@@ -50,15 +50,14 @@ class DoctorOptions:
     int8_only_if_enough: bool = False
 
     def __post_init__(self):
-        if not 0 <= self.bound < 1:
-            raise ValueError(
-                f"`bound` must be in [0, 1). Received: bound={self.bound}."
-            )
-        if self.repeats < 1 or any(n < 1 for n in self.kept_parts):
-            raise ValueError(
-                "`repeats` and `kept_parts` must be at least 1. Received: "
-                f"repeats={self.repeats}, kept_parts={self.kept_parts}."
-            )
+        checks.check_field(self, "bound", lambda v: 0 <= v < 1, "in [0, 1)")
+        checks.check_field(self, "repeats", lambda v: v >= 1, "at least 1")
+        checks.check_field(
+            self,
+            "kept_parts",
+            lambda counts: all(n >= 1 for n in counts),
+            "numbers of at least 1",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def diagnose(
     fine_tuned: bytes | None = None,
     model=None,
 ) -> diagnosis.Diagnosis:
-    """Measures int8, finds the culprits, tries the remedies, chooses.
+    """Measures int8, finds the worst layers, tries the remedies, chooses.
 
     Args:
         arch, weights: The trained network.
@@ -106,78 +105,92 @@ def diagnose(
         model: The trained Keras model, to compare the lowered one with.
     """
     options = options or DoctorOptions()
-    kitchen = recipes.Kitchen(arch, weights, calibration)
-    ward = _Ward(kitchen, judged, test)
-    gains = _gains_of_parts(kitchen, judged, mixed.part_names(arch))
-    base = _try_int8(kitchen, ward, fine_tuned)
-    if not (options.int8_only_if_enough and ward.within(options.bound)):
+    converter = recipes.Int8Converter(arch, weights, calibration)
+    candidates = Candidates(converter, judged, test)
+    gains = _gains_of_parts(converter, judged, mixed.part_names(arch))
+    base = _try_int8(converter, candidates, fine_tuned)
+    if not (options.int8_only_if_enough and candidates.within(options.bound)):
         worst = sorted(gains, key=lambda part: -gains[part])
-        _try_wider(kitchen, ward, base, worst, options)
-    rows = ward.discharge(options.repeats)
-    plain = kitchen.cook(recipes.Recipe())
+        _try_wider(converter, candidates, base, worst, options)
+    rows = candidates.measure(options.repeats)
+    plain = converter.convert(recipes.Recipe())
     clips = judged.clips[:_MEASURED_CLIPS]
-    noise = layer_noise.measure(kitchen.lowered(), plain, clips)
+    noise = layer_noise.measure(converter.lowered(), plain, clips)
     return diagnosis.Diagnosis(
         noise=tuple(noise),
-        parts=_parts(arch, gains, noise, kitchen, judged, model),
+        parts=_parts(arch, gains, noise, converter, judged, model),
         treatments=rows,
-        chosen=_cheapest(rows, options.bound),
+        chosen=cheapest(rows, options.bound),
         bound=options.bound,
         judged_clips=len(judged.clips),
         judged_part=judged.part,
     )
 
 
-def _try_int8(kitchen, ward, fine_tuned) -> recipes.Recipe:
+def _try_int8(converter, candidates, fine_tuned) -> recipes.Recipe:
     """Tries what runs as fast as plain int8; returns the best recipe."""
     for changes in ({}, *({remedy: True} for remedy in _REMEDIES)):
         recipe = recipes.Recipe(**changes)
-        ward.admit(recipe.name, kitchen.cook(recipe), recipe)
-    together = ward.helpful_remedies()
-    ward.admit(together.name, kitchen.cook(together), together)
-    best = ward.best()
+        candidates.add(recipe.name, converter.convert(recipe), recipe)
+    together = candidates.helpful_remedies()
+    candidates.add(together.name, converter.convert(together), together)
+    best = candidates.best()
     if fine_tuned is not None:
-        ward.admit(diagnosis.FINE_TUNED, fine_tuned, recipes.Recipe())
+        candidates.add(diagnosis.FINE_TUNED, fine_tuned, recipes.Recipe())
     return best
 
 
-def _try_wider(kitchen, ward, base, worst, options) -> None:
+def _try_wider(converter, candidates, base, worst, options) -> None:
     """Tries wider parts, the worst first, and the whole network wider."""
     for precision in mixed.KEPT:
         for count in options.kept_parts:
             kept = dict.fromkeys(worst[:count], precision)
             recipe = dataclasses.replace(base, kept=kept)
-            ward.admit(recipe.name, kitchen.cook(recipe), recipe)
+            candidates.add(recipe.name, converter.convert(recipe), recipe)
     for precision in ("int16x8", "dynamic", "fp16"):
-        ward.admit(precision, kitchen.whole(precision), None)
+        candidates.add(precision, converter.convert_whole(precision), None)
 
 
-class _Ward:
-    """Candidates, with their scores on the clips."""
+class Candidates:
+    """Candidates, with their scores on the clips; first the float network.
 
-    def __init__(self, kitchen, judged, test):
+    Args:
+        converter: Of the network.
+        judged: Clips that they are judged on.
+        test: Clips that only the table shows; None for none.
+    """
+
+    def __init__(
+        self,
+        converter: recipes.Int8Converter,
+        judged: Judged,
+        test: Judged | None = None,
+    ):
         self._judged, self._test = judged, test
-        self._expected = _scores(kitchen.whole("fp32"), judged.clips)
+        self._expected = _scores(converter.convert_whole("fp32"), judged.clips)
         self._models: dict[str, bytes] = {}
         self._recipes: dict[str, recipes.Recipe | None] = {}
         self._scores: dict[str, np.ndarray] = {}
-        self.admit("fp32", kitchen.whole("fp32"), None)
+        self.add("fp32", converter.convert_whole("fp32"), None)
 
-    def admit(self, name, model, recipe) -> None:
+    def add(
+        self, name: str, model: bytes, recipe: recipes.Recipe | None
+    ) -> None:
+        """Scores a flatbuffer, unless one of that name is there."""
         if name not in self._models:
             self._models[name], self._recipes[name] = model, recipe
             self._scores[name] = _scores(model, self._judged.clips)
             logging.info(
                 "%s: loss %.4f, %s bytes.",
                 name,
-                self._loss(name),
+                self.loss(name),
                 f"{len(model):,}",
             )
 
-    def within(self, bound) -> bool:
+    def within(self, bound: float) -> bool:
         """Whether an int8 candidate is within the bound."""
         return any(
-            self._loss(name) <= bound + _ROUNDING
+            self.loss(name) <= bound + _ROUNDING
             for name, recipe in self._recipes.items()
             if recipe is not None
         )
@@ -194,10 +207,10 @@ class _Ward:
 
     def best(self) -> recipes.Recipe:
         """The recipe with the least error so far."""
-        cooked = [n for n, recipe in self._recipes.items() if recipe]
-        return self._recipes[min(cooked, key=self._error)]
+        from_recipes = [n for n, recipe in self._recipes.items() if recipe]
+        return self._recipes[min(from_recipes, key=self._error)]
 
-    def discharge(self, repeats) -> tuple[diagnosis.Treatment, ...]:
+    def measure(self, repeats: int) -> tuple[diagnosis.Treatment, ...]:
         """Returns what was measured of each, milliseconds last."""
         tested = self._test_accuracies()
         times = benchmark.benchmark_files(self._models, (1,), repeats)
@@ -207,8 +220,8 @@ class _Ward:
                 model=model,
                 recipe=self._recipes[name],
                 accuracy=_share(self._scores[name], self._judged.labels),
-                agreement=self._agreement(name),
-                loss=self._loss(name),
+                agreement=self.agreement(name),
+                loss=self.loss(name),
                 mean_error=self._error(name),
                 test_accuracy=tested.get(name),
                 size=len(model),
@@ -220,10 +233,11 @@ class _Ward:
             )
         )
 
-    def _agreement(self, name) -> float:
+    def agreement(self, name: str) -> float:
+        """See `diagnosis.Treatment.agreement`."""
         return _share(self._scores[name], self._expected.argmax(1))
 
-    def _loss(self, name) -> float:
+    def loss(self, name: str) -> float:
         """See `diagnosis.Treatment.loss`."""
         labels = np.asarray(self._judged.labels)
         before, after = (
@@ -257,13 +271,13 @@ class _Ward:
         return {name: right[name] / len(clips) for name in runs}
 
 
-def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
+def _gains_of_parts(converter, judged, parts) -> dict[str, float]:
     """How much of the mean error goes when one part alone is in float."""
     clips = judged.clips[:_MEASURED_CLIPS]
-    expected = _scores(kitchen.whole("fp32"), clips)
+    expected = _scores(converter.convert_whole("fp32"), clips)
 
     def error(kept):
-        scores = _scores(kitchen.cook(recipes.Recipe(kept=kept)), clips)
+        scores = _scores(converter.convert(recipes.Recipe(kept=kept)), clips)
         return float(np.abs(scores - expected).mean())
 
     plain = error({})
@@ -271,13 +285,13 @@ def _gains_of_parts(kitchen, judged, parts) -> dict[str, float]:
     return {part: plain - error({part: "fp32"}) for part in each}
 
 
-def _parts(arch, gains, noise, kitchen, judged, model):
+def _parts(arch, gains, noise, converter, judged, model):
     """One line per part: noise of lowering, noise of int8, gain in float."""
     last = {layer.layer: layer.snr for layer in noise}
     lowering = {}
     if model is not None:
         clips = judged.clips[:_MEASURED_CLIPS]
-        lowering = layer_noise.measure_keras(model, kitchen.lowered(), clips)
+        lowering = layer_noise.measure_keras(model, converter.lowered(), clips)
     return tuple(
         diagnosis.PartNoise(
             part=part,
@@ -289,7 +303,9 @@ def _parts(arch, gains, noise, kitchen, judged, model):
     )
 
 
-def _cheapest(rows, bound) -> diagnosis.Treatment | None:
+def cheapest(
+    rows: Sequence[diagnosis.Treatment], bound: float
+) -> diagnosis.Treatment | None:
     """int8 if it is within the bound, else mostly int8; see `chosen`.
 
     Of equal size it is what took the fewest remedies, then the one with the
@@ -315,7 +331,7 @@ def _cheapest(rows, bound) -> diagnosis.Treatment | None:
     least = min((row.size for row in fast), default=0)
     small = [row for row in fast if row.size <= _AS_SMALL * least]
     return min(
-        small, key=lambda row: (row.remedies, row.mean_error), default=None
+        small, key=lambda row: (row.num_remedies, row.mean_error), default=None
     )
 
 

@@ -11,12 +11,13 @@ from autox3d_edge import (
     audit,
     diagnosis,
     export,
+    export_run,
     lowering,
-    run,
     sources,
 )
 from autox3d_edge import doctor as doctor_lib
 from autox3d_edge import fine_tuning as fine_tuning_lib
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline, sampling
 from autox3d_tf.runs import claim
@@ -61,11 +62,7 @@ class DoctorRunOptions:
 
     def __post_init__(self):
         for name in ("calibration_clips", "judged_clips"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {name}={getattr(self, name)}."
-                )
+            checks.check_field(self, name, lambda v: v >= 1, "at least 1")
         audit.check_runtime(self.runtime)
 
 
@@ -139,7 +136,7 @@ def examine(
     judged_clips, fine_tuned = judged(loaded, options), None
     if options.fine_tuning is not None:
         lowered = lowering.lower(arch, weights)
-        fine_tuned = run.fine_tune(
+        fine_tuned = export_run.fine_tune(
             loaded, lowered, options.fine_tuning, folder / "qat"
         )
     test = None
@@ -202,8 +199,7 @@ def training_clips(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
     clips, labels = [], []
     with pipeline.video_errors():
         for clip, label in batches:
-            raw = clip[0].numpy() * sampling.DEVIATION
-            raw = 255 * (raw + sampling.MEAN)
+            raw = sampling.denormalize(clip[0].numpy())
             clips.append(np.rint(raw).clip(0, 255).astype(np.uint8))
             labels.append(int(outputs[int(label[0])]))
     return doctor_lib.Judged(clips=clips, labels=labels, part="train")
@@ -213,9 +209,9 @@ def _export(loaded, found, options, folder):
     chosen = found.chosen
     lowered = lowering.lower(loaded.model.arch, export.weights_of(loaded.model))
     path = folder / f"model_{chosen.precision}.tflite"
-    about = {"runtime": options.runtime, **loaded.about}
+    about = dataclasses.replace(loaded.about, runtime=options.runtime)
     if chosen.name == diagnosis.FINE_TUNED:
-        about = run.about_fine_tuning(about, options.fine_tuning)
+        about = export_run.about_fine_tuning(about, options.fine_tuning)
     return export.write_model(
         chosen.model,
         path,
@@ -224,5 +220,5 @@ def _export(loaded, found, options, folder):
         references=export.references(loaded.model, lowered),
         parity_clips=loaded.calibration,
         recipe=chosen.recipe,
-        **about,
+        about=about,
     )

@@ -25,6 +25,33 @@ from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class About:
+    """What a file says of itself, and the runtime it is for.
+
+    Attributes:
+        labels: Class names; "class_0", ... by default.
+        preprocessing: How a video becomes a clip; by default made from the
+            clip size and frame stride of the architecture.
+        provenance: Where the weights come from; JSON types.
+        accuracy: Numbers with their protocol; JSON types.
+        test: Takes a function from clip to scores, and the flatbuffer that
+            it runs; what it finds, JSON types, goes into the report and into
+            the accuracy.
+        card: The model card that goes into the file; by default one that
+            knows the architecture and the labels only.
+        runtime: The oldest runtime that must load the file.
+    """
+
+    labels: Sequence[str] | None = None
+    preprocessing: manifest_lib.Preprocessing | None = None
+    provenance: Mapping[str, Any] | None = None
+    accuracy: Mapping[str, Any] | None = None
+    test: Callable[[parity.Scorer, bytes], Mapping[str, Any]] | None = None
+    card: str | None = None
+    runtime: str = audit.DEFAULT_RUNTIME
+
+
 def export_model(
     model,
     arch: arch_lib.ArchSpec,
@@ -35,8 +62,9 @@ def export_model(
     recipe: recipes.Recipe | None = None,
     kept: Mapping[str, str] | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
-    kitchen: recipes.Kitchen | None = None,
-    **about,
+    converter: recipes.Int8Converter | None = None,
+    about: About | None = None,
+    **changes,
 ) -> dict[str, Any]:
     """Writes `path` and `path`.report.json, if the audit passes.
 
@@ -47,25 +75,27 @@ def export_model(
         precision: One of `quantize.PRECISIONS`, or "mixed".
         calibration: uint8 clips `(T, H, W, 3)`, for the integer precisions.
         recipe: Remedies of "int8" and "mixed"; by default those that come
-            close to float, `recipes.Kitchen.closest`.
+            close to float, `recipes.Int8Converter.choose_recipe`.
         kept: For "mixed", the parts that stay wider, if no recipe says so.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
-        kitchen: Of this network and these clips, if there are several files
+        converter: Of this network and these clips, if there are several files
             of it to export.
-        **about: What the file says of itself, and the runtime it is for; see
-            `write_model`.
+        about: What the file says of itself, and the runtime it is for.
+        **changes: Fields of `About` to take in place of its own.
 
     Returns:
         The report: precision, bytes, audit, parity.
 
     Raises:
+        TypeError: `About` has no such field.
         ValueError: Bad arguments or weights, or the audit failed; then no
             file is written.
     """
+    about = dataclasses.replace(about or About(), **changes)
     _check_parity_clips(arch, parity_clips)
-    if kitchen is None:
-        kitchen = make_kitchen(model, arch, calibration)
+    if converter is None:
+        converter = make_converter(model, arch, calibration)
     if precision in ("int8", "mixed"):
         wanted = recipe or recipes.Recipe(kept=kept or {})
         if wanted.precision != precision:
@@ -74,28 +104,28 @@ def export_model(
                 f"'int8'. Received: precision={precision!r}, {wanted}."
             )
         mixed.check_kept(wanted.kept, mixed.part_names(arch))
-        recipe = recipe or kitchen.closest(kept)
-        content = kitchen.cook(recipe)
+        recipe = recipe or converter.choose_recipe(kept)
+        content = converter.convert(recipe)
     else:
-        content = kitchen.whole(precision)
+        content = converter.convert_whole(precision)
     return write_model(
         content,
         path,
         arch=arch,
         precision=precision,
-        references=references(model, kitchen.lowered()),
+        references=references(model, converter.lowered()),
         parity_clips=calibration if parity_clips is None else parity_clips,
         recipe=recipe,
-        **about,
+        about=about,
     )
 
 
-def make_kitchen(
+def make_converter(
     model, arch: arch_lib.ArchSpec, calibration: Sequence[np.ndarray] | None
-) -> recipes.Kitchen:
-    """Returns the kitchen of a network; arguments as of `export_model`."""
+) -> recipes.Int8Converter:
+    """Returns the converter of a network; arguments as of `export_model`."""
     weights = model if isinstance(model, Mapping) else weights_of(model)
-    return recipes.Kitchen(arch, weights, calibration)
+    return recipes.Int8Converter(arch, weights, calibration)
 
 
 def write_model(
@@ -107,14 +137,8 @@ def write_model(
     references: Mapping[str, parity.Scorer],
     parity_clips: Sequence[np.ndarray] | None = None,
     recipe: recipes.Recipe | None = None,
-    labels: Sequence[str] | None = None,
-    preprocessing: manifest_lib.Preprocessing | None = None,
-    provenance: Mapping[str, Any] | None = None,
-    accuracy: Mapping[str, Any] | None = None,
-    test: Callable[[parity.Scorer, bytes], Mapping[str, Any]] | None = None,
-    card: str | None = None,
+    about: About | None = None,
     stream: manifest_lib.Stream | None = None,
-    runtime: str = audit.DEFAULT_RUNTIME,
 ) -> dict[str, Any]:
     """Audits, compares and packs a flatbuffer; writes it with its report.
 
@@ -128,18 +152,8 @@ def write_model(
         references: What it is compared with, by name.
         parity_clips: uint8 clips to compare on.
         recipe: How it was made.
-        labels: Class names; "class_0", ... by default.
-        preprocessing: How a video becomes a clip; by default made from the
-            clip size and frame stride of `arch`.
-        provenance: Where the weights come from; JSON types.
-        accuracy: Numbers with their protocol; JSON types.
-        test: Takes a function from clip to scores, and the flatbuffer that
-            it runs; what it finds, JSON types, goes into the report and into
-            the accuracy.
-        card: The model card that goes into the file; by default one that
-            knows the architecture and the labels only.
+        about: What the file says of itself, and the runtime it is for.
         stream: How to feed it frame by frame, if it is a stream.
-        runtime: The oldest runtime that must load the file.
 
     Returns:
         The report.
@@ -149,23 +163,19 @@ def write_model(
             written, only the report.
     """
     _check_parity_clips(arch, parity_clips)
-    recipe = recipe or recipes.Recipe()
-    preprocessing = _check_preprocessing(arch, preprocessing)
+    recipe, about = recipe or recipes.Recipe(), about or About()
+    preprocessing = _check_preprocessing(arch, about.preprocessing)
     classes = flatbuffer.output_shape(content)[-1]
     labels = manifest_lib.check_labels(
-        labels or [f"class_{i}" for i in range(classes)], classes
+        about.labels or [f"class_{i}" for i in range(classes)], classes
     )
     checked = audit.audit_model(
-        content, precision, runtime, recipe.kept, stream
+        content, precision, about.runtime, recipe.kept, stream
     )
     measured = {}
     if checked.passed:  # else it may take the interpreter down
         measured = _measure(
-            content,
-            stream,
-            references,
-            parity_clips,
-            test,
+            content, stream, references, parity_clips, about.test
         )
         checked = checked.with_findings(
             audit.Finding(rule="parity", where=who, message=message)
@@ -173,7 +183,7 @@ def write_model(
                 measured.get("parity", {}), precision
             )
         )
-    accuracy = dict(accuracy or {})
+    accuracy = dict(about.accuracy or {})
     if "test" in measured:
         accuracy["test"] = measured["test"]
     made = {"recipe": recipe.name} if precision in audit.INT8_PRECISIONS else {}
@@ -184,10 +194,11 @@ def write_model(
         preprocessing=preprocessing,
         precision=precision,
         arch={**arch.to_dict(), "fingerprint": arch.fingerprint},
-        provenance={**_versions(), **made, **(provenance or {})},
+        provenance={**_versions(), **made, **(about.provenance or {})},
         accuracy=accuracy,
         stream=stream,
     )
+    card = about.card
     if card is None:
         card = card_lib.model_card(arch, {"labels": labels})
     packed = manifest_lib.pack(content, manifest, card)

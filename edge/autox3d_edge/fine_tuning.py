@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 from autox3d_edge import quantization_aware
+from autox3d_tf.base import checks
 from autox3d_tf.data import sampling
 from autox3d_tf.runs import checkpoints, claim, loop, triggers
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -37,11 +38,7 @@ class FineTuningOptions:
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "learning_rate", "save_secs"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be positive. "
-                    f"Received: {name}={getattr(self, name)}."
-                )
+            checks.check_field(self, name, lambda v: v > 0, "positive")
 
 
 def fine_tune(
@@ -136,8 +133,8 @@ def make_step(
 
     def train_step(clips, *unused):
         del unused
-        raw = clips * sampling.DEVIATION + sampling.MEAN
-        raw = tf.clip_by_value(tf.round(255.0 * raw), 0.0, 255.0)
+        raw = tf.round(sampling.denormalize(clips))
+        raw = tf.clip_by_value(raw, 0.0, 255.0)
         zeros = [tf.constant(0.0), *map(tf.zeros_like, weights)]
         loss_sum, *total = tf.foldl(add_clip, raw, zeros)
         count = tf.cast(tf.shape(raw)[0], tf.float32)

@@ -24,9 +24,9 @@ import tf_keras
 from absl import logging
 
 from autox3d_edge import (
-    centre,
     cut,
     float_lowering,
+    input_zero_point,
     lowering,
     quantize,
     stream_convert,
@@ -243,7 +243,7 @@ class _Writer:
             content = quantize.convert_on(
                 frozen[lower], precision, lambda: [[clip.astype(np.float32)]]
             )
-            files[precision] = centre.absorb(content)
+            files[precision] = input_zero_point.absorb(content)
         return files, {}
 
     def _stream(self, arch, weights):

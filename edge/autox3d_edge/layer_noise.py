@@ -1,4 +1,4 @@
-"""Where an int8 network loses its signal: noise per layer, culprits ranked.
+"""Where an int8 network loses its signal: noise per layer, the worst first.
 
 Every tensor of the int8 graph is compared with the output of the layer of the
 lowered float network that made it.
@@ -11,6 +11,7 @@ import numpy as np
 import tf_keras
 
 from autox3d_edge import flatbuffer, interpreters, parity
+from autox3d_tf.data import sampling
 
 _CEILING = 120.0  # decibels; equal tensors
 
@@ -40,7 +41,7 @@ class LayerNoise:
     def added(self) -> float:
         """Noise over signal that was not in the worst of the inputs.
 
-        Large where the operator itself is the culprit.
+        Large where the operator itself makes the noise.
         """
         return _noise(self.snr) - _noise(self.snr + self.lost)
 
@@ -107,7 +108,7 @@ def measure_keras(
     sums = {name: {"signal": 0.0, "noise": 0.0} for name in names}
     for clip in clips:
         raw = np.asarray(clip, np.float32)
-        expected = ours(parity.normalise(raw)[None], training=False)
+        expected = ours(sampling.normalize(raw)[None], training=False)
         for name, value, found in zip(
             names, expected, theirs(raw, training=False), strict=True
         ):
@@ -124,7 +125,7 @@ def last_layer(part: str) -> str:
     return ends.get(part, f"{part}_relu")
 
 
-def culprits(noise: Sequence[LayerNoise]) -> list[LayerNoise]:
+def worst_layers(noise: Sequence[LayerNoise]) -> list[LayerNoise]:
     """Sorts layers by the noise that they add, worst first."""
     return sorted(noise, key=lambda layer: -layer.added)
 
@@ -138,7 +139,7 @@ def format_table(noise: Sequence[LayerNoise], rows: int = 10) -> str:
     lines += [
         f"{layer.layer:40} {layer.operator:18} {layer.snr:7.1f} "
         f"{layer.lost:8.1f} {layer.added:8.1e}"
-        for layer in culprits(noise)[:rows]
+        for layer in worst_layers(noise)[:rows]
     ]
     return "\n".join(lines)
 

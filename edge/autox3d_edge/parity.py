@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from autox3d_tf.base import scores as scores_lib
 from autox3d_tf.data import sampling
 
 FLOAT_ERROR = 1e-3  # of a probability, between float networks
@@ -20,15 +21,10 @@ def keras_scorer(model) -> Scorer:
     run = traced(model, after=_FEW)
 
     def score(clip):
-        return softmax(np.asarray(run(normalise(clip[None])))[0])
+        values = sampling.normalize(clip[None].astype(np.float32))
+        return scores_lib.softmax(np.asarray(run(values))[0])
 
     return score
-
-
-def normalise(pixels: np.ndarray) -> np.ndarray:
-    """Turns raw RGB in [0, 255] into what a trained model takes."""
-    values = pixels.astype(np.float32) / 255.0
-    return (values - sampling.MEAN) / sampling.DEVIATION
 
 
 def lowered_scorer(model) -> Scorer:
@@ -56,12 +52,6 @@ def traced(model, after: int = 0) -> Callable:
         return infer(values) if next(calls) < after else often(values)
 
     return run
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities."""
-    exponents = np.exp(logits - logits.max())
-    return exponents / exponents.sum()
 
 
 def compare(

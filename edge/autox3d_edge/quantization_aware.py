@@ -19,7 +19,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantize_registry as registry,
 )
 
-from autox3d_edge import centre, lowered_layers, quantize, ranges
+from autox3d_edge import input_zero_point, lowered_layers, quantize, ranges
 
 _MOVES = (  # move values, or the zero point, and leave steps as they are
     lowered_layers.FixedReshape,
@@ -93,7 +93,7 @@ def convert(
             )
     calibrated = quantize.calibrate(trained, calibration)
     learnt = ranges.set_ranges(calibrated, _learnt_ranges(model))
-    return centre.absorb(quantize.quantize_calibrated(learnt))
+    return input_zero_point.absorb(quantize.quantize_calibrated(learnt))
 
 
 def _wrapped(layer) -> str:

@@ -18,9 +18,9 @@ from tensorflow.lite.python.optimize import calibrator
 from tensorflow.python.framework import convert_to_constants
 
 from autox3d_edge import (
-    centre,
     compact,
     flatbuffer,
+    input_zero_point,
     ranges,
     step_sizes,
     tap_scales,
@@ -53,7 +53,9 @@ def convert(
     checks.check_choice("precision", precision, PRECISIONS)
     if precision in INTEGERS:
         calibrated = calibrate(model, calibration)
-        return centre.absorb(quantize_calibrated(calibrated, precision))
+        return input_zero_point.absorb(
+            quantize_calibrated(calibrated, precision)
+        )
     return compact.compact(convert_on(model, precision))
 
 
@@ -135,8 +137,8 @@ def calibrate_on(model, samples: Callable[[], Iterable]) -> bytes:
 def quantize_calibrated(calibrated: bytes, precision: str = "int8") -> bytes:
     """Returns the flatbuffer of one of `INTEGERS`, from that of `calibrate`.
 
-    It still subtracts the mean pixel; see `centre.absorb`. Weights have a scale
-    per channel, in int8 those of the head's matrices one in all.
+    It still subtracts the mean pixel; see `input_zero_point.absorb`. Weights
+    have a scale per channel, in int8 those of the head's matrices one in all.
     """
     calibrated = step_sizes.widen(calibrated)
     if precision == "int16x8":

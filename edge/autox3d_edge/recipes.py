@@ -8,8 +8,8 @@ import tf_keras
 
 from autox3d_edge import (
     audit,
-    centre,
     float_lowering,
+    input_zero_point,
     interpreters,
     lowering,
     mixed,
@@ -39,7 +39,7 @@ class Recipe:
     kept: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
-    def remedies(self) -> int:
+    def num_remedies(self) -> int:
         """How many there are."""
         return self.equalize + self.clip_ranges + self.correct_biases
 
@@ -71,7 +71,7 @@ class Recipe:
 _WORTH = 0.5
 
 
-class Kitchen:
+class Int8Converter:
     """Converts one trained network by any recipe; nothing is done twice.
 
     Args:
@@ -107,17 +107,20 @@ class Kitchen:
         """Returns the float network."""
         return self._once(("lowered", equalize), lambda: self._lower(equalize))
 
-    def whole(self, precision: str) -> bytes:
+    def convert_whole(self, precision: str) -> bytes:
         """Returns the network in one of `quantize.PRECISIONS`."""
-        return self._once(("whole", precision), lambda: self._whole(precision))
-
-    def cook(self, recipe: Recipe) -> bytes:
-        """Returns the flatbuffer that a recipe makes."""
         return self._once(
-            ("recipe", recipe.name), lambda: centre.absorb(self._raw(recipe))
+            ("whole", precision), lambda: self._convert_whole(precision)
         )
 
-    def closest(self, kept: Mapping[str, str] | None = None) -> Recipe:
+    def convert(self, recipe: Recipe) -> bytes:
+        """Returns the flatbuffer that a recipe makes."""
+        return self._once(
+            ("recipe", recipe.name),
+            lambda: input_zero_point.absorb(self._raw(recipe)),
+        )
+
+    def choose_recipe(self, kept: Mapping[str, str] | None = None) -> Recipe:
         """Returns how an int8 file comes close to float without labels.
 
         With channels equalized and ranges clipped if its scores of the
@@ -127,17 +130,17 @@ class Kitchen:
         Args:
             kept: Parts that are wider, for the recipe.
         """
-        closest = self._once("closest", self._closest)
-        return dataclasses.replace(closest, kept=kept or {})
+        choice = self._once("choice", self._choose_recipe)
+        return dataclasses.replace(choice, kept=kept or {})
 
-    def _closest(self):
+    def _choose_recipe(self):
         plain, treated = Recipe(), Recipe(equalize=True, clip_ranges=True)
         worth = self._error(treated) < _WORTH * self._error(plain)
         return treated if worth else plain
 
     def _error(self, recipe) -> float:
         """Mean squared error of the scores of the calibration clips."""
-        content = self.cook(recipe)
+        content = self.convert(recipe)
         if not audit.audit_model(content, "int8").passed:
             return np.inf  # an interpreter might not survive it
         rounded = interpreters.ClipRunner(content)
@@ -163,9 +166,9 @@ class Kitchen:
             weights = remedies.equalize(self._arch, weights, self.calibration)
         return lowering.lower(self._arch, weights)
 
-    def _whole(self, precision):
+    def _convert_whole(self, precision):
         if precision == "int8":
-            return self.cook(Recipe())
+            return self.convert(Recipe())
         if precision == "int16x8":
             return quantize.quantize_calibrated(self._calibrated(), precision)
         network = self._once(
@@ -177,7 +180,7 @@ class Kitchen:
     def _parts(self, precision):
         """The network in a precision, laid out as in int8."""
         if precision != "fp32":
-            return self.whole(precision)
+            return self.convert_whole(precision)
         return self._once(
             "parts", lambda: quantize.convert(self.lowered(), precision)
         )
@@ -187,9 +190,9 @@ class Kitchen:
 
         So that its parts fit to those of other precisions.
         """
-        return self._once(("raw", recipe.name), lambda: self._cook(recipe))
+        return self._once(("raw", recipe.name), lambda: self._make_raw(recipe))
 
-    def _cook(self, recipe):
+    def _make_raw(self, recipe):
         if recipe.kept:
             plain = dataclasses.replace(recipe, kept={})
             models = {p: self._parts(p) for p in set(recipe.kept.values())}
@@ -200,7 +203,7 @@ class Kitchen:
         if recipe.correct_biases:
             before = dataclasses.replace(recipe, correct_biases=False)
             network = remedies.correct_biases(
-                network, self.cook(before), self.calibration
+                network, self.convert(before), self.calibration
             )
             calibrated = quantize.calibrate(network, self.calibration)
         else:

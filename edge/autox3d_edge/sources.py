@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from absl import logging
 
+from autox3d_edge import export, parity
+from autox3d_edge import label_cache as label_cache_lib
 from autox3d_edge import manifest as manifest_lib
-from autox3d_edge import parity, tested
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
 from autox3d_tf.training import protocol as protocol_lib
@@ -36,7 +37,7 @@ class Sources:
         clips, targets: uint8 clips of them, read when they are taken, and
             their classes; may be empty.
         protocol: What an accuracy on them is measured with, None if empty.
-        tests: Which classes networks say they are of.
+        label_cache: Which classes networks say they are of.
         seed: Of all that is drawn.
     """
 
@@ -51,7 +52,7 @@ class Sources:
     clips: Sequence[np.ndarray]
     targets: np.ndarray
     protocol: dict[str, Any] | None
-    tests: tested.Tests
+    label_cache: label_cache_lib.LabelCache
     seed: int
 
     @property
@@ -72,21 +73,21 @@ class Sources:
         )
 
     @property
-    def about(self) -> dict[str, Any]:
-        """Arguments of `export.write_model`: what a file says of itself."""
+    def about(self) -> export.About:
+        """What a file of the network says of itself."""
         validation = self.record.get("validation")
-        return {
-            "labels": self.record["labels"],
-            "preprocessing": preprocessing(self.data, self.train.manifest.rows),
-            "provenance": {
+        return export.About(
+            labels=self.record["labels"],
+            preprocessing=preprocessing(self.data, self.train.manifest.rows),
+            provenance={
                 "files": self.record["files"],
                 "seed": self.seed,
                 "calibration": self.drawn,
             },
-            "accuracy": {"trained": {"validation": validation}},
-            "test": self._test if len(self.clips) else None,
-            "card": files.read_card(self.trained),
-        }
+            accuracy={"trained": {"validation": validation}},
+            test=self._test if len(self.clips) else None,
+            card=files.read_card(self.trained),
+        )
 
     def _test(self, run: parity.Scorer, content: bytes) -> dict[str, Any]:
         """Returns the accuracy of a file and on how many clips it agrees.
@@ -105,12 +106,12 @@ class Sources:
     ) -> np.ndarray:
         """Classes that a flatbuffer, which `run` runs, says they are of."""
         digest = hashlib.sha256(content).hexdigest()
-        return self.tests.labels(run, digest, title)
+        return self.label_cache.labels(run, digest, title)
 
     @functools.cached_property
     def keras_labels(self) -> np.ndarray:
         """Classes that the trained network says the test clips are of."""
-        return self.tests.labels(
+        return self.label_cache.labels(
             parity.keras_scorer(self.model),
             self.record["files"][files.WEIGHTS],
             "the network as trained",
@@ -163,7 +164,7 @@ def load(
         clips=clips,
         targets=targets,
         protocol=protocol,
-        tests=tested.Tests(clips, protocol, folder),
+        label_cache=label_cache_lib.LabelCache(clips, protocol, folder),
         seed=seed,
     )
 

@@ -42,24 +42,33 @@ def widen(calibrated: bytes) -> bytes:
     while known < len(widened):
         known = len(widened)
         for operator, kind in zip(graph.operators, kinds, strict=True):
-            ends = [int(i) for i in operator.inputs if i >= 0]
-            made = int(operator.outputs[0])
-            widths = [_width(graph.tensors[i]) for i in ends]
-            narrow, wanted = [made], 0.0
-            if kind in _WEIGHTED:
-                wanted = widths[0] * weight_steps[ends[1]] * _FINEST
-            elif kind == "ADD":
-                wanted = max(widths) * _FINEST
-            elif kind in flatbuffer.SAME_SCALE and ends[0] in widened:
-                wanted = widths[0]
-            elif kind == "CONCATENATION" and widened.intersection(ends):
-                narrow, wanted = [*ends, made], max(widths)
-            for number in narrow:
+            numbers, wanted = _least_width(
+                graph, operator, kind, weight_steps, widened
+            )
+            for number in numbers:
                 if 0 <= _width(graph.tensors[number]) < wanted:
                     # Of no range at all the quantizer makes a scale of 8e-9.
                     _set_width(graph.tensors[number], wanted)
                     widened.add(number)
     return compact.pack(content) if widened else calibrated
+
+
+def _least_width(
+    graph, operator, kind, weight_steps, widened
+) -> tuple[list[int], float]:
+    """Tensors of an operator, and the least width that their ranges need."""
+    ends = [int(i) for i in operator.inputs if i >= 0]
+    made = int(operator.outputs[0])
+    widths = [_width(graph.tensors[i]) for i in ends]
+    if kind in _WEIGHTED:
+        return [made], widths[0] * weight_steps[ends[1]] * _FINEST
+    if kind == "ADD":
+        return [made], max(widths) * _FINEST
+    if kind in flatbuffer.SAME_SCALE and ends[0] in widened:
+        return [made], widths[0]
+    if kind == "CONCATENATION" and widened.intersection(ends):
+        return [*ends, made], max(widths)
+    return [], 0.0
 
 
 def problems(graph: flatbuffer.Graph) -> Iterator[tuple[str, str]]:

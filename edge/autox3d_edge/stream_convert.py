@@ -8,9 +8,9 @@ import numpy as np
 import tf_keras
 
 from autox3d_edge import (
-    centre,
     compact,
     flatbuffer,
+    input_zero_point,
     quantize,
     ranges,
     stream_means,
@@ -88,7 +88,7 @@ class Converter:
             self._model.output_names,
         )
         found = ranges.Watch(self._model, samples).clipped
-        return centre.absorb(
+        return input_zero_point.absorb(
             quantize.quantize_calibrated(ranges.set_ranges(calibrated, found))
         )
 

@@ -1,5 +1,6 @@
 """Trained causal network -> audited .tflite that takes one frame at a time."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -43,7 +44,7 @@ def export_stream(
         The report: precision, bytes, audit, parity with the clip network.
 
     Raises:
-        ValueError: As of both.
+        TypeError, ValueError: As of both.
     """
     exporter = Exporter(model, arch, calibration)
     return exporter.export(path, precision, **how)
@@ -83,7 +84,8 @@ class Exporter:
         parity_clips: Sequence[np.ndarray] | None = None,
         stride: int = 1,
         fps: float = 0.0,
-        **about,
+        about: export.About | None = None,
+        **changes,
     ) -> dict[str, Any]:
         """Writes `path` and `path`.report.json, if the audit passes.
 
@@ -93,18 +95,20 @@ class Exporter:
             parity_clips: uint8 clips to compare on; the calibration clips by
                 default.
             stride, fps: As in `manifest.Stream`.
-            **about: What the file says of itself, and the runtime it is for;
-                see `export.write_model`.
+            about: What the file says of itself, and the runtime it is for.
+            **changes: Fields of `export.About` to take in place of its own.
 
         Returns:
             The report: precision, bytes, audit, parity with the clip network.
 
         Raises:
+            TypeError: `export.About` has no such field.
             ValueError: Bad arguments, a network that is not causal or clips
                 standardized as a whole, or the audit failed; then no file is
                 written.
         """
-        check_streams(self._arch, about.get("preprocessing"))
+        about = dataclasses.replace(about or export.About(), **changes)
+        check_streams(self._arch, about.preprocessing)
         integer = precision in stream_convert.INTEGER
         converter = self._int8 if integer else self._float
         content, states = converter.convert(precision)
@@ -122,7 +126,7 @@ class Exporter:
             stream=manifest_lib.Stream(
                 states=states, memory=self._memory, stride=stride, fps=fps
             ),
-            **about,
+            about=about,
         )
 
     @functools.cached_property

@@ -7,6 +7,15 @@ from autox3d_tf.data import options as options_lib
 from autox3d_tf.data import sampling
 
 
+def test_normalized_pixels_come_back():
+    pixels = np.arange(256, dtype=np.float32)
+    values = sampling.normalize(pixels)
+    # (0 / 255 - 0.45) / 0.225 and (255 / 255 - 0.45) / 0.225
+    np.testing.assert_allclose(values[[0, 255]], [-2.0, 2.444444], rtol=1e-5)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(sampling.denormalize(values)), pixels)
+
+
 def test_segments_hold_one_frame_each():
     rng = np.random.default_rng(0)
     draws = np.array([sampling.segment_indices(40, 8, rng) for _ in range(300)])

@@ -12,8 +12,8 @@ from autox3d_edge import (
     cross_validation,
     doctor,
     doctor_run,
+    export_run,
     fine_tuning,
-    run,
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import manifest as manifest_data
@@ -89,7 +89,7 @@ def test_that_streams_are_not_treated_is_said(
         "treats clips, not streams"
         not in (examined[0] / "doctor.txt").read_text()
     )
-    loaded = run.sources.load(
+    loaded = export_run.sources.load(
         trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
     )
     arch = dataclasses.replace(loaded.model.arch, causal=True)
@@ -97,7 +97,7 @@ def test_that_streams_are_not_treated_is_said(
     found = types.SimpleNamespace(
         format=lambda: "tables", to_dict=dict, chosen=None
     )
-    monkeypatch.setattr(run.sources, "load", lambda *_, **__: causal)
+    monkeypatch.setattr(export_run.sources, "load", lambda *_, **__: causal)
     monkeypatch.setattr(doctor_run, "examine", lambda *_: (found, None))
     doctor_run.run_doctor(
         trained=trained, data=data, options=OPTIONS, run_dir=str(tmp_path)
@@ -116,7 +116,7 @@ def test_the_report_states_the_calibration_set(examined):
 
 
 def test_judged_clips_are_none_of_the_calibration(trained, data, tmp_path):
-    loaded = run.sources.load(
+    loaded = export_run.sources.load(
         trained, data, tmp_path, calibration_clips=7, test_part="test", seed=0
     )
     judged = doctor_run.training_clips(loaded, 4)
@@ -131,7 +131,7 @@ def test_the_choice_is_made_on_validation_clips(trained, data, tmp_path):
     named = dataclasses.replace(data, val_folds=(3,), test_folds=())
 
     def load(data):
-        return run.sources.load(
+        return export_run.sources.load(
             trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
         )
 
@@ -165,7 +165,7 @@ def test_clips_that_the_list_calls_test_are_tested_on(trained, data, tmp_path):
     )
     dataclasses.replace(listed, rows=rows).save(tmp_path / "split.csv")
     for source, clips in ((tmp_path / "split.csv", 3), (data.source, None)):
-        loaded = run.sources.load(
+        loaded = export_run.sources.load(
             trained,
             tiny.data(source, train_folds=(), val_folds=()),
             tmp_path,
@@ -177,7 +177,7 @@ def test_clips_that_the_list_calls_test_are_tested_on(trained, data, tmp_path):
 
 
 def test_judged_labels_are_outputs_of_the_network(trained, data, tmp_path):
-    loaded = run.sources.load(
+    loaded = export_run.sources.load(
         trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
     )
     names = [
@@ -196,7 +196,7 @@ def test_judged_labels_are_outputs_of_the_network(trained, data, tmp_path):
 def test_fine_tuning_sees_clips_of_the_size_of_evaluation(
     trained, data, tmp_path
 ):
-    loaded = run.sources.load(
+    loaded = export_run.sources.load(
         trained, data, tmp_path, calibration_clips=1, test_part=None, seed=0
     )
     assert loaded.augmented is loaded.data
@@ -207,7 +207,7 @@ def test_fine_tuning_sees_clips_of_the_size_of_evaluation(
 
 
 def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
-    options = run.ExportOptions(
+    options = export_run.ExportOptions(
         precisions=("qat",),
         calibration_clips=7,
         threads=(1,),
@@ -215,7 +215,7 @@ def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
         fine_tuning=OPTIONS.fine_tuning,
     )
     with pipeline.video_errors():  # of the training's clips, cut as there
-        result = run.run_export(
+        result = export_run.run_export(
             trained=trained, options=options, run_dir=str(tmp_path)
         )
     report = result["files"]["qat"]
@@ -239,7 +239,7 @@ def test_parts_are_kept_wider_in_a_mixed_file(trained, tmp_path):
         settings = [f"TRAINED={trained}", "PRECISIONS=('mixed', 'int8')"]
         settings += [f"KEPT={kept}", "PART=None", "ExportOptions.repeats=1"]
         with gin_app.configured(
-            run.run_export,
+            export_run.run_export,
             ["gin/export/trained.gin"],
             settings,
             str(tmp_path),
@@ -306,15 +306,15 @@ def test_options_are_checked():
         ({"runtime": "tflite 2.14"}, "`runtime` must be one of"),
     ):
         with pytest.raises(ValueError, match=message):
-            run.ExportOptions(**changes)
+            export_run.ExportOptions(**changes)
 
 
 def test_a_network_that_cannot_stream_is_refused_at_once(
     trained, data, tmp_path
 ):
-    options = run.ExportOptions(precisions=("fp32", "fp32_stream"))
+    options = export_run.ExportOptions(precisions=("fp32", "fp32_stream"))
     with pytest.raises(ValueError, match="must be causal to run frame by"):
-        run.run_export(
+        export_run.run_export(
             trained=trained, data=data, options=options, run_dir=str(tmp_path)
         )
     assert not list(tmp_path.glob("*.tflite"))
@@ -323,7 +323,10 @@ def test_a_network_that_cannot_stream_is_refused_at_once(
 def test_two_processes_do_not_write_into_one_folder(trained, data, tmp_path):
     with claim.alone(tmp_path):
         for call, options in (
-            (run.run_export, run.ExportOptions(precisions=("fp32",))),
+            (
+                export_run.run_export,
+                export_run.ExportOptions(precisions=("fp32",)),
+            ),
             (doctor_run.run_doctor, OPTIONS),
         ):
             with pytest.raises(ValueError, match="Another process is at work"):

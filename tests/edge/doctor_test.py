@@ -45,9 +45,9 @@ def sick():
 
 
 @pytest.fixture(scope="module")
-def kitchen(sick):
+def converter(sick):
     arch, weights, clips = sick
-    return recipes.Kitchen(arch, weights, clips[:6])
+    return recipes.Int8Converter(arch, weights, clips[:6])
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,13 @@ def row(found, name):
     return next(row for row in found.treatments if row.name == name)
 
 
-def test_planted_damage_is_the_first_culprit(found):
+def test_planted_damage_is_the_worst_layer(found):
     # One channel 300 times larger leaves the others under one step of 256.
     # The tensor's own ratio hardly shows it, that channel's energy dominates;
     # the depthwise convolution that scales it back does.
     inner = [
         noise
-        for noise in layer_noise.culprits(found.noise)
+        for noise in layer_noise.worst_layers(found.noise)
         if noise.layer.startswith("stage")
     ]
     assert inner[0].layer.startswith(f"{PLANTED}_depthwise_tap")
@@ -99,7 +99,7 @@ def test_a_layer_is_ranked_by_the_noise_that_it_adds():
 
     # 61 dB are lost where there was no noise before, 7 where there was some.
     noise = [layer("pad", 120.0, 59.0), layer("squeeze_mean", 17.0, 10.0)]
-    first, last = layer_noise.culprits(noise)
+    first, last = layer_noise.worst_layers(noise)
     assert first.layer == "squeeze_mean" and last.layer == "pad"
     assert first.added == pytest.approx(0.1 - 0.01995, rel=1e-3)
     assert last.added == pytest.approx(1.26e-6, rel=1e-2)
@@ -143,8 +143,8 @@ def test_int8_with_the_fewest_remedies_is_chosen(found):
     assert found.chosen in within
     int8 = [r for r in within if r.recipe and not r.recipe.kept]
     if int8:
-        fewest = min(r.recipe.remedies for r in int8)
-        expected = [r for r in int8 if r.recipe.remedies == fewest]
+        fewest = min(r.recipe.num_remedies for r in int8)
+        expected = [r for r in int8 if r.recipe.num_remedies == fewest]
         assert found.chosen is min(expected, key=lambda r: r.mean_error)
     rows = [
         dataclasses.replace(row(found, name), loss=0.0, mean_error=error)
@@ -163,24 +163,28 @@ def test_int8_with_the_fewest_remedies_is_chosen(found):
     )
     rows = [row(found, "fp32"), wider, tuned, equalized, clipped, plain]
     for expected in (plain, clipped, equalized, tuned, wider):
-        assert doctor._cheapest(rows, 0.0) is expected
+        assert doctor.cheapest(rows, 0.0) is expected
         rows.remove(expected)
 
 
 def test_a_loss_counts_clips_that_became_right_or_wrong(monkeypatch):
     floats, other = np.eye(4)[[0, 1, 2, 3, 3]], np.eye(4)[[0, 1, 3, 2, 2]]
     scores = {b"fp32": floats, b"int8": other}
-    monkeypatch.setattr(doctor, "_scores", lambda model, clips: scores[model])
-    kitchen = types.SimpleNamespace(whole=lambda precision: b"fp32")
+    monkeypatch.setattr(
+        interpreters,
+        "ClipRunner",
+        lambda model: lambda clip: scores[model][clip],
+    )
+    converter = types.SimpleNamespace(convert_whole=lambda precision: b"fp32")
     # Of the float network's labels the last is wrong, and so is the other's;
     # of the two before, one became wrong and one right.
-    judged = doctor.Judged(clips=[None] * 5, labels=[0, 1, 2, 2, 0])
-    ward = doctor._Ward(kitchen, judged, None)
-    ward.admit("int8", b"int8", recipes.Recipe())
-    assert ward._loss("fp32") == 0.0
-    assert ward._loss("int8") == pytest.approx(2**0.5 / 5)
-    assert ward._agreement("int8") == pytest.approx(2 / 5)
-    assert ward.within(0.29) and not ward.within(0.28)
+    judged = doctor.Judged(clips=range(5), labels=[0, 1, 2, 2, 0])
+    candidates = doctor.Candidates(converter, judged)
+    candidates.add("int8", b"int8", recipes.Recipe())
+    assert candidates.loss("fp32") == 0.0
+    assert candidates.loss("int8") == pytest.approx(2**0.5 / 5)
+    assert candidates.agreement("int8") == pytest.approx(2 / 5)
+    assert candidates.within(0.29) and not candidates.within(0.28)
 
 
 def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
@@ -191,15 +195,15 @@ def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
         return dataclasses.replace(row(found, "fp16"), **fields)
 
     poor = candidate(loss=0.5)
-    assert doctor._cheapest((fp32, poor), 0.0) is None
-    assert doctor._cheapest((fp32, poor), 0.6) is poor
+    assert doctor.cheapest((fp32, poor), 0.0) is None
+    assert doctor.cheapest((fp32, poor), 0.6) is poor
     rows = (
         fp32,
         candidate(milliseconds=2.0, size=500),
         candidate(milliseconds=2.1, size=200),  # as fast, and small
         candidate(milliseconds=9.0, size=100),
     )
-    assert doctor._cheapest(rows, 0.0) is rows[2]
+    assert doctor.cheapest(rows, 0.0) is rows[2]
 
 
 def test_wider_parts_come_before_a_wider_network_unless_slower(found):
@@ -218,7 +222,7 @@ def test_wider_parts_come_before_a_wider_network_unless_slower(found):
     slower = mixed("stage1_block1", 4.0, 10)
     rows = [fp32, whole, slow, fast, slower]
     for expected in (fast, slow, whole, slower):
-        assert doctor._cheapest(rows, 0.0) is expected
+        assert doctor.cheapest(rows, 0.0) is expected
         rows.remove(expected)
 
 
@@ -272,11 +276,11 @@ def test_equalized_weights_compute_the_same_in_float(sick):
     assert not np.allclose(changed, weights[f"{PLANTED}/expand_norm_gamma"])
 
 
-def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, kitchen):
+def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, converter):
     arch, weights, clips = sick
     treated = recipes.Recipe(equalize=True, clip_ranges=True)
     plain, close = (
-        interpreters.ClipRunner(kitchen.cook(recipe))
+        interpreters.ClipRunner(converter.convert(recipe))
         for recipe in (recipes.Recipe(), treated)
     )
     pairs = [(c, reference.probabilities(arch, weights, c)) for c in clips]
@@ -285,39 +289,43 @@ def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, kitchen):
         for run in (plain, close)
     ]
     assert errors[1] < 0.5 * errors[0]  # on clips it has not seen, too
-    assert kitchen.closest() == treated
+    assert converter.choose_recipe() == treated
     kept = {"stem": "fp32"}
-    assert kitchen.closest(kept) == dataclasses.replace(treated, kept=kept)
+    assert converter.choose_recipe(kept) == dataclasses.replace(
+        treated, kept=kept
+    )
 
 
-def test_files_of_one_kitchen_are_calibrated_once(
-    sick, kitchen, tmp_path, monkeypatch
+def test_files_of_one_converter_are_calibrated_once(
+    sick, converter, tmp_path, monkeypatch
 ):
     arch, weights, clips = sick
-    kitchen.closest()
+    converter.choose_recipe()
     monkeypatch.delattr(quantize, "calibrate")
     for precision, kept in (("int8", None), ("mixed", {"stem": "fp32"})):
         report = export.export_model(
             weights, arch, tmp_path / f"{precision}.tflite",
             precision=precision, calibration=clips[:6], kept=kept,
-            parity_clips=clips[:1], kitchen=kitchen,
+            parity_clips=clips[:1], converter=converter,
         )  # fmt: skip
         assert report["recipe"].startswith("int8, equalized, clipped")
 
 
 def test_a_healthy_network_is_left_as_it_is(sick):
     arch, _, clips = sick
-    healthy = recipes.Kitchen(arch, networks.random_weights(arch), clips[:6])
-    assert healthy.closest() == recipes.Recipe()
+    healthy = recipes.Int8Converter(
+        arch, networks.random_weights(arch), clips[:6]
+    )
+    assert healthy.choose_recipe() == recipes.Recipe()
 
 
-def test_corrected_biases_take_the_mean_error_away(sick, kitchen):
+def test_corrected_biases_take_the_mean_error_away(sick, converter):
     _, _, clips = sick
-    lowered = kitchen.lowered()
+    lowered = converter.lowered()
     kernel = lowered.get_layer(f"{PLANTED}_project").get_weights()[0][0, 0]
 
     def own_error(recipe):
-        model = kitchen.cook(recipe)
+        model = converter.convert(recipe)
         noise = layer_noise.measure(lowered, model, clips[:6])
         bias = {layer.layer: layer.bias for layer in noise}
         passed_on = bias[f"{PLANTED}_activation"] @ kernel
@@ -369,14 +377,14 @@ def test_calibrated_ranges_are_those_of_the_float_graph(changes):
         )  # fmt: skip
 
 
-def test_clipped_ranges_are_in_the_file(sick, kitchen):
+def test_clipped_ranges_are_in_the_file(sick, converter):
     found = ranges.Watch(
-        kitchen.lowered(), lambda: (c.astype(np.float32) for c in sick[2][:6])
+        converter.lowered(), lambda: (c.astype(np.float32) for c in sick[2][:6])
     ).clipped
     low, high = found["stem_temporal_relu"]
     assert low == 0.0 and high > 0.0
     graph = audit.flatbuffer.read_graph(
-        kitchen.cook(recipes.Recipe(clip_ranges=True))
+        converter.convert(recipes.Recipe(clip_ranges=True))
     )
     (scale,) = {
         tensor.scale[0]

@@ -225,19 +225,33 @@ def test_calibration_always_spans_the_range():
          "`kept` must name parts of stem, .* Received: 'tail'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_before_cooking(
+def test_what_cannot_be_is_refused_before_conversion(
     exported, tmp_path, wrong, message
 ):
-    class Closed(recipes.Kitchen):
+    with pytest.raises(ValueError, match=message):
+        export_unconverted(exported, tmp_path, **wrong)
+
+
+def test_a_misspelt_field_is_refused_before_conversion(exported, tmp_path):
+    with pytest.raises(TypeError, match="'label'"):
+        export_unconverted(exported, tmp_path, label=["a"])
+
+
+def export_unconverted(exported, folder, **arguments):
+    """An export that fails as soon as it converts."""
+
+    class Closed(recipes.Int8Converter):
         def _once(self, key, make):
             raise AssertionError(key)
 
-    kitchen = Closed(exported.arch, exported.weights, exported.clips)
-    path = tmp_path / "model.tflite"
-    with pytest.raises(ValueError, match=message):
-        export.export_model(
-            exported.weights, exported.arch, path, kitchen=kitchen, **wrong
-        )
+    converter = Closed(exported.arch, exported.weights, exported.clips)
+    export.export_model(
+        exported.weights,
+        exported.arch,
+        folder / "model.tflite",
+        converter=converter,
+        **arguments,
+    )
 
 
 def test_clips_of_another_shape_are_refused_unread(exported, tmp_path):

@@ -12,9 +12,9 @@ from autox3d_edge import (
     interpreters,
     layer_noise,
     lowering,
-    parity,
     quantization_aware,
 )
+from autox3d_tf.data import sampling
 from autox3d_tf.runs import checkpoints, loop
 from tests.edge import networks, reference
 
@@ -51,7 +51,10 @@ def batches(clips):
     def make(first_step):
         for step in range(first_step, OPTIONS.steps):
             pair = clips[[2 * step % 8, 2 * step % 8 + 1]]
-            yield parity.normalise(pair), np.zeros(2, np.int32)
+            yield (
+                sampling.normalize(pair.astype(np.float32)),
+                np.zeros(2, np.int32),
+            )
 
     return make
 
@@ -116,7 +119,7 @@ def test_training_lowers_the_loss(lowered, clips):
     optimizer = tf_keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
     step = loop.compile_step(fine_tuning.make_step(model, lowered, optimizer))
-    same = parity.normalise(clips[:2])
+    same = sampling.normalize(clips[:2].astype(np.float32))
     losses = [float(step(0, same)["loss"]) for _ in range(6)]
     assert losses[-1] < 0.7 * losses[0]
 

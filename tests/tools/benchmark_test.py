@@ -45,6 +45,10 @@ class Flags:
             {"bundle": "x", "space": "tiny", "json": "x"},
             "--bundle takes no --json; leave it out",
         ),
+        (
+            {"bundle": "x", "space": "tiny", "table": "y"},
+            "one of --table, --bundle and .* Received: --table, --bundle",
+        ),
     ],
 )
 def test_mistakes_are_named(monkeypatch, changes, message):
@@ -58,6 +62,16 @@ def test_more_threads_than_any_device_has_are_refused_first(monkeypatch):
     monkeypatch.setattr(benchmark, "FLAGS", flags)
     with pytest.raises(ValueError, match="threads_list=1000"):
         benchmark._main([])
+
+
+def test_a_table_that_is_there_is_not_measured_over(tmp_path, monkeypatch):
+    path = latency_test.write(tmp_path)
+    before = path.read_bytes()
+    flags = Flags(table=str(path), space="tiny", check=20)  # meant to check it
+    monkeypatch.setattr(benchmark, "FLAGS", flags)
+    with pytest.raises(binary.UsageError, match="Leave out --space to check"):
+        benchmark._main([])
+    assert path.read_bytes() == before
 
 
 def test_a_table_of_another_runtime_is_not_checked(tmp_path, monkeypatch):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from autox3d_edge import (
-    centre,
     flatbuffer,
+    input_zero_point,
     interpreters,
     lowering,
     mixed,
@@ -35,7 +35,9 @@ def raw(lowered, clips):
 
 
 def test_the_subtraction_is_gone_and_the_input_says_so(raw):
-    before, after = map(flatbuffer.read_graph, (raw, centre.absorb(raw)))
+    before, after = map(
+        flatbuffer.read_graph, (raw, input_zero_point.absorb(raw))
+    )
     kinds = [operator.code for operator in before.operators]
     assert kinds[:2] == ["QUANTIZE", "ADD"]
     kinds.remove("ADD")  # the first
@@ -63,14 +65,14 @@ def stem_errors(model, lowered, clip):
 
 
 def test_pixels_stay_exact_to_a_step(raw, lowered, clips):
-    errors = stem_errors(centre.absorb(raw), lowered, clips[0])
+    errors = stem_errors(input_zero_point.absorb(raw), lowered, clips[0])
     # Rounding of weights and of the result; the mean of a channel has none.
     assert np.abs(errors).max() < 2
     assert np.abs(errors.mean((0, 1, 2))).max() < 0.2
 
 
 def test_scores_are_those_of_float(raw, lowered, clips):
-    run = interpreters.ClipRunner(centre.absorb(raw))
+    run = interpreters.ClipRunner(input_zero_point.absorb(raw))
     for clip in clips:
         expected = lowered(clip.astype(np.float32)).numpy()[0]
         np.testing.assert_allclose(run(clip), expected, atol=0.03)
@@ -83,7 +85,7 @@ def test_what_begins_otherwise_stays_as_it_is(raw, lowered, clips, arch):
     for model in (
         fp32,
         int16,
-        centre.absorb(raw),
+        input_zero_point.absorb(raw),
         mixed.assemble({"int8": raw, "fp32": fp32}, {"stem": "fp32"}, parts),
     ):
-        assert centre.absorb(model) is model
+        assert input_zero_point.absorb(model) is model

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from autox3d_edge import tested
+from autox3d_edge import label_cache
 
 CLIPS = [np.full((1, 2, 2, 3), value, np.uint8) for value in range(6)]
 LABELS = [0, 1, 2, 0, 1, 2]
@@ -26,14 +26,14 @@ class Network:
 
 
 def begin(folder, protocol="one view"):
-    return tested.Tests(CLIPS, {"protocol": protocol}, folder)
+    return label_cache.LabelCache(CLIPS, {"protocol": protocol}, folder)
 
 
 def stopped_at_3(folder):
-    tests = begin(folder)
+    cache = begin(folder)
     with pytest.raises(KeyboardInterrupt):
-        tests.labels(Network(stop=3), "weights", "a network")
-    return tests
+        cache.labels(Network(stop=3), "weights", "a network")
+    return cache
 
 
 def test_one_that_stopped_goes_on(tmp_path):
@@ -58,7 +58,7 @@ def test_of_another_network_or_other_clips_it_begins_anew(
 
 def test_it_is_kept_while_it_runs(tmp_path, monkeypatch):
     """What no `finally` can save: the process is killed."""
-    monkeypatch.setattr(tested, "_SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(label_cache, "_SAVE_SECONDS", -1.0)
     kept = []
 
     def run(clip):
@@ -72,14 +72,14 @@ def test_it_is_kept_while_it_runs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["[0, 1", "{}", "[0, 0, 0, 0, 0, 0, 0]"])
 def test_what_is_damaged_is_not_gone_on_with(tmp_path, damage):
-    tests = stopped_at_3(tmp_path)
+    cache = stopped_at_3(tmp_path)
     (file,) = tmp_path.glob("tested/*.json")
     file.write_text(damage)
-    assert tests.labels(Network(), "weights", "").tolist() == LABELS
+    assert cache.labels(Network(), "weights", "").tolist() == LABELS
 
 
 def test_forgotten_nothing_is_left(tmp_path):
-    tests = stopped_at_3(tmp_path)
-    tests.forget()
-    tests.forget()
+    cache = stopped_at_3(tmp_path)
+    cache.forget()
+    cache.forget()
     assert not list(tmp_path.iterdir())

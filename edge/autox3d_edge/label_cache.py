@@ -1,4 +1,4 @@
-"""Which classes a network says clips are of; a test that stopped goes on."""
+"""Which classes networks say clips are of; a test that stopped goes on."""
 
 import pathlib
 import shutil
@@ -18,8 +18,8 @@ _FOLDER = "tested"
 _SAVE_SECONDS = 30.0
 
 
-class Tests:
-    """Labels that networks give to the same clips.
+class LabelCache:
+    """Labels that networks give to the same clips; kept while they are found.
 
     Args:
         clips: uint8 clips `(T, H, W, 3)`.

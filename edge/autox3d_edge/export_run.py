@@ -23,6 +23,7 @@ from autox3d_edge import (
     stream_export,
 )
 from autox3d_edge import fine_tuning as fine_tuning_lib
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
@@ -74,18 +75,11 @@ class ExportOptions:
 
     def __post_init__(self):
         for name in ("precisions", "threads"):
-            if not getattr(self, name):
-                raise ValueError(
-                    f"`{name}` must name at least one. Received: {name}=()."
-                )
+            checks.check_not_empty(self, name)
         for count in self.threads:
             interpreters.check_threads("threads", count)
         for name in ("calibration_clips", "repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {name}={getattr(self, name)}."
-                )
+            checks.check_field(self, name, lambda v: v >= 1, "at least 1")
         unknown = [name for name in self.precisions if name not in PRECISIONS]
         if unknown:
             raise ValueError(
@@ -141,25 +135,16 @@ def run_export(
             seed=seed,
         )
         mixed.check_kept(options.kept, mixed.part_names(loaded.model.arch))
-        streams = None
-        if any(
-            name.endswith(stream_export.SUFFIX) for name in options.precisions
-        ):
-            stream_export.check_streams(
-                loaded.model.arch, sources.preprocessing(loaded.data)
-            )
-            streams = stream_export.Exporter(
-                loaded.model, loaded.model.arch, loaded.calibration
-            )
-        kitchen = export.make_kitchen(
+        streams = _stream_exporter(loaded, options.precisions)
+        converter = export.make_converter(
             loaded.model, loaded.model.arch, loaded.calibration
         )
-        about = {"runtime": options.runtime, **loaded.about}
+        about = dataclasses.replace(loaded.about, runtime=options.runtime)
         reports, paths = {}, {}
         for precision in options.precisions:
             path = folder / f"model_{precision}.tflite"
             reports[precision] = _export(
-                loaded, kitchen, streams, precision, path, options, about
+                loaded, converter, streams, precision, path, options, about
             )
             paths[precision] = path
         timings = benchmark.benchmark_files(
@@ -183,18 +168,31 @@ def run_export(
             "provenance": run_dir_lib.provenance(data=loaded.data, seed=seed),
         }
         _write(result, options.threads, loaded, folder)
-        loaded.tests.forget()
+        loaded.label_cache.forget()
     return result
 
 
-def _export(loaded, kitchen, streams, precision, path, options, about):
+def _stream_exporter(loaded, precisions) -> stream_export.Exporter | None:
+    """Returns what writes the streams; None if none is wanted.
+
+    Raises:
+        ValueError: The network cannot take one frame at a time.
+    """
+    if not any(name.endswith(stream_export.SUFFIX) for name in precisions):
+        return None
+    model = loaded.model
+    stream_export.check_streams(model.arch, sources.preprocessing(loaded.data))
+    return stream_export.Exporter(model, model.arch, loaded.calibration)
+
+
+def _export(loaded, converter, streams, precision, path, options, about):
     """Writes one file; "qat" is fine-tuned first, beside it."""
     if precision.endswith(stream_export.SUFFIX):
         return streams.export(
             path,
             precision.removesuffix(stream_export.SUFFIX),
             **sources.pace(loaded.train.manifest.rows, loaded.data),
-            **about,
+            about=about,
         )
     if precision != "qat":
         return export.export_model(
@@ -204,10 +202,10 @@ def _export(loaded, kitchen, streams, precision, path, options, about):
             precision=precision,
             calibration=loaded.calibration,
             kept=options.kept if precision == "mixed" else None,
-            kitchen=kitchen,
-            **about,
+            converter=converter,
+            about=about,
         )
-    lowered = kitchen.lowered()
+    lowered = converter.lowered()
     content = fine_tune(
         loaded, lowered, options.fine_tuning, path.with_suffix("")
     )
@@ -218,16 +216,18 @@ def _export(loaded, kitchen, streams, precision, path, options, about):
         precision=precision,
         references=export.references(loaded.model, lowered),
         parity_clips=loaded.calibration,
-        **about_fine_tuning(about, options.fine_tuning),
+        about=about_fine_tuning(about, options.fine_tuning),
     )
 
 
 def about_fine_tuning(
-    about: Mapping[str, Any], options: fine_tuning_lib.FineTuningOptions
-) -> dict[str, Any]:
-    """Returns arguments of `export.write_model` with how it was fine-tuned."""
+    about: export.About, options: fine_tuning_lib.FineTuningOptions
+) -> export.About:
+    """Returns what a file says of itself with how it was fine-tuned."""
     made = {"fine_tuning": files_lib.to_json(options)}
-    return {**about, "provenance": {**about["provenance"], **made}}
+    return dataclasses.replace(
+        about, provenance={**(about.provenance or {}), **made}
+    )
 
 
 def fine_tune(

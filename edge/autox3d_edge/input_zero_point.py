@@ -55,15 +55,21 @@ def absorb(model: bytes) -> bytes:
     steps[0].zeroPoint = steps[0].zeroPoint + moved
     entry.outputs = addition.outputs
     graph.operators.remove(addition)
+    _move_into_bias(content, convolution, moved - value)
+    compact.drop_unused(content)
+    return compact.compact(compact.pack(content))
+
+
+def _move_into_bias(content, convolution, difference: float) -> None:
+    """Makes a bias add `difference` to all that a convolution takes in."""
+    graph = content.subgraphs[0]
     _, kernel, bias = (graph.tensors[i] for i in convolution.inputs)
     compact.separate_buffers(content)
     data = content.buffers[kernel.buffer].data.view(np.int8)
     sums = data.reshape(kernel.shape[0], -1).sum(1, dtype=np.int64)
     biases = content.buffers[bias.buffer]
-    changed = biases.data.view(np.int32) + np.rint((moved - value) * sums)
+    changed = biases.data.view(np.int32) + np.rint(difference * sums)
     biases.data = changed.astype(np.int32).view(np.uint8)
-    compact.drop_unused(content)
-    return compact.compact(compact.pack(content))
 
 
 def _chain(graph, kinds):

@@ -1,0 +1,202 @@
+"""Graphs that cannot be are refused when a file is read, and named."""
+
+import flatbuffers
+import numpy as np
+import pytest
+
+from autox3d_edge import flatbuffer
+from autox3d_edge import manifest as manifest_lib
+
+
+def refusal(exported, change):
+    """What reading says of the file once its graph was changed."""
+    model, _ = manifest_lib.read_model(exported.path)
+    content = flatbuffer.unpack(model)
+    change(content.subgraphs[0], content)
+    builder = flatbuffers.Builder(0)
+    builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
+    with pytest.raises(ValueError) as caught:
+        flatbuffer.read_graph(bytes(builder.Output()))
+    return str(caught.value)
+
+
+def foreign_tensor(graph, content):
+    _, *others = graph.operators[3].inputs
+    graph.operators[3].inputs = [9999, *others]
+
+
+def foreign_code(graph, content):
+    graph.operators[2].opcodeIndex = 99
+
+
+def foreign_border(graph, content):
+    graph.inputs = [-7]
+
+
+def short_buffer(graph, content):
+    kernel = next(
+        tensor
+        for tensor in graph.tensors
+        if tensor.name == b"stem_spatial" and tensor.shape[0] == 6
+    )
+    content.buffers[kernel.buffer].data = np.zeros(3, np.uint8)
+
+
+def foreign_kind(graph, content):
+    content.operatorCodes[0].builtinCode = 9999
+
+
+def no_buffer(graph, content):
+    graph.tensors[5].buffer = 99999
+
+
+DAMAGE = (
+    (foreign_tensor, "operator 3 names tensor 9999"),
+    (foreign_code, "operator 2 is of no known kind"),
+    (foreign_kind, "operator kind 9999 is not known"),
+    (foreign_border, "its border names tensor -7"),
+    (short_buffer, "has 3 bytes"),
+    (no_buffer, "tensor 5 has no buffer"),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), DAMAGE, ids=[change.__name__ for change, _ in DAMAGE]
+)
+def test_damage_is_named(exported, change, message):
+    assert message in refusal(exported, change)
+
+
+def first(graph, content, kind):
+    """The first operator of a kind."""
+    codes = [int(code.builtinCode) for code in content.operatorCodes]
+    place = codes.index(getattr(flatbuffer.schema().BuiltinOperator, kind))
+    return next(o for o in graph.operators if o.opcodeIndex == place)
+
+
+def absent_input(graph, content):
+    first(graph, content, "ADD").inputs = [0, -1]
+
+
+def no_bias(graph, content):
+    first(graph, content, "DEPTHWISE_CONV_2D").inputs = [0, 1]
+
+
+def absent_weights(graph, content):
+    first(graph, content, "CONV_2D").inputs = [0, -1, 1]
+
+
+def one_input(graph, content):
+    first(graph, content, "CONV_2D").inputs = [0]
+
+
+def no_output(graph, content):
+    first(graph, content, "CONV_2D").outputs = []
+
+
+def no_scale(graph, content):
+    made = first(graph, content, "ADD").outputs[0]
+    graph.tensors[made].quantization = None
+
+
+def endless(graph, content):
+    made = first(graph, content, "ADD").outputs[0]
+    graph.tensors[made].shape = [8, 8388626, 18, 16]
+
+
+def far_zero_point(graph, content):
+    made = first(graph, content, "SOFTMAX").outputs[0]
+    graph.tensors[made].quantization.zeroPoint = np.array([200_000])
+
+
+def made_twice(graph, content):
+    made = graph.operators[0].outputs
+    first(graph, content, "ADD").outputs = made
+
+
+def makes_a_weight(graph, content):
+    weight = first(graph, content, "CONV_2D").inputs[1]
+    first(graph, content, "ADD").outputs = [weight]
+
+
+def makes_the_input(graph, content):
+    first(graph, content, "ADD").outputs = graph.inputs
+
+
+def weight_as_input(graph, content):
+    graph.inputs = [first(graph, content, "CONV_2D").inputs[1]]
+
+
+def never_made(graph, content):
+    graph.operators.remove(first(graph, content, "ADD"))
+
+
+def too_early(graph, content):
+    graph.operators.insert(0, graph.operators.pop(1))
+
+
+def output_never_made(graph, content):
+    graph.outputs = [len(graph.tensors)]
+    graph.tensors.append(graph.tensors[graph.inputs[0]])
+
+
+def kept_for_the_next_run(graph, content):
+    made = first(graph, content, "ADD").outputs[0]
+    graph.tensors[made].isVariable = True
+
+
+def other_data(graph, content):
+    reshape = first(graph, content, "RESHAPE")
+    reshape.inputs = [graph.inputs[0], reshape.inputs[1]]
+
+
+def shape_from_weights(graph, content):
+    reshape = first(graph, content, "RESHAPE")
+    weight = first(graph, content, "CONV_2D").inputs[1]
+    reshape.inputs = [reshape.inputs[0], weight]
+
+
+def shape_from_bias(graph, content):
+    reshape = first(graph, content, "RESHAPE")
+    bias = first(graph, content, "CONV_2D").inputs[2]
+    reshape.inputs = [reshape.inputs[0], bias]
+
+
+def no_shape(graph, content):
+    reshape = first(graph, content, "RESHAPE")
+    reshape.inputs = reshape.inputs[:1]
+    reshape.builtinOptions = None
+
+
+FATAL = (
+    (made_twice, "which holds data, is an input or was made before"),
+    (makes_a_weight, "which holds data, is an input or was made before"),
+    (makes_the_input, "which holds data, is an input or was made before"),
+    (weight_as_input, "its input, tensor"),
+    (never_made, "before it is made"),
+    (too_early, "operator 0 takes tensor"),
+    (output_never_made, "is never made"),
+    (kept_for_the_next_run, "keeps its values from run to run"),
+    (other_data, "of (4, 24, 24, 3)"),
+    (shape_from_weights, "takes a shape that is no int32 vector"),
+    (shape_from_bias, ", but is told ("),
+    (no_shape, ", but is told ()"),
+    (absent_input, "names tensor -1"),
+    (no_bias, "DEPTHWISE_CONV_2D, has 2 inputs and 1 outputs"),
+    (absent_weights, "names tensor -1"),
+    (one_input, "CONV_2D, has 1 inputs and 1 outputs"),
+    (no_output, "CONV_2D, has 3 inputs and 0 outputs"),
+    (no_scale, "has no scale"),
+    (endless, "of shape (8, 8388626, 18, 16) would fill"),
+    (far_zero_point, "has zero point 200000"),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), FATAL, ids=[change.__name__ for change, _ in FATAL]
+)
+def test_what_ends_the_process_of_an_interpreter_is_refused(
+    exported, change, message
+):
+    """With any of these LiteRT 2.3 is gone before it says why."""
+    assert message in refusal(exported, change)

@@ -22,7 +22,7 @@ from autox3d_tf.runs import gin_app
 
 def main():
     """Console script."""
-    gin_app.main("autox3d_tf.search.compare:compare_searches")
+    gin_app.main("autox3d_tf.studies.compare:compare_searches")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ import base64
 import html
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autox3d_tf import cost
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import json_lines
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import figures, options, plan, tables
+from autox3d_tf.search import figures, markdown, options
 from autox3d_tf.search import history as history_lib
 from autox3d_tf.search import record as record_lib
 from autox3d_tf.space import arch as arch_lib
@@ -31,13 +31,14 @@ code { font-size: .9em; }
 
 
 def write_report(
-    run_dir: str | os.PathLike, baselines: str | os.PathLike | None = None
+    run_dir: str | os.PathLike,
+    tables: Sequence[tuple[str, markdown.Table]] = (),
 ) -> pathlib.Path:
     """Writes report.html into the directory of a search; returns its path.
 
     Args:
         run_dir: Of a search. One that is still going is drawn so far.
-        baselines: The folder of a comparison's results, to add its tables.
+        tables: To add at the end, with their headings.
 
     Raises:
         ValueError: If there is nothing to draw.
@@ -76,11 +77,7 @@ def write_report(
             sections.insert(1, ("Finalists", _finalists_table(space, record)))
     else:
         sections.insert(0, ("Still searching", _progress(entries)))
-    if baselines is not None:
-        sections += [
-            (heading, _table(*table))
-            for heading, table in tables.sections(plan.read_results(baselines))
-        ]
+    sections += [(heading, _table(*table)) for heading, table in tables]
     body = "\n".join(f"<h2>{title}</h2>\n{text}" for title, text in sections)
     title = f"Search of {html.escape(space.name)}"
     page = (
@@ -130,7 +127,7 @@ def _progress(entries):
 
 def top_table(
     space: search_space.SearchSpace, record: Mapping[str, Any]
-) -> tables.Table:
+) -> markdown.Table:
     """Returns the networks that a search lists, in its order."""
     rows = [
         [

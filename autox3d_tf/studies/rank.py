@@ -20,7 +20,8 @@ from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import record as record_lib
-from autox3d_tf.search import run, statistics, trial
+from autox3d_tf.search import run
+from autox3d_tf.studies import statistics, trial
 
 SUMMARY = "rank_correlation.json"
 FEWEST = 4  # with less, no interval says anything

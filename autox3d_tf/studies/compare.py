@@ -22,10 +22,10 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines, trial
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import plan as plan_lib
 from autox3d_tf.search import record as record_lib
+from autox3d_tf.studies import equal_cost, trial
+from autox3d_tf.studies import plan as plan_lib
 
 _POLL_SECONDS = 5.0
 
@@ -373,10 +373,10 @@ class _Worker:
         measured_by = self.plan.measured_by(run)
         if measured_by is not None:
             record = record_lib.read_record(self.run_dir / measured_by.name)
-            samples = baselines.fixed_samples(
+            samples = equal_cost.fixed_samples(
                 run.method, record["first_samples"]
             )
-            search = baselines.equal_steps(
+            search = equal_cost.equal_steps(
                 run.method,
                 search,
                 clips=_clips(record) - self._warmed_up(run)["clips_trained"],

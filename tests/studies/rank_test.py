@@ -3,8 +3,9 @@ import json
 import pytest
 
 from autox3d_tf import space as space_lib
-from autox3d_tf.search import rank, run, trial
 from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import run
+from autox3d_tf.studies import rank, trial
 from tests.search import search_driver
 
 SPACE = search_driver.SPACE

@@ -96,7 +96,7 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
 
 
 def run_block(
-    images, time, kind, attention, weights, gate=None, *, block_types,
+    images, time, block_type, attention, weights, gate=None, *, block_types,
     attentions, strides, activation, causal,
 ):  # fmt: skip
     """Runs one child of an elastic block.
@@ -104,7 +104,7 @@ def run_block(
     Args:
         images: `(B * T, H, W, C)`, C the width of the input window.
         time: T.
-        kind, attention: int32 scalars, indices of the candidates.
+        block_type, attention: int32 scalars, indices of the candidates.
         weights: Name -> the child's window.
         gate: Scales the branch before the shortcut is added; None for 1.
         block_types, attentions: Candidates, static.
@@ -128,7 +128,7 @@ def run_block(
             return elastic_ops.elastic_depthwise(
                 x,
                 time,
-                kind,
+                block_type,
                 given[elastic_windows_lib.SHARED_KERNEL],
                 given.get(elastic_windows_lib.TEMPORAL_KERNEL),
                 block_types=block_types,
@@ -170,7 +170,7 @@ def run_block(
         return whole(images, *inputs.values())
     runs = [int(name != search_space.SKIP) for name in block_types]
     return elastic_ops.run_if(
-        ops.pick(tf.constant(runs), kind), whole, images, *inputs.values()
+        ops.pick(tf.constant(runs), block_type), whole, images, *inputs.values()
     )
 
 
@@ -246,7 +246,9 @@ class ElasticStage3D(keras.layers.Layer):
     def spans(self, previous, indices) -> list[Spans]:
         """Where the child's windows are, per block; arguments as in `call`."""
         stage, filters = self.stage, indices[0]
-        sizes = elastic_ops.kinds_table((*stage.block_types, search_space.SKIP))
+        sizes = elastic_ops.kernel_table(
+            (*stage.block_types, search_space.SKIP)
+        )
         kernels = elastic_windows_lib.kernel_shapes(stage.block_types)
         _, rows, columns = kernels[elastic_windows_lib.SHARED_KERNEL]
         ins = tf.constant(windows_lib.place_windows(self.previous_filters))
@@ -297,14 +299,14 @@ class ElasticStage3D(keras.layers.Layer):
             self.blocks, spans, self.stage.places().blocks, strict=True
         ):
             own = slice(places[0], places[-1] + 1)
-            kind, _, attention = tf.unstack(indices[own], 3)
+            block_type, _, attention = tf.unstack(indices[own], 3)
             gate = None
             if gates is not None:
                 gate = gates[0] * tf.reduce_prod(gates[own])
             images = run_block(
                 images,
                 time,
-                kind,
+                block_type,
                 attention,
                 block.take(own_spans),
                 gate,

@@ -71,7 +71,7 @@ def _choose(condition, one, other):
     )
 
 
-def kinds_table(block_types: Sequence[str]) -> list[tuple[int, int, int, int]]:
+def kernel_table(block_types: Sequence[str]) -> list[tuple[int, int, int, int]]:
     """Per type: steps in time from the centre, rows, columns, whether there
     is a second kernel; for `skip`, whose kernels do not run, the least."""
     kernels = [arch_lib.BLOCK_TYPES.get(name) for name in block_types]
@@ -84,26 +84,26 @@ def kinds_table(block_types: Sequence[str]) -> list[tuple[int, int, int, int]]:
 
 
 def elastic_depthwise(
-    images, time, kind, kernel, temporal_kernel, *, block_types, strides,
+    images, time, block_type, kernel, temporal_kernel, *, block_types, strides,
     causal,
 ):  # fmt: skip
-    """The depthwise kernels of a child, those of `block_types[kind]`.
+    """The depthwise kernels of a child, those of a block type.
 
-    Every kind uses some of the same taps over time, in a part of the same
-    size in space: the taps a kind does without are branches not taken. That
-    keeps the graph several times smaller than a branch per kind.
+    Every type uses some of the same taps over time, in a part of the same
+    size in space: the taps a type does without are branches not taken. That
+    keeps the graph several times smaller than a branch per type.
 
     Args:
         images: `(B * T, H, W, C)`.
         time: T.
-        kind: int32 scalar.
-        kernel: Shared kernel `(t, h, w, C)`, static in t; h, w of this kind.
+        block_type: int32 scalar, index of the candidate.
+        kernel: Shared kernel `(t, h, w, C)`, static in t; h, w of this type.
         temporal_kernel: `(t, 1, 1, C)` of the second kernels, or None.
         block_types: Candidates.
         strides, causal: Static, as in `ops.depthwise_conv3d`.
     """
-    table = kinds_table(block_types)
-    reach, _, _, second = tf.unstack(ops.pick(tf.constant(table), kind))
+    table = kernel_table(block_types)
+    reach, _, _, second = tf.unstack(ops.pick(tf.constant(table), block_type))
     padded, padding = ops.pad_images(images, kernel, strides)
     total = _taps(
         padded,

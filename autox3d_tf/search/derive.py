@@ -26,7 +26,7 @@ from absl import logging
 from autox3d_tf.cost import budget as budget_lib
 from autox3d_tf.search import chain as chain_lib
 from autox3d_tf.search import cost_table as cost_table_lib
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import files
 from autox3d_tf.space import search_space
 
 SEARCH_LIMIT = 200_000
@@ -339,7 +339,7 @@ class Rank(NamedTuple):
     Attributes:
         place: 1 for the most probable; None if it was not reached.
         above: Then how many more probable ones were counted; else None.
-        ties: How many others are as probable, `record.RANK_LIMIT` at most; None
+        ties: How many others are as probable, `files.RANK_LIMIT` at most; None
             without a place.
     """
 
@@ -352,7 +352,7 @@ def rank(
     space: search_space.SearchSpace,
     distribution,
     derived: Derived,
-    limit: int = record_lib.RANK_LIMIT,
+    limit: int = files.RANK_LIMIT,
 ) -> Rank:
     """Counts the entries that are more probable, and those as probable.
 

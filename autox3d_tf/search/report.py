@@ -11,9 +11,8 @@ from autox3d_tf import cost
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import json_lines
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import figures, markdown, options
+from autox3d_tf.search import figures, files, markdown, options
 from autox3d_tf.search import history as history_lib
-from autox3d_tf.search import record as record_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -45,7 +44,7 @@ def write_report(
     """
     run_dir = pathlib.Path(run_dir)
     entries = json_lines.read(run_dir / history_lib.FILE)
-    record_path = run_dir / record_lib.FILE
+    record_path = run_dir / files.RECORD
     if not entries and not record_path.is_file():
         raise ValueError(
             f"{run_dir} holds no history of a search "
@@ -62,7 +61,7 @@ def write_report(
             ("Probabilities of the choices", choices),
         ]
     if record_path.is_file():
-        record = record_lib.read_record(run_dir)
+        record = files.read_record(run_dir)
         arch = arch_lib.load_arch(run_dir / "arch.json")
         children = _image(figures.draw_children(record))
         top = top_table(space, record)
@@ -107,7 +106,7 @@ def _found(record):
         ("space", record["space_fingerprint"][:12]),
     ]
     if record["method"] not in options.JUDGED:
-        rows.insert(2, ("rank among all", record_lib.rank_text(record)))
+        rows.insert(2, ("rank among all", files.rank_text(record)))
     for metric, value in record["costs"].items():
         text = " of at most ".join(
             cost.format_amount(metric, value[name])

@@ -7,8 +7,7 @@ import pytest
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.runs import run_dir
-from autox3d_tf.search import history, report
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import files, history, report
 from autox3d_tf.studies import plan, tables
 
 SPACE = space_lib.get_space("tiny")
@@ -48,8 +47,8 @@ def write_result(folder, **changes):
     child = {"indices": INDICES, "costs": [macs], "accuracy": 0.75,
              "log_likelihood": -0.5}  # fmt: skip
     record = {
-        "format": record_lib.FORMAT,
-        "schema_version": record_lib.SCHEMA_VERSION,
+        "format": files.FORMAT,
+        "schema_version": files.SCHEMA_VERSION,
         "method": "probabilistic",
         "space_fingerprint": SPACE.fingerprint,
         "arch": arch.fingerprint,

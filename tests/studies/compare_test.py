@@ -11,8 +11,8 @@ from autox3d_tf import space as space_lib
 from autox3d_tf.data import options as data_options
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import record as record_lib
 from autox3d_tf.search import run
 from autox3d_tf.studies import compare, page, plan, rank, trial
 from autox3d_tf.training import run as training_run
@@ -44,8 +44,8 @@ class FakeSearch:
             "budgets": [{"metric": "macs", "target": others["target_macs"]}],
         }
         run_dir_lib.RunDir(run_dir, config)
-        if record_lib.is_finished(run_dir):
-            return record_lib.read_record(run_dir)
+        if search_files.is_finished(run_dir):
+            return search_files.read_record(run_dir)
         name = run_dir.rsplit("/", 1)[1]
         others["space"] = space
         self.calls[name] = {"search": search, "estimator": estimator, **others}
@@ -61,8 +61,8 @@ class FakeSearch:
         sum(range(200_000))  # takes some time, which is a divisor
         SPACE.decode([0] * len(SPACE.choices)).save(f"{run_dir}/arch.json")
         record = {
-            "format": record_lib.FORMAT,
-            "schema_version": record_lib.SCHEMA_VERSION,
+            "format": search_files.FORMAT,
+            "schema_version": search_files.SCHEMA_VERSION,
             "counts": {
                 "architectures": trained // 10,
                 "clips_trained": trained,

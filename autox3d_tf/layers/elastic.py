@@ -108,7 +108,7 @@ def run_block(
         weights: Name -> the child's window.
         gate: Scales the branch before the shortcut is added; None for 1.
         block_types, attentions: Candidates, static.
-        strides, activation, causal: Static, as in `bottleneck`.
+        strides, activation, causal: Static, as of `BottleneckBlock3D`.
     """
     inputs = dict(weights)
     if gate is not None:
@@ -133,7 +133,6 @@ def run_block(
             attention=child.attend,
             activation=ops.ACTIVATIONS[activation],
             strides=strides,
-            causal=causal,
         )
 
     if search_space.SKIP not in block_types:

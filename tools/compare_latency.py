@@ -14,7 +14,7 @@ from autox3d_tf.runs import gin_app
 
 
 def main():
-    gin_app.main("autox3d_tf.search.compare_latency:compare_latency")
+    gin_app.main("autox3d_tf.studies.compare_latency:compare_latency")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from autox3d_tf.runs import gin_app
 
 
 def main():
-    gin_app.main("autox3d_tf.search.compare:compare_searches")
+    gin_app.main("autox3d_tf.studies.compare:compare_searches")
 
 
 if __name__ == "__main__":

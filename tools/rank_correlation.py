@@ -40,7 +40,7 @@ def _main(arguments):
             "Give the directory of one finished search, --run_dir and "
             "--results. Try --help."
         )
-    from autox3d_tf.search import rank
+    from autox3d_tf.studies import rank
 
     recipes = sorted(pathlib.Path(arguments[0]).glob("train*"))
     recipe = FLAGS.recipe or (recipes and recipes[0])

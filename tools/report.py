@@ -21,8 +21,12 @@ def _main(arguments):
             "Give the directory of one search: autox3d-report RUN_DIR"
         )
     from autox3d_tf.search import report
+    from autox3d_tf.studies import plan, tables
 
-    print(report.write_report(arguments[0], FLAGS.baselines))
+    compared = ()
+    if FLAGS.baselines is not None:
+        compared = tables.sections(plan.read_results(FLAGS.baselines))
+    print(report.write_report(arguments[0], compared))
 
 
 def _define_flags():

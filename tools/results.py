@@ -15,7 +15,7 @@ def _main(arguments):
         raise binary.UsageError(
             "Give the folder of results: autox3d-results FOLDER"
         )
-    from autox3d_tf.search import page
+    from autox3d_tf.studies import page
 
     print(page.write_page(arguments[0]), end="")
 

@@ -15,7 +15,7 @@ from autox3d_tf.runs import gin_app
 
 
 def main():
-    gin_app.main("autox3d_tf.evaluation.transfer:compare_starts")
+    gin_app.main("autox3d_tf.studies.transfer:compare_starts")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,7 @@ _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # down, right
 MOMENTUM = 0.9  # of the moving statistics
 
 
-def bottleneck(
-    clip, get, norm, depthwise, *, attention, activation, strides, causal
-):
+def bottleneck(clip, get, norm, depthwise, *, attention, activation, strides):
     """The residual bottleneck of X3D, shared by child and supernet.
 
     pointwise -> norm -> relu -> depthwise -> norm -> attention -> activation
@@ -31,7 +29,6 @@ def bottleneck(
         attention: `clip -> clip`, the identity where there is none.
         activation: `clip -> clip`.
         strides: Of the block.
-        causal: Whether means are over the past only.
     """
     x = ops.pointwise(clip, get("expand_kernel"))
     x = tf.nn.relu(norm("expand_norm", x))
@@ -244,7 +241,6 @@ class BottleneckBlock3D(NormedLayer):
             attention=lambda x: self._attention(x, get),
             activation=ops.ACTIVATIONS[self.activation],
             strides=self.spec.strides,
-            causal=self.causal,
         )
 
     def _depthwise(self, x, get):

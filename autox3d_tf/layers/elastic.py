@@ -96,7 +96,7 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
 
 
 def run_block(
-    images, time, kind, attention, weights, gate=None, *, block_types,
+    images, time, block_type, attention, weights, gate=None, *, block_types,
     attentions, strides, activation, causal,
 ):  # fmt: skip
     """Runs one child of an elastic block.
@@ -104,74 +104,104 @@ def run_block(
     Args:
         images: `(B * T, H, W, C)`, C the width of the input window.
         time: T.
-        kind, attention: int32 scalars, indices of the candidates.
+        block_type, attention: int32 scalars, indices of the candidates.
         weights: Name -> the child's window.
         gate: Scales the branch before the shortcut is added; None for 1.
         block_types, attentions: Candidates, static.
-        strides, activation, causal: Static, as in `bottleneck`.
+        strides, activation, causal: Static, as of `BottleneckBlock3D`.
     """
     inputs = dict(weights)
     if gate is not None:
         inputs["gate"] = gate
 
-    def whole(images, *values):
-        given = dict(zip(inputs, values, strict=True))
-
-        def norm(name, x):
-            gamma, beta = given[f"{name}_gamma"], given[f"{name}_beta"]
-            x = ops.batch_norm_training(x, gamma, beta)[0]
-            if "gate" in given and name == "project_norm":
-                x *= tf.cast(given["gate"], x.dtype)
-            return x
-
-        def depthwise(x):
-            return elastic_ops.elastic_depthwise(
-                x,
-                time,
-                kind,
-                given[elastic_windows_lib.SHARED_KERNEL],
-                given.get(elastic_windows_lib.TEMPORAL_KERNEL),
-                block_types=block_types,
-                strides=strides,
-                causal=causal,
-            )
-
-        def attended(x):
-            if "se" not in attentions:
-                return x
-
-            def attend(x, *weights):
-                clip = ops.unfold_time(x, time)
-                return ops.fold_time(ops.squeeze_excite(clip, *weights, causal))
-
-            chosen = [int(name == "se") for name in attentions]
-            return elastic_ops.run_if(
-                ops.pick(tf.constant(chosen), attention),
-                attend,
-                x,
-                given["se_reduce_kernel"],
-                given["se_reduce_bias"],
-                given["se_expand_kernel"],
-                given["se_expand_bias"],
-            )
-
-        return blocks.bottleneck(
-            images,
-            given.get,
-            norm,
-            depthwise,
-            attention=attended,
-            activation=ops.ACTIVATIONS[activation],
+    def run(images, *values):
+        child = _Child(
+            dict(zip(inputs, values, strict=True)),
+            time=time,
+            block_type=block_type,
+            attention=attention,
+            block_types=block_types,
+            attentions=attentions,
             strides=strides,
             causal=causal,
         )
+        return blocks.bottleneck(
+            images,
+            child.weights.get,
+            child.norm,
+            child.depthwise,
+            attention=child.attend,
+            activation=ops.ACTIVATIONS[activation],
+            strides=strides,
+        )
 
     if search_space.SKIP not in block_types:
-        return whole(images, *inputs.values())
+        return run(images, *inputs.values())
     runs = [int(name != search_space.SKIP) for name in block_types]
     return elastic_ops.run_if(
-        ops.pick(tf.constant(runs), kind), whole, images, *inputs.values()
+        ops.pick(tf.constant(runs), block_type), run, images, *inputs.values()
     )
+
+
+class _Child:
+    """What a child does between its pointwise kernels.
+
+    Arguments are those of `run_block`, the gate one of the weights.
+    """
+
+    def __init__(
+        self, weights, *, time, block_type, attention, block_types, attentions,
+        strides, causal,
+    ):  # fmt: skip
+        self.weights, self.time, self.causal = weights, time, causal
+        self.block_type, self.block_types = block_type, block_types
+        self.attention, self.attentions = attention, attentions
+        self.strides = strides
+
+    def norm(self, name, images):
+        """Batch normalisation, the last with the gate."""
+        gamma, beta = self._get(f"{name}_gamma", f"{name}_beta")
+        images = ops.batch_norm_training(images, gamma, beta)[0]
+        if "gate" in self.weights and name == "project_norm":
+            images *= tf.cast(self.weights["gate"], images.dtype)
+        return images
+
+    def depthwise(self, images):
+        """The depthwise kernels."""
+        return elastic_ops.elastic_depthwise(
+            images,
+            self.time,
+            self.block_type,
+            self.weights[elastic_windows_lib.SHARED_KERNEL],
+            self.weights.get(elastic_windows_lib.TEMPORAL_KERNEL),
+            block_types=self.block_types,
+            strides=self.strides,
+            causal=self.causal,
+        )
+
+    def attend(self, images):
+        """Squeeze-excite, if chosen."""
+        if "se" not in self.attentions:
+            return images
+        chosen = [int(name == "se") for name in self.attentions]
+        return elastic_ops.run_if(
+            ops.pick(tf.constant(chosen), self.attention),
+            self._squeeze_excite,
+            images,
+            *self._get(
+                "se_reduce_kernel",
+                "se_reduce_bias",
+                "se_expand_kernel",
+                "se_expand_bias",
+            ),
+        )
+
+    def _squeeze_excite(self, images, *weights):
+        clip = ops.unfold_time(images, self.time)
+        return ops.fold_time(ops.squeeze_excite(clip, *weights, self.causal))
+
+    def _get(self, *names):
+        return [self.weights[name] for name in names]
 
 
 @keras.saving.register_keras_serializable("autox3d_tf")
@@ -246,7 +276,9 @@ class ElasticStage3D(keras.layers.Layer):
     def spans(self, previous, indices) -> list[Spans]:
         """Where the child's windows are, per block; arguments as in `call`."""
         stage, filters = self.stage, indices[0]
-        sizes = elastic_ops.kinds_table((*stage.block_types, search_space.SKIP))
+        sizes = elastic_ops.kernel_table(
+            (*stage.block_types, search_space.SKIP)
+        )
         kernels = elastic_windows_lib.kernel_shapes(stage.block_types)
         _, rows, columns = kernels[elastic_windows_lib.SHARED_KERNEL]
         ins = tf.constant(windows_lib.place_windows(self.previous_filters))
@@ -297,14 +329,14 @@ class ElasticStage3D(keras.layers.Layer):
             self.blocks, spans, self.stage.places().blocks, strict=True
         ):
             own = slice(places[0], places[-1] + 1)
-            kind, _, attention = tf.unstack(indices[own], 3)
+            block_type, _, attention = tf.unstack(indices[own], 3)
             gate = None
             if gates is not None:
                 gate = gates[0] * tf.reduce_prod(gates[own])
             images = run_block(
                 images,
                 time,
-                kind,
+                block_type,
                 attention,
                 block.take(own_spans),
                 gate,

@@ -5,6 +5,7 @@ branch, which took half of the time of a small child's step. These branches
 are not differentiated: their gradients are branches of their own.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -71,7 +72,7 @@ def _choose(condition, one, other):
     )
 
 
-def kinds_table(block_types: Sequence[str]) -> list[tuple[int, int, int, int]]:
+def kernel_table(block_types: Sequence[str]) -> list[tuple[int, int, int, int]]:
     """Per type: steps in time from the centre, rows, columns, whether there
     is a second kernel; for `skip`, whose kernels do not run, the least."""
     kernels = [arch_lib.BLOCK_TYPES.get(name) for name in block_types]
@@ -84,32 +85,32 @@ def kinds_table(block_types: Sequence[str]) -> list[tuple[int, int, int, int]]:
 
 
 def elastic_depthwise(
-    images, time, kind, kernel, temporal_kernel, *, block_types, strides,
+    images, time, block_type, kernel, temporal_kernel, *, block_types, strides,
     causal,
 ):  # fmt: skip
-    """The depthwise kernels of a child, those of `block_types[kind]`.
+    """The depthwise kernels of a child, those of a block type.
 
-    Every kind uses some of the same taps over time, in a part of the same
-    size in space: the taps a kind does without are branches not taken. That
-    keeps the graph several times smaller than a branch per kind.
+    Every type uses some of the same taps over time, in a part of the same
+    size in space: the taps a type does without are branches not taken. That
+    keeps the graph several times smaller than a branch per type.
 
     Args:
         images: `(B * T, H, W, C)`.
         time: T.
-        kind: int32 scalar.
-        kernel: Shared kernel `(t, h, w, C)`, static in t; h, w of this kind.
+        block_type: int32 scalar, index of the candidate.
+        kernel: Shared kernel `(t, h, w, C)`, static in t; h, w of this type.
         temporal_kernel: `(t, 1, 1, C)` of the second kernels, or None.
         block_types: Candidates.
         strides, causal: Static, as in `ops.depthwise_conv3d`.
     """
-    table = kinds_table(block_types)
-    reach, _, _, second = tf.unstack(ops.pick(tf.constant(table), kind))
+    table = kernel_table(block_types)
+    reach, _, _, second = tf.unstack(ops.pick(tf.constant(table), block_type))
     padded, padding = ops.pad_images(images, kernel, strides)
-    total = _taps(
+    total = _run_taps(
         padded,
         kernel,
-        time,
-        reach,
+        time=time,
+        reach=reach,
         always=min(row[0] for row in table),
         strides=(1, *strides[1:], 1),
         padding=padding,
@@ -128,95 +129,129 @@ def elastic_depthwise(
     )
 
 
-def _taps(images, kernel, time, reach, *, always, strides, padding, causal):
-    """Taps up to `reach` steps from the centre; up to `always` no branch."""
-    taps = kernel.shape[0]
-    newest = taps - 1 if causal else taps // 2
-
-    def offsets(step):
-        """The two taps that a kernel longer by 2 has more."""
-        if step == 0:
-            return (0,)
-        return (1 - 2 * step, -2 * step) if causal else (-step, step)
-
-    def if_reached(step, add, keep):
-        if step <= always:
-            return add()
-        return tf.cond(reach >= step, add, keep)
+def _run_taps(images, kernel, **arguments):
+    """The sum of a kernel's taps over time; arguments as of `_Taps`."""
 
     @tf.custom_gradient
     def run(images, kernel):
-        flat = tf.unstack(kernel[..., tf.newaxis], taps)  # per tap, for 2-D
-
-        def convolve(offset):
-            return tf.nn.depthwise_conv2d(
-                images, flat[newest + offset], strides, padding
-            )
-
-        middle = convolve(0)
-        shape = tf.shape(middle)
-        rows = tf.stack([-1, time, tf.reduce_prod(shape[1:])])
-        size = tf.stack([-1, time, -1])
-
-        def shift(images, offset):
-            """As `ops.shift_time`; all taps share the vectors of shapes."""
-            past, future = max(-offset, 0), max(offset, 0)
-            padded = tf.pad(
-                tf.reshape(images, rows), [[0, 0], [past, future], [0, 0]]
-            )
-            return tf.reshape(tf.slice(padded, [0, future, 0], size), shape)
-
-        def gradients_of(offset, upstream):
-            return (
-                tf.nn.depthwise_conv2d_backprop_input(
-                    tf.shape(images), flat[newest + offset], upstream, strides,
-                    padding,
-                ),
-                tf.nn.depthwise_conv2d_backprop_filter(
-                    images, tf.shape(flat[0]), upstream, strides, padding
-                ),
-            )  # fmt: skip
-
-        total = middle
-        for step in range(1, taps // 2 + 1):
-
-            def add(step=step, total=total):
-                more = [shift(convolve(o), o) for o in offsets(step)]
-                return tf.add_n([total, *more])
-
-            def keep(total=total):
-                return tf.identity(total)
-
-            total = if_reached(step, add, keep)
-
-        def gradient(upstream):
-            below, one = gradients_of(0, upstream)
-            gradients = {newest: one}
-            for step in range(1, taps // 2 + 1):
-
-                def add(step=step, below=below):
-                    more, kernels = zip(
-                        *(
-                            gradients_of(o, shift(upstream, -o))
-                            for o in offsets(step)
-                        ),
-                        strict=True,
-                    )
-                    return tf.add_n([below, *more]), *kernels
-
-                def keep(below=below):
-                    zeros = tf.zeros_like(flat[0])
-                    return tf.identity(below), zeros, zeros
-
-                below, *kernels = if_reached(step, add, keep)
-                for offset, one in zip(offsets(step), kernels, strict=True):
-                    gradients[newest + offset] = one
-            stacked = tf.stack([gradients[tap] for tap in range(taps)])
-            return below, stacked[..., 0]
-
-        return total, gradient
+        taps = _Taps(images, kernel, **arguments)
+        return taps.forward(), taps.backward
 
     return run(images, kernel)
+
+
+class _Taps:
+    """The taps over time of a depthwise kernel, as many as a child reaches.
+
+    Args:
+        images: `(B * T, H, W, C)`, padded in space.
+        kernel: `(t, h, w, C)`, static in t.
+        time: T.
+        reach: int32 scalar: steps in time from the centre that run.
+        always: As many run in every child, without a branch.
+        strides, padding: Of the convolutions in space.
+        causal: Whether the last tap is at a frame itself, not the middle one.
+    """
+
+    def __init__(
+        self, images, kernel, *, time, reach, always, strides, padding, causal
+    ):
+        count = kernel.shape[0]
+        self.images, self.strides, self.padding = images, strides, padding
+        self.reach, self.always, self.causal = reach, always, causal
+        self.centre = count - 1 if causal else count // 2  # of a frame itself
+        self.steps = range(1, count // 2 + 1)
+        self.taps = tf.unstack(kernel[..., tf.newaxis], count)  # for 2-D
+        self.first = self._convolve(0)
+        # All taps share the vectors of shapes.
+        self.shape = tf.shape(self.first)
+        self.rows = tf.stack([-1, time, tf.reduce_prod(self.shape[1:])])
+        self.size = tf.stack([-1, time, -1])
+
+    def forward(self):
+        """Returns the sum, `(B * T, rows, columns, C)`."""
+        total = self.first
+        for step in self.steps:
+            total = self._if_reached(
+                step,
+                functools.partial(self._add, step, total),
+                functools.partial(tf.identity, total),
+            )
+        return total
+
+    def _add(self, step, total):
+        more = [self._shift(self._convolve(o), o) for o in self._offsets(step)]
+        return tf.add_n([total, *more])
+
+    def backward(self, upstream):
+        """Returns the gradients of images and kernel."""
+        below, gradient = self._gradients(0, upstream)
+        by_tap = {self.centre: gradient}
+        for step in self.steps:
+            below, *gradients = self._if_reached(
+                step,
+                functools.partial(self._add_gradients, step, upstream, below),
+                functools.partial(self._no_gradients, below),
+            )
+            for offset, gradient in zip(
+                self._offsets(step), gradients, strict=True
+            ):
+                by_tap[self.centre + offset] = gradient
+        stacked = tf.stack([by_tap[tap] for tap in range(len(by_tap))])
+        return below, stacked[..., 0]
+
+    def _add_gradients(self, step, upstream, below):
+        more, gradients = zip(
+            *(
+                self._gradients(offset, self._shift(upstream, -offset))
+                for offset in self._offsets(step)
+            ),
+            strict=True,
+        )
+        return tf.add_n([below, *more]), *gradients
+
+    def _no_gradients(self, below):
+        zeros = tf.zeros_like(self.taps[0])
+        return tf.identity(below), zeros, zeros
+
+    def _if_reached(self, step, add, keep):
+        if step <= self.always:
+            return add()
+        return tf.cond(self.reach >= step, add, keep)
+
+    def _offsets(self, step):
+        """Of the two taps that a kernel longer by 2 has more, in frames."""
+        return (1 - 2 * step, -2 * step) if self.causal else (-step, step)
+
+    def _convolve(self, offset):
+        return tf.nn.depthwise_conv2d(
+            self.images,
+            self.taps[self.centre + offset],
+            self.strides,
+            self.padding,
+        )
+
+    def _gradients(self, offset, upstream):
+        """Of the images and a tap."""
+        return (
+            tf.nn.depthwise_conv2d_backprop_input(
+                tf.shape(self.images), self.taps[self.centre + offset],
+                upstream, self.strides, self.padding,
+            ),
+            tf.nn.depthwise_conv2d_backprop_filter(
+                self.images, tf.shape(self.taps[0]), upstream, self.strides,
+                self.padding,
+            ),
+        )  # fmt: skip
+
+    def _shift(self, images, offset):
+        """As `ops.shift_time`."""
+        past, future = max(-offset, 0), max(offset, 0)
+        padded = tf.pad(
+            tf.reshape(images, self.rows), [[0, 0], [past, future], [0, 0]]
+        )
+        shifted = tf.slice(padded, [0, future, 0], self.size)
+        return tf.reshape(shifted, self.shape)
 
 
 def _temporal(images, time, kernel, causal):

@@ -12,7 +12,6 @@ import importlib
 
 # What is imported at its first use: options alone need no TensorFlow.
 _HOMES = {
-    "compare_searches": "compare",
     "run_search": "run",
     "EstimatorOptions": "options",
     "LogitsOptions": "options",

@@ -23,14 +23,14 @@ from autox3d_tf.space import search_space
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """The ways from one state of the chain to the next.
+class Transitions:
+    """The transitions from one state of the chain, n of them.
 
     Attributes:
         costs: `(n, budgets)`.
         log_probs: `(n,)`.
         indices: `(n, 3)`: type, expansion and attention.
-        arrive: `(n,)` state after it: the filters' index.
+        next_states: `(n,)` where they lead: the filters' index.
         blocks: `(n,)` number of the block that is built, the same wherever
             in its stage it stands; -1 for none.
     """
@@ -38,7 +38,7 @@ class Options:
     costs: np.ndarray
     log_probs: np.ndarray
     indices: np.ndarray
-    arrive: np.ndarray
+    next_states: np.ndarray
     blocks: np.ndarray
 
 
@@ -61,7 +61,7 @@ class Chain:
         self.space, self.cost_tables = space, tuple(cost_tables)
         self.limits = np.array([t.budget.limit for t in self.cost_tables])
         self.sums = np.array([t.sums for t in self.cost_tables], bool)
-        self.layers: list[list[Options]] = []
+        self.layers: list[list[Transitions]] = []
         self._blocks: list[tuple[int, int]] = []  # of layers: stage, number
         self._numbers: dict[tuple, int] = {}  # of all blocks there are
         states = 1  # the stem's filters
@@ -83,16 +83,16 @@ class Chain:
         return cls(space, tables, cost_tables)
 
     def _block_layer(self, tables, stage_index, block, states):
-        """Options of one block, by the state before it."""
+        """Transitions of one block, by the state before it."""
         stage = self.space.stages[stage_index]
         places = self.space.places[stage_index]
         filters_log_probs = tables[(places.filters,)]
         joint = _joint_table(tables, places.blocks[block])
         layer = []
         for state in range(states):
-            arrive = range(len(stage.filters)) if block == 0 else [state]
+            next_states = range(len(stage.filters)) if block == 0 else [state]
             parts = []
-            for filters in arrive:
+            for filters in next_states:
                 costs = [
                     t.blocks[stage_index][block][
                         state if block == 0 else 0, filters
@@ -106,11 +106,11 @@ class Chain:
                 blocks = [self._number(stage_index, filters, k) for k in keys]
                 parts.append((*part, np.array(blocks)))
             columns = zip(*parts, strict=True)
-            layer.append(Options(*map(np.concatenate, columns)))
+            layer.append(Transitions(*map(np.concatenate, columns)))
         return layer
 
     def _number(self, stage_index, filters, key) -> int:
-        """Of a block of `key`, as in `Options.blocks`."""
+        """Of a block of `key`, as in `Transitions.blocks`."""
         if key == (search_space.SKIP,):
             return -1
         block = (stage_index, filters, *key)
@@ -138,28 +138,30 @@ class Chain:
             filters = vector[places.filters]
             own = [vector[place] for place in places.blocks[block]]
             wanted = _block_key(stage, block, filters, own)
-            options = layer[before]
-            option = next(
-                option
-                for option in np.flatnonzero(options.arrive == filters)
-                if _block_key(stage, block, filters, options.indices[option])
-                == wanted
+            transitions = layer[before]
+            number = next(
+                number
+                for number in np.flatnonzero(transitions.next_states == filters)
+                if wanted
+                == _block_key(
+                    stage, block, filters, transitions.indices[number]
+                )
             )
-            path.append((before, option))
-            log_prob += options.log_probs[option]
+            path.append((before, number))
+            log_prob += transitions.log_probs[number]
             before = filters
         return self.vector(path), float(log_prob)
 
     def vector(self, path: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-        """Index vector of a path of (state before, option) per block."""
+        """Index vector of a path: per block a state and its transition."""
         indices = []
-        for layer, (_, block), (state, option) in zip(
+        for layer, (_, block), (state, number) in zip(
             self.layers, self._blocks, path, strict=True
         ):
-            options = layer[state]
+            transitions = layer[state]
             if block == 0:
-                indices.append(int(options.arrive[option]))
-            indices += [int(i) for i in options.indices[option]]
+                indices.append(int(transitions.next_states[number]))
+            indices += [int(i) for i in transitions.indices[number]]
         return tuple(indices)
 
 
@@ -184,9 +186,9 @@ def _block_key(stage, block, filters, place) -> tuple:
 
 
 def _merge_equal(stage, block, filters, log_probs, costs):
-    """Options of a block at given filters; equal ones by their best.
+    """Transitions of a block at given filters; equal ones by their best.
 
-    Returns their keys and the first four attributes of `Options`.
+    Returns their keys and the first four attributes of `Transitions`.
     """
     groups: dict[tuple, list[tuple[int, int, int]]] = {}
     for place in itertools.product(*map(range, log_probs.shape)):

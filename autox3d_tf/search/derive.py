@@ -26,7 +26,7 @@ from absl import logging
 from autox3d_tf.cost import budget as budget_lib
 from autox3d_tf.search import chain as chain_lib
 from autox3d_tf.search import cost_table as cost_table_lib
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import files
 from autox3d_tf.space import search_space
 
 SEARCH_LIMIT = 200_000
@@ -92,23 +92,23 @@ class _Frontiers:
         self.layers = [following]
         for number in reversed(range(len(chain.layers))):
             following = [
-                self._before(chain, options, following, limit - least)
-                for options, least in zip(
+                self._before(chain, transitions, following, limit - least)
+                for transitions, least in zip(
                     chain.layers[number], spent[number], strict=True
                 )
             ]
             self.layers.insert(0, following)
 
-    def _before(self, chain, options, following, limit):
+    def _before(self, chain, transitions, following, limit):
         costs, values = [np.zeros(0)], [np.zeros(0)]
-        allowed = _within_maxima(chain, options.costs)
-        for state in np.unique(options.arrive):
-            here = allowed & (options.arrive == state)
+        allowed = _within_maxima(chain, transitions.costs)
+        for state in np.unique(transitions.next_states):
+            here = allowed & (transitions.next_states == state)
             if self.metric is None:
                 own = np.zeros(here.sum())
             else:
-                own = options.costs[here, self.metric]
-            own, gain = pareto(own, options.log_probs[here])
+                own = transitions.costs[here, self.metric]
+            own, gain = pareto(own, transitions.log_probs[here])
             after_costs, after_values = following[state]
             total = np.add.outer(own, after_costs).ravel()
             value = np.add.outer(gain, after_values).ravel()
@@ -127,7 +127,7 @@ class _Frontiers:
 
 
 def _within_maxima(chain, costs):
-    """Which options respect the budgets that take the maximum of the parts."""
+    """Which costs respect the budgets that take the maximum of the parts."""
     peak = ~chain.sums
     return (costs[:, peak] <= chain.limits[peak]).all(axis=1)
 
@@ -139,9 +139,9 @@ def _least_before(chain, metric):
     least = [np.array([chain.start_costs()[metric]])]
     for number, layer in enumerate(chain.layers[:-1]):
         after = np.full(len(chain.layers[number + 1]), np.inf)
-        for state, options in enumerate(layer):
-            total = least[-1][state] + options.costs[:, metric]
-            np.minimum.at(after, options.arrive, total)
+        for state, transitions in enumerate(layer):
+            total = least[-1][state] + transitions.costs[:, metric]
+            np.minimum.at(after, transitions.next_states, total)
         least.append(after)
     return least
 
@@ -155,7 +155,7 @@ class _Partial:
         state: After them.
         costs: Theirs and the stem's, one per budget.
         log_prob: Theirs.
-        path: (state before, option) of each.
+        path: State before each, and number of its transition.
         network: Number of what they build, whichever of them are skipped.
     """
 
@@ -187,26 +187,26 @@ class _Guide:
     def extend(self, partial: _Partial) -> Iterator[tuple[float, _Partial]]:
         """Yields those of one block more that fit, with upper bounds."""
         layer, chain = partial.layer, self._chain
-        options = chain.layers[layer][partial.state]
-        costs = chain.add(partial.costs, options.costs)
-        log_probs = partial.log_prob + options.log_probs
+        transitions = chain.layers[layer][partial.state]
+        costs = chain.add(partial.costs, transitions.costs)
+        log_probs = partial.log_prob + transitions.log_probs
         bounds = np.empty(len(log_probs))
-        for state in np.unique(options.arrive):
-            here = options.arrive == state
+        for state in np.unique(transitions.next_states):
+            here = transitions.next_states == state
             bounds[here] = self._bounds(
                 layer + 1, state, costs[here], log_probs[here]
             )
-        for option in np.flatnonzero(bounds > -np.inf):
-            step = (partial.state, int(option))
+        for number in np.flatnonzero(bounds > -np.inf):
+            block = int(transitions.blocks[number])
             yield (
-                bounds[option],
+                bounds[number],
                 _Partial(
                     layer + 1,
-                    int(options.arrive[option]),
-                    costs[option],
-                    log_probs[option],
-                    (*partial.path, step),
-                    self._network(partial.network, int(options.blocks[option])),
+                    int(transitions.next_states[number]),
+                    costs[number],
+                    log_probs[number],
+                    (*partial.path, (partial.state, int(number))),
+                    self._network(partial.network, block),
                 ),
             )
 
@@ -339,7 +339,7 @@ class Rank(NamedTuple):
     Attributes:
         place: 1 for the most probable; None if it was not reached.
         above: Then how many more probable ones were counted; else None.
-        ties: How many others are as probable, `record.RANK_LIMIT` at most; None
+        ties: How many others are as probable, `files.RANK_LIMIT` at most; None
             without a place.
     """
 
@@ -352,7 +352,7 @@ def rank(
     space: search_space.SearchSpace,
     distribution,
     derived: Derived,
-    limit: int = record_lib.RANK_LIMIT,
+    limit: int = files.RANK_LIMIT,
 ) -> Rank:
     """Counts the entries that are more probable, and those as probable.
 
@@ -382,15 +382,16 @@ def _count_above(chain, log_prob, limit) -> int:
     states, log_probs = np.zeros(1, int), np.zeros(1)
     for number, layer in enumerate(chain.layers, 1):
         best = np.array([values[-1] for _, values in frontiers.layers[number]])
-        arrive, total = [], []
+        next_states, total = [], []
         for state in np.unique(states):
-            options = layer[state]
-            after = np.add.outer(log_probs[states == state], options.log_probs)
-            most = after + best[options.arrive]
-            _, option = kept = np.nonzero(most > log_prob)
-            arrive.append(options.arrive[option])
+            transitions = layer[state]
+            before = log_probs[states == state]
+            after = np.add.outer(before, transitions.log_probs)
+            most = after + best[transitions.next_states]
+            _, chosen = kept = np.nonzero(most > log_prob)
+            next_states.append(transitions.next_states[chosen])
             total.append(after[kept])
-        states, log_probs = np.concatenate(arrive), np.concatenate(total)
+        states, log_probs = np.concatenate(next_states), np.concatenate(total)
         if not 0 < len(states) < limit:
             break
     return min(len(states), limit)

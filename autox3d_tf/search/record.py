@@ -1,55 +1,135 @@
-"""The record that a search leaves, search.json, as it is read.
+"""What a search says about itself in the end, and writes: see files.py.
 
-results.py writes it. This needs no TensorFlow: pages are drawn at once.
+arch.json has no dates in it: the same search writes the same bytes.
 """
 
-import os
-import pathlib
-from collections.abc import Mapping
+import dataclasses
 from typing import Any
 
+from absl import logging
+
+from autox3d_tf import cost, models
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import derive, files
+from autox3d_tf.search import options as options_lib
+from autox3d_tf.space import arch as arch_lib
 
-FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
-FILE = "search.json"
-RANK_LIMIT = 1_000  # how far ranks and ties are counted
 
-
-def read_record(run_dir: str | os.PathLike) -> dict[str, Any]:
-    """Reads search.json. Raises ValueError naming what is wrong."""
-    path = pathlib.Path(run_dir, FILE)
-    return files_lib.read_record(
-        path, "the record of a search", "a search", FORMAT, SCHEMA_VERSION
+def save(
+    run: run_dir_lib.RunDir, *, engine, chosen, top, judged, raced, inherited,
+    reported, seconds,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes the files; search.json, which vouches for all, last."""
+    space = engine.space
+    rank = derive.Rank(None, None, None)
+    if engine.search.method not in options_lib.JUDGED:
+        rank = derive.rank(space, engine.distribution(), chosen)
+    ranks = {
+        "rank": rank.place,
+        "rank_above": rank.above,
+        "rank_ties": rank.ties,
+    }
+    costs = {
+        budget.metric: {"target": budget.target, "cost": value}
+        for budget, value in zip(engine.budgets, chosen.costs, strict=True)
+    }
+    arch = _arch_of(engine, chosen, costs, rank.place, run.fingerprint)
+    arch.save(run.file("arch.json"))
+    models.save_weights(run.file("inherited.npz"), inherited)
+    by_indices = {child.indices: child for child in judged}
+    child = by_indices[chosen.indices]
+    _log_chosen(chosen, files.rank_text(ranks), costs, child, engine, seconds)
+    return _write_record(
+        run,
+        {
+            "space": space.name,
+            "space_fingerprint": space.fingerprint,
+            "method": engine.search.method,
+            "arch": arch.fingerprint,
+            "indices": chosen.indices,
+            "costs": costs,
+            "log_prob": chosen.log_prob,
+            **ranks,
+            "entropy": float(engine.distribution().entropy()),
+            "labels": list(engine.source.classes),
+            "metrics": [budget.metric for budget in engine.budgets],
+            "inherited_accuracy": child.accuracy,
+            "judged_on": {
+                "clips": engine.chooser.judge.clips_each,
+                "distinct": engine.chooser.judge.distinct,
+                "of": "the half the architecture was learned on",
+            },
+            "top": [
+                {**_plain(one), "judged": _plain(by_indices[one.indices])}
+                for one in top
+            ],
+            "children": [_plain(child) for child in judged],
+            "candidates": [
+                _plain(child) for child in engine.chooser.candidates
+            ],
+            "finalists": [_plain(one) for one in raced],
+            "counts": engine.counts(),
+            "chosen_among": engine.chooser.chosen_among,
+            "first_samples": engine.first_samples,
+            "reported": reported,
+            "seconds_since_start_or_resume": round(seconds, 1),
+        },
     )
 
 
-def is_finished(
-    run_dir: str | os.PathLike, reported: dict[str, Any] | None = None
-) -> bool:
-    """Whether a search has ended here.
+def _arch_of(engine, chosen, costs, rank, config_hash) -> arch_lib.ArchSpec:
+    """The network that was chosen, which says where it comes from."""
+    space = engine.space
+    arch = space.decode(chosen.indices, name=f"{space.name}_searched")
+    for budget in engine.budgets:
+        assert budget.allows(arch), f"over {budget}"
+    provenance = {
+        **arch.provenance,
+        "space_version": space.version,
+        "costs": costs,
+        "num_classes": len(engine.source.classes),
+        "probability": chosen.probability,
+        "rank": rank,
+        "seed": engine.seed,
+        "config_hash": config_hash,
+    }
+    return dataclasses.replace(arch, provenance=provenance)
 
-    Args:
-        run_dir: Of the search.
-        reported: And has said so much of its end.
-    """
-    if not pathlib.Path(run_dir, FILE).is_file():
-        return False
-    return reported is None or reported == read_record(run_dir).get("reported")
+
+def _write_record(run, record):
+    record = {
+        "format": files.FORMAT,
+        "schema_version": files.SCHEMA_VERSION,
+        **record,
+        "config": run.config,
+        "provenance": run_dir_lib.provenance(),
+    }
+    run.write_json(files.RECORD, record)
+    return files_lib.to_json(record)
 
 
-def rank_text(record: Mapping[str, Any]) -> str:
-    """The rank among all of the network that a record says was chosen.
+def _plain(value) -> dict[str, Any]:
+    return dataclasses.asdict(value)
 
-    >>> rank_text({"rank": None, "rank_above": 1000})
-    'more than 1,000'
-    >>> rank_text({"rank": 1, "rank_ties": 1000})
-    '1, tied with 1,000 others or more'
-    """
-    if record["rank"] is not None:
-        text, ties = f"{record['rank']:,}", record.get("rank_ties")
-        if ties:  # such as all, where the logits took no step
-            text += f", tied with {ties:,} other{'s' if ties > 1 else ''}"
-            text += " or more" if ties >= RANK_LIMIT else ""
-        return text
-    above = record.get("rank_above")  # records of before do not say
-    return "not known" if above is None else f"more than {above:,}"
+
+def _log_chosen(chosen, place, costs, child, engine, seconds):
+    counts = engine.counts()
+    spent = ", ".join(
+        f"{metric} {cost.format_amount(metric, v['cost'])} of at most "
+        f"{cost.format_amount(metric, v['target'])}"
+        for metric, v in costs.items()
+    )
+    logging.info(
+        "Chosen: %s; probability %.3g, rank among all %s; inherited "
+        "accuracy %.1f %% on the architecture's half; %d architectures "
+        "sampled, %d clips trained and %d judged in %.0f s.",
+        spent,
+        chosen.probability,
+        place,
+        100 * child.accuracy,
+        counts["architectures"],
+        counts["clips_trained"],
+        counts["clips_judged"],
+        seconds,
+    )

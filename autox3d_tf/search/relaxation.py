@@ -22,7 +22,7 @@ _COST_DRAWS = 256
 
 
 class RelaxedStep(search_step.SearchStep):
-    """As `SearchStep`, for one device; `estimation.beta` weighs the cost."""
+    """As `SearchStep`, for one device; `estimator.beta` weighs the cost."""
 
     def _logits_step(self, step, num, clips, labels):
         (distribution,), (optimizer,) = (
@@ -34,12 +34,12 @@ class RelaxedStep(search_step.SearchStep):
         )
         indices = distribution.sample(_COST_DRAWS, key)
         excess = cost_table_lib.excess(
-            self.cost_tables, indices, two_sided=self.estimation.two_sided
+            self.cost_tables, indices, two_sided=self.estimator.two_sided
         )
         costly = cost_gradient(distribution, indices, excess)
         gradients, norm = optimizers.clip(
             [
-                likely + self.estimation.beta * cost
+                likely + self.estimator.beta * cost
                 for likely, cost in zip(gradients, costly, strict=True)
             ],
             self.optimizers.logits_clip_norm,

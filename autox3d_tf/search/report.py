@@ -4,16 +4,15 @@ import base64
 import html
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autox3d_tf import cost
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.runs import json_lines
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import figures, options, plan, tables
+from autox3d_tf.search import figures, files, markdown, options
 from autox3d_tf.search import history as history_lib
-from autox3d_tf.search import record as record_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -31,20 +30,21 @@ code { font-size: .9em; }
 
 
 def write_report(
-    run_dir: str | os.PathLike, baselines: str | os.PathLike | None = None
+    run_dir: str | os.PathLike,
+    tables: Sequence[tuple[str, markdown.Table]] = (),
 ) -> pathlib.Path:
     """Writes report.html into the directory of a search; returns its path.
 
     Args:
         run_dir: Of a search. One that is still going is drawn so far.
-        baselines: The folder of a comparison's results, to add its tables.
+        tables: To add at the end, with their headings.
 
     Raises:
         ValueError: If there is nothing to draw.
     """
     run_dir = pathlib.Path(run_dir)
     entries = json_lines.read(run_dir / history_lib.FILE)
-    record_path = run_dir / record_lib.FILE
+    record_path = run_dir / files.RECORD
     if not entries and not record_path.is_file():
         raise ValueError(
             f"{run_dir} holds no history of a search "
@@ -61,7 +61,7 @@ def write_report(
             ("Probabilities of the choices", choices),
         ]
     if record_path.is_file():
-        record = record_lib.read_record(run_dir)
+        record = files.read_record(run_dir)
         arch = arch_lib.load_arch(run_dir / "arch.json")
         children = _image(figures.draw_children(record))
         top = top_table(space, record)
@@ -76,11 +76,7 @@ def write_report(
             sections.insert(1, ("Finalists", _finalists_table(space, record)))
     else:
         sections.insert(0, ("Still searching", _progress(entries)))
-    if baselines is not None:
-        sections += [
-            (heading, _table(*table))
-            for heading, table in tables.sections(plan.read_results(baselines))
-        ]
+    sections += [(heading, _table(*table)) for heading, table in tables]
     body = "\n".join(f"<h2>{title}</h2>\n{text}" for title, text in sections)
     title = f"Search of {html.escape(space.name)}"
     page = (
@@ -110,7 +106,7 @@ def _found(record):
         ("space", record["space_fingerprint"][:12]),
     ]
     if record["method"] not in options.JUDGED:
-        rows.insert(2, ("rank among all", record_lib.rank_text(record)))
+        rows.insert(2, ("rank among all", files.rank_text(record)))
     for metric, value in record["costs"].items():
         text = " of at most ".join(
             cost.format_amount(metric, value[name])
@@ -130,7 +126,7 @@ def _progress(entries):
 
 def top_table(
     space: search_space.SearchSpace, record: Mapping[str, Any]
-) -> tables.Table:
+) -> markdown.Table:
     """Returns the networks that a search lists, in its order."""
     rows = [
         [

@@ -18,8 +18,8 @@ from autox3d_tf.search import (
     cost_table,
     derive,
     distribution,
+    files,
     finalists,
-    results,
     summaries,
 )
 from autox3d_tf.search import engine as engine_lib
@@ -142,7 +142,7 @@ def run_search(
             run, config = _begin(
                 run_dir, asked, supernet_from, strategy, own_clips
             )
-        if record_lib.is_finished(run.path, _reported(search)):
+        if files.is_finished(run.path, _reported(search)):
             logging.info("%s is finished.", run.path)
         else:
             engine = engine_lib.Engine(
@@ -150,8 +150,8 @@ def run_search(
             )
             recipes = finalist_fn, retrain_fn
             _search(run, engine, supernet_from, recipes, made_of=config)
-        distribute.wait_at_end(strategy, run.file(record_lib.FILE).is_file)
-    return record_lib.read_record(run_dir)
+        distribute.wait_at_end(strategy, run.file(files.RECORD).is_file)
+    return files.read_record(run_dir)
 
 
 def _check_recipes(search, **recipes) -> None:
@@ -262,7 +262,7 @@ def _finish(run, engine, recipes, began) -> None:
         inherited = finalists.inherited(run, engine, chosen)
     else:
         inherited = models.weight_values(engine.inherited(chosen.indices))
-    record = results.save(
+    record = record_lib.save(
         run,
         engine=engine,
         chosen=chosen,

@@ -8,9 +8,10 @@ from autox3d_tf.models import supernet as supernet_lib
 from autox3d_tf.runs import distribute
 from autox3d_tf.search import cost_table as cost_table_lib
 from autox3d_tf.search import distribution as distribution_lib
-from autox3d_tf.search import estimator, steps
+from autox3d_tf.search import estimator as estimator_lib
 from autox3d_tf.search import optimizers as optimizers_lib
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.search import steps
 
 
 class SearchStep:
@@ -25,7 +26,7 @@ class SearchStep:
         cost_tables: One per budget.
         optimizers: Of weights and logits.
         search: Schedule.
-        estimation: Of the gradients.
+        estimator: Of the gradients.
         counters: Int64 `(3,)`: architectures sampled, clips that went forward
             and back, clips that went forward only.
         seed: Of the samples.
@@ -48,7 +49,7 @@ class SearchStep:
         cost_tables: Sequence[cost_table_lib.CostTable],
         optimizers: optimizers_lib.Optimizers,
         search: options_lib.SearchOptions,
-        estimation: options_lib.EstimatorOptions,
+        estimator: options_lib.EstimatorOptions,
         *,
         counters: tf.Variable,
         seed: int = 0,
@@ -56,7 +57,7 @@ class SearchStep:
     ):
         self.supernet, self.distributions = supernet, distributions
         self.cost_tables, self.optimizers = cost_tables, optimizers
-        self.search, self.estimation = search, estimation
+        self.search, self.estimator = search, estimator
         self.counters, self.seed, self.strategy = counters, seed, strategy
         factors = distribution_lib.factorized_factors(supernet.space)
         self._uniform = distribution_lib.ArchitectureDistribution(
@@ -65,7 +66,7 @@ class SearchStep:
 
     def __call__(self, step, clips, labels, logits_clips, logits_labels):
         entropy = self._current(step, lambda d, _: d.entropy())
-        num = estimator.num_samples(entropy, self.estimation)
+        num = estimator_lib.num_samples(entropy, self.estimator)
         searching = step >= self.search.warmup_steps
         weights_num = tf.where(
             searching,
@@ -113,7 +114,7 @@ class SearchStep:
                 indices,
                 clips,
                 labels,
-                temperature=self.estimation.temperature,
+                temperature=self.estimator.temperature,
                 label_smoothing=self.search.label_smoothing,
             )
 
@@ -136,7 +137,7 @@ class SearchStep:
             labels,
         )
         excess = cost_table_lib.excess(
-            self.cost_tables, indices, two_sided=self.estimation.two_sided
+            self.cost_tables, indices, two_sided=self.estimator.two_sided
         )
 
         def update(distribution, optimizer):
@@ -144,15 +145,15 @@ class SearchStep:
                 distribution, optimizer, indices, likelihoods, excess
             )
 
-        weights = estimator.importance_weights(
-            likelihoods, self.estimation.temperature
+        weights = estimator_lib.importance_weights(
+            likelihoods, self.estimator.temperature
         )
         return {
             "logits_gradient_norm": self._current(step, update),
             "log_likelihood": tf.reduce_mean(likelihoods),
             "sample_accuracy": tf.reduce_mean(accuracies),
             "best_sample_accuracy": tf.reduce_max(accuracies),
-            "effective_samples": estimator.effective_sample_size(weights),
+            "effective_samples": estimator_lib.effective_sample_size(weights),
             **self._costs(indices),
         }
 
@@ -191,11 +192,11 @@ class SearchStep:
     ):
         """The same in all replicas, which know all likelihoods."""
         with tf.GradientTape() as tape:
-            surrogate = estimator.logits_surrogate(
+            surrogate = estimator_lib.logits_surrogate(
                 distribution.log_prob(indices),
                 likelihoods,
                 excess,
-                self.estimation,
+                self.estimator,
             )
         gradients = tape.gradient(surrogate, distribution.logits)
         gradients, norm = optimizers_lib.clip(

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from autox3d_tf.runs import json_lines
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import figures, history, report, tables
+from autox3d_tf.search import figures, history, markdown, report
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import search_space
 
@@ -32,7 +32,7 @@ def write_found(
     entries = json_lines.read(run.file(history.FILE))
     if entries:  # a supernet that was taken leaves none
         images["choices"] = figures.draw_choices(space, entries)
-    top = tables.markdown(report.top_table(space, record))
+    top = markdown.format_table(report.top_table(space, record))
     writer = tf.summary.create_file_writer(str(run.summaries))
     with writer.as_default(step=record["config"]["search"]["steps"]):
         for name, figure in images.items():

@@ -17,12 +17,12 @@ def _random(*shape, seed=0):
 
 
 @tf.function(reduce_retracing=True)
-def _elastic(images, kind, kernel, temporal, causal):
+def _elastic(images, block_type, kernel, temporal, causal):
     kernel.set_shape([5, None, None, 3])
     with tf.GradientTape() as tape:
         tape.watch([images, kernel, temporal])
         out = elastic_ops.elastic_depthwise(
-            images, TIME, kind, kernel, temporal,
+            images, TIME, block_type, kernel, temporal,
             block_types=TYPES, strides=(1, 2, 2), causal=causal,
         )  # fmt: skip
         loss = tf.reduce_sum(out**2)
@@ -34,7 +34,7 @@ def test_every_kind_is_its_own_kernels_gradients_too(causal):
     images = _random(2 * TIME, 6, 7, 3)
     shared, temporal = _random(5, 5, 5, 3, seed=1), _random(3, 1, 1, 3, seed=2)
     clip = ops.unfold_time(images, TIME)
-    for kind, name in enumerate(TYPES):
+    for block_type, name in enumerate(TYPES):
         sizes = arch_lib.BLOCK_TYPES[name]
         with tf.GradientTape() as tape:
             tape.watch([clip, shared, temporal])
@@ -50,7 +50,7 @@ def test_every_kind_is_its_own_kernels_gradients_too(causal):
         row, column = (5 - rows) // 2, (5 - columns) // 2
         space = np.s_[:, row : row + rows, column : column + columns]
         found = _elastic(
-            images, tf.constant(kind), shared[space], temporal, causal
+            images, tf.constant(block_type), shared[space], temporal, causal
         )
         expected = (
             ops.fold_time(out),

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -134,64 +132,6 @@ def test_a_space_of_one_architecture_is_no_trap():
             (1, 1), lambda v: v[:, 0] == 0, lambda v: 0.5, count=9, seed=0
         )
         assert found == [(0.5, (0, 0))]
-
-
-def test_the_warm_up_is_the_same_for_all_or_refused():
-    search = options_lib.SearchOptions(
-        steps=9, warmup_steps=3, batch_size=4, warmup_samples=0
-    )
-    with pytest.raises(ValueError, match="`warmup_samples` must be at least 1"):
-        baselines.warm_up(search)
-
-
-def test_equal_steps_processes_as_many_clips():
-    search = options_lib.SearchOptions(
-        steps=500, warmup_steps=200, batch_size=16, warmup_samples=2
-    )
-    clips = 60_000  # after the warm-up
-    evolution = baselines.equal_steps(
-        "evolution", search, clips=clips, judged_on=68
-    )
-    assert evolution.warmup_steps == evolution.steps == 200
-    assert evolution.candidates * 68 == pytest.approx(clips, rel=0.01)
-    parsec = baselines.equal_steps(
-        "parsec", search, clips=clips, judged_on=68, samples=6
-    )
-    # 6 x 16 forward and back and 6 x 16 forward
-    used = (parsec.steps - 200) * (96 + 96)
-    assert used == pytest.approx(clips, rel=0.01)
-    reranked = baselines.equal_steps(
-        "parsec",
-        dataclasses.replace(search, rerank=100, joint_step=350),
-        clips=clips,
-        judged_on=68,
-        to_choose=100 * 68,
-        samples=6,
-    )
-    half = (reranked.steps - 200) / (reranked.joint_step - 200)
-    assert half == pytest.approx(2, rel=0.01)  # as 350 is between 200 and 500
-    used += (reranked.steps - parsec.steps) * (96 + 96) + 100 * 68
-    assert used == pytest.approx(clips, rel=0.01)
-    gumbel = baselines.equal_steps(
-        "gumbel", search, clips=clips, judged_on=68, samples=2
-    )
-    used = (gumbel.steps - 200) * (32 + 32)
-    assert used == pytest.approx(clips, rel=0.01)
-    assert gumbel.method == "gumbel" and gumbel.warmup_steps == 200
-    assert baselines.fixed_samples("gumbel", 9) == 2
-    assert baselines.fixed_samples("random", 9) == 0
-    same = baselines.equal_steps(
-        "parsec_equal_steps", search, clips=1, judged_on=68, samples=6
-    )
-    assert same == search
-    with pytest.raises(ValueError, match="`method` must be one of parsec"):
-        baselines.equal_steps("darts", search, clips=clips, judged_on=68)
-
-
-def test_there_is_a_warm_up_to_share():
-    search = options_lib.SearchOptions(steps=5, warmup_steps=0, rerank=3)
-    with pytest.raises(ValueError, match="`warmup_steps` must be at least 1"):
-        baselines.warm_up(search)
 
 
 def test_refining_takes_all_that_are_reranked():

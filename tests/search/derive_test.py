@@ -11,9 +11,8 @@ from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.search import chain as chain_lib
 from autox3d_tf.search import cost_table as cost_table_lib
-from autox3d_tf.search import derive
+from autox3d_tf.search import derive, files
 from autox3d_tf.search import distribution as distribution_lib
-from autox3d_tf.search import record as record_lib
 
 # 3 * 12 * 3 * 12 * 18 = 23,328 index vectors. Expansions 1.5 and 1.6 round to
 # the same inner channels at 8 filters.
@@ -307,9 +306,9 @@ def test_rank_of_sixty_blocks_is_counted_without_a_search(monkeypatch):
     flat = distribution_lib.factorized(space)
     each = np.log([len(choice) for choice in space.choices]).sum()
     one = derive.Derived(indices=(), log_prob=-float(each), costs=())
-    assert derive.rank(space, flat, one) == (1, None, record_lib.RANK_LIMIT)
+    assert derive.rank(space, flat, one) == (1, None, files.RANK_LIMIT)
     less = dataclasses.replace(one, log_prob=one.log_prob - 1e-6)
-    assert derive.rank(space, flat, less) == (None, record_lib.RANK_LIMIT, None)
+    assert derive.rank(space, flat, less) == (None, files.RANK_LIMIT, None)
 
 
 @KINDS

@@ -153,7 +153,7 @@ def test_fewer_sets_of_filters_than_finalists_are_said(caplog):
 def test_a_finalist_alone_is_not_trained(monkeypatch):
     saved = {}
     monkeypatch.setattr(
-        run.results, "save", lambda _, **said: saved.update(said)
+        run.record_lib, "save", lambda _, **said: saved.update(said)
     )
     monkeypatch.setattr(run.summaries, "write_found", lambda *_: None)
     parts = mock.MagicMock(search=SEARCH)

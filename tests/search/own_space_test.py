@@ -6,7 +6,7 @@ import pytest
 from autox3d_tf import cost, search
 from autox3d_tf import space as space_lib
 from autox3d_tf.runs import gin_app
-from autox3d_tf.search import compare, cost_table, derive, distribution, run
+from autox3d_tf.search import cost_table, derive, distribution, run
 from autox3d_tf.space import spaces
 from tests.search import search_driver
 
@@ -72,26 +72,6 @@ def test_a_cost_of_ones_own_is_a_budget(monkeypatch):
     before = run._plain_budget(other, space)
     monkeypatch.setitem(cost.METRICS, "joules", (lambda part: 1.0, sum))
     assert run._plain_budget(other, space) != before
-
-
-def test_spaces_of_ones_own_may_be_compared(tmp_path):
-    own = tmp_path / "own.gin"
-    own.write_text(
-        "include 'gin/search/motion.gin'\n"
-        "include 'gin/search/own_space.gin'\n"
-        "include 'gin/search/compare.gin'\n"
-        "BUDGETS = (1e6,)\nFOLDS = (3,)\n"
-    )
-    with (
-        gin_app.configured(
-            compare.compare_searches,
-            [str(own)],
-            ["DATA=clips", "RESULTS=results", "SEEDS=()"],
-            "run",
-        ) as compare_searches,
-        pytest.raises(ValueError, match="`seeds`"),
-    ):
-        compare_searches()
 
 
 def test_search_has_a_face_of_its_own():

@@ -7,8 +7,8 @@ import pytest
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.runs import run_dir
-from autox3d_tf.search import history, plan, report
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import files, history, report
+from autox3d_tf.studies import plan, tables
 
 SPACE = space_lib.get_space("tiny")
 INDICES = tuple(0 for _ in SPACE.choices)
@@ -47,8 +47,8 @@ def write_result(folder, **changes):
     child = {"indices": INDICES, "costs": [macs], "accuracy": 0.75,
              "log_likelihood": -0.5}  # fmt: skip
     record = {
-        "format": record_lib.FORMAT,
-        "schema_version": record_lib.SCHEMA_VERSION,
+        "format": files.FORMAT,
+        "schema_version": files.SCHEMA_VERSION,
         "method": "probabilistic",
         "space_fingerprint": SPACE.fingerprint,
         "arch": arch.fingerprint,
@@ -96,7 +96,8 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     write_history(tmp_path, range(1, 6))
     macs = write_result(tmp_path)
     write_comparison(tmp_path / "comparison")
-    page = report.write_report(tmp_path, tmp_path / "comparison").read_text()
+    compared = tables.sections(plan.read_results(tmp_path / "comparison"))
+    page = report.write_report(tmp_path, compared).read_text()
     assert page.count("<img") == 4  # network, curves, choices, children
     sources = re.findall(r"src='([^']{30})", page)
     assert all(s.startswith("data:image/png;base64,") for s in sources)

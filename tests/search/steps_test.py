@@ -9,12 +9,12 @@ import tensorflow as tf
 from autox3d_tf import cost, models
 from autox3d_tf.search import (
     cost_table,
-    estimator,
     optimizers,
     search_step,
     steps,
 )
 from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import estimator as estimator_lib
 from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
 
@@ -32,7 +32,7 @@ def make_batch(seed, size=6):
 class Parts:
     """A supernet and what steps on it."""
 
-    def __init__(self, target=None, weights=None, estimation=None, **search):
+    def __init__(self, target=None, weights=None, estimator=None, **search):
         self.supernet = models.Supernet(SPACE, CLASSES, seed=1)
         self.distributions = [
             distribution_lib.factorized(SPACE, self.supernet.logits)
@@ -41,8 +41,8 @@ class Parts:
         self.search = options_lib.SearchOptions(**search)
         if self.search.joint_step:
             self.distributions.append(distribution_lib.joint(SPACE))
-        self.estimation = options_lib.EstimatorOptions(
-            **{"samples_per_nat": 1.0, "temperature": 0.2, **(estimation or {})}
+        self.estimator = options_lib.EstimatorOptions(
+            **{"samples_per_nat": 1.0, "temperature": 0.2, **(estimator or {})}
         )
         budget = cost.Budget(target=target or 1e5, num_classes=CLASSES)
         self.optimizers = optimizers.Optimizers(
@@ -60,7 +60,7 @@ class Parts:
             [cost_table.CostTable(SPACE, budget)],
             self.optimizers,
             self.search,
-            self.estimation,
+            self.estimator,
             counters=self.counters,
             seed=3,
         )
@@ -108,7 +108,7 @@ def test_weights_gradient_is_the_weighted_sum_of_the_childrens():
                 unconnected_gradients="zero",
             )
         )
-    m = estimator.importance_weights(tf.stack(likelihoods), 0.2).numpy()
+    m = estimator_lib.importance_weights(tf.stack(likelihoods), 0.2).numpy()
     for number, gradient in enumerate(gradients):
         expected = sum(m[k] * row[number].numpy() for k, row in enumerate(rows))
         np.testing.assert_allclose(gradient, expected, atol=2e-5)
@@ -223,7 +223,7 @@ def test_a_step_gives_the_logits_the_gradient_of_the_equations(
     target, beta, temperature, drawn = 8e4, 0.7, 0.001, {}
     parts = Parts(
         target=target,
-        estimation={
+        estimator={
             "beta": beta,
             "temperature": temperature,
             "two_sided": two_sided,

@@ -13,9 +13,9 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines
+from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.studies import equal_cost
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
@@ -60,7 +60,7 @@ def search_once(
     Returns:
         What `search_fn` does: the record of the search.
     """
-    if record_lib.is_finished(folder):
+    if search_files.is_finished(folder):
         return search_fn(run_dir=str(folder), **arguments)
     folder.mkdir(parents=True, exist_ok=True)
     forget()
@@ -91,7 +91,7 @@ def warm_up(
     return search_once(
         search_fn,
         folder,
-        search=baselines.warm_up(search),
+        search=equal_cost.warm_up(search),
         target_macs=target_macs,
         **arguments,
     )

@@ -22,10 +22,10 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import baselines, trial
+from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import plan as plan_lib
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.studies import equal_cost, trial
+from autox3d_tf.studies import plan as plan_lib
 
 _POLL_SECONDS = 5.0
 
@@ -152,8 +152,8 @@ class _Worker:
             if (
                 run.method == plan_lib.REFERENCE
                 and self.networks_from is None
-                and record_lib.is_finished(folder)
-                and record_lib.is_finished(self.run_dir / run.supernet)
+                and search_files.is_finished(folder)
+                and search_files.is_finished(self.run_dir / run.supernet)
             ):  # one is enough: `search_fn`, which alone knows all options
                 self._search(run, folder, self._data_of(run))
                 return
@@ -281,7 +281,7 @@ class _Worker:
         other = self.plan.measured_by(run)
         if other is None or self.networks_from is not None:
             return True
-        return record_lib.is_finished(self.run_dir / other.name)
+        return search_files.is_finished(self.run_dir / other.name)
 
     def _warm_up(self, run: plan_lib.Run) -> bool:
         """Trains the supernet of a run, unless another process is at it."""
@@ -290,7 +290,7 @@ class _Worker:
         folder = self.run_dir / run.supernet
         with claim_lib.claim(self.run_dir / f"{run.supernet}.lock") as ours:
             if not ours:
-                return record_lib.is_finished(folder)
+                return search_files.is_finished(folder)
             logging.info("Supernet %s.", run.supernet)
             trial.warm_up(
                 self.search_fn,
@@ -372,11 +372,11 @@ class _Worker:
         search, estimator = self.search, self.estimator
         measured_by = self.plan.measured_by(run)
         if measured_by is not None:
-            record = record_lib.read_record(self.run_dir / measured_by.name)
-            samples = baselines.fixed_samples(
+            record = search_files.read_record(self.run_dir / measured_by.name)
+            samples = equal_cost.fixed_samples(
                 run.method, record["first_samples"]
             )
-            search = baselines.equal_steps(
+            search = equal_cost.equal_steps(
                 run.method,
                 search,
                 clips=_clips(record) - self._warmed_up(run)["clips_trained"],
@@ -399,7 +399,7 @@ class _Worker:
 
     def _warmed_up(self, run) -> dict[str, int]:
         """What the warm-up that a run shares has cost."""
-        return record_lib.read_record(self.run_dir / run.supernet)["counts"]
+        return search_files.read_record(self.run_dir / run.supernet)["counts"]
 
     def _cost(self, run, record, folder) -> dict[str, Any]:
         """What finding the network took, the whole warm-up included."""

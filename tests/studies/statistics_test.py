@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from autox3d_tf.search import statistics
+from autox3d_tf.studies import statistics
 
 
 def test_summary_by_hand():

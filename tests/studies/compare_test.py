@@ -9,19 +9,12 @@ import pytest
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import options as data_options
-from autox3d_tf.data import synthetic
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import (
-    compare,
-    page,
-    plan,
-    rank,
-    run,
-    trial,
-)
+from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import run
+from autox3d_tf.studies import compare, page, plan, rank, trial
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
 from tests.training import tiny
@@ -51,8 +44,8 @@ class FakeSearch:
             "budgets": [{"metric": "macs", "target": others["target_macs"]}],
         }
         run_dir_lib.RunDir(run_dir, config)
-        if record_lib.is_finished(run_dir):
-            return record_lib.read_record(run_dir)
+        if search_files.is_finished(run_dir):
+            return search_files.read_record(run_dir)
         name = run_dir.rsplit("/", 1)[1]
         others["space"] = space
         self.calls[name] = {"search": search, "estimator": estimator, **others}
@@ -68,8 +61,8 @@ class FakeSearch:
         sum(range(200_000))  # takes some time, which is a divisor
         SPACE.decode([0] * len(SPACE.choices)).save(f"{run_dir}/arch.json")
         record = {
-            "format": record_lib.FORMAT,
-            "schema_version": record_lib.SCHEMA_VERSION,
+            "format": search_files.FORMAT,
+            "schema_version": search_files.SCHEMA_VERSION,
             "counts": {
                 "architectures": trained // 10,
                 "clips_trained": trained,
@@ -106,16 +99,6 @@ class FakeTrain:
                 "optimizer": {},
             },
         }
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    """Two classes of eight clips in four folds."""
-    folder = tmp_path_factory.mktemp("clips")
-    synthetic.write_synthetic(
-        folder, num_classes=2, clips_per_class=8, frames=6, size=32
-    )
-    return str(folder / "manifest.csv")
 
 
 @pytest.fixture
@@ -620,6 +603,26 @@ def test_gin_files_are_complete_and_hold_clips_out(name, tmp_path):
         assert held_out.val_folds == (fold,)
         assert len(held_out.train_folds) == 3
     assert (data.clip_frames, data.crop_size) == space.clip_size[:2]
+
+
+def test_spaces_of_ones_own_may_be_compared(tmp_path):
+    own = tmp_path / "own.gin"
+    own.write_text(
+        "include 'gin/search/motion.gin'\n"
+        "include 'gin/search/own_space.gin'\n"
+        "include 'gin/search/compare.gin'\n"
+        "BUDGETS = (1e6,)\nFOLDS = (3,)\n"
+    )
+    with (
+        gin_app.configured(
+            compare.compare_searches,
+            [str(own)],
+            ["DATA=clips", "RESULTS=results", "SEEDS=()"],
+            "run",
+        ) as compare_searches,
+        pytest.raises(ValueError, match="`seeds`"),
+    ):
+        compare_searches()
 
 
 def test_scaling_by_hand_in_depth_gives_fewer_and_wider_blocks(compare_fakes):

@@ -20,8 +20,8 @@ from autox3d_tf.base import repeats
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import plan as plan_lib
-from autox3d_tf.search import trial
+from autox3d_tf.studies import plan as plan_lib
+from autox3d_tf.studies import trial
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.latency_comparison", 1
 _KINDS = ("macs", "latency")

@@ -18,9 +18,10 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import record as record_lib
-from autox3d_tf.search import run, statistics, trial
+from autox3d_tf.search import run
+from autox3d_tf.studies import statistics, trial
 
 SUMMARY = "rank_correlation.json"
 FEWEST = 4  # with less, no interval says anything
@@ -64,7 +65,7 @@ def rank_correlation(
             f"Received: count={count}."
         )
     run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
-    search = record_lib.read_record(search_dir)
+    search = search_files.read_record(search_dir)
     data = files_lib.read_fields(pipeline.DataOptions, search["config"]["data"])
     judged_in = run_dir / f"judged{candidates}"
     with claim_lib.claim(f"{judged_in}.lock") as ours:

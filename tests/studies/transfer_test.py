@@ -3,7 +3,7 @@ import json
 import pytest
 
 from autox3d_tf.data import synthetic
-from autox3d_tf.evaluation import transfer
+from autox3d_tf.studies import transfer
 from autox3d_tf.training import run
 from tests.training import tiny
 

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from autox3d_tf import space as space_lib
-from autox3d_tf.search import rank, run, trial
-from autox3d_tf.search import record as record_lib
+from autox3d_tf.search import files as search_files
+from autox3d_tf.search import run
+from autox3d_tf.studies import rank, trial
 from tests.search import search_driver
 
 SPACE = search_driver.SPACE
@@ -18,8 +19,8 @@ def search_dir(tmp_path, monkeypatch):
     folder.mkdir()
     SPACE.save(folder / "space.json")
     record = {
-        "format": record_lib.FORMAT,
-        "schema_version": record_lib.SCHEMA_VERSION,
+        "format": search_files.FORMAT,
+        "schema_version": search_files.SCHEMA_VERSION,
         "config": {
             "data": {"source": "clips", "short_side_range": [64, 80]},
             "search": {"steps": 6, "warmup_steps": 2, "batch_size": 4},

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from autox3d_tf.search import statistics, tables
+from autox3d_tf.studies import statistics, tables
 
 
 def _record(method, seed, macs, accuracy):

@@ -5,14 +5,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autox3d_tf.search import plan, statistics
+from autox3d_tf.search import markdown
+from autox3d_tf.studies import plan, statistics
 
 Records = Sequence[dict[str, Any]]
-Table = tuple[Sequence[str], list[list[str]]]  # header, rows
 _EQUAL_STEPS = "parsec_equal_steps"
 
 
-def sections(records: Records) -> list[tuple[str, Table]]:
+def sections(records: Records) -> list[tuple[str, markdown.Table]]:
     """Returns all tables with their headings."""
     budgets, found = targets(records), []
     for target in budgets:
@@ -41,14 +41,7 @@ def sections(records: Records) -> list[tuple[str, Table]]:
     return [(heading, table) for heading, table in found if table[1]]
 
 
-def markdown(table: Table) -> str:
-    """Returns a table as Markdown."""
-    header, rows = table
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def methods_table(records: Records) -> Table:
+def methods_table(records: Records) -> markdown.Table:
     """Accuracy and cost of each method, records of one budget."""
     rows = []
     for method, found in by_method(records).items():
@@ -92,7 +85,7 @@ def _cost_cells(found):
     ]
 
 
-def differences_table(records: Records) -> Table:
+def differences_table(records: Records) -> markdown.Table:
     """The search minus each other method, runs paired by seed and fold."""
     methods = by_method(records)
     ours = _accuracies(methods.get(plan.REFERENCE, []))
@@ -115,7 +108,7 @@ def differences_table(records: Records) -> Table:
     return header, rows
 
 
-def equal_table(records: Records) -> Table:
+def equal_table(records: Records) -> markdown.Table:
     """What the search saves at the accuracy that it has at each budget.
 
     Once between the means, of those seeds and folds that a method has at all
@@ -220,7 +213,7 @@ def _ratios_by_run(ours, others) -> tuple[str, str]:
     return f"{len(logs)} of {len(ours)}", mean
 
 
-def adaptive_table(records: Records) -> Table:
+def adaptive_table(records: Records) -> markdown.Table:
     """Adaptive K over K fixed to its start, at the same number of steps."""
     methods = by_method(records)
     fixed = {_key(r): r for r in methods.get(_EQUAL_STEPS, ())}

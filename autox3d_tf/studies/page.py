@@ -6,7 +6,8 @@ import re
 
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
-from autox3d_tf.search import plan, statistics, tables
+from autox3d_tf.search import markdown
+from autox3d_tf.studies import plan, statistics, tables
 
 PAGE, PLOT = "README.md", "accuracy.png"
 _FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+-]+)+/(?=[\w.+-])")  # of one machine
@@ -30,7 +31,7 @@ def format_page(records: tables.Records, title: str) -> str:
     """Returns all tables as Markdown."""
     parts = [f"# {title}", _about(records), f"![accuracy]({PLOT})"]
     for heading, table in tables.sections(records):
-        parts += [f"## {heading}", tables.markdown(table)]
+        parts += [f"## {heading}", markdown.format_table(table)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -11,7 +11,8 @@ from autox3d_tf import cost, space
 from autox3d_tf.data import options as data_options
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
-from autox3d_tf.search import compare_latency, options, run, trial
+from autox3d_tf.search import options, run
+from autox3d_tf.studies import compare_latency, trial
 from tests.cost import latency_test
 from tests.search import search_driver
 
@@ -157,7 +158,7 @@ def test_real_searches_within_both_budgets_from_one_supernet(clips, tmp_path):
         },
         space=str(tmp_path / "space.json"),
         data=dataclasses.replace(
-            search_driver.data_of(clips / "manifest.csv"),
+            search_driver.data_of(clips),
             train_folds=(0, 1, 2, 3),
         ),
         search=options.SearchOptions(

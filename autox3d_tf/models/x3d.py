@@ -24,6 +24,7 @@ class X3D(keras.Model):
         freeze_batch_norm: Whether batch norms use and keep their moving
             statistics in training, too. Their scales and offsets are still
             trained, as in SlowFast.
+        frozen: Names of the stem, blocks or head that do not train at all.
         seed: Of initialisation and dropout.
         dtype: Policy of the layers; None for Keras' global one.
         **kwargs: Base model arguments.
@@ -40,6 +41,7 @@ class X3D(keras.Model):
         dropout=0.0,
         zero_init=False,
         freeze_batch_norm=False,
+        frozen=(),
         seed=0,
         dtype=None,
         **kwargs,
@@ -92,6 +94,8 @@ class X3D(keras.Model):
         self.zero_init = zero_init
         self.freeze_batch_norm = freeze_batch_norm
         self.seed = seed
+        for name in frozen:
+            self.get_layer(name).trainable = False
 
     def get_config(self):
         policy = self.get_layer("head").dtype_policy
@@ -101,6 +105,7 @@ class X3D(keras.Model):
             "dropout": self.dropout_rate,
             "zero_init": self.zero_init,
             "freeze_batch_norm": self.freeze_batch_norm,
+            "frozen": [p.name for p in parts(self) if not p.trainable],
             "seed": self.seed,
             "dtype": keras.dtype_policies.serialize(policy),
             "name": self.name,

@@ -46,6 +46,7 @@ class Checkpoints:
             Checkpoints of another identity are refused.
         writes: Whether this process saves. The workers of a run beside its
             chief only read.
+        partial: Whether checkpoints to restore may hold more than `objects`.
 
     Raises:
         ValueError: If an object is not built yet, or `keep` is below 1.
@@ -58,11 +59,12 @@ class Checkpoints:
         keep: int = 3,
         identity: Mapping[str, Any] | None = None,
         writes: bool = True,
+        partial: bool = False,
     ):
         if keep < 1:
             raise ValueError(f"`keep` must be at least 1. Received: {keep=}.")
         self.directory = pathlib.Path(directory)
-        self.keep, self.writes = keep, writes
+        self.keep, self.writes, self.partial = keep, writes, partial
         self._damaged: set[int] = set()
         self.identity = files_lib.to_json(identity or {})
         self._variables = {n: _variables(n, o) for n, o in objects.items()}
@@ -151,6 +153,8 @@ class Checkpoints:
             identity, layout = about["identity"], about["layout"]
         except _DAMAGE as error:
             raise _Damaged(f"{folder}: {_first_line(error)}") from None
+        if self.partial:
+            layout = {n: v for n, v in layout.items() if n in self._variables}
         changes = run_dir.differences(identity, self.identity)
         changes += _layout_differences(layout, self._layout())
         if changes:
@@ -160,7 +164,11 @@ class Checkpoints:
             )
         try:
             status = self._checkpoint.read(str(folder / "state"))
-            status.assert_consumed()
+            if self.partial:
+                status.assert_existing_objects_matched()
+                status.expect_partial()
+            else:
+                status.assert_consumed()
         except (*_DAMAGE, AssertionError) as error:
             raise _Damaged(f"{folder}: {_first_line(error)}") from None
         if about.get("threads") != determinism.num_threads():

@@ -107,7 +107,7 @@ class RunDir:
                 f"{self.path} belongs to a run of another kind, {kind!r} there "
                 f"and {ours!r} here. Give another --run_dir."
             )
-        changes = differences(there, _as_there(self.config, there))
+        changes = differences(there, as_there(self.config, there))
         if changes:
             raise ValueError(
                 f"{self.path} belongs to another run ({'; '.join(changes)}). "
@@ -221,7 +221,7 @@ def git_commit() -> str | None:
     return commit + ("-dirty" if changed else "")
 
 
-def _as_there(config: dict, there: dict) -> dict:
+def as_there(config: dict, there: dict) -> dict:
     """Returns a config with what changes no result as another has it."""
     start, known = (run.get("init_from") or {} for run in (config, there))
     if start and start.get("sha256") == known.get("sha256"):

@@ -10,9 +10,13 @@ of clips processed.
 """
 
 import collections
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from autox3d_tf.search import cost_table
+from autox3d_tf.space import search_space
 
 Vector = tuple[int, ...]
 Fits = Callable[[np.ndarray], np.ndarray]  # (N, choices) -> bool (N,)
@@ -31,8 +35,16 @@ def random_within(
             return tuple(found[0].tolist())
     raise ValueError(
         f"None of {_DRAWS:,} random architectures is within the budget. "
-        "Raise the target; a search by probabilities copes with less."
+        "Raise the target; a probabilistic search copes with less."
     )
+
+
+def check_reachable(
+    space: search_space.SearchSpace, tables: Sequence[cost_table.CostTable]
+) -> None:
+    """Raises ValueError if budgets are too tight for random architectures."""
+    fits = functools.partial(cost_table.fits, tables)
+    random_within(space.sizes, fits, np.random.default_rng(0))
 
 
 def random_search(
@@ -80,7 +92,7 @@ def evolve(
         count: How many vectors are scored in all.
         seed: Of everything random.
         first: Vectors within budget that the population starts with; it is
-            filled up at random.
+            filled up at random, unless none is found within the budget.
         canonical: Makes vectors equal that mean the same, so that none is
             scored twice.
         population: Vectors alive at once.
@@ -99,7 +111,13 @@ def evolve(
         if waiting:
             vector = waiting.pop()
         elif len(alive) < min(population, count):
-            vector = random_within(sizes, fits, rng)
+            try:
+                vector = random_within(sizes, fits, rng)
+            except ValueError:
+                if not alive:
+                    raise
+                population = len(alive)  # then with those that are there
+                continue
         else:
             places = rng.integers(len(alive), size=tournament)
             parent = max((alive[i] for i in places), key=scored.__getitem__)

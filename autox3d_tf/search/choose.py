@@ -121,8 +121,8 @@ class Chooser:
             return likelihood
 
         scored = method(
-            [len(choice) for choice in self._space.choices],
-            self._fits,
+            self._space.sizes,
+            functools.partial(cost_table.fits, self._tables),
             score,
             count=count,
             seed=self._seed,
@@ -158,12 +158,6 @@ class Chooser:
     def _widths(self, vector) -> tuple[int, ...]:
         """Filters of each stage, as indices."""
         return tuple(vector[place] for place in self._filters)
-
-    def _fits(self, vectors: np.ndarray) -> np.ndarray:
-        """Which index vectors are within all budgets."""
-        return np.all(
-            [table(vectors) <= table.budget.limit for table in self._tables], 0
-        )
 
     def judged(
         self,

@@ -107,10 +107,15 @@ def excess(
     return tf.reduce_sum(tf.nn.relu(over), axis=0)
 
 
+def fits(tables: Sequence[CostTable], indices: np.ndarray) -> np.ndarray:
+    """Which index vectors `(K, choices)` fit all budgets; bool `(K,)`."""
+    return np.all([t(indices) <= t.budget.limit for t in tables], axis=0)
+
+
 def within(tables: Sequence[CostTable], indices: tf.Tensor) -> tf.Tensor:
     """Share of index vectors within all budgets, a float32 scalar."""
-    fits = tf.reduce_all(_relative_costs(tables, indices) <= 1.0, axis=0)
-    return tf.reduce_mean(tf.cast(fits, tf.float32))
+    allowed = tf.reduce_all(_relative_costs(tables, indices) <= 1.0, axis=0)
+    return tf.reduce_mean(tf.cast(allowed, tf.float32))
 
 
 def _relative_costs(tables, indices):

@@ -83,11 +83,12 @@ class _Frontiers:
     def __init__(self, chain: chain_lib.Chain, metric: int | None):
         self.metric = metric
         last = chain.head
+        fits = _within_maxima(chain, last)
         spent = _least_before(chain, metric)
         limit = np.inf if metric is None else chain.limits[metric]
         following = [
-            (np.array([0.0 if metric is None else row[metric]]), np.zeros(1))
-            for row in last
+            (np.full(n, 0.0 if metric is None else row[metric]), np.zeros(n))
+            for row, n in zip(last, fits.astype(int), strict=True)
         ]
         self.layers = [following]
         for number in reversed(range(len(chain.layers))):

@@ -28,7 +28,9 @@ from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import estimator as estimator_lib
 from autox3d_tf.search import options as options_lib
 
-# What a checkpoint of a warm-up holds; a joint distribution comes later.
+# What is taken from another search: to judge by, and to go on from. A joint
+# distribution comes later.
+_JUDGED_BY = ("supernet", "counters")
 _WARMED_UP = ("supernet", "weights_optimizer", "counters", "logits_optimizer0")
 _LAST_SEED = 0x5EA6C  # of the clips of precise batch norm, apart from steps
 
@@ -78,8 +80,9 @@ class Engine:
             distribution_lib.factorized(self.space, self.supernet.logits)
         ]
         if self.search.start_at_budget:
-            sizes = [len(choice) for choice in self.space.choices]
-            logits_start = start.logits_at_budget(sizes, self.tables, self.seed)
+            logits_start = start.logits_at_budget(
+                self.space.sizes, self.tables, self.seed
+            )
             for own, values in zip(
                 self.supernet.logits, logits_start, strict=True
             ):
@@ -234,12 +237,12 @@ class Engine:
         """
         config = run_dir_lib.read_config(run_dir)
         kept = [logits.numpy() for logits in self.supernet.logits]
+        judged = self.search.method in options_lib.JUDGED
         objects = self.saved()
-        if self.search.method not in options_lib.JUDGED:
-            objects = {name: objects[name] for name in _WARMED_UP}
         saver = checkpoints.Checkpoints(
             pathlib.Path(run_dir, "checkpoints"),
-            objects,
+            {n: objects[n] for n in (_JUDGED_BY if judged else _WARMED_UP)},
+            partial=True,
             identity=self._identity(run_dir_lib.fingerprint_of(config)),
             writes=False,  # it may still be at work
         )

@@ -219,8 +219,9 @@ class SearchOptions:
         if self.method in JUDGED:
             wanted = f"equal to steps={self.steps} for {self.method!r}"
             _check(self, "warmup_steps", lambda v: v == self.steps, wanted)
-        if self.method == "gumbel":
-            _check(self, "joint_step", lambda v: v == 0, "0 for 'gumbel'")
+        if self.method != "probabilistic":
+            wanted = f"0 for {self.method!r}"
+            _check(self, "joint_step", lambda v: v == 0, wanted)
         _check(self, "candidates", lambda v: v >= 1, "at least 1")
         pool = max(self.rerank, self.refine)
         pool = self.candidates if self.method in JUDGED else pool

@@ -15,6 +15,7 @@ from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import claim, determinism, distribute, memory
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import (
+    baselines,
     cost_table,
     derive,
     distribution,
@@ -110,6 +111,12 @@ def run_search(
         What search.json says.
     """
     _check_recipes(search, finalist_fn=finalist_fn, retrain_fn=retrain_fn)
+    replicas = distribute.num_replicas(strategy)
+    if search.method == "gumbel" and replicas > 1:
+        raise ValueError(
+            "`strategy` must be of one device for the method 'gumbel'. "
+            f"Received: {replicas} replicas."
+        )
     if latency_table is not None:
         logging.info("Latency table: %s.", latency_table)
     determinism.set_seed(seed, deterministic=deterministic)
@@ -207,6 +214,8 @@ def _search(run, engine, supernet_from, recipes, made_of) -> None:
             engine.space.save(run.file("space.json"))
         began = time.monotonic()
         judged = engine.search.method in options_lib.JUDGED
+        if judged:  # before the steps
+            baselines.check_reachable(engine.space, engine.tables)
         if supernet_from is not None and judged:
             engine.adopt(supernet_from, run)
         else:
@@ -344,7 +353,9 @@ def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
     shared = ("kind", "space", "manifest", "data", "weights", "seed")
     changes = run_dir_lib.differences(
         {name: there.get(name) for name in shared},
-        {name: files_lib.to_json(config[name]) for name in shared},
+        run_dir_lib.as_there(
+            {name: files_lib.to_json(config[name]) for name in shared}, there
+        ),
     )
     if changes:
         raise ValueError(

@@ -253,7 +253,12 @@ class SearchSpace:
     @property
     def size(self) -> int:
         """Number of index vectors."""
-        return math.prod(len(choice) for choice in self.choices)
+        return math.prod(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Candidates of each choice."""
+        return tuple(len(choice) for choice in self.choices)
 
     def check_indices(self, indices: Sequence[int]) -> tuple[int, ...]:
         """Returns `indices` as ints. Raises ValueError if out of range."""

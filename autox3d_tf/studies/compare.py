@@ -18,10 +18,12 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import baselines, cost_table
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.studies import equal_cost, trial
@@ -89,8 +91,11 @@ def compare_searches(
     plan = plan_lib.Plan(
         methods, budgets, seeds, folds, searched=networks_from is None
     )
+    checks.check_positive_int("trainings", trainings)
     if networks_from is not None:
         plan.check_networks(networks_from, results_dir)
+    else:
+        _check_reference(search, estimator)
     worker = _Worker(
         plan=plan,
         search_fn=search_fn,
@@ -105,11 +110,23 @@ def compare_searches(
         restart_after=restart_after,
         networks_from=networks_from,
     )
+    worker.check_networks()
     worker.check_finished()
     worker.check_measured()
     worker.check_budgets()
     worker.work()
     return [plan_lib.read_result(worker.path(run)) for run in plan.runs]
+
+
+def _check_reference(search, estimator) -> None:
+    """Raises ValueError unless the search is what tables call so."""
+    if search.method != plan_lib.REFERENCE or estimator.fixed_samples:
+        raise ValueError(
+            "`search` and `estimator` must be of the probabilistic search with "
+            "a K that follows the entropy; `methods` names the others. "
+            f"Received: method={search.method!r}, "
+            f"fixed_samples={estimator.fixed_samples}."
+        )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -158,6 +175,23 @@ class _Worker:
                 self._search(run, folder, self._data_of(run))
                 return
 
+    def check_networks(self) -> None:
+        """Refuses to test on clips that an earlier search may have seen.
+
+        Raises:
+            ValueError: A network was searched with other clips.
+        """
+        for run in self.plan.runs if self.networks_from is not None else ():
+            path = plan_lib.result_path(self.networks_from, run)
+            earlier, clips = plan_lib.read_result(path), self._clips_of(run)[0]
+            if earlier["search"] and earlier.get("manifest", clips) != clips:
+                raise ValueError(
+                    "`networks_from` must be of searches with the clips that "
+                    f"train here. Received: {path}, of manifest "
+                    f"{earlier['manifest'][:12]}, here {clips[:12]}: the "
+                    "search may have seen what is held out here."
+                )
+
     def _results(self) -> dict[pathlib.Path, dict[str, Any]]:
         """Those of the plan that are there, by path."""
         paths = map(self.path, self.plan.runs)
@@ -190,14 +224,8 @@ class _Worker:
     def _clips_of(self, run) -> tuple[str, int]:
         """Manifest and number of classes to train on, read once per fold."""
         if run.fold not in self._opened:
-            data = self._data_of(run)
-            if data.cache_dir is None:  # as searches do
-                data = dataclasses.replace(data, cache_dir=str(self.run_dir))
-                self.run_dir.mkdir(parents=True, exist_ok=True)
-            source = pipeline.open_source(data, "train")
-            self._opened[run.fold] = (
-                source.manifest.fingerprint,
-                len(source.classes),
+            self._opened[run.fold] = trial.clips_of(
+                self._data_of(run), self.run_dir
             )
         return self._opened[run.fold]
 
@@ -224,8 +252,8 @@ class _Worker:
         """Refuses now what a run would be refused for, hours of others later.
 
         Raises:
-            ValueError: No network of the space, or none scaled by hand, is
-                within a budget.
+            ValueError: No network of the space, none scaled by hand, or for
+                methods that draw them no random one, is within a budget.
         """
         if self.networks_from is not None:
             return  # which are there
@@ -234,6 +262,9 @@ class _Worker:
         methods = {run.method: run for run in runs}  # seeds, folds are alike
         if not methods.keys() <= plan_lib.BY_HAND.keys():
             cost.check_feasible(self.space, self._budget(runs[0]))
+        if methods.keys() & set(options_lib.JUDGED):
+            table = cost_table.CostTable(self.space, self._budget(runs[0]))
+            baselines.check_reachable(self.space, [table])
         for method, run in methods.items():
             if method in plan_lib.BY_HAND:
                 try:

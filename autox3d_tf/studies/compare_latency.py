@@ -6,6 +6,7 @@ milliseconds as that network is predicted to. Both are trained from scratch and
 tested on clips that no search has seen.
 """
 
+import itertools
 import pathlib
 import statistics
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.base import checks, repeats
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.base import repeats
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import options as options_lib
@@ -63,40 +64,51 @@ def compare_latency(
         The table of all results.
 
     Raises:
-        ValueError: If a finished pair is of other options, no network is
-            within `target_macs`, or the table lacks a part of the space.
+        ValueError: If a finished pair is of other options, clips or another
+            recipe, a seed or a fold is named twice, no network is within
+            `target_macs`, or the table lacks a part of the space.
     """
+    checks.check_positive_int("trainings", trainings)
+    plan_lib.check_different("seeds", seeds)
+    plan_lib.check_different("folds", folds or (None,))
     space = space_lib.get_space(space)
-    made_of = files_lib.to_json(
+    shared = files_lib.to_json(
         {
             "space": space.fingerprint,
             "search": search,
             "table": run_dir_lib.fingerprint_of(latency_table.coefficients),
             "target_macs": target_macs,
             "trainings": trainings,
+            "data": trial.recipe_of_data(files_lib.to_json(data)),
         }
     )
-    pairs = []
+    made_of = {}
     for fold in folds or (None,):
-        for seed in seeds:
-            runs = [
-                plan_lib.Run(
-                    method=kind, target_macs=target_macs, seed=seed, fold=fold
-                )
-                for kind in _KINDS
-            ]
-            path = plan_lib.result_path(results_dir, runs[-1])
-            if not path.exists():
-                _check_budgets(space, target_macs, latency_table)
-                found = _find_pair(
-                    search_fn, train_fn, latency_table, runs,
-                    pathlib.Path(run_dir), space=space,
-                    data=trial.data_of_fold(data, fold), search=search,
-                    trainings=trainings,
-                )  # fmt: skip
-                _write(path, found, latency_table, made_of, seed, fold)
-            pairs.append(_read(path, made_of))
-    text = format_pairs(pairs)
+        clips = trial.clips_of(trial.data_of_fold(data, fold), run_dir)
+        made_of[fold] = {**shared, "manifest": clips[0]}
+    pairs: dict[pathlib.Path, dict[str, Any]] = {}
+    for fold, seed in itertools.product(made_of, seeds):
+        runs = [
+            plan_lib.Run(
+                method=kind, target_macs=target_macs, seed=seed, fold=fold
+            )
+            for kind in _KINDS
+        ]
+        path = plan_lib.result_path(results_dir, runs[-1])
+        if not path.exists():
+            _check_budgets(space, target_macs, latency_table)
+            found = _find_pair(
+                search_fn, train_fn, latency_table, runs,
+                pathlib.Path(run_dir), space=space,
+                data=trial.data_of_fold(data, fold), search=search,
+                trainings=trainings,
+            )  # fmt: skip
+            _write(path, found, latency_table, made_of[fold], seed, fold)
+        pairs[path] = _read(path, made_of[fold])
+        plan_lib.check_same(
+            "recipes", {p: pair.get("recipe") for p, pair in pairs.items()}
+        )
+    text = format_pairs(list(pairs.values()))
     logging.info("%s", text)
     return text
 
@@ -157,7 +169,9 @@ def _find_pair(
             trainings=trainings, search=search, supernet_from=str(supernet),
             **shared, **budget,
         )  # fmt: skip
-    return found
+    # One recipe trains both, and what they were trained with says it.
+    recipes = [found[kind].pop("recipe") for kind in _KINDS]
+    return {**found, "recipe": recipes[0]}
 
 
 def _search_and_train(
@@ -176,6 +190,7 @@ def _search_and_train(
         "ms": table.network_ms(arch, classes),
         "macs": cost.cost_of(arch, num_classes=classes).macs,
         "arch": arch.to_dict(),
+        "recipe": trial.recipe_of(record),
     }
 
 
@@ -183,8 +198,10 @@ def _read(path, made_of) -> dict[str, Any]:
     pair = files_lib.read_record(
         path, "a result", "a comparison", FORMAT, SCHEMA_VERSION
     )
-    changes = run_dir_lib.differences(pair.get("made_of"), made_of)
-    if changes:
+    # Of what an earlier version did not write anything may be true.
+    there = pair.get("made_of") or dict.fromkeys(made_of)
+    here = {name: made_of.get(name) for name in there}
+    if changes := run_dir_lib.differences(there, here):
         raise ValueError(
             f"{path} was made with other options ({'; '.join(changes)}). Give "
             "this comparison another folder of results and another run_dir."

@@ -86,17 +86,10 @@ class Plan:
         *,
         searched: bool = True,
     ):
-        for name, values in (
-            ("methods", methods), ("budgets", budgets), ("seeds", seeds),
-            ("folds", folds),
-        ):  # fmt: skip
-            if len(set(values)) != len(values) or not (
-                values or name == "folds"
-            ):
-                raise ValueError(
-                    f"`{name}` must be different values, at least one. "
-                    f"Received: {name}={tuple(values)}."
-                )
+        check_different("methods", methods)
+        check_different("budgets", budgets)
+        check_different("seeds", seeds)
+        check_different("folds", folds or (None,))
         for method in methods:
             checks.check_choice("methods", method, COMPARED)
         alone = not searched or set(methods) <= set(BY_HAND)
@@ -143,6 +136,15 @@ class Plan:
         if run.method == REFERENCE or run.method in BY_HAND:
             return None
         return dataclasses.replace(run, method=REFERENCE)
+
+
+def check_different(name: str, values: Sequence) -> None:
+    """Raises ValueError if there is no value, or one twice."""
+    if not values or len(set(values)) != len(values):
+        raise ValueError(
+            f"`{name}` must be different values, at least one. "
+            f"Received: {name}={tuple(values)}."
+        )
 
 
 def result_path(folder: str | os.PathLike, run: Run) -> pathlib.Path:
@@ -226,25 +228,43 @@ def check_alike(records: Mapping[str | os.PathLike, dict[str, Any]]) -> None:
     Raises:
         ValueError: If recipes, spaces, clips or optimizers of searches differ.
     """
-    first: dict[tuple, tuple] = {}  # by what is compared: path and value
-    for path, record in records.items():
-        search = record["search"] or {}
-        for part, value in (
-            (("recipes",), record["recipe"]),
-            (("spaces",), record.get("space")),
-            (("clips", record["fold"]), record.get("manifest")),
-            (("optimizers of weights",), search.get("weights")),
-            (("optimizers of logits",), search.get("logits")),
-        ):
-            if value is None:
-                continue
-            other, known = first.setdefault(part, (path, value))
-            if changes := run_dir.differences(known, value):
-                raise ValueError(
-                    f"{path} and {other} are of different {part[0]}, so their "
-                    f"accuracies cannot be compared ({'; '.join(changes)}). "
-                    "Keep the results of each in a folder of their own."
-                )
+    check_same("recipes", {p: r["recipe"] for p, r in records.items()})
+    check_same("spaces", {p: r.get("space") for p, r in records.items()})
+    for fold in {record["fold"] for record in records.values()}:
+        check_same(
+            "clips",
+            {
+                path: record.get("manifest")
+                for path, record in records.items()
+                if record["fold"] == fold
+            },
+        )
+    for name in ("weights", "logits"):
+        check_same(
+            f"optimizers of {name}",
+            {p: (r["search"] or {}).get(name) for p, r in records.items()},
+        )
+
+
+def check_same(what: str, values: Mapping[str | os.PathLike, Any]) -> None:
+    """Refuses values that differ, by the path of their result.
+
+    Those that are None, which an earlier version did not write, may be any.
+
+    Raises:
+        ValueError: With two of the paths and all that differs.
+    """
+    first = None
+    for path, value in values.items():
+        if value is None:
+            continue
+        other, known = first = first or (path, value)
+        if changes := run_dir.differences(known, value):
+            raise ValueError(
+                f"{path} and {other} are of different {what}, so their "
+                f"accuracies cannot be compared ({'; '.join(changes)}). Keep "
+                "the results of each in a folder of their own."
+            )
 
 
 def other_options(records: Sequence[dict[str, Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from absl import logging
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
@@ -21,6 +22,7 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import run
+from autox3d_tf.studies import plan as plan_lib
 from autox3d_tf.studies import statistics, trial
 
 SUMMARY = "rank_correlation.json"
@@ -64,6 +66,7 @@ def rank_correlation(
             f"`count` must be in [{FEWEST}, candidates={candidates}]. "
             f"Received: count={count}."
         )
+    checks.check_positive_int("trainings", trainings)
     run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
     search = search_files.read_record(search_dir)
     data = files_lib.read_fields(pipeline.DataOptions, search["config"]["data"])
@@ -93,21 +96,30 @@ def rank_correlation(
                 record["provenance"] = run_dir_lib.provenance(
                     search=str(search_dir)
                 )
+                _check_recipes({**_read(paths.values()), path: record})
                 files_lib.write_json(path, {"place": place, **of, **record})
-    if not all(path.exists() for path in paths.values()):
+    found = _read(paths.values())
+    if len(found) < len(paths):
         return None
-    records = [files_lib.read_json(path, "a result") for path in paths.values()]
+    _check_recipes(found)
+    records = list(found.values())
     summary = summarize(records)
     files_lib.write_json(results_dir / SUMMARY, summary)
     return records, summary
 
 
+def _read(paths) -> dict[pathlib.Path, dict[str, Any]]:
+    """The results that are there, by path."""
+    return {p: files_lib.read_json(p, "a result") for p in paths if p.exists()}
+
+
+def _check_recipes(records: dict[pathlib.Path, dict[str, Any]]) -> None:
+    plan_lib.check_same("recipes", {p: r["recipe"] for p, r in records.items()})
+
+
 def _check_records(paths, of: dict[str, Any]) -> None:
     """Refuses files of other searches or trainings, before any training."""
-    for path in paths:
-        if not path.exists():
-            continue
-        record = files_lib.read_json(path, "a result")
+    for path, record in _read(paths).items():
         there = {name: record.get(name) for name in of}
         if changes := run_dir_lib.differences(there, of):
             raise ValueError(
@@ -123,6 +135,7 @@ def _judge(search_dir, search, data, folder, candidates):
         **{
             **config["search"],
             "method": "random",
+            "joint_step": 0,
             "warmup_steps": config["search"]["steps"],
             "candidates": candidates,
             "top_k": candidates,

@@ -16,6 +16,7 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.studies import equal_cost
+from autox3d_tf.training import inputs
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
@@ -40,6 +41,30 @@ def data_of_fold(
         val_folds=(fold,),
         test_folds=(),
     )
+
+
+def clips_of(
+    data: pipeline.DataOptions, run_dir: str | os.PathLike
+) -> tuple[str, int]:
+    """Returns the manifest's fingerprint and the classes to train on.
+
+    Args:
+        data: Clips, those held out among them.
+        run_dir: Keeps what a scan finds, as that of a search does.
+
+    Raises:
+        ValueError: If no clips are held out.
+    """
+    if not inputs.has_part(data, "val"):
+        raise ValueError(
+            "`data` must name clips to test on, by `val_folds`, `val_splits` "
+            "or `folds` of the comparison. Received: none."
+        )
+    if data.cache_dir is None:
+        data = dataclasses.replace(data, cache_dir=str(run_dir))
+        pathlib.Path(run_dir).mkdir(parents=True, exist_ok=True)
+    source = pipeline.open_source(data, "train")
+    return source.manifest.fingerprint, len(source.classes)
 
 
 def search_once(

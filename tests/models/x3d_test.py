@@ -61,6 +61,17 @@ def test_what_keras_loads_was_made_with_the_same_options(tmp_path):
         assert one.frozen_statistics and one.compute_dtype == "bfloat16"
 
 
+def test_what_was_frozen_is_frozen_after_loading(tmp_path):
+    model = models.build_model(SMALL, num_classes=3, frozen=("stem",))
+    model.get_layer("stage2_block1").trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    trained = [v.path for v in loaded.trainable_variables]
+    assert trained == [v.path for v in model.trainable_variables]
+    assert not any("stem" in p or "stage2_block1/" in p for p in trained)
+    assert any("stage2_block2/" in path for path in trained)
+
+
 def test_weights_travel_by_name():
     one, other = (
         models.build_model(SMALL, num_classes=3, seed=seed) for seed in (1, 2)

@@ -116,6 +116,21 @@ def test_a_budget_that_random_draws_never_meet_is_reported():
         )
 
 
+def test_evolution_goes_on_from_given_vectors_where_random_ones_never_fit(
+    monkeypatch,
+):
+    monkeypatch.setattr(baselines, "_DRAWS", 2000)
+
+    def nearly_zero(vectors):  # 73 of 100 million
+        return np.count_nonzero(vectors, axis=-1) <= 1
+
+    found = baselines.evolve(
+        (10,) * 8, nearly_zero, sum, count=20, seed=0, first=[(0,) * 8]
+    )
+    assert len(found) == 20
+    assert nearly_zero([vector for _, vector in found]).all()
+
+
 def test_a_tight_budget_is_met_by_enough_draws():
     sizes = (10,) * 5
 
@@ -153,8 +168,12 @@ def test_what_never_happens_is_refused():
         options_lib.EstimatorOptions(fixed_samples=100)
 
 
-def test_a_relaxation_is_never_joint():
-    with pytest.raises(ValueError, match="`joint_step` must be 0 for 'gumbel'"):
+@pytest.mark.parametrize("method", ["gumbel", "random", "evolution"])
+def test_only_the_probabilistic_search_is_ever_joint(method):
+    warmup_steps = 2 if method == "gumbel" else 5
+    with pytest.raises(
+        ValueError, match=f"`joint_step` must be 0 for '{method}'"
+    ):
         options_lib.SearchOptions(
-            steps=5, warmup_steps=2, method="gumbel", joint_step=3
+            steps=5, warmup_steps=warmup_steps, method=method, joint_step=3
         )

@@ -402,6 +402,26 @@ def test_budgets_that_exclude_each_other_are_refused(monkeypatch):
         most_probable(SPACE, make_distribution(), budgets)
 
 
+def test_a_head_beyond_a_maximum_is_not_searched_up_to():
+    """Its network looks most probable until the last step."""
+    space = dataclasses.replace(
+        SPACE, head=space_lib.HeadSpec(filters=4096, features=16)
+    )
+    budget = cost.Budget(
+        metric="peak_activation_bytes", target=1, num_classes=2
+    )
+    least = cost.cheapest(space, budget)
+    budget = dataclasses.replace(budget, target=least)
+    table = cost_table_lib.CostTable(space, budget)
+    assert (table.head <= least).tolist() == [True, False, False]
+    distribution = distribution_lib.factorized(space)
+    last = [f.name for f in distribution.factors].index("stage2/filters")
+    distribution.logits[last].assign([0.0, 3.0, 3.0])
+    chain = chain_lib.Chain.of(space, distribution, [table])
+    found = next(derive.enumerate_networks(chain, limit=20))
+    assert found.costs == (least,)
+
+
 def test_enumeration_says_when_it_gives_up():
     chain = chain_lib.Chain.of(SPACE, make_distribution(scale=0.0))
     with pytest.raises(derive.LimitReached, match="among 50 partial ones"):

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from autox3d_tf.data import synthetic
 from autox3d_tf.runs import json_lines
 from autox3d_tf.search import baselines, history, run
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.studies import equal_cost
 from tests.cost import latency_test
 from tests.search import search_driver
 
@@ -175,7 +177,7 @@ def search_short(*arguments, **changes):
 def warm(clips, tmp_path_factory):
     """The directory of a search that is only the warm-up of others."""
     folder = tmp_path_factory.mktemp("warm")
-    search_short(clips, folder, search=baselines.warm_up(GOES_ON))
+    search_short(clips, folder, search=equal_cost.warm_up(GOES_ON))
     return str(folder)
 
 
@@ -212,7 +214,7 @@ def test_a_search_goes_on_from_the_warm_up_of_another(
 def test_a_search_without_steps_has_the_supernet_too(clips, warm, tmp_path):
     """For a ranking."""
     judged = dataclasses.replace(
-        baselines.warm_up(GOES_ON), method="random", candidates=2
+        equal_cost.warm_up(GOES_ON), method="random", candidates=2
     )
     places = (warm, *(str(tmp_path / name) for name in ("random", "ranked")))
     seen = [
@@ -220,6 +222,44 @@ def test_a_search_without_steps_has_the_supernet_too(clips, warm, tmp_path):
         for there, here in itertools.pairwise(places)
     ]
     assert seen[0]["judged"] == seen[1]["judged"]
+
+
+@pytest.mark.large
+def test_a_search_without_steps_may_follow_one_that_ended_jointly(
+    clips, warm, tmp_path
+):
+    joint = dataclasses.replace(GOES_ON, joint_step=5)
+    search_short(clips, tmp_path / "joint", search=joint, supernet_from=warm)
+    judged = dataclasses.replace(
+        joint, method="random", warmup_steps=6, joint_step=0, candidates=2
+    )
+    record = search_short(
+        clips,
+        tmp_path / "random",
+        search=judged,
+        supernet_from=str(tmp_path / "joint"),
+    )
+    assert record["chosen_among"]["architectures"] == 2
+    assert record["counts"]["architectures"] > 2  # those of its steps, too
+
+
+def test_a_relaxation_on_several_replicas_is_refused(clips, tmp_path):
+    search = dataclasses.replace(GOES_ON, method="gumbel")
+    replicas = types.SimpleNamespace(num_replicas_in_sync=2)
+    with pytest.raises(ValueError, match="one device for .* 'gumbel'.* 2 repl"):
+        search_short(clips, tmp_path, search=search, strategy=replicas)
+
+
+def test_budgets_too_tight_for_random_draws_are_refused_before_the_steps(
+    clips, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(baselines, "_DRAWS", 0)
+    search = dataclasses.replace(
+        equal_cost.warm_up(GOES_ON), method="random", candidates=2
+    )
+    with pytest.raises(ValueError, match="is within the budget. Raise the tar"):
+        search_short(clips, tmp_path, search=search)
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_impossible_budget_is_refused_with_the_minimum(clips, tmp_path):

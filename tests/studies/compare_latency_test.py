@@ -23,11 +23,16 @@ SEARCH = options.SearchOptions(steps=9, warmup_steps=6, batch_size=8)
 FOUND = {"macs": 1, "latency": 0}
 
 
+def data_of(clips, **changes):
+    folds = {"train_folds": (0, 1, 2), "val_folds": (3,), **changes}
+    return data_options.DataOptions(source=clips, **folds)
+
+
 @pytest.fixture
-def compare_fakes(tmp_path, monkeypatch):
+def compare_fakes(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "forget", lambda: None)
     monkeypatch.setattr(run_dir_lib, "git_commit", lambda: None)
-    calls = []
+    calls, epochs = [], [1]
 
     def search(*, run_dir, **arguments):
         calls.append(arguments)
@@ -43,7 +48,11 @@ def compare_fakes(tmp_path, monkeypatch):
         return {
             "labels": ["a", "b", "c"],
             "validation": {"accuracy": 0.8 + better, "clips": 40},
-            "config": {"data": dataclasses.asdict(data)},
+            "config": {
+                "data": dataclasses.asdict(data),
+                "training": {"epochs": epochs[0]},
+                "optimizer": {},
+            },
         }
 
     def compare_fakes(**changes):
@@ -52,7 +61,7 @@ def compare_fakes(tmp_path, monkeypatch):
                 "search_fn": search,
                 "train_fn": train,
                 "space": "tiny",
-                "data": data_options.DataOptions(source="x", val_folds=(3,)),
+                "data": data_of(clips),
                 "search": SEARCH,
                 "latency_table": TABLE,
                 "target_macs": 2e6,
@@ -63,6 +72,7 @@ def compare_fakes(tmp_path, monkeypatch):
             }
         )
 
+    compare_fakes.epochs = epochs
     return compare_fakes, calls
 
 
@@ -142,7 +152,49 @@ def test_budgets_without_a_network_are_refused_before_the_warm_up(
     run, calls = compare_fakes
     with pytest.raises(ValueError, match=said):
         run(**changes)
-    assert not calls and not list(tmp_path.iterdir())
+    assert not calls and not list(tmp_path.glob("r*/*"))
+
+
+def test_a_result_of_other_clips_or_another_recipe_is_refused(
+    clips, compare_fakes
+):
+    run, calls = compare_fakes
+    run(seeds=(0,))
+    with pytest.raises(ValueError, match=r"other options \(manifest="):
+        run(data=data_of(clips, train_folds=(0, 1)))
+    with pytest.raises(ValueError, match="data.clip_frames=16 there, 8 here"):
+        run(data=data_of(clips, clip_frames=8))
+    assert len(calls) == 3
+    run.epochs[0] = 99
+    with pytest.raises(
+        ValueError, match="of different recipes.*epochs=1 there"
+    ):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seeds": ()}, "`seeds` must be different values, at least one"),
+        ({"seeds": (0, 0)}, "`seeds` must be different values"),
+        ({"folds": (3, 3)}, "`folds` must be different values"),
+        ({"trainings": 0}, "`trainings` must be a positive integer"),
+    ],
+)
+def test_what_makes_no_comparison_is_refused_at_once(
+    compare_fakes, changes, said
+):
+    run, calls = compare_fakes
+    with pytest.raises(ValueError, match=said):
+        run(**changes)
+    assert not calls
+
+
+def test_clips_without_any_held_out_are_refused_at_once(clips, compare_fakes):
+    run, calls = compare_fakes
+    with pytest.raises(ValueError, match="must name clips to test on"):
+        run(data=data_of(clips, val_folds=()))
+    assert not calls
 
 
 @pytest.mark.large
@@ -155,6 +207,7 @@ def test_real_searches_within_both_budgets_from_one_supernet(clips, tmp_path):
         train_fn=lambda *, data, **_: {
             "labels": ["left", "right"],
             "validation": {"accuracy": 0.5, "clips": 4},
+            "config": {"data": {}, "training": {}, "optimizer": {}},
         },
         space=str(tmp_path / "space.json"),
         data=dataclasses.replace(

@@ -11,9 +11,9 @@ from autox3d_tf import space as space_lib
 from autox3d_tf.data import options as data_options
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.search import baselines, run
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.search import run
 from autox3d_tf.studies import compare, page, plan, rank, trial
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
@@ -344,8 +344,52 @@ def test_what_cannot_be_compared_is_refused(compare_fakes, tmp_path):
             train_fn=lambda **_: {"labels": ["a", "b"]},
             methods=("probabilistic",),
         )
+    with pytest.raises(ValueError, match="`data` must name clips to test on"):
+        compare_fakes(folds=(), search_fn=None)  # before any search
+    with pytest.raises(ValueError, match="`trainings` must be a positive inte"):
+        compare_fakes(trainings=0)
     with pytest.raises(ValueError, match="holds no results"):
         plan.read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"search": dataclasses.replace(SEARCH, method="gumbel")},
+        {"estimator": dataclasses.replace(ESTIMATOR, fixed_samples=8)},
+    ],
+)
+def test_another_search_is_not_called_the_probabilistic_one(
+    compare_fakes, changes
+):
+    with pytest.raises(ValueError, match="must be of the probabilistic search"):
+        compare_fakes(search_fn=None, **changes)
+
+
+def test_networks_are_not_tested_on_clips_that_their_search_saw(
+    compare_fakes, tmp_path
+):
+    compare_fakes(seeds=(0,), methods=("probabilistic", "hand_scaled"))
+    path = tmp_path / "results/probabilistic_0.06M_seed0_fold3.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "manifest": "0" * 64}))
+    again = {
+        "networks_from": str(tmp_path / "results"),
+        "results_dir": str(tmp_path / "again"),
+        "run_dir": str(tmp_path / "runs_again"),
+        "seeds": (0,),
+    }
+    with pytest.raises(ValueError, match="may have seen what is held out here"):
+        compare_fakes(methods=("probabilistic",), **again)
+    compare_fakes(methods=("hand_scaled",), **again)  # searched by nobody
+
+
+def test_a_budget_that_no_random_network_meets_is_refused_first(
+    compare_fakes, monkeypatch
+):
+    monkeypatch.setattr(baselines, "_DRAWS", 0)
+    with pytest.raises(ValueError, match="None of 0 random architectures is"):
+        compare_fakes(search_fn=None)
 
 
 def test_a_finished_run_of_other_options_is_refused(

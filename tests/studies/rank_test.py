@@ -165,15 +165,39 @@ def test_too_few_architectures_are_refused(search_dir, tmp_path):
         rank_five(search_dir, tmp_path, count=3)
     with pytest.raises(ValueError, match="`count` must be in"):
         rank_five(search_dir, tmp_path, count=6)
+    with pytest.raises(ValueError, match="`trainings` must be a positive int"):
+        rank_five(search_dir, tmp_path, trainings=0)
 
 
-def test_a_supernet_of_other_clips_or_seed_is_refused(tmp_path):
-    config = {"kind": "search", "space": {}, "manifest": "a", "data": {},
+def test_networks_trained_by_two_recipes_are_not_ranked(
+    search_dir, searches, tmp_path
+):
+    rank_five(search_dir, tmp_path, count=4)
+
+    def longer(**arguments):
+        record = train(**arguments)
+        return {
+            **record,
+            "config": {**record["config"], "training": {"epochs": 99}},
+        }
+
+    with pytest.raises(
+        ValueError, match="of different recipes.*epochs='nothing'"
+    ):
+        rank_five(search_dir, tmp_path, train_fn=longer)
+
+
+def test_a_supernet_of_other_clips_or_seed_is_refused(tmp_path, monkeypatch):
+    data = {"source": str(tmp_path / "clips"), "memory_mib": 0}
+    config = {"kind": "search", "space": {}, "manifest": "a", "data": data,
               "weights": {}, "seed": 1,
               "search": {"method": "random"}}  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps({**config, "budgets": []}))
     assert len(run.check_supernet(str(tmp_path), config)) == 64
     with pytest.raises(ValueError, match="`supernet_from` must be .*seed=1 th"):
         run.check_supernet(str(tmp_path), {**config, "seed": 2})
+    monkeypatch.chdir(tmp_path)  # the same clips, spelled otherwise
+    data = {"source": "clips", "memory_mib": 64}
+    run.check_supernet(str(tmp_path), {**config, "data": data})
     with pytest.raises(ValueError, match="is no run's directory"):
         run.check_supernet(str(tmp_path / "nothing"), config)

@@ -8,20 +8,14 @@ found = search.run_search(
 )
 """
 
-import importlib
+from autox3d_tf.base import lazy
 
-# What is imported at its first use: options alone need no TensorFlow.
 _HOMES = {
-    "run_search": "run",
     "EstimatorOptions": "options",
     "LogitsOptions": "options",
     "SearchOptions": "options",
     "WeightsOptions": "options",
+    "run_search": "run",
 }
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy.exports(__name__, _HOMES)

@@ -44,6 +44,7 @@ _TYPES = {
 }
 # Kernels of so many values the converter makes narrower.
 _NARROW_FROM = {"fp16": 1, "dynamic": 1024}
+_WITH_KERNEL = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 DEFAULT_RUNTIME = "tflite-runtime 2.14"
 
 
@@ -269,6 +270,11 @@ def _scale_findings(graph, stream):
 def _type_findings(graph, precision, kept):
     """Tensors of other types than the precision's, or their part's."""
     ends = {*graph.inputs, *graph.outputs} if precision == "int16x8" else ()
+    kernels = {
+        operator.inputs[1]
+        for operator in graph.operators
+        if operator.code in _WITH_KERNEL
+    }
     for tensor in graph.tensors:
         part = mixed.part_of(tensor.name, kept)
         allowed = _TYPES[precision][tensor.constant]
@@ -284,7 +290,7 @@ def _type_findings(graph, precision, kept):
                 where=tensor.name,
                 message=f"is {tensor.dtype} in an {where}",
             )
-        elif _is_wide(tensor, precision):
+        elif tensor.index in kernels and _is_wide(tensor, precision):
             yield Finding(
                 rule="no-float",
                 where=tensor.name,
@@ -298,7 +304,6 @@ def _is_wide(tensor, precision) -> bool:
         precision in _NARROW_FROM
         and tensor.constant
         and tensor.dtype == "FLOAT32"
-        and len(tensor.shape) > 1  # no bias
         and math.prod(tensor.shape) >= _NARROW_FROM[precision]
     )
 
@@ -421,6 +426,6 @@ def _score_problem(scores, expected, precision) -> str | None:
         return None
     error = float(np.abs(scores - expected).max())
     same = scores.argmax() == expected.argmax()
-    if not parity.agrees(error, float(same), exact=precision == "fp32"):
+    if not parity.agrees(error, float(same), precision):
         return f"has scores up to {error:.2g} off another runtime's"
     return None

@@ -217,7 +217,7 @@ def _export(loaded, found, options, folder):
         path,
         arch=loaded.model.arch,
         precision=chosen.precision,
-        references=export.references(loaded.model, lowered),
+        references=export.references_of(loaded.model, lowered),
         parity_clips=loaded.calibration,
         recipe=chosen.recipe,
         about=about,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -63,6 +64,7 @@ def export_model(
     kept: Mapping[str, str] | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
     converter: recipes.Int8Converter | None = None,
+    references: Mapping[str, parity.Scorer] | None = None,
     about: About | None = None,
     **changes,
 ) -> dict[str, Any]:
@@ -79,8 +81,8 @@ def export_model(
         kept: For "mixed", the parts that stay wider, if no recipe says so.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
-        converter: Of this network and these clips, if there are several files
-            of it to export.
+        converter, references: Of this network and these clips, if there are
+            several files of it to export: `make_converter`, `references_of`.
         about: What the file says of itself, and the runtime it is for.
         **changes: Fields of `About` to take in place of its own.
 
@@ -89,8 +91,8 @@ def export_model(
 
     Raises:
         TypeError: `About` has no such field.
-        ValueError: Bad arguments or weights, or the audit failed; then no
-            file is written.
+        ValueError: Bad arguments or weights, or the audit failed; see
+            `write_model`.
     """
     about = dataclasses.replace(about or About(), **changes)
     _check_parity_clips(arch, parity_clips)
@@ -113,7 +115,7 @@ def export_model(
         path,
         arch=arch,
         precision=precision,
-        references=references(model, converter.lowered()),
+        references=references or references_of(model, converter.lowered()),
         parity_clips=calibration if parity_clips is None else parity_clips,
         recipe=recipe,
         about=about,
@@ -159,8 +161,8 @@ def write_model(
         The report.
 
     Raises:
-        ValueError: The audit or the comparison failed; then no model is
-            written, only the report.
+        ValueError: The audit or the comparison failed; then the report goes
+            to `path`.refused.json, and an earlier model of that name stays.
     """
     _check_parity_clips(arch, parity_clips)
     recipe, about = recipe or recipes.Recipe(), about or About()
@@ -230,11 +232,15 @@ def _measure(content, stream, references, parity_clips, test) -> dict[str, Any]:
 
 
 def _write(path, packed, report, checked) -> None:
-    """Writes the report, and the file if nothing was found against it."""
-    files_lib.write_json(f"{path}.report.json", report)
+    """Writes the file and its report if nothing was found against it."""
+    refused = pathlib.Path(f"{path}.refused.json")
+    if not checked.passed:
+        files_lib.write_json(refused, report)
     checked.check()
+    files_lib.write_json(f"{path}.report.json", report)
     with files_lib.whole(path) as partial:
         partial.write_bytes(packed)
+    refused.unlink(missing_ok=True)
     logging.info(
         "Wrote %s (%s, %d bytes).",
         path,
@@ -243,17 +249,18 @@ def _write(path, packed, report, checked) -> None:
     )
 
 
-def references(model, lowered) -> dict[str, parity.Scorer]:
-    """Returns what an exported file is compared with.
+def references_of(model, lowered) -> dict[str, parity.Scorer]:
+    """Returns what exported files are compared with; it looks at a clip once.
 
     Args:
         model: The trained Keras model, or only its weights by name.
         lowered: The float network in 4-D tensors.
     """
-    scorers = {"lowered": parity.lowered_scorer(lowered)}
+    scorers = {"lowered": parity.remember(parity.lowered_scorer(lowered))}
     if isinstance(model, Mapping):
         return scorers
-    return {"keras": parity.keras_scorer(model), **scorers}
+    keras = parity.remember(parity.keras_scorer(model))
+    return {"keras": keras, **scorers}
 
 
 def weights_of(model) -> dict[str, np.ndarray]:

@@ -135,16 +135,24 @@ def run_export(
             seed=seed,
         )
         mixed.check_kept(options.kept, mixed.part_names(loaded.model.arch))
-        streams = _stream_exporter(loaded, options.precisions)
         converter = export.make_converter(
             loaded.model, loaded.model.arch, loaded.calibration
         )
+        references = export.references_of(loaded.model, converter.lowered())
+        streams = _stream_exporter(loaded, options.precisions, references)
         about = dataclasses.replace(loaded.about, runtime=options.runtime)
         reports, paths = {}, {}
         for precision in options.precisions:
             path = folder / f"model_{precision}.tflite"
             reports[precision] = _export(
-                loaded, converter, streams, precision, path, options, about
+                loaded,
+                converter,
+                references,
+                streams,
+                precision,
+                path,
+                options,
+                about,
             )
             paths[precision] = path
         timings = benchmark.benchmark_files(
@@ -172,7 +180,9 @@ def run_export(
     return result
 
 
-def _stream_exporter(loaded, precisions) -> stream_export.Exporter | None:
+def _stream_exporter(
+    loaded, precisions, references
+) -> stream_export.Exporter | None:
     """Returns what writes the streams; None if none is wanted.
 
     Raises:
@@ -182,10 +192,14 @@ def _stream_exporter(loaded, precisions) -> stream_export.Exporter | None:
         return None
     model = loaded.model
     stream_export.check_streams(model.arch, sources.preprocessing(loaded.data))
-    return stream_export.Exporter(model, model.arch, loaded.calibration)
+    return stream_export.Exporter(
+        model, model.arch, loaded.calibration, references
+    )
 
 
-def _export(loaded, converter, streams, precision, path, options, about):
+def _export(
+    loaded, converter, references, streams, precision, path, options, about
+):
     """Writes one file; "qat" is fine-tuned first, beside it."""
     if precision.endswith(stream_export.SUFFIX):
         return streams.export(
@@ -203,18 +217,18 @@ def _export(loaded, converter, streams, precision, path, options, about):
             calibration=loaded.calibration,
             kept=options.kept if precision == "mixed" else None,
             converter=converter,
+            references=references,
             about=about,
         )
-    lowered = converter.lowered()
     content = fine_tune(
-        loaded, lowered, options.fine_tuning, path.with_suffix("")
+        loaded, converter.lowered(), options.fine_tuning, path.with_suffix("")
     )
     return export.write_model(
         content,
         path,
         arch=loaded.model.arch,
         precision=precision,
-        references=export.references(loaded.model, lowered),
+        references=references,
         parity_clips=loaded.calibration,
         about=about_fine_tuning(about, options.fine_tuning),
     )

@@ -351,12 +351,15 @@ def output_shape(model: bytes) -> tuple[int, ...]:
 def activation_bytes(model: bytes) -> int:
     """Returns the most memory that activations need at once.
 
-    It is the largest sum of tensors alive while one operator runs, which is
-    the least that an interpreter's arena can have; weights are not in it.
+    It is the largest sum of tensors alive while one operator runs, inputs,
+    which an interpreter never writes over, always among them; weights are not
+    in it. Its arena has about as much: gaps make it larger, operations in
+    place smaller.
     """
     graph = read_graph(model)
     last = {i: at for at, op in enumerate(graph.operators) for i in op.inputs}
-    last.update(dict.fromkeys(graph.outputs, len(graph.operators)))
+    kept = (*graph.inputs, *graph.outputs)
+    last.update(dict.fromkeys(kept, len(graph.operators)))
     sizes = {
         t.index: _BYTES.get(t.dtype, 4) * math.prod(t.shape)
         for t in graph.tensors

@@ -29,7 +29,7 @@ from autox3d_tf.base import checks
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
 INTEGERS = ("int8", "int16x8")
-_INSIDE_LAYERS = 16  # clips that show what lies inside of layers
+INSIDE_LAYERS = 16  # clips that show what lies inside of layers
 
 
 def convert(
@@ -122,7 +122,7 @@ def calibrate(
     clips = check_calibration(calibration, model.input_shape)
     if watch is None:
         watch = ranges.Watch(model, samples_of(clips))
-    content = calibrate_on(model, samples_of(clips[:_INSIDE_LAYERS]))
+    content = calibrate_on(model, samples_of(clips[:INSIDE_LAYERS]))
     return ranges.set_ranges(content, watch.seen)
 
 

@@ -28,7 +28,8 @@ class Recognizer:
             those that a stream was trained on; a network of whole clips at
             every quarter of its window.
         window: Frames that a network of whole clips looks back on in `push`;
-            by default those that a clip of its training spans.
+            by default those that a clip of its training spans at `fps`, and
+            at least as many as a clip has.
         fps: Frames per second of what `push` gets, for these defaults to last
             as long as in training, and of frames that are not in a file; at
             most 1000, None if as many as in the training videos.
@@ -128,8 +129,11 @@ class Recognizer:
         Args:
             frame: uint8 RGB `(height, width, 3)` of any size.
             seconds: When it was seen, by any clock. `window` and `hop` then
-                count frames at `fps`, however many come: for those that are
-                missing the one before is held, those beyond are left out.
+                count frames at `fps`, however many come: those beyond are left
+                out, for those that are missing a network of whole clips holds
+                the one before. A stream leaves the looks out that it missed:
+                where each takes too long, more of them would fall behind for
+                good.
 
         Returns:
             float32 `(classes,)`, the same read-only array until the network

@@ -1,6 +1,7 @@
 """A lowered stream -> .tflite bytes and the states that it carries."""
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -84,7 +85,13 @@ class Converter:
         run = streaming.StreamRunner(exact, stream)
         samples = functools.partial(_samples, run, states, clips)
         calibrated = _name_results(
-            quantize.calibrate_on(self._frozen, samples),
+            quantize.calibrate_on(
+                self._frozen,
+                # What is inside of layers; `Watch` sees all between them.
+                lambda: itertools.islice(
+                    samples(), frames * quantize.INSIDE_LAYERS
+                ),
+            ),
             self._model.output_names,
         )
         found = ranges.Watch(self._model, samples).clipped
@@ -109,7 +116,19 @@ def _name_results(calibrated: bytes, results: Sequence[str]) -> bytes:
     for end in signature.outputs:
         name = results[int(end.name.rsplit(b"_", 1)[1])]
         content.subgraphs[0].tensors[end.tensorIndex].name = name.encode()
+    _put_last(content.subgraphs[0], [e.tensorIndex for e in signature.outputs])
     return compact.pack(content)
+
+
+def _put_last(graph, results: Sequence[int]) -> None:
+    """Puts what only makes results behind all other operators.
+
+    Frames that are held and taken apart again, in that order, the quantizer
+    leaves in float.
+    """
+    read = {i for operator in graph.operators for i in operator.inputs}
+    unread = set(results) - read
+    graph.operators.sort(key=lambda operator: operator.outputs[0] in unread)
 
 
 def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:
@@ -124,7 +143,7 @@ def _samples(run, states, clips) -> Iterator[dict[str, np.ndarray]]:
     means = [s.removesuffix(stream_means.SUM) + names.SO_FAR for s in sums]
     left_running = clips[: math.ceil(len(clips) / _LEFT_RUNNING)]
     for number, clip in enumerate([*clips, *left_running]):
-        if number <= len(clips):  # the last time before some in one go
+        if number < len(clips):  # those in one go follow the last of these
             run.reset()
         for frame in clip:
             sample = {name: run.state(name) for name in past}

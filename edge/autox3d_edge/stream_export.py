@@ -12,7 +12,9 @@ import numpy as np
 from autox3d_edge import (
     export,
     lowering,
+    parity,
     quantize,
+    recipes,
     remedies,
     stream_convert,
     stream_lowering,
@@ -22,6 +24,7 @@ from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.space import arch as arch_lib
 
 SUFFIX = "_stream"  # of a precision, in a table and a file's name
+_RECIPE = recipes.Recipe(equalize=True, clip_ranges=True)  # of int8 streams
 
 
 def export_stream(
@@ -60,6 +63,7 @@ class Exporter:
         model: A trained Keras model, or its weights by name.
         arch: Its architecture, causal.
         calibration: uint8 clips `(T, H, W, 3)`, for int8.
+        references: `export.references_of` of the network, if it has them.
 
     Raises:
         ValueError: Weights are bad.
@@ -70,8 +74,9 @@ class Exporter:
         model,
         arch: arch_lib.ArchSpec,
         calibration: Sequence[np.ndarray] | None = None,
+        references: Mapping[str, parity.Scorer] | None = None,
     ):
-        self._model, self._arch = model, arch
+        self._model, self._arch, self._given = model, arch, references
         self._calibration, self._memory = calibration, arch.clip_size[0]
         by_name = isinstance(model, Mapping)
         self._weights = model if by_name else export.weights_of(model)
@@ -104,8 +109,8 @@ class Exporter:
         Raises:
             TypeError: `export.About` has no such field.
             ValueError: Bad arguments, a network that is not causal or clips
-                standardized as a whole, or the audit failed; then no file is
-                written.
+                standardized as a whole, or the audit failed; see
+                `export.write_model`.
         """
         about = dataclasses.replace(about or export.About(), **changes)
         check_streams(self._arch, about.preprocessing)
@@ -113,13 +118,13 @@ class Exporter:
         converter = self._int8 if integer else self._float
         content, states = converter.convert(precision)
         native = precision == stream_convert.NATIVE
-        lowered = lowering.lower(self._arch, self._weights)
         return export.write_model(
             content,
             path,
             arch=self._arch,
             precision="int8" if native else precision,
-            references=export.references(self._model, lowered),
+            references=self._references,
+            recipe=_RECIPE if integer else None,
             parity_clips=self._calibration
             if parity_clips is None
             else parity_clips,
@@ -128,6 +133,13 @@ class Exporter:
             ),
             about=about,
         )
+
+    @functools.cached_property
+    def _references(self) -> Mapping[str, parity.Scorer]:
+        if self._given is not None:
+            return self._given
+        lowered = lowering.lower(self._arch, self._weights)
+        return export.references_of(self._model, lowered)
 
     @functools.cached_property
     def _float(self) -> stream_convert.Converter:

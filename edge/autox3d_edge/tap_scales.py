@@ -39,7 +39,12 @@ def share(content, calibrated) -> None:
                 taps[kernel_name(name)].append(
                     (operator, kernel, kernels[name])
                 )
-    for group in taps.values():
+    for name, group in taps.items():
+        if any(kernel.quantization.scale is None for _, kernel, _ in group):
+            raise ValueError(
+                f"The converter has left taps of {name.decode()} in float. "
+                "Give the part another kernel, or take a float precision."
+            )
         scales = [kernel.quantization.scale for _, kernel, _ in group]
         scale = np.max(scales, 0)
         for operator, kernel, data in group:

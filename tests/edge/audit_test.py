@@ -17,6 +17,7 @@ from autox3d_edge import (
     mixed,
     op_support,
     quantize,
+    recipes,
     step_sizes,
 )
 from autox3d_edge import manifest as manifest_lib
@@ -64,6 +65,19 @@ def test_a_runtime_with_other_scores_is_named(monkeypatch, precision):
     assert ran == ["first"]
     (finding,) = findings
     assert finding.where == "other" and "up to 1 off another" in str(finding)
+
+
+def test_a_large_mask_in_float_is_no_kernel():
+    """Of X3D-L's frames and height, where images are one below the other."""
+    arch = networks.small_arch(clip_size=(40, 54, 20))
+    content = recipes.Int8Converter(
+        arch, networks.random_weights(arch), None
+    ).convert_whole("dynamic")
+    rows = 40 * 54 // 2  # behind the stem
+    tensors = flatbuffer.read_graph(content).tensors
+    assert (1, rows, 1, 1) in {t.shape for t in tensors if t.constant}
+    report = audit.audit_model(content, "dynamic")
+    assert report.passed, report.findings
 
 
 def test_a_clean_file_passes_and_was_run(exported):

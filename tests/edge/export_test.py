@@ -85,9 +85,44 @@ def test_a_file_of_another_network_is_refused(tmp_path, exported):
     with pytest.raises(ValueError, match="parity: tflite: is up to 0.002 off"):
         write("fp32", fp32, lambda clip: near(clip) + np.float32(0.002))
     assert not path.exists()
-    report = json.loads(path.with_name("model.tflite.report.json").read_text())
+    refused = path.with_name("model.tflite.refused.json")
+    report = json.loads(refused.read_text())
     assert not report["audit"]["passed"] and "parity" in report
     assert write("fp32", fp32, near)["audit"]["passed"]
+    assert path.exists() and not refused.exists()
+    with pytest.raises(ValueError, match="parity: tflite: is up to 0.002 off"):
+        write("fp32", fp32, lambda clip: near(clip) + np.float32(0.002))
+    kept = json.loads(path.with_name("model.tflite.report.json").read_text())
+    assert path.exists() and kept["audit"]["passed"] and refused.exists()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "dynamic", "int8", "int16x8"])
+def test_a_file_of_a_network_that_is_never_sure_is_known_from_others(
+    tmp_path, exported, precision
+):
+    weights = dict(exported.weights)
+    weights["head/logits_kernel"] = 0.3 * weights["head/logits_kernel"]
+    other = networks.random_weights(exported.arch, seed=5)
+    silent = {**weights, "head/logits_kernel": 0 * other["head/logits_kernel"]}
+    right, *wrong = (
+        export.make_converter(values, exported.arch, exported.clips[:8])
+        for values in (weights, other, silent)
+    )
+
+    def write(converter):
+        return export.write_model(
+            converter.convert_whole(precision),
+            tmp_path / "model.tflite",
+            arch=exported.arch,
+            precision=precision,
+            references=export.references_of(weights, right.lowered()),
+            parity_clips=exported.clips,
+        )
+
+    assert write(right)["parity"]["tflite"]["relative_error"] < 0.1
+    for converter in wrong:
+        with pytest.raises(ValueError, match="parity: tflite: "):
+            write(converter)
 
 
 def test_a_file_holds_its_own_accuracy(tmp_path, exported):
@@ -165,7 +200,7 @@ def test_a_failed_audit_leaves_no_model(tmp_path, exported, monkeypatch):
             calibration=exported.clips[:2],
             runtime="stone age",
         )
-    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite.report.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite.refused.json"]
 
 
 def test_preprocessing_must_make_the_clip(tmp_path, exported):

@@ -1,11 +1,45 @@
 """Graphs that cannot be are refused when a file is read, and named."""
 
+import itertools
+
 import flatbuffers
 import numpy as np
 import pytest
 
 from autox3d_edge import flatbuffer
 from autox3d_edge import manifest as manifest_lib
+
+
+def arena_of(content):
+    """Bytes that tensors lie in, without XNNPACK, by their addresses."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    interpreter = litert.Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=(
+            litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
+    )
+    interpreter.allocate_tensors()
+    graph = flatbuffer.read_graph(content)
+    made = itertools.chain(*(operator.outputs for operator in graph.operators))
+    ends = []
+    for index in {*graph.inputs, *made}:
+        values = interpreter.tensor(index)()
+        begin = values.__array_interface__["data"][0]
+        ends.append((begin, begin + values.nbytes))
+    begins, stops = zip(*ends, strict=True)
+    return max(stops) - min(begins)
+
+
+@pytest.mark.parametrize("kind", ["clip", "fp32", "int8", "int8_native"])
+def test_activations_are_planned_as_an_interpreter_does(
+    exported, streams, kind
+):
+    content = manifest_lib.read_model(exported.path)[0]
+    if kind != "clip":
+        content, _ = getattr(streams, kind)
+    planned = flatbuffer.activation_bytes(content)
+    assert 0.85 < planned / arena_of(content) < 1.15
 
 
 def refusal(exported, change):

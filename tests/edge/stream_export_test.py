@@ -1,5 +1,6 @@
 """From a trained causal network to a file that is fed frame by frame."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from autox3d_edge import Recognizer, benchmark, sources, stream_export
 from autox3d_edge import manifest as manifest_lib
-from autox3d_tf import models
+from autox3d_tf import models, space
 from autox3d_tf.data import options as data_options
 from tests.edge import networks, reference
 
@@ -58,6 +59,24 @@ def test_int8_is_close_to_the_trained_clip_network(trained, tmp_path):
     with pytest.raises(ValueError, match="must hold uint8 clips for int8"):
         stream_export.export_stream(trained, trained.arch, path)
     assert not path.exists()
+
+
+def test_int8_of_a_stem_that_looks_at_one_frame(tmp_path):
+    """The converter puts operators in another order there."""
+    arch = dataclasses.replace(
+        networks.small_arch(causal=True, clip_size=(4, 16, 16)),
+        stem=space.StemSpec(filters=6, temporal_kernel=1),
+    )
+    clips = reference.random_clips(8, arch.clip_size)
+    report = stream_export.export_stream(
+        networks.random_weights(arch),
+        arch,
+        tmp_path / "model.tflite",
+        calibration=clips,
+    )
+    assert report["audit"]["passed"]
+    assert report["parity"]["tflite"]["max_error"] < 0.1
+    assert report["recipe"] == "int8, equalized, clipped"
 
 
 def test_other_precisions_are_close_to_it_too(

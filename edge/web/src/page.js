@@ -92,10 +92,13 @@ const openCamera = act(async (signal) => {
   await recognizer.reset({ fps });
   signal.throwIfAborted();
   say("running", "Watching ...");
+  let latest = [];
   const look = async (frame, seconds) => {
     const begin = performance.now();
     const scores = await recognizer.push(frame, { seconds });
     if (!scores || signal.aborted) return;
+    if (scores.every((score, i) => score === latest[i])) return; // no look
+    latest = scores;
     show(recognizer.named(scores));
     took(begin, "frame");
   };

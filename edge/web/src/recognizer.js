@@ -114,8 +114,10 @@ export class Recognizer {
    * @param {ImageData} frame Of any size; see frames.js.
    * @param {object} options
    *   - seconds: When it was seen, by any clock. `window` and `hop` then count
-   *     frames at `fps`, however many come: for those that are missing the one
-   *     before is held, those beyond are left out.
+   *     frames at `fps`, however many come: those beyond are left out, for
+   *     those that are missing a network of whole clips holds the one before.
+   *     A stream leaves the looks out that it missed: where each takes too
+   *     long, more of them would fall behind for good.
    * @return {Promise<Float32Array|null>} `(classes,)`; null before the first
    *     look.
    */

@@ -182,8 +182,10 @@ public final class Recognizer {
 
   /**
    * Takes one more frame, and when it was seen. `window` and `hop` then count
-   * frames at `fps`, however many come: for those that are missing the one
-   * before is held, those beyond are left out.
+   * frames at `fps`, however many come: those beyond are left out, for those
+   * that are missing a network of whole clips holds the one before. A stream
+   * leaves the looks out that it missed: where each takes too long, more of
+   * them would fall behind for good.
    *
    * @param frame Of any size, upright.
    * @param seconds By any clock, such as

@@ -92,6 +92,27 @@ def race(
     return best + raced[len(best) :]
 
 
+def decide(
+    found: Sequence[derive.Derived],
+    racers: Sequence[derive.Derived],
+    race_fn: Callable[[Sequence[derive.Derived]], list[Finalist]],
+) -> tuple[list[derive.Derived], list[Finalist]]:
+    """Lets a race choose; a single racer is chosen without training.
+
+    Args:
+        found: Networks, the likeliest first.
+        racers: Some of them, one at least.
+        race_fn: Trains these; returns them, the best first.
+
+    Returns:
+        The networks, now with the best racer first, and what was trained.
+    """
+    raced = race_fn(racers) if len(racers) > 1 else []
+    best = (raced or racers)[0].indices
+    # Stable: the others stay in their order.
+    return sorted(found, key=lambda one: one.indices != best), raced
+
+
 def inherited(
     run: run_dir_lib.RunDir, engine, finalist: Finalist | derive.Derived
 ) -> dict[str, np.ndarray]:

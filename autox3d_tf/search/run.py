@@ -260,11 +260,11 @@ def _finish(run, engine, recipes, began) -> None:
     learnt = engine.distribution()
     found = chooser.choose(learnt)
     if search.finalists > 1:
-        racers = chooser.finalists(found)
-        if len(racers) > 1:  # there is nothing to decide about one
-            raced = finalists.race(run, engine, racers, *recipes)
-        best = (raced or racers)[0].indices
-        found.sort(key=lambda one: one.indices != best)  # stable
+        found, raced = finalists.decide(
+            found,
+            chooser.finalists(found),
+            lambda racers: finalists.race(run, engine, racers, *recipes),
+        )
     chosen, top = found[0], found[: search.top_k]
     judged = chooser.judged(top, learnt)
     if raced:

@@ -26,7 +26,15 @@ from autox3d_tf.runs import (
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import average as average_lib
-from autox3d_tf.training import card, files, initial, inputs, optimizers, steps
+from autox3d_tf.training import (
+    batches,
+    card,
+    files,
+    initial,
+    inputs,
+    optimizers,
+    steps,
+)
 from autox3d_tf.training import curve as curve_lib
 from autox3d_tf.training import options as options_lib
 from autox3d_tf.training import record as record_lib
@@ -176,22 +184,21 @@ class _Job:
     strategy: tf.distribute.Strategy | None
     suffix: str = ""  # of the names of its files
 
-    def of_seed(self, seed: int, **changes: int) -> "_Job":
+    def of_seed(self, seed: int) -> "_Job":
         """The same with another seed, in files of its own."""
-        return dataclasses.replace(
-            self,
-            seed=seed,
-            training=dataclasses.replace(self.training, **changes),
-            suffix="" if seed == self.seed else f"_{seed}",
-        )
+        suffix = "" if seed == self.seed else f"_{seed}"
+        return dataclasses.replace(self, seed=seed, suffix=suffix)
 
     def attempt(self, seed: int, steps: int, log_steps: int) -> curve_lib.Curve:
         """Takes the first steps with another seed; returns their curve."""
-        changes = {"log_steps": log_steps}
-        if distribute.num_workers(self.strategy) > 1:
-            # Saving looks for NaN: all must give up after the same step.
-            changes["save_steps"] = self.training.save_steps or -(-steps // 8)
-        return _attempt(self.of_seed(seed, **changes), steps).curve
+        training = starts_lib.options_of(
+            self.training,
+            steps,
+            log_steps,
+            num_workers=distribute.num_workers(self.strategy),
+        )
+        job = dataclasses.replace(self.of_seed(seed), training=training)
+        return _attempt(job, steps).curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,12 +306,20 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
         average=average,
         class_weights=class_weights,
         seed=job.seed,
-        jit_compile=_is_compiled(job, last_step - first_step),
+        jit_compile=is_compiled(training, job.strategy, last_step - first_step),
     )
     with pipeline.video_errors():
         loop.run_steps(
             train_step,
-            _make_batches(job, first_step, last_step),
+            batches.make_batches(
+                job.source,
+                job.data,
+                training,
+                seed=job.seed,
+                first_step=first_step,
+                last_step=last_step,
+                strategy=job.strategy,
+            ),
             first_step=first_step,
             total_steps=last_step,
             triggers=_triggers(job, saver, curve, validate),
@@ -313,14 +328,18 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
     return _Attempt(model, average, curve, validate)
 
 
-def _is_compiled(job: _Job, steps: int) -> bool:
+def is_compiled(
+    training: options_lib.TrainingOptions,
+    strategy: tf.distribute.Strategy | None,
+    steps: int,
+) -> bool:
     """Whether XLA compiles the step; see `TrainingOptions.jit_compile`."""
-    wanted = job.training.jit_compile
+    wanted = training.jit_compile
     if wanted is None:
         wanted = (
             bool(tf.config.list_logical_devices("GPU"))
-            and job.strategy is None
-            and not job.training.short_cycle
+            and strategy is None
+            and not training.short_cycle
             and steps >= _WORTH_COMPILING
         )
     if wanted:
@@ -329,30 +348,6 @@ def _is_compiled(job: _Job, steps: int) -> bool:
             "time than without (--gin=TrainingOptions.jit_compile=False)."
         )
     return wanted
-
-
-def _make_batches(job: _Job, first_step: int, last_step: int):
-    """Returns the batches of steps; each replica gets its share of them."""
-
-    def dataset(context):
-        return pipeline.make_train_dataset(
-            job.source,
-            job.data,
-            batch_size=job.training.batch_size,
-            seed=job.seed,
-            first_step=first_step,
-            total_steps=last_step,
-            worker=context.input_pipeline_id,
-            num_workers=context.num_input_pipelines,
-            sizes=job.training.clip_sizes(job.data.crop_size),
-        )
-
-    if job.strategy is None:
-        return dataset(tf.distribute.InputContext())
-    share = job.training.batch_size // distribute.num_replicas(job.strategy)
-    return job.strategy.distribute_datasets_from_function(
-        lambda context: dataset(context).rebatch(share, drop_remainder=True)
-    )
 
 
 def _build(job: _Job) -> keras.Model:
@@ -408,7 +403,7 @@ def _triggers(job: _Job, saver, curve, validate):
 
 def _precise_batch_norm(job: _Job, model: keras.Model) -> None:
     count = job.training.precise_batch_norm
-    batches = pipeline.make_train_dataset(
+    clips = pipeline.make_train_dataset(
         job.source,
         job.data,
         batch_size=job.training.batch_size,
@@ -416,5 +411,5 @@ def _precise_batch_norm(job: _Job, model: keras.Model) -> None:
         total_steps=count,
     )
     with pipeline.video_errors():
-        used = models.reestimate_batch_norm(model, batches, count)
+        used = models.reestimate_batch_norm(model, clips, count)
     logging.info("Batch-norm statistics re-estimated over %d batches.", used)

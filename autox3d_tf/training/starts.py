@@ -4,6 +4,7 @@ Some trainings of small networks stay behind others of the same network, and
 their loss tells after a quarter of the steps: `docs/results/notebook.md`.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 from absl import logging
@@ -72,6 +73,28 @@ def choose(
 def steps_of(options: options_lib.TrainingOptions, num_clips: int) -> int:
     """Returns the steps that each start takes."""
     return options.steps(options.epochs / _SHARE, num_clips)
+
+
+def options_of(
+    options: options_lib.TrainingOptions,
+    steps: int,
+    log_steps: int,
+    num_workers: int = 1,
+) -> options_lib.TrainingOptions:
+    """Returns the options of a start: when it logs, and when it saves.
+
+    Args:
+        options: Of the training.
+        steps, log_steps: Of the start.
+        num_workers: Where there are several they save after the same steps:
+            saving looks for NaN, and all must give up together.
+    """
+    save_steps = options.save_steps
+    if num_workers > 1:
+        save_steps = save_steps or -(-steps // 8)
+    return dataclasses.replace(
+        options, log_steps=log_steps, save_steps=save_steps
+    )
 
 
 def loss_of(curve: curve_lib.Curve, steps: int) -> float:

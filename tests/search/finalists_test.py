@@ -1,12 +1,11 @@
 import dataclasses
 import json
 import pathlib
-from unittest import mock
 
 import pytest
 
 from autox3d_tf import space as space_lib
-from autox3d_tf.search import choose, derive, engine, run
+from autox3d_tf.search import choose, derive, engine, finalists, run
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
@@ -150,18 +149,10 @@ def test_fewer_sets_of_filters_than_finalists_are_said(caplog):
     assert "2 of the 3 `finalists` asked for" in caplog.text
 
 
-def test_a_finalist_alone_is_not_trained(monkeypatch):
-    saved = {}
-    monkeypatch.setattr(
-        run.record_lib, "save", lambda _, **said: saved.update(said)
-    )
-    monkeypatch.setattr(run.summaries, "write_found", lambda *_: None)
-    parts = mock.MagicMock(search=SEARCH)
-    parts.chooser.choose.return_value = [derived(2), derived(1)]
-    parts.chooser.finalists.return_value = [derived(1)]
-    monkeypatch.setattr(run.models, "weight_values", lambda _: {})
-    run._finish(mock.MagicMock(), parts, (pytest.fail, None), began=0.0)
-    assert saved["raced"] == [] and saved["chosen"] == derived(1)
+def test_a_finalist_alone_is_not_trained():
+    found = [derived(2), derived(1)]
+    ordered, raced = finalists.decide(found, [derived(1)], pytest.fail)
+    assert raced == [] and ordered[0] == derived(1)
 
 
 def as_record(trained, judged, accuracy):

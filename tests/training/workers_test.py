@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import pipeline, sources
 from autox3d_tf.runs import distribute
-from autox3d_tf.training import files, run
-from tests.runs import distribute_test, replicas
+from autox3d_tf.training import batches, files, run, starts
+from tests.runs import replicas
 from tests.training import tiny
 
 
@@ -36,53 +36,52 @@ def test_two_workers_train_as_two_replicas_of_one_process(clips, tmp_path):
     assert losses.pop("3") is None and losses.keys() == {"100003"}
 
 
-def test_a_worker_reads_the_clips_of_its_own_replicas(clips, monkeypatch):
+class Counting(sources.VideoSource):
+    """Clips, which count how often they are read."""
+
+    def __init__(self, manifest):
+        super().__init__(manifest)
+        self.read = []
+
+    def fetch(self, position, indices):
+        self.read.append(position)
+        return super().fetch(position, indices)
+
+
+def test_a_worker_reads_the_clips_of_its_own_replicas(clips):
     data = tiny.data(clips)
-    source = pipeline.open_source(data, "train")
-    job = types.SimpleNamespace(
-        source=source, data=data, training=tiny.training(), seed=0,
-        strategy=None,
-    )  # fmt: skip
-    whole = [np.array(clips) for clips, _ in run._make_batches(job, 1, 3)]
+    source = Counting(pipeline.open_source(data, "train").manifest)
+
+    def make_batches(strategy=None):
+        made = batches.make_batches(
+            source, data, tiny.training(), seed=0, first_step=1, last_step=3,
+            strategy=strategy,
+        )  # fmt: skip
+        return [np.array(clips) for clips, _ in made]
+
+    whole = make_batches()
     assert [len(batch) for batch in whole] == [4, 4]
-    reads, choose = [], pipeline._train_indices
-
-    def count(*arguments):
-        reads.append(arguments)
-        return choose(*arguments)
-
-    monkeypatch.setattr(pipeline, "_train_indices", count)
+    source.read.clear()
     # The second of two workers with two replicas each.
     context = tf.distribute.InputContext(2, 1, 4)
-    job.strategy = types.SimpleNamespace(
-        num_replicas_in_sync=4,
-        distribute_datasets_from_function=lambda make: make(context),
+    shares = make_batches(
+        types.SimpleNamespace(
+            num_replicas_in_sync=4,
+            distribute_datasets_from_function=lambda make: make(context),
+        )
     )
-    shares = [np.array(clips) for clips, _ in run._make_batches(job, 1, 3)]
     expected = [batch[n : n + 1] for batch in whole for n in (2, 3)]
     np.testing.assert_array_equal(shares, expected)
-    assert len(reads) == 4
+    assert len(source.read) == 4
 
 
 @pytest.mark.parametrize("given, expected", [(None, 3), (5, 5)])
-def test_workers_look_for_nan_after_the_same_steps_of_a_start(
-    monkeypatch, given, expected
-):
-    names = {"run", "spec", "source", "validation", "data", "optimizer"}
-    job = run._Job(
-        **dict.fromkeys(names), start=None, seed=3,
-        training=tiny.training(save_steps=given),
-        strategy=distribute_test.workers(2, 0),
-    )  # fmt: skip
-    seen = []
-
-    def attempt(job, last_step):
-        seen.append((job.training.save_steps, last_step))
-        return types.SimpleNamespace(curve=None)
-
-    monkeypatch.setattr(run, "_attempt", attempt)
-    job.attempt(seed=4, steps=20, log_steps=1)
-    assert seen == [(expected, 20)]
+def test_workers_look_for_nan_after_the_same_steps_of_a_start(given, expected):
+    options = tiny.training(save_steps=given)
+    found = starts.options_of(options, steps=20, log_steps=1, num_workers=2)
+    assert found.save_steps == expected
+    found = starts.options_of(options, steps=20, log_steps=1)
+    assert found.save_steps == given
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,5 @@ def test_xla_compiles_where_it_pays(
     monkeypatch.setattr(
         run.tf.config, "list_logical_devices", lambda kind: gpus
     )
-    job = types.SimpleNamespace(
-        training=tiny.training(**changes), strategy=None
-    )
-    assert run._is_compiled(job, steps) is expected
+    options = tiny.training(**changes)
+    assert run.is_compiled(options, None, steps) is expected

@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.models import supernet as supernet_lib
-from autox3d_tf.runs import schedule
+from autox3d_tf.runs import optimizers, schedule
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.space import weight_names
@@ -40,23 +40,17 @@ class Optimizers:
         learning_rate = schedule.cosine(rate, weights.warmup_steps, steps)
         shared = supernet.shared_weights
         self.decaying = [weight_names.decays(v.name) for v in shared]
-        self.coupled_decay = 0.0
-        if weights.name == "sgd":
-            self.weights = keras.optimizers.SGD(
-                learning_rate, momentum=weights.momentum
-            )
-            self.coupled_decay = weights.weight_decay
-        else:
-            self.weights = keras.optimizers.AdamW(
-                learning_rate, weight_decay=weights.weight_decay
-            )
-            self.weights.exclude_from_weight_decay(
-                var_list=[
-                    v
-                    for v, decays in zip(shared, self.decaying, strict=True)
-                    if not decays
-                ]
-            )
+        self.coupled_decay = optimizers.coupled_decay(
+            weights.name, weights.weight_decay
+        )
+        self.weights = optimizers.make_optimizer(
+            weights.name,
+            learning_rate,
+            shared,
+            weight_names.decays,
+            weight_decay=weights.weight_decay,
+            momentum=weights.momentum,
+        )
         self.weights.build(shared)
         self.clip_norm = weights.clip_norm
         self.logits_clip_norm = logits.clip_norm

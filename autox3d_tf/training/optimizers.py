@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from autox3d_tf.runs import schedule
+from autox3d_tf.runs import optimizers, schedule
 from autox3d_tf.space import weight_names
 from autox3d_tf.training import options as options_lib
 
@@ -31,23 +31,16 @@ def make_optimizer(
     limit = options.clip_norm
     if limit is not None:  # of what one replica gives; see `steps`
         limit /= tf.distribute.get_strategy().num_replicas_in_sync
-    common = {"global_clipnorm": limit}
-    if options.name == "sgd":
-        optimizer = keras.optimizers.SGD(
-            learning_rate,
-            momentum=options.momentum,
-            nesterov=bool(options.nesterov),
-            **common,
-        )
-    elif options.name == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, **common)
-    else:
-        optimizer = keras.optimizers.AdamW(
-            learning_rate, weight_decay=options.weight_decay, **common
-        )
-        optimizer.exclude_from_weight_decay(
-            var_list=[v for v in weights if not weight_names.decays(v.name)]
-        )
+    optimizer = optimizers.make_optimizer(
+        options.name,
+        learning_rate,
+        weights,
+        weight_names.decays,
+        weight_decay=options.weight_decay,
+        momentum=options.momentum,
+        nesterov=bool(options.nesterov),
+        clip_norm=limit,
+    )
     if training.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(weights)
@@ -91,4 +84,4 @@ def steps_of(
 
 def coupled_decay(options: options_lib.OptimizerOptions) -> float:
     """Returns the weight decay that belongs into the gradient."""
-    return 0.0 if options.name == "adamw" else options.weight_decay
+    return optimizers.coupled_decay(options.name, options.weight_decay)

@@ -184,13 +184,9 @@ class Progress:
     """Shows step, metrics, rate and time left.
 
     On a terminal it is one line, rewritten; elsewhere a log line now and then.
-    What is counted is a `unit`.
     """
 
-    def __init__(
-        self, *, secs: float | None = None, stream=None, unit: str = "step"
-    ):
-        self._unit = unit
+    def __init__(self, *, secs: float | None = None, stream=None):
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
         self.secs = (0.5 if self._terminal else 10) if secs is None else secs
@@ -212,15 +208,13 @@ class Progress:
 
     def line(self, step: int, metrics: dict[str, float], seconds: float) -> str:
         """Returns the line for a step that came `seconds` after the first."""
-        parts = [f"{self._unit} {step}/{self._total}"]
+        parts = [f"step {step}/{self._total}"]
         parts += [f"{name} {value:.4g}" for name, value in metrics.items()]
         done = step - self._first
         if done > 0 and seconds > 0:
             rate = done / seconds
             left = (self._total - step) / rate
-            parts += [
-                f"{rate:.3g} {self._unit}s/s", f"{duration(left)} left",
-            ]  # fmt: skip
+            parts += [f"{rate:.3g} steps/s", f"{duration(left)} left"]
         return "  ".join(parts)
 
     def _show(self, line):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import logging
 
-from autox3d_tf.runs import triggers
+from autox3d_tf.base import progress
 from autox3d_tf.search import (
     baselines,
     chain,
@@ -110,26 +110,24 @@ class Chooser:
 
     def _score_many(self, method, count: int, **arguments):
         """Lets a method score vectors by likelihood with inherited weights."""
-        progress, self.candidates = triggers.Progress(unit="candidate"), []
-        progress.begin(0, count)
+        self.candidates = []
+        with progress.bar(title="judge", unit="candidate", total=count) as bar:
 
-        def score(vector):
-            child = self.judge(vector)
-            self.candidates.append(child)
-            likelihood = child.log_likelihood
-            progress(len(self.candidates), {"log_likelihood": likelihood})
-            return likelihood
+            def score(vector):
+                child = self.judge(vector)
+                self.candidates.append(child)
+                bar.update()
+                return child.log_likelihood
 
-        scored = method(
-            self._space.sizes,
-            functools.partial(cost_table.fits, self._tables),
-            score,
-            count=count,
-            seed=self._seed,
-            canonical=self._space.canonical,
-            **arguments,
-        )
-        progress.close()
+            scored = method(
+                self._space.sizes,
+                functools.partial(cost_table.fits, self._tables),
+                score,
+                count=count,
+                seed=self._seed,
+                canonical=self._space.canonical,
+                **arguments,
+            )
         self.chosen_among = {
             "architectures": len(self.candidates),
             "clips": self.judge.clips,

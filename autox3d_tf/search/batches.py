@@ -33,50 +33,73 @@ def make_batches(
             same ones, and a step does not depend on the number of replicas.
     """
 
+    make_half = _own_clips if own_clips else _same_clips
+    size = search.logits_batch_size or search.batch_size
+    warmup, steps = search.warmup_steps, search.steps
+
+    def zeros(_):
+        clips = tf.zeros((size, *data.clip_size, 3))
+        return clips, tf.zeros((size,), tf.int32)
+
     def dataset(context):
-        workers = context.num_input_pipelines
-        replicas = context.num_replicas_in_sync // workers  # of this worker
-
-        def half(source, size, seed, first, total):
-            shares = workers if own_clips else 1
-            repeats = replicas if own_clips else 1
-            batches = pipeline.make_train_dataset(
-                source,
-                data,
-                batch_size=size * shares,
-                seed=seed,
-                first_step=first * repeats,
-                total_steps=total * repeats,
-                worker=context.input_pipeline_id if own_clips else 0,
-                num_workers=shares,
-            )
-            if own_clips or replicas == 1:
-                return batches
-            return batches.flat_map(
-                lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(
-                    replicas
-                )
-            )
-
-        def zeros(_):
-            clips = tf.zeros((size, *data.clip_size, 3))
-            return clips, tf.zeros((size,), tf.int32)
-
-        size = search.logits_batch_size or search.batch_size
-        warmup, steps = search.warmup_steps, search.steps
-        weights = half(
-            halves[0], search.batch_size, 2 * seed, first_step, steps
+        weights = make_half(
+            context,
+            halves[0],
+            data,
+            batch_size=search.batch_size,
+            seed=2 * seed,
+            first_step=first_step,
+            total_steps=steps,
         )
-        count = max(0, warmup - first_step) * replicas
+        count = max(0, warmup - first_step) * _replicas(context)
         logits = tf.data.Dataset.range(count).map(zeros)
         if warmup < steps:
-            first = max(0, first_step - warmup)
-            logits = logits.concatenate(
-                half(halves[1], size, 2 * seed + 1, first, steps - warmup)
+            later = make_half(
+                context,
+                halves[1],
+                data,
+                batch_size=size,
+                seed=2 * seed + 1,
+                first_step=max(0, first_step - warmup),
+                total_steps=steps - warmup,
             )
+            logits = logits.concatenate(later)
         both = tf.data.Dataset.zip((weights, logits))
         return both.map(lambda one, two: (*one, *two))
 
     if strategy is None:
         return dataset(tf.distribute.InputContext())
     return strategy.distribute_datasets_from_function(dataset)
+
+
+def _replicas(context) -> int:
+    """Of this worker."""
+    return context.num_replicas_in_sync // context.num_input_pipelines
+
+
+def _own_clips(
+    context, source, data, *, batch_size, seed, first_step, total_steps
+):
+    """Batches of clips that no other replica gets."""
+    workers, replicas = context.num_input_pipelines, _replicas(context)
+    return pipeline.make_train_dataset(
+        source,
+        data,
+        batch_size=batch_size * workers,
+        seed=seed,
+        first_step=first_step * replicas,
+        total_steps=total_steps * replicas,
+        worker=context.input_pipeline_id,
+        num_workers=workers,
+    )
+
+
+def _same_clips(context, source, data, **arguments):
+    """Each batch as often as this worker has replicas."""
+    batches = pipeline.make_train_dataset(source, data, **arguments)
+    replicas = _replicas(context)
+    if replicas == 1:
+        return batches
+    return batches.flat_map(
+        lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(replicas)
+    )

@@ -123,37 +123,39 @@ def equal_table(records: Records) -> markdown.Table:
         ours = [
             r for r in methods[plan.REFERENCE] if r["target_macs"] == target
         ]
-        for method in methods:
-            if method == plan.REFERENCE:
-                continue
-            chosen, found = _shared_runs(ours, methods[method])
-            if not chosen:
-                continue
-            macs, accuracy = point(chosen)
-            points = _means(found)
-            there = statistics.cost_at(accuracy, points)
-            if there is None:
-                ratio = _bound(accuracy, macs, points)
-                if len(points) == 1:
-                    continue  # one budget says nothing of others
-            else:
-                ratio = f"{there / macs:.2f}"
-            rows.append(
-                [
-                    method,
-                    f"{100 * accuracy:.2f}",
-                    f"{macs / 1e6:.3f}",
-                    "-" if there is None else f"{there / 1e6:.3f}",
-                    ratio,
-                    *_ratios_by_run(chosen, found),
-                ]
-            )
+        for method, others in methods.items():
+            if method != plan.REFERENCE:
+                rows.append(_equal_row(method, ours, others))
     header = (
         "method", "accuracy of the search, %", "its MACs, M",
         "MACs of the method, M", "ratio", "runs in range",
         "mean ratio (95 % interval)",
     )  # fmt: skip
-    return header, rows
+    return header, [row for row in rows if row]
+
+
+def _equal_row(method, ours, others) -> list[str] | None:
+    """Compares a method at one budget of ours; None if nothing is known."""
+    chosen, found = _shared_runs(ours, others)
+    if not chosen:
+        return None
+    macs, accuracy = point(chosen)
+    points = _means(found)
+    there = statistics.cost_at(accuracy, points)
+    if there is None and len(points) == 1:
+        return None  # one budget says nothing of others
+    if there is None:
+        cost, ratio = "-", _bound(accuracy, macs, points)
+    else:
+        cost, ratio = f"{there / 1e6:.3f}", f"{there / macs:.2f}"
+    return [
+        method,
+        f"{100 * accuracy:.2f}",
+        f"{macs / 1e6:.3f}",
+        cost,
+        ratio,
+        *_ratios_by_run(chosen, found),
+    ]
 
 
 def _bound(accuracy, macs, points) -> str:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -91,28 +92,27 @@ def compare_starts(
     results = pathlib.Path(results_dir)
     _check_same(results, training, optimizer, options, starts)
     # Seeds outermost: an interrupted table has whole columns to compare.
-    for seed in options.seeds:
-        for count in options.clips_per_class:
-            for name, start in starts.items():
-                key = f"{name}_{count or 'all'}_{seed}"
-                if (results / f"{key}.json").is_file():
-                    continue
-                keras.utils.clear_session()
-                few = dataclasses.replace(
-                    data, clips_per_class=count, clips_seed=seed
-                )
-                trained = pathlib.Path(run_dir, key)
-                record = train_fn(
-                    data=few,
-                    **_lengths(training, optimizer, options, few),
-                    init_from=start,
-                    run_dir=str(trained),
-                    seed=seed,
-                )
-                result = run_lib.run_evaluation(trained=str(trained))
-                entry = _entry(name, count, seed, options, record, result)
-                files_lib.write_json(results / f"{key}.json", entry)
-                logging.info("Wrote %s.", results / f"{key}.json")
+    for seed, count, name in itertools.product(
+        options.seeds, options.clips_per_class, starts
+    ):
+        key = f"{name}_{count or 'all'}_{seed}"
+        path = results / f"{key}.json"
+        if path.is_file():
+            continue
+        keras.utils.clear_session()
+        few = dataclasses.replace(data, clips_per_class=count, clips_seed=seed)
+        trained = pathlib.Path(run_dir, key)
+        record = train_fn(
+            data=few,
+            **_lengths(training, optimizer, options, few),
+            init_from=starts[name],
+            run_dir=str(trained),
+            seed=seed,
+        )
+        result = run_lib.run_evaluation(trained=str(trained))
+        entry = _entry(name, count, seed, options, record, result)
+        files_lib.write_json(path, entry)
+        logging.info("Wrote %s.", path)
     text = format_table(read_results(results))
     files_lib.write_text(results / TABLE, text + "\n")
     print(text)

@@ -172,7 +172,7 @@ class Manifest:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @functools.cached_property
-    def order(self) -> str:
+    def order_fingerprint(self) -> str:
         """SHA-256 of the clips in their order, which decides what is drawn."""
         lines = [row.identity for row in self.rows]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()

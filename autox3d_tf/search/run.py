@@ -236,7 +236,7 @@ def _config_of(
         "space": {"name": space.name, "fingerprint": space.fingerprint},
         "data": dataclasses.replace(data, cache_dir=None),
         "manifest": source.manifest.fingerprint,
-        "order": source.manifest.order,
+        "order": source.manifest.order_fingerprint,
         "budgets": [_plain_budget(budget, space) for budget in budgets],
         "search": {
             name: value

@@ -22,7 +22,7 @@ def config_of(spec, data, training, optimizer, start, seed, source):
         "arch": {"name": spec.name, "fingerprint": spec.fingerprint},
         "data": data,
         "manifest": source.manifest.fingerprint,
-        "order": source.manifest.order,
+        "order": source.manifest.order_fingerprint,
         "training": {
             name: value
             for name, value in options.items()

@@ -8,8 +8,8 @@ import pytest
 
 from autox3d_tf.data import options as data_options
 from autox3d_tf.evaluation import run as evaluation_run
-from autox3d_tf.evaluation import transfer
 from autox3d_tf.runs import gin_app
+from autox3d_tf.studies import transfer
 from autox3d_tf.training import initial, options, run
 
 GIN = pathlib.Path(__file__).resolve().parents[2] / "gin"

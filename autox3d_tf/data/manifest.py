@@ -309,12 +309,13 @@ def usual_split(name: str) -> str:
 def class_name(text: str) -> str:
     """Returns a label in the one spelling that Unicode has for what is seen.
 
-    Some systems write an umlaut as a letter and a mark, others as one letter.
+    Some systems write an umlaut as a letter and a mark, others as one letter;
+    and a space at either end nobody sees.
 
     >>> len("u\u0308"), len(class_name("u\u0308"))
     (2, 1)
     """
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def read_manifest(path, root=None) -> Manifest:
@@ -419,10 +420,10 @@ def _to_cell(value) -> str:
 
 def _check_known(what: str, name, known) -> None:
     if name not in known:
-        listed = sorted((k for k in known if k is not None), key=str)
+        listed = sorted((k for k in known if k not in (None, "")), key=str)
         raise ValueError(
-            f"`{what}` must be one of the manifest's: {listed}. "
-            f"Received: {what}={name!r}."
+            f"`{what}` must be one of the manifest's: "
+            f"{listed or 'it has none'}. Received: {what}={name!r}."
         )
 
 

@@ -129,6 +129,11 @@ def scan_cached(options) -> manifest_lib.Manifest:
 
     That is kept in `cache_dir`, and is of no use once a file has changed.
     """
+    if records.are_begun(options.source):
+        raise ValueError(
+            f"The records in {options.source} are not finished. Go on with "
+            "autox3d-make-records, as it was started."
+        )
     if options.cache_dir is None:
         return scan.scan(options.source, min_frames=options.min_frames)
     listed = scan.list_clips(options.source)

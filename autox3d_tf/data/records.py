@@ -213,9 +213,11 @@ def _make_records(manifest, usable, job: dict, out_dir: str, workers) -> str:
 def _write_shards(usable, job, out_dir: str, workers) -> list[dict]:
     """Writes the shards that are not there; returns their index parts."""
     stopped = threading.Event()
+    # Whatever files are called when it goes on, a shard has the same clips.
+    ordered = sorted(usable.rows, key=lambda row: (row.identity, row.path))
 
     def write(number):
-        rows = usable.rows[number :: job["num_shards"]]
+        rows = ordered[number :: job["num_shards"]]
         return _write_shard(usable, rows, number, job, out_dir, stopped)
 
     workers = workers or os.cpu_count() or 1
@@ -346,6 +348,14 @@ def _check_shards(index_path: str, job: dict, out_dir: str) -> None:
                 f"without {_shard_name(number, job)}. Remove {index_path} to "
                 "write them again."
             )
+
+
+def are_begun(folder) -> bool:
+    """Whether there are records that are not finished."""
+    folder = os.fspath(folder)
+    index = record_layout.join(folder, INDEX_NAME)
+    shards = record_layout.join(folder, "clips-*.tfrecord*")
+    return bool(tf.io.gfile.glob(shards)) and not tf.io.gfile.exists(index)
 
 
 def _shard_name(number: int, job: dict) -> str:

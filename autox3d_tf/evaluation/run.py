@@ -61,15 +61,30 @@ def run_evaluation(
             averaged.
         batch_size: Views in a batch.
         run_dir: Where to write; None for a folder in that of the training.
+
+    Raises:
+        ValueError: Files are missing or damaged, there are no such clips, or
+            several crops would be one.
     """
     model = files.load_trained(trained)
     record = files.read_record(trained)
+    elsewhere = data is not None or source is not None
     data = inputs.resolve(record, trained, data, source)
+    short_side, crop_size = data.eval_size
+    if data.squash and short_side == crop_size and spatial_crops > 1:
+        raise ValueError(
+            "`spatial_crops` must be 1 where pictures are squashed to the size "
+            f"of the crop: all are alike. Received: {spatial_crops}."
+        )
     name = f"evaluation_{part}_{temporal_views}x{spatial_crops}"
     folder = pathlib.Path(run_dir or pathlib.Path(trained, name))
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
     clips = pipeline.open_source(data, part)
+    if elsewhere:
+        inputs.warn_of_part(clips, data, part)
+    if part not in ("train", "all"):
+        inputs.warn_of_trained(trained, clips)
     protocol = protocol_lib.protocol_of(
         model.arch,
         clips,

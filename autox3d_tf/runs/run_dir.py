@@ -231,9 +231,20 @@ def as_there(config: dict, there: dict) -> dict:
         return config
     same = {name: theirs.get(name) for name in ("memory_mib", "cache_dir")}
     paths = [data.get("source", "") for data in (ours, theirs)]
-    if len(set(map(os.path.realpath, paths))) == 1:  # spelled otherwise
+    spelled_otherwise = len(set(map(os.path.realpath, paths))) == 1
+    if spelled_otherwise or _moved(config, there, *paths):
         same["source"] = theirs.get("source")
     return {**config, "data": {**ours, **same}}
+
+
+def _moved(config: dict, there: dict, path: str, known: str) -> bool:
+    """Whether the same clips, in a place of the same name, are elsewhere."""
+    names = ("manifest", "order")
+    same = all(config.get(n) and config[n] == there.get(n) for n in names)
+    # Records of the same clips in another size have another name, hopefully.
+    named_alike = os.path.basename(path) == os.path.basename(known)
+    is_there = "://" in known or os.path.exists(known)
+    return same and named_alike and not is_there
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[str]:

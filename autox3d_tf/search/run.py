@@ -257,6 +257,14 @@ def _reported(search) -> dict[str, Any]:
 def _finish(run, engine, recipes, began) -> None:
     """Chooses, judges and writes what the search has found."""
     search, chooser, raced = engine.search, engine.chooser, []
+    if search.method in options_lib.LEARNT and (
+        search.steps == search.warmup_steps
+    ):
+        logging.warning(
+            "All %d steps are warm-up: nothing is learnt about architectures, "
+            "which one is chosen says nothing.",
+            search.steps,
+        )
     learnt = engine.distribution()
     found = chooser.choose(learnt)
     if search.finalists > 1:

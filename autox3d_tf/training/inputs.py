@@ -18,6 +18,7 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 
 FEW_CLIPS = 5
 _UNBALANCED = 5  # times as many clips in a class as in another
+_CLIPS = "trained_clips.txt"
 _FOLDER = "$RUN_DIR"  # the folder of a run, in what it says of itself
 # What evaluation must do as training did, the size of pictures apart.
 _CUT = (
@@ -206,18 +207,74 @@ def warn_of_other_cut(record: dict, options: pipeline.DataOptions) -> None:
     """Warns where clips are not cut as in the training."""
     known = record.get("preprocessing", {})
     for name in _CUT:
-        if name == "crop_size" or name not in {*known, "stride_fps"}:
+        if name not in {*known, "stride_fps"}:
             continue
         there, here = known.get(name), getattr(options, name)
+        if name == "crop_size":
+            here = options.eval_size[1]
         if name.startswith("stride") and options.sampling != "dense":
             continue
+        if name == "crop_size" and here >= there:
+            continue  # a larger one is usual
         if here != there:
             logging.warning(
-                "The network was trained with %s=%r, not %r.",
+                "The network was trained with %s=%r, not %r "
+                "(--gin=DataOptions.%s=%r).",
                 name,
                 there,
                 here,
+                name,
+                there,
             )
+
+
+def warn_of_part(source, options: pipeline.DataOptions, part: str) -> None:
+    """Warns where a part of other clips was held out by chance."""
+    by_chance = not options.named_parts and part not in source.manifest.splits
+    if by_chance and part == "val":
+        logging.warning(
+            "%d clips of %s, a share of %g held out by chance, are tested on. "
+            "--gin=PART='all' takes all of them.",
+            len(source),
+            options.source,
+            options.val_fraction,
+        )
+
+
+def save_clips(folder: str | os.PathLike, source) -> None:
+    """Keeps which clips are trained on, a hash a line, for `warn_of_trained`.
+
+    Of their contents, or of their paths where contents are not known.
+    """
+    lines = sorted(_hashes(source))
+    files_lib.write_text(pathlib.Path(folder, _CLIPS), "\n".join(lines) + "\n")
+
+
+def warn_of_trained(folder: str | os.PathLike, source) -> None:
+    """Warns if clips to test on were trained on.
+
+    Args:
+        folder: Of the training. One of before does not know its clips.
+        source: The clips.
+    """
+    path = pathlib.Path(folder, _CLIPS)
+    if not path.is_file():
+        return
+    both = _hashes(source) & set(path.read_text().split())
+    if both:
+        logging.warning(
+            "%d of %d clips to test on are among those the network was trained "
+            "on: the accuracy says less of others.",
+            len(both),
+            len(source),
+        )
+
+
+def _hashes(source) -> set[str]:
+    return {
+        hashlib.sha256(row.identity.encode()).hexdigest()[:16]
+        for row in source.manifest.rows
+    }
 
 
 def preprocessing(options: pipeline.DataOptions) -> dict:

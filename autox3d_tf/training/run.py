@@ -220,6 +220,7 @@ def _train_alone(job: _Job, licence: str, made_of: dict[str, Any]) -> None:
     ):
         if run.writes:
             run.write_provenance(**made_of)
+            inputs.save_clips(run.path, job.source)
         _train(job, licence)
 
 

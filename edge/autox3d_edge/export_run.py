@@ -134,6 +134,7 @@ def run_export(
             test_part=options.test_part,
             seed=seed,
         )
+        _warn_of_another(folder, loaded.record["files"])
         mixed.check_kept(options.kept, mixed.part_names(loaded.model.arch))
         converter = export.make_converter(
             loaded.model, loaded.model.arch, loaded.calibration
@@ -162,6 +163,7 @@ def run_export(
             "trained": str(trained),
             "arch": loaded.model.arch.name,
             "fingerprint": loaded.model.arch.fingerprint,
+            "trained_files": loaded.record["files"],
             "keras": sources.score(loaded.keras_labels, loaded.targets)
             if len(loaded.clips)
             else None,
@@ -178,6 +180,21 @@ def run_export(
         _write(result, options.threads, loaded, folder)
         loaded.label_cache.forget()
     return result
+
+
+def _warn_of_another(folder, trained_files) -> None:
+    """Says so where files of another network would stay."""
+    path = folder / _RECORD
+    if not path.is_file():
+        return
+    there = files_lib.read_json(path, "an export").get("trained_files")
+    if there not in (None, trained_files):
+        logging.warning(
+            "%s holds an export of another network: files of it that are not "
+            "made anew (%s) stay.",
+            folder,
+            ", ".join(sorted(p.name for p in folder.glob("model_*.tflite"))),
+        )
 
 
 def _stream_exporter(

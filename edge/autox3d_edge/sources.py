@@ -14,6 +14,7 @@ from absl import logging
 from autox3d_edge import export, parity
 from autox3d_edge import label_cache as label_cache_lib
 from autox3d_edge import manifest as manifest_lib
+from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.training import files, inputs
 from autox3d_tf.training import protocol as protocol_lib
@@ -142,6 +143,14 @@ def load(
     """
     model, record = files.load_trained(trained), files.read_record(trained)
     data = inputs.resolve(record, trained, data, source)
+    if data.eval_clip_size != tuple(model.arch.clip_size):
+        raise ValueError(
+            "`data` must cut clips of "
+            f"{text_lib.times(model.arch.clip_size)}, as the training did. "
+            f"Received: {text_lib.times(data.eval_clip_size)}. Give "
+            "CLIP_FRAMES and CROP_SIZE, or take gin/export/trained.gin, which "
+            "knows them."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     data = inputs.freeze(data, folder)
     train = pipeline.open_source(data, "train")
@@ -152,6 +161,8 @@ def load(
     test, clips, targets, protocol = _test_clips(
         data, test_part, record["labels"], model.arch
     )
+    if test is not None:
+        inputs.warn_of_trained(trained, test)
     return Sources(
         trained=trained,
         model=model,

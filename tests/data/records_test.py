@@ -120,11 +120,41 @@ def test_finished_shards_are_kept(clips, folder, tmp_path, monkeypatch):
     )
 
 
+def test_clips_renamed_in_between_are_all_there_once(
+    clips, tmp_path, monkeypatch
+):
+    """Their order in the list is another then."""
+    encode, encoded = records._encode, []
+
+    def interrupted(manifest, row, *rest):
+        if len(encoded) == 6:
+            raise KeyboardInterrupt
+        encoded.append(row)
+        return encode(manifest, row, *rest)
+
+    monkeypatch.setattr(records, "_encode", interrupted)
+    arguments = {"short_side": 24, "num_shards": 3, "workers": 1}
+    with pytest.raises(KeyboardInterrupt):
+        records.make_records(clips, tmp_path, **arguments)
+    assert records.are_begun(tmp_path)
+    options = pipeline.DataOptions(source=str(tmp_path))
+    with pytest.raises(ValueError, match="are not finished. Go on with autox3"):
+        pipeline.open_source(options)
+    monkeypatch.setattr(records, "_encode", encode)
+    other = dataclasses.replace(clips, rows=clips.rows[::-1])
+    assert other.fingerprint == clips.fingerprint
+    records.make_records(other, tmp_path, **arguments)
+    found = records.RecordSource(tmp_path).manifest.rows
+    assert {r.sha256 for r in found} == {r.sha256 for r in clips.rows}
+    assert len(found) == len(clips) and not records.are_begun(tmp_path)
+
+
 def test_interrupted_no_clip_is_finished_first(clips, tmp_path, monkeypatch):
     frame, drawn = np.zeros((8, 8, 3), np.uint8), []
+    first = min(clips.rows, key=lambda row: row.identity)  # of a shard
 
     def frames(path, short_side):
-        if path == clips.absolute_path(clips.rows[0]):
+        if path == clips.absolute_path(first):
             raise KeyboardInterrupt
         for _ in range(1000):  # 10 seconds of the other shard's first clip
             drawn.append(path)

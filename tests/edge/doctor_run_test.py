@@ -44,6 +44,34 @@ def data(tmp_path_factory):
     )
 
 
+def test_clips_of_another_size_are_refused_at_once(trained, data, tmp_path):
+    other = dataclasses.replace(data, clip_frames=8)
+    options = export_run.ExportOptions(precisions=("fp32",))
+    with pytest.raises(
+        ValueError, match="clips of 4x16x16, .*ed: 8x16x16. Give"
+    ):
+        export_run.run_export(
+            trained=trained, data=other, options=options, run_dir=str(tmp_path)
+        )
+
+
+def test_an_export_of_another_network_is_named(trained, data, tmp_path, caplog):
+    export_run.run_export(
+        trained=trained,
+        options=export_run.ExportOptions(precisions=("fp32",), repeats=1),
+        run_dir=str(tmp_path),
+    )
+    path = tmp_path / "export.json"
+    record = json.loads(path.read_text())
+    record["trained_files"]["weights.npz"] = "0" * 64
+    path.write_text(json.dumps(record))
+    export_run._warn_of_another(tmp_path, {"weights.npz": "1" * 64})
+    assert (
+        "another network: files of it that are not made anew (model_fp32.t"
+        in (caplog.text)
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")

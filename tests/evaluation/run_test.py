@@ -150,6 +150,14 @@ def test_predictions_say_what_was_said_of_each_clip(clips, trained, tmp_path):
     assert right == result["top1_correct"]
 
 
+def test_crops_of_a_squashed_picture_are_one(clips, trained, tmp_path):
+    squashed = data(clips, squash=True, eval_short_side=16)
+    with pytest.raises(ValueError, match="`spatial_crops` must be 1 .*: 3."):
+        evaluate(trained, clips, tmp_path, data=squashed, spatial_crops=3)
+    wider = dataclasses.replace(squashed, eval_short_side=20)
+    evaluate(trained, clips, tmp_path, data=wider, spatial_crops=3)
+
+
 def test_source_and_data_exclude_each_other(clips, trained):
     with pytest.raises(ValueError, match="`source` must be None where `data`"):
         run.run_evaluation(

@@ -44,9 +44,29 @@ def test_clips_may_be_spelled_otherwise(tmp_path):
         assert again.resumed and again.fingerprint == first.fingerprint
         with pytest.raises(ValueError, match="manifest='a' there, 'b' here"):
             run_dir.RunDir(tmp_path, {**other, "manifest": "b"})
+    for moved in ("../rec", "elsewhere/rec"):
+        here = {"data": {**data, "source": moved}, "manifest": "a"}
+        with pytest.raises(ValueError, match="data.source='rec' there, "):
+            run_dir.RunDir(tmp_path, here)
     other = {"data": {**data, "source": "rec144"}, "manifest": "a"}
     with pytest.raises(ValueError, match="data.source='rec' there, 'rec144'"):
         run_dir.RunDir(tmp_path, other)
+
+
+def test_a_run_goes_on_where_its_clips_have_moved(tmp_path, monkeypatch):
+    (tmp_path / "rec").mkdir()
+    monkeypatch.chdir(tmp_path)
+    clips = {"manifest": "a", "order": "b"}
+    run_dir.RunDir("run", {"data": {"source": "rec"}, **clips})
+    (tmp_path / "other/rec").mkdir(parents=True)
+    moved = {"data": {"source": "other/rec"}, **clips}
+    with pytest.raises(ValueError, match="data.source='rec' there, 'other/r"):
+        run_dir.RunDir("run", moved)  # both are there
+    (tmp_path / "rec").rmdir()
+    assert run_dir.RunDir("run", moved).resumed
+    for changes in ({"order": "c"}, {"data": {"source": "other/rec144"}}):
+        with pytest.raises(ValueError, match="belongs to another run"):
+            run_dir.RunDir("run", {**moved, **changes})
 
 
 def test_the_same_weights_may_lie_elsewhere(tmp_path):

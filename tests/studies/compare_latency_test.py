@@ -241,6 +241,7 @@ def test_real_searches_within_both_budgets_from_one_supernet(clips, tmp_path):
     ("name", "run_fn", "overrides"),
     [
         ("egogestar_latency", run.run_search, []),
+        ("latency", run.run_search, ["TARGET_MS=0.5"]),
         ("x3d_s_latency", run.run_search, []),
         *(
             (
@@ -265,6 +266,7 @@ def test_gin_files_are_complete(name, run_fn, overrides, tmp_path):
             assert gin.query_parameter("%TARGET_MS") > 0
             expected = {
                 "egogestar_latency": None,
+                "latency": None,
                 "x3d_s_latency": cost.cost_of(space.get_arch("x3d_s")).macs,
             }
             assert gin.query_parameter("%TARGET_MACS") == expected[name]

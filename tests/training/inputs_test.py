@@ -222,3 +222,31 @@ def test_clips_cut_otherwise_are_a_warning(caplog):
     )
     assert "trained with sampling='segment', not 'dense'" in caplog.text
     assert "trained with clip_frames=4, not 8" in caplog.text
+    assert "(--gin=DataOptions.clip_frames=4)" in caplog.text
+    inputs.warn_of_other_cut(record, dataclasses.replace(options, crop_size=8))
+    assert "trained with crop_size=16, not 8" in caplog.text
+
+
+def test_clips_that_were_trained_on_are_counted(clips, tmp_path, caplog):
+    train, both = (
+        pipeline.open_source(tiny.data(clips), part)
+        for part in ("train", "all")
+    )
+    inputs.warn_of_trained(tmp_path, both)  # of a training of before
+    inputs.save_clips(tmp_path, train)
+    inputs.warn_of_trained(
+        tmp_path, pipeline.open_source(tiny.data(clips), "val")
+    )
+    assert not caplog.text
+    inputs.warn_of_trained(tmp_path, both)
+    assert f"{len(train)} of {len(both)} clips to test on are" in caplog.text
+
+
+def test_a_part_held_out_by_chance_of_other_clips_is_said(clips, caplog):
+    options = tiny.data(clips)
+    inputs.warn_of_part(pipeline.open_source(options, "val"), options, "val")
+    assert not caplog.text
+    options = tiny.data(clips, train_folds=(), val_folds=())
+    inputs.warn_of_part(pipeline.open_source(options, "val"), options, "val")
+    assert "a share of 0.2 held out by chance" in caplog.text
+    assert "--gin=PART='all'" in caplog.text

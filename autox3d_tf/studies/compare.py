@@ -385,7 +385,14 @@ class _Worker:
         if run.method in plan_lib.BY_HAND:
             self._scale(run).save(folder / "arch.json")
             return None
-        return self._cost(run, self._search(run, folder, data), folder)
+        record = self._search(run, folder, data)
+        supernet = self.run_dir / run.supernet
+        return equal_cost.taken(
+            record,
+            claim_lib.Stopwatch(folder / trial.SECONDS),
+            warmed_up=self._warmed_up(run),
+            warm_up=claim_lib.Stopwatch(supernet / trial.SECONDS),
+        )
 
     def _budget(self, run) -> cost.Budget:
         return cost.Budget(
@@ -410,7 +417,8 @@ class _Worker:
             search = equal_cost.equal_steps(
                 run.method,
                 search,
-                clips=_clips(record) - self._warmed_up(run)["clips_trained"],
+                clips=equal_cost.clips_of(record)
+                - self._warmed_up(run)["clips_trained"],
                 judged_on=record["judged_on"]["clips"],
                 to_choose=record["chosen_among"]["clips"],
                 samples=samples,
@@ -431,51 +439,3 @@ class _Worker:
     def _warmed_up(self, run) -> dict[str, int]:
         """What the warm-up that a run shares has cost."""
         return search_files.read_record(self.run_dir / run.supernet)["counts"]
-
-    def _cost(self, run, record, folder) -> dict[str, Any]:
-        """What finding the network took, the whole warm-up included."""
-        counts, options = record["counts"], record["config"]["search"]
-        warmed_up = self._warmed_up(run)
-        steps = options["steps"] - options["warmup_steps"]
-        samples = None  # of the logits' steps, if there were any
-        if steps:
-            batch = options["logits_batch_size"] or options["batch_size"]
-            judged = counts["clips_judged"] - record["chosen_among"]["clips"]
-            samples = judged / (steps * batch)
-        took, warm_up = (
-            claim_lib.Stopwatch(searched_in / trial.SECONDS)
-            for searched_in in (folder, self.run_dir / run.supernet)
-        )
-        return {
-            "inherited_accuracy": record["inherited_accuracy"],
-            "inherited_clips": record["judged_on"]["clips"],
-            "architectures": counts["architectures"],
-            "clips": _clips(record) + _finalists_clips(record),
-            "clips_trained": counts["clips_trained"],
-            "clips_judged": counts["clips_judged"],
-            "steps": options["steps"],
-            "first_samples": record["first_samples"],
-            "mean_samples": samples,
-            "warm_up_architectures": warmed_up["architectures"],
-            "warm_up_clips": warmed_up["clips_trained"],
-            "warm_up_cpu_seconds": round(warm_up.cpu, 3),
-            "cpu_seconds": round(warm_up.cpu + took.cpu, 3),
-            "wall_seconds": round(warm_up.wall + took.wall, 3),
-            "options": options,
-            "estimator": record["config"]["estimator"],
-            "weights": record["config"]["weights"],
-            "logits": record["config"]["logits"],
-        }
-
-
-def _finalists_clips(record) -> int:
-    """What all methods spend alike, if they race finalists."""
-    return sum(
-        one["clips_trained"] + one["clips_judged"]
-        for one in record.get("finalists", ())
-    )
-
-
-def _clips(record) -> int:
-    counts = record["counts"]
-    return counts["clips_trained"] + counts["clips_judged"]

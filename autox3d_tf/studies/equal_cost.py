@@ -1,8 +1,10 @@
-"""Options under which all methods of a comparison process as many clips."""
+"""What searches take, and options under which all process as many clips."""
 
 import dataclasses
+from typing import Any
 
 from autox3d_tf.base import checks
+from autox3d_tf.runs import claim
 from autox3d_tf.search import options as options_lib
 
 # The probabilistic search with a fixed number of samples, and the relaxation.
@@ -100,3 +102,57 @@ def equal_steps(
         finalists=search.finalists,
         retrained=search.retrained,
     )
+
+
+def clips_of(record: dict[str, Any]) -> int:
+    """Returns the clips that a search processed, its finalists' left out."""
+    counts = record["counts"]
+    return counts["clips_trained"] + counts["clips_judged"]
+
+
+def taken(
+    record: dict[str, Any],
+    took: claim.Stopwatch,
+    *,
+    warmed_up: dict[str, int],
+    warm_up: claim.Stopwatch,
+) -> dict[str, Any]:
+    """Returns what finding a network took, the whole warm-up included.
+
+    Args:
+        record: Of the search.
+        took: Its seconds.
+        warmed_up: What the warm-up that it shares has cost, and
+        warm_up: its seconds.
+    """
+    counts, options = record["counts"], record["config"]["search"]
+    steps = options["steps"] - options["warmup_steps"]
+    samples = None  # of the logits' steps, if there were any
+    if steps:
+        batch = options["logits_batch_size"] or options["batch_size"]
+        judged = counts["clips_judged"] - record["chosen_among"]["clips"]
+        samples = judged / (steps * batch)
+    finalists = sum(  # what all methods spend alike, if they race any
+        one["clips_trained"] + one["clips_judged"]
+        for one in record.get("finalists", ())
+    )
+    return {
+        "inherited_accuracy": record["inherited_accuracy"],
+        "inherited_clips": record["judged_on"]["clips"],
+        "architectures": counts["architectures"],
+        "clips": clips_of(record) + finalists,
+        "clips_trained": counts["clips_trained"],
+        "clips_judged": counts["clips_judged"],
+        "steps": options["steps"],
+        "first_samples": record["first_samples"],
+        "mean_samples": samples,
+        "warm_up_architectures": warmed_up["architectures"],
+        "warm_up_clips": warmed_up["clips_trained"],
+        "warm_up_cpu_seconds": round(warm_up.cpu, 3),
+        "cpu_seconds": round(warm_up.cpu + took.cpu, 3),
+        "wall_seconds": round(warm_up.wall + took.wall, 3),
+        "options": options,
+        "estimator": record["config"]["estimator"],
+        "weights": record["config"]["weights"],
+        "logits": record["config"]["logits"],
+    }

@@ -93,7 +93,8 @@ def _protocol(result) -> str:
 def _format_calibration(drawn) -> str:
     counts = drawn["per_class"].values()
     return (
-        f"calibrated on {drawn['clips']} training clips, {min(counts)} to "
+        f"calibrated on {drawn['clips']} clips of part 'train' of "
+        f"manifest {drawn['manifest'][:12]}, {min(counts)} to "
         f"{max(counts)} of each class, seed {drawn['seed']}, "
         f"sha256 {drawn['sha256'][:12]}"
     )

@@ -259,7 +259,8 @@ def test_fine_tuned_int8_is_a_precision_of_the_export(trained, data, tmp_path):
     table = (tmp_path / "export.txt").read_text()
     assert "\nqat " in table
     assert "qat: on paper, operators that fall back to the CPU:" in table
-    assert "calibrated on 7 training clips, 2 to 3 of each class" in table
+    assert "calibrated on 7 clips of part 'train' of manifest " in table
+    assert ", 2 to 3 of each class, seed 0, sha256 " in table
 
 
 def test_parts_are_kept_wider_in_a_mixed_file(trained, tmp_path):

@@ -241,7 +241,8 @@ def _moved(config: dict, there: dict, path: str, known: str) -> bool:
     """Whether the same clips, in a place of the same name, are elsewhere."""
     names = ("manifest", "order")
     same = all(config.get(n) and config[n] == there.get(n) for n in names)
-    # Records of the same clips in another size have another name, hopefully.
+    # A manifest does not tell the size of records: those of another size are
+    # known by another name only.
     named_alike = os.path.basename(path) == os.path.basename(known)
     is_there = "://" in known or os.path.exists(known)
     return same and named_alike and not is_there

@@ -20,6 +20,10 @@ from autox3d_tf.training import inputs
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
 _SEED_STEP = 1000  # between the seeds of two trainings of one network
+_UNTESTED = (
+    "`data` must name clips to test on, by `val_folds`, `val_splits` or "
+    "`folds` of the comparison. Received: none."
+)
 
 
 def data_of_fold(
@@ -56,10 +60,7 @@ def clips_of(
         ValueError: If no clips are held out.
     """
     if not inputs.has_part(data, "val"):
-        raise ValueError(
-            "`data` must name clips to test on, by `val_folds`, `val_splits` "
-            "or `folds` of the comparison. Received: none."
-        )
+        raise ValueError(_UNTESTED)
     if data.cache_dir is None:
         data = dataclasses.replace(data, cache_dir=str(run_dir))
         pathlib.Path(run_dir).mkdir(parents=True, exist_ok=True)
@@ -159,10 +160,7 @@ def train_and_test(
                 seed=one,
             )
         if "validation" not in record:
-            raise ValueError(
-                "`data` must name clips to test on, by `val_folds`, "
-                "`val_splits` or `folds` of the comparison. Received: none."
-            )
+            raise ValueError(_UNTESTED)
         found = record["validation"]
         tests.append(
             {

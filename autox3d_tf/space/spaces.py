@@ -105,8 +105,9 @@ _EGOGESTAR_SMALL = search_space.SearchSpace(
     head=arch_lib.HeadSpec(filters=96, features=96),
 )
 # For streams: a frame sees itself and the past.
-_EGOGESTAR_STREAM = dataclasses.replace(
-    _EGOGESTAR, name="egogestar_stream", causal=True
+_MOTION_STREAM, _EGOGESTAR_STREAM = (
+    dataclasses.replace(space, name=f"{space.name}_stream", causal=True)
+    for space in (_MOTION, _EGOGESTAR)
 )
 
 # The skeleton of X3D-S and -M: 26 blocks.
@@ -133,6 +134,7 @@ SPACES: dict[str, search_space.SearchSpace] = {
     for space in (
         _TINY,
         _MOTION,
+        _MOTION_STREAM,
         _EGOGESTAR,
         _EGOGESTAR_SMALL,
         _EGOGESTAR_STREAM,

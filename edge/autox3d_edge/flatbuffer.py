@@ -27,6 +27,7 @@ _FEWEST_INPUTS = {
 # Bytes that no real tensor comes near. What a damaged file says that one has,
 # interpreters reserve.
 _TOO_MANY = 2**31
+_MOST_AXES = 8  # as many as any operator takes
 _INT32 = 2  # of the schema's TensorType
 _ZERO_POINTS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (0, 0)}
 _SCHEMAS = (
@@ -287,6 +288,9 @@ def _shape(tensor) -> tuple[int, ...]:
 def _tensor_problems(number, tensor, buffers):
     if tensor.type not in _names("TensorType"):
         yield f"tensor {number} is of no known type"
+        return
+    if _length(tensor.shape) > _MOST_AXES:  # whose product may take hours
+        yield f"tensor {number} has {len(tensor.shape)} axes"
         return
     if not 0 <= tensor.buffer < len(buffers):
         yield f"tensor {number} has no buffer"

@@ -90,9 +90,13 @@ class _Reader:
 
     def __init__(self, model, schema):
         self._model, self._schema = model, schema
-        self._present, self._options = {}, {}
+        self._present, self._options, self._texts = {}, {}, {}
+        self._left = len(model) // 4  # tables: to each there is an offset
 
     def table(self, kind, at):
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("its tables are in each other many times over")
         made = getattr(self._schema, f"{kind}T")
         key = kind, at - self._number(_INT, at)
         if key not in self._present:
@@ -136,7 +140,9 @@ class _Reader:
             return self._options_of(made.builtinOptionsType, at)
         count, at = self._number(_UINT, at), at + 4
         if how is bytes:
-            return bytes(self._model[at : at + count])
+            if at not in self._texts:  # many tensors may have one name
+                self._texts[at] = bytes(self._model[at : at + count])
+            return self._texts[at]
         if isinstance(how, list):
             (kind,) = how
             ends = range(at, at + 4 * count, 4)

@@ -84,6 +84,10 @@ def no_buffer(graph, content):
     graph.tensors[5].buffer = 99999
 
 
+def many_axes(graph, content):
+    graph.tensors[5].shape = np.full(200_000, 2**31 - 1, np.int32)
+
+
 DAMAGE = (
     (foreign_tensor, "operator 3 names tensor 9999"),
     (foreign_code, "operator 2 is of no known kind"),
@@ -91,6 +95,7 @@ DAMAGE = (
     (foreign_border, "its border names tensor -7"),
     (short_buffer, "has 3 bytes"),
     (no_buffer, "tensor 5 has no buffer"),
+    (many_axes, "tensor 5 has 200000 axes"),
 )
 
 

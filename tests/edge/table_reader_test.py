@@ -4,7 +4,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from autox3d_edge import flatbuffer, manifest, table_reader
+from autox3d_edge import compact, flatbuffer, manifest, table_reader
 
 
 def content_of(read):
@@ -57,6 +57,35 @@ def test_damaged_files_are_read_or_refused_alike(exported):
         assert found == expected
         refused += expected is None
     assert 10 < refused < 30
+
+
+class Once:
+    """A table that is written once, however often it is referred to."""
+
+    def __init__(self, table):
+        self.table, self.at = table, None
+
+    def Pack(self, builder):
+        self.at = self.table.Pack(builder) if self.at is None else self.at
+        return self.at
+
+
+def test_a_small_file_is_no_endless_graph(exported):
+    content = flatbuffer.unpack(manifest.read_model(exported.path)[0])
+    content.subgraphs = 2000 * [Once(content.subgraphs[0])]
+    builder = flatbuffers.Builder(0)
+    builder.Finish(content.Pack(builder), flatbuffer.IDENTIFIER)
+    with pytest.raises(ValueError, match="in each other many times over"):
+        flatbuffer.unpack(bytes(builder.Output()))
+
+
+def test_a_name_of_many_tensors_is_read_once(exported):
+    content = flatbuffer.unpack(manifest.read_model(exported.path)[0])
+    for tensor in content.subgraphs[0].tensors:
+        tensor.name = b"stem"
+    tensors = flatbuffer.unpack(compact.pack(content)).subgraphs[0].tensors
+    assert {tensor.name for tensor in tensors} == {b"stem"}
+    assert len({id(tensor.name) for tensor in tensors}) == 1
 
 
 def test_fields_that_are_rare_are_kept(exported):

@@ -208,7 +208,9 @@ def pack(model: bytes, manifest: ModelManifest, card: str = "") -> bytes:
             "`manifest` must hold JSON types and finite numbers. Received: "
             f"{error}."
         ) from error
-    labels = "".join(f"{label}\n" for label in manifest.labels)
+    # A line for each class, whatever is in its name.
+    lines = (" ".join(label.splitlines()) for label in manifest.labels)
+    labels = "".join(f"{line}\n" for line in lines)
     # Behind the model, so that the zip's offsets count from its start: a zip
     # with something before it, which every reader takes.
     content = io.BytesIO(model)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import struct
 import zipfile
 
@@ -45,6 +46,21 @@ def test_any_unzip_reads_the_labels(exported):
     data = exported.path.read_bytes()
     size, offset = struct.unpack("<2I", data[-10:-2])  # of the directory
     assert offset + size == len(data) - 22  # where the last record begins
+
+
+def test_a_label_takes_one_line_whatever_is_in_it():
+    labels = ("up,\ndown", 'ok "so"', "\r\n", "Händeklatschen 👏", "")
+    manifest = manifest_lib.ModelManifest(
+        labels=labels,
+        preprocessing=Preprocessing(clip_frames=4, short_side=8, crop_size=8),
+        precision="int8",
+    )
+    packed = manifest_lib.pack(b"0000TFL3", manifest)
+    assert manifest_lib.read_manifest(packed).labels == labels
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        text = archive.read("labels.txt").decode()
+    lines = ["up, down", 'ok "so"', "", "Händeklatschen 👏", ""]
+    assert text == "".join(f"{line}\n" for line in lines)
 
 
 def test_the_card_is_inside(exported):

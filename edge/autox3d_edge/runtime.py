@@ -387,10 +387,14 @@ def _stride_at(wanted, fps: float | None) -> float:
         wanted: The preprocessing.
         fps: Frames per second of the video; that of training if not known.
     """
-    rate = wanted.fps
-    if fps:  # three digits, as lists have them; halves up, as every port does
-        rate = math.floor(fps * 1000 + 0.5) / 1000
-    return _at_rate(wanted.stride, wanted.stride_fps or wanted.fps, rate)
+    usual = _in_thousandths(wanted.fps)
+    rate = _in_thousandths(fps) if fps else usual
+    return _at_rate(wanted.stride, wanted.stride_fps or usual, rate)
+
+
+def _in_thousandths(fps: float) -> float:
+    """Three digits, as lists have them; halves up, as every port does."""
+    return math.floor(fps * 1000 + 0.5) / 1000
 
 
 def _at_rate(count: float, known: float, fps: float | None) -> float:

@@ -168,6 +168,19 @@ def test_rates_of_half_a_thousandth_are_rounded_alike(ask, exported, tmp_path):
         assert found.tolist() == answer["value"]
 
 
+def test_a_file_may_know_its_rate_to_many_digits(ask, exported, tmp_path):
+    path = write_dense_model(
+        tmp_path / "dense.tflite", exported, fps=30_000 / 1001, stride_fps=0.0
+    )
+    given = [[14, fps] for fps in (0.0, 29.97, 30_000 / 1001)]
+    answers = ask(
+        *({"do": "frameNumbers", "model": path, "given": one} for one in given)
+    )
+    for one, answer in zip(given, answers, strict=True):
+        assert answer["value"] == [3, 5, 7, 9]
+        assert Recognizer(path).frame_numbers(*one).tolist() == [3, 5, 7, 9]
+
+
 def test_only_the_frames_of_a_clip(ask, video, exported, tmp_path):
     path = write_dense_model(tmp_path / "dense.tflite", exported, fps=15.0)
     frames = moving_frames(14, 30, 40)

@@ -551,9 +551,13 @@ function checkFrame(frame) {
 
 /** Frames of a video at `fps` per frame of a clip, as long as in training. */
 function strideAt({ stride, stride_fps, fps: usual }, fps) {
-  // Three digits, as lists of clips have them.
-  const rate = fps ? Math.floor(fps * 1000 + 0.5) / 1000 : usual;
-  return atRate(stride, stride_fps || usual, rate);
+  const known = stride_fps || inThousandths(usual);
+  return atRate(stride, known, inThousandths(fps || usual));
+}
+
+/** Three digits, as lists of clips have them. */
+function inThousandths(fps) {
+  return Math.floor(fps * 1000 + 0.5) / 1000;
 }
 
 /** Frames at `fps` that last as long as `count` at the `known` rate. */

@@ -66,11 +66,14 @@ public final class ModelFile {
 
     /** Frames of a video per frame of a clip, as long as in training. */
     double strideAt(double videoFps) {
-      double known = strideFps > 0 ? strideFps : fps;
-      // Three digits, as lists of clips have them.
-      double rate =
-          videoFps > 0 ? Math.floor(videoFps * 1000 + 0.5) / 1000 : fps;
+      double known = strideFps > 0 ? strideFps : inThousandths(fps);
+      double rate = inThousandths(videoFps > 0 ? videoFps : fps);
       return Sampling.atRate(stride, known, rate);
+    }
+
+    /** Three digits, as lists of clips have them. */
+    private static double inThousandths(double fps) {
+      return Math.floor(fps * 1000 + 0.5) / 1000;
     }
   }
 

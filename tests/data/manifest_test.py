@@ -46,6 +46,13 @@ def test_save_and_read_keeps_every_column(tmp_path):
     assert manifest_lib.read_manifest(tmp_path / "m.csv") == manifest
 
 
+def test_classes_are_numbered_by_name_not_by_their_place_in_a_list(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\n1,b\n2,c\n3,a\n4,c\n")
+    manifest = manifest_lib.read_manifest(tmp_path / "m.csv")
+    assert manifest.classes == ("a", "b", "c")
+    assert manifest.labels == (1, 2, 0, 2)
+
+
 def test_line_breaks_in_names_of_files_are_kept(tmp_path):
     rows = tuple(
         manifest_lib.ClipRow(path=f"a/x{end}y{end}.mp4{end}", label="a")

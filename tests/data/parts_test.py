@@ -113,7 +113,7 @@ def test_groups_of_one_class_are_a_share_of_it():
     assert not parts.held_out_paths(manifest, 0.2)  # none would be left
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, 2, 10, 11])  # the last lack c at first
 def test_groups_of_some_classes_leave_each_class_a_clip(seed):
     rng = np.random.default_rng(seed)
     groups = {
@@ -195,8 +195,11 @@ def test_naming_one_part_only_is_refused_for_the_others():
 
 def test_few_clips_of_each_class_are_nested_and_train_only():
     train, seen = make_manifest({"a": 8, "b": 8, "c": 2}, fold=0), []
-    test = dataclasses.replace(train.rows[0], path="a/test.mp4", fold=1)
-    manifest = dataclasses.replace(train, rows=(*train.rows, test))
+    tests = [
+        dataclasses.replace(train.rows[0], path=f"a/test{n}.mp4", fold=1)
+        for n in range(2)
+    ]
+    manifest = dataclasses.replace(train, rows=(*train.rows, *tests))
     for count in (1, 3, 5, None):
         options = options_lib.DataOptions(
             source="x",
@@ -208,7 +211,7 @@ def test_few_clips_of_each_class_are_nested_and_train_only():
         seen.append(paths(few))
         most = count or 8
         assert few.count() == {"a": most, "b": most, "c": min(2, most)}
-        assert len(parts.select_part(manifest, options, "test")) == 1
+        assert len(parts.select_part(manifest, options, "test")) == 2
     for fewer, more in itertools.pairwise(seen):
         assert fewer < more
     other = parts.few_per_class(train, 3, seed=1)
@@ -245,6 +248,21 @@ def test_groups_are_not_divided_between_halves():
     for name, count in whole.count().items():
         one, other = (h.manifest.count()[name] for h in (first, second))
         assert one + other == count and abs(one - other) < 0.15 * count
+
+
+def test_groups_of_each_class_are_in_both_halves():
+    """By size 5 a, 4 b, 3 b, 2 a: in turn, one half would have all of a."""
+    rows = tuple(
+        manifest_lib.ClipRow(
+            path=f"{group}/{n}", label=group[0], group=group, frames=9
+        )
+        for group, count in {"a1": 5, "b1": 4, "b2": 3, "a2": 2}.items()
+        for n in range(count)
+    )
+    source = sources.VideoSource(manifest_lib.Manifest("", rows, ("a", "b")))
+    for seed in range(3):
+        for half in parts.halve(source, seed=seed):
+            assert min(half.manifest.count().values()) > 0
 
 
 def test_files_of_equal_content_are_not_divided_between_halves():

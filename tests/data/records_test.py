@@ -98,6 +98,8 @@ def test_finished_shards_are_kept(clips, folder, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         records.make_records(clips, out, **arguments)
     assert not (out / "index.json").exists()
+    with pytest.raises(ValueError, match="quality=90 instead of 50"):
+        records.make_records(clips, out, quality=50, **arguments)
     finished = set(encoded[:4])
     encoded.clear()
     monkeypatch.setattr(
@@ -280,6 +282,33 @@ def test_damage_is_reported_with_the_clip(folder, tmp_path):
     shard.unlink()
     with pytest.raises(decoding.VideoError, match="No such file"):
         source.fetch(0, [0])
+
+
+def test_an_index_of_other_shards_is_noticed(folder, tmp_path):
+    """Two clips of a shard have changed places since."""
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    index = json.loads((out / "index.json").read_text())
+    one, other = index["clips"][:2]
+    places = ("offset", "header", "length")
+    for name in places:
+        one[name], other[name] = other[name], one[name]
+    (out / "index.json").write_text(json.dumps(index))
+    with pytest.raises(decoding.VideoError, match="holds something else"):
+        records.RecordSource(out).fetch(0, [0])
+
+
+def test_a_damaged_picture_is_named(folder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    source = records.RecordSource(out)
+    row = source.manifest.rows[0]
+    shard = out / source._places[row.path][0]
+    content, picture = shard.read_bytes(), source.fetch(0, [3])[0]
+    shard.write_bytes(content.replace(picture, bytes(len(picture))))
+    source.fetch(0, [2])
+    with pytest.raises(decoding.VideoError, match=f"{row.path}: frame 3 in"):
+        source.fetch(0, [2, 3])
 
 
 def test_index_of_another_version(folder, tmp_path):

@@ -37,6 +37,16 @@ def test_segment_views_differ_and_cover_the_segment():
         np.testing.assert_array_equal(frames, np.arange(8) * 4 + view)
 
 
+def test_segment_views_lie_in_the_middle_of_their_share():
+    """Of 4 segments of 4 frames: a half; a quarter and three quarters."""
+    assert sampling.segment_indices(16, 4).tolist() == [2, 6, 10, 14]
+    one, two = (
+        sampling.segment_indices(16, 4, view=v, num_views=2).tolist()
+        for v in range(2)
+    )
+    assert (one, two) == ([1, 5, 9, 13], [3, 7, 11, 15])
+
+
 def test_two_segment_views_differ_where_frames_suffice():
     for num_frames in range(16, 200):
         one, two = (
@@ -65,6 +75,9 @@ def test_segment_jitter_leaves_out_at_most_its_share():
     span = draws[:, -1] - draws[:, 0]
     assert span.min() >= 60 - 12 - 1
     assert span.min() < 60 < 80 < span.max()
+    # What is left out is before as well as after: of up to 40 frames, clips
+    # begin behind the first segment, 10 frames, and end before the last.
+    assert draws[:, 0].max() > 20 and draws[:, -1].min() < 79
 
 
 def test_a_stride_may_be_counted_in_a_frame_rate():

@@ -86,7 +86,26 @@ def test_a_scan_that_was_stopped_goes_on(messy, tmp_path, monkeypatch):
     monkeypatch.setattr(scan, "_examine", counted)
     found = scan.scan(messy, min_frames=8, workers=1, log_path=log)
     assert len(seen) == len(set(seen)) == 9
+    # What was written after half a line counts too.
+    assert found == scan.scan(messy, min_frames=8, log_path=log)
+    assert len(seen) == 9
     assert found == scan.scan(messy, min_frames=8)
+
+
+def test_a_video_that_was_replaced_is_examined_again(tmp_path):
+    log = tmp_path / "m.csv.part"
+    for frames in (10, 12):
+        write_clip(tmp_path / "clips/a/1.mp4", frames=frames)
+        (row,) = scan.scan(tmp_path / "clips", log_path=log).rows
+        assert row.frames == frames
+
+
+def test_as_many_frames_as_are_asked_for_are_enough(tmp_path):
+    write_clip(tmp_path / "a/1.mp4", frames=3)
+    statuses = [
+        scan.scan(tmp_path, min_frames=asked).rows[0].status for asked in (3, 4)
+    ]
+    assert statuses == ["ok", "too_short"]
 
 
 def test_what_could_not_be_read_for_a_while_is_examined_again(

@@ -91,6 +91,26 @@ def test_a_scaled_crop_is_a_window_of_the_scaled_picture():
         assert min(distances) <= 1.0  # rounding of `scaled` to uint8
 
 
+def test_both_ends_of_the_range_of_the_short_side_are_drawn():
+    """A square of 40 pixels, scaled to 20 or 21, all of which is cut out."""
+    frames = noise(1, height=40, width=40)
+    scaled = [sampling.resize_frames(frames, side) for side in (20, 21)]
+    seen = set()
+    for number in range(20):
+        clip = transforms.random_crop(frames, (number, 0), 20, 21, 20, 0.0)
+        differences = [
+            min(
+                np.abs(whole[:, y : y + 20, x : x + 20] - clip).max()
+                for y in range(whole.shape[1] - 19)
+                for x in range(whole.shape[2] - 19)
+            )
+            for whole in scaled
+        ]
+        assert min(differences) <= 1.0  # rounding of `scaled` to uint8
+        seen.add(int(np.argmin(differences)))
+    assert seen == {0, 1}
+
+
 def test_a_shifted_crop_repeats_the_edge():
     frames = noise(height=32, width=32)
     padded = np.pad(frames, ((0, 0), (8, 8), (8, 8), (0, 0)), mode="edge")
@@ -148,6 +168,18 @@ def test_contrast_keeps_the_mean():
         out = transforms.color_jitter(clip, (number, 0), contrast=0.5).numpy()
         assert out.mean() == pytest.approx(100, abs=0.01)
         assert 20 <= out.max() - out.min() <= 60  # 40 times 0.5 to 1.5
+
+
+def test_contrast_is_about_the_mean_of_the_brightened_clip():
+    """Of a clip of one grey contrast changes nothing, however bright it is."""
+    for number in range(10):
+        bright, both = (
+            transforms.color_jitter(
+                grey(100), (number, 0), brightness=0.3, contrast=contrast
+            )
+            for contrast in (0.0, 0.5)
+        )
+        np.testing.assert_allclose(both, bright, atol=0.01)
 
 
 def test_saturation_and_hue_leave_grey_alone():
@@ -225,6 +257,18 @@ def test_standardized_clips_equal_those_of_the_device():
     normal = transforms.normalize(found).numpy()
     np.testing.assert_allclose(normal.mean((0, 1, 2)), 0, atol=0.01)
     np.testing.assert_allclose(normal.std(), 1, atol=0.02)
+
+
+@pytest.mark.parametrize("how", [True, "frame"])
+def test_training_clips_are_standardized_as_those_of_the_device(how):
+    options = options_lib.DataOptions(
+        source="x", crop_size=32, short_side_range=(32, 32), standardize=how
+    )
+    frames = noise(3, height=32, width=32) // 4 + 30
+    clip = transforms.train_clip(frames, SEED, options, False)
+    expected = sampling.normalize(sampling.standardize(frames, how))
+    # One uint8 step is 1 / 255 / 0.225 = 0.0174: only training's is not whole.
+    np.testing.assert_allclose(clip, expected, atol=0.01)
 
 
 def test_frames_are_standardized_each_by_itself():

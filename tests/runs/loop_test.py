@@ -137,6 +137,24 @@ def test_signal_ends_after_a_whole_step(number):
     assert signal.getsignal(number) is before
 
 
+def test_a_second_signal_stops_at_once():
+    def interrupt_twice(step):
+        del step
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    recorder = Recorder(interrupt_twice)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_steps(
+            lambda x: {"x": x},
+            numbers(),
+            first_step=0,
+            total_steps=9,
+            triggers=[recorder],
+        )
+    assert recorder.calls == [("begin", 0, 9), ("close",)]
+
+
 def test_dataset_is_taken_as_it_is():
     dataset = tf.data.Dataset.range(6).batch(2)
     result = loop.run_steps(
@@ -150,7 +168,9 @@ def test_dataset_is_taken_as_it_is():
 
 def test_graph_optimizer_setting_is_given_back():
     get = tf.config.optimizer.get_experimental_options
-    before = get().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": False}
+    )
     inside = []
     loop.run_steps(
         lambda x: {"x": x},
@@ -162,7 +182,7 @@ def test_graph_optimizer_setting_is_given_back():
         ],
     )
     assert inside == [True]
-    assert get().get("disable_meta_optimizer", False) == before
+    assert get().get("disable_meta_optimizer", False) is False
 
 
 def test_one_device_strategy_equals_no_strategy():

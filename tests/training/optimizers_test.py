@@ -67,6 +67,27 @@ def test_gradients_are_clipped_together():
     np.testing.assert_allclose(weight.numpy(), 0.9, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_clips_too(name):
+    """It remembers gradients of 0.1 alike, however large they were."""
+    steps = []
+    for second in (0.1, 50.0):
+        made, weight = make(name=name, clip_norm=0.1)
+        for gradient in (0.1, second):
+            made.apply_gradients([(tf.constant([gradient]), weight)])
+        steps.append(weight.numpy().item())
+    assert steps[0] == pytest.approx(steps[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, expected", [("sgd", 0.25), ("adam", 0.25), ("adamw", 0.0)]
+)
+def test_weights_decay_once(name, expected):
+    """AdamW does so itself, apart from the gradient."""
+    options = tiny.optimizer(name=name, weight_decay=0.25)
+    assert optimizers.coupled_decay(options) == expected
+
+
 def test_only_kernels_decay():
     model = models.build_model(tiny.arch(), 3)
     decaying = {

@@ -138,7 +138,9 @@ def _find(name):
         return space.get_space(name)
     elif name not in space.ARCHIVE and not pathlib.Path(name).is_dir():
         raise ValueError(
-            f"There is no network or search space {name!r}. Known {known()}"
+            f"There is no network or search space {name!r}. Known "
+            + known().replace("\n", "; ")
+            + "; or a JSON file of one, or the folder of a run."
         )
     return space.get_arch(name)
 

@@ -53,10 +53,12 @@ def _select_part(manifest, options, part):
         return manifest.select(splits=(part,))
     if part == "test" or "train" in own_splits:
         # Holding out of a given train split would change its meaning.
+        named = sorted(own_splits - {""})
+        held_out = "" if named else ", or take 'val', a share held out"
         raise ValueError(
             f"`part` must be a split of the data, or all. Received: "
-            f"part={part!r}, splits {sorted(own_splits)}. Name {part}_splits "
-            f"or {part}_folds."
+            f"part={part!r}, splits {named or 'none'}. Name {part}_splits "
+            f"or {part}_folds{held_out}."
         )
     if own_splits - {""}:  # one of them may be meant for validation
         raise ValueError(

@@ -105,7 +105,9 @@ def run(
         try:
             return FLAGS(arguments)
         except flags.Error as error:
-            fail(one_line(error) + " Try --help.", 2)
+            text = one_line(error).replace(" ?", "?")  # absl's "out ?"
+            end = "" if text.endswith((".", "?")) else "."
+            fail(f"{text}{end} Try --help.", 2)
 
     def guarded(arguments):
         try:

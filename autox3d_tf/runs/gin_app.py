@@ -91,6 +91,8 @@ def _define_flags() -> None:
 
 def _main(run_fn: Callable | str, rest: list[str]) -> None:
     binary.take_no_arguments(rest)
+    if FLAGS.run_dir is not None:
+        binary.check_folder("--run_dir", FLAGS.run_dir)
     for name in FLAGS.gin_file:
         _find(name)  # before the import, which takes seconds
     run_fn = _import(run_fn)

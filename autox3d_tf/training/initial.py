@@ -18,6 +18,7 @@ from autox3d_tf.training import files
 WEIGHT_FILES = {files.WEIGHTS: files.RECORD, "inherited.npz": "search.json"}
 CHECKPOINT_SUFFIXES = (".pyth", ".pth", ".pt")  # of SlowFast, PyTorchVideo
 _LAST_LAYER = ("head/logits_kernel", "head/logits_bias")
+_OTHER_NETWORK = "Give the network that they were made for, or other weights."
 
 
 def find_arch(
@@ -169,11 +170,11 @@ def _check_same_names(
         if names:
             raise ValueError(
                 f"{path} is for another network: it {what} {len(names)} "
-                f"weights of it, such as {min(names)}."
+                f"weights of it, such as {min(names)}. {_OTHER_NETWORK}"
             )
     for name, value in own.items():
         if given[name].shape != value.shape:
             raise ValueError(
                 f"{path} is for another network: {name} has shape "
-                f"{given[name].shape}, not {value.shape}."
+                f"{given[name].shape}, not {value.shape}. {_OTHER_NETWORK}"
             )

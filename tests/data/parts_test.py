@@ -137,6 +137,9 @@ def test_own_splits_come_before_holding_out():
     assert len(parts.select_part(manifest, options, "val")) == 2
     with pytest.raises(ValueError, match="Received: part='test'"):
         parts.select_part(manifest, options, "test")
+    none = make_manifest({"a": 3})
+    with pytest.raises(ValueError, match="splits none.*or take 'val'"):
+        parts.select_part(none, options, "test")
 
 
 def test_splits_may_have_any_of_their_usual_names():

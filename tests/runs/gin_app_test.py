@@ -359,12 +359,25 @@ def test_run_dir_that_nobody_takes_is_refused(tool):
     )
 
 
+def test_run_dir_that_is_a_file_is_refused(tool):
+    assert_line(
+        tool("--gin_file=demo.gin", "--run_dir=demo.gin"),
+        2,
+        "--run_dir must be a folder. Received: the file demo.gin.",
+    )
+
+
 def test_unknown_flag_and_stray_argument(tool):
     assert_line(
         tool("--rundir=out"),
         2,
-        "Unknown command line flag 'rundir'. Did you mean: run_dir ? "
+        "Unknown command line flag 'rundir'. Did you mean: run_dir? "
         "Try --help.",
+    )
+    assert_line(
+        tool("--threads=0"),
+        2,
+        "flag --threads=0: 0 is not a positive integer. Try --help.",
     )
     assert_line(
         tool("out"),

@@ -39,6 +39,7 @@ def test_milliseconds_are_of_as_many_threads_as_asked_for(tmp_path):
     "arguments, code, message",
     [
         (["x3d_z"], 1, "There is no network or search space 'x3d_z'"),
+        (["x3d_z"], 1, "x3d_motion_stream; search spaces: tiny, "),
         (["x3d_s", "--clip_size=1x2"], 2, "must be FRAMESxHEIGHTxWIDTH"),
         (["x3d_s", "--clip_size=1x2x0"], 2, "must be FRAMESxHEIGHTxWIDTH"),
         (["x3d_s", "--num_classes=0"], 2, "num_classes"),

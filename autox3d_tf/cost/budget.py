@@ -202,7 +202,7 @@ class SpaceCost:
 
 
 def cheapest(space: search_space.SearchSpace, budget: Budget) -> float:
-    """Smallest cost in a space, whatever it is that is counted.
+    """Returns the smallest cost in a space, of the kind that `budget` limits.
 
     A block depends on the filters of its stage and, if it is the first, of the
     stage before: for each number of filters the least cost so far is kept.

@@ -33,6 +33,13 @@ def open_source(
             a group, or of their paths where contents are not known.
         whole: Decode videos in their full size, as a device does; otherwise
             large ones are made smaller at once, to twice what is needed.
+
+    Returns:
+        A `sources.ClipSource`.
+
+    Raises:
+        ValueError: If the data is not there or none of a known kind, or the
+            part is not told from the others or has no usable clip.
     """
     checks.check_choice("part", part, options_lib.PARTS)
     source = _open_all(options, part, whole)

@@ -80,8 +80,8 @@ def run_search(
             for what the table is of: a clip, or a frame if the space is
             causal. Targets may be combined.
         latency_table: From `cost.load_latency_table`.
-        targets: Largest costs by metric, for those of your own in
-            `cost.METRICS`.
+        targets: Largest costs by metric, for those of your own. A module that
+            the caller, or the gin file, imports puts them into `cost.METRICS`.
         estimator: Of the gradients.
         weights, logits: Their optimizers.
         supernet_from: Directory of a finished search with the same space,
@@ -109,6 +109,11 @@ def run_search(
 
     Returns:
         What search.json says.
+
+    Raises:
+        ValueError: If options contradict each other, nothing in the space is
+            within the budget, or `run_dir` or `supernet_from` is another
+            run's.
     """
     _check_recipes(search, finalist_fn=finalist_fn, retrain_fn=retrain_fn)
     replicas = distribute.num_replicas(strategy)

@@ -38,7 +38,8 @@ def round_width(
 ) -> int:
     """Rounds a channel count to a multiple, never down by more than 10 %.
 
-    The rule of X3D (Feichtenhofer, CVPR 2020) for squeeze-excite widths.
+    The rule of X3D (Feichtenhofer, CVPR 2020) for squeeze-excite widths:
+    `width * multiplier` to a multiple of `divisor`, at least `minimum`.
 
     >>> round_width(54, 1 / 16), round_width(432, 1 / 16)
     (8, 32)

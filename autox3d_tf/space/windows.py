@@ -42,6 +42,9 @@ def place_windows(widths: Sequence[int]) -> tuple[Window, ...]:
     Returns:
         `(start, width)` per candidate, in the same order.
 
+    Raises:
+        ValueError: If there is no width, or one is not positive.
+
     >>> place_windows((12, 20, 28, 36, 48))
     ((36, 12), (0, 20), (20, 28), (0, 36), (0, 48))
     """

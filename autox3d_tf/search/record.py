@@ -4,6 +4,7 @@ arch.json has no dates in it: the same search writes the same bytes.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 from absl import logging
@@ -39,8 +40,7 @@ def save(
     models.save_weights(run.file("inherited.npz"), inherited)
     by_indices = {child.indices: child for child in judged}
     child = by_indices[chosen.indices]
-    _log_chosen(chosen, files.rank_text(ranks), costs, child, engine, seconds)
-    return _write_record(
+    record = _write_record(
         run,
         {
             "space": space.name,
@@ -76,6 +76,8 @@ def save(
             "seconds_since_start_or_resume": round(seconds, 1),
         },
     )
+    log_chosen(record)
+    return record
 
 
 def _arch_of(engine, chosen, costs, rank, config_hash) -> arch_lib.ArchSpec:
@@ -113,23 +115,24 @@ def _plain(value) -> dict[str, Any]:
     return dataclasses.asdict(value)
 
 
-def _log_chosen(chosen, place, costs, child, engine, seconds):
-    counts = engine.counts()
+def log_chosen(record: dict[str, Any]) -> None:
+    """Says what a search has found, in one line."""
+    counts = record["counts"]
     spent = ", ".join(
         f"{metric} {cost.format_amount(metric, v['cost'])} of at most "
         f"{cost.format_amount(metric, v['target'])}"
-        for metric, v in costs.items()
+        for metric, v in record["costs"].items()
     )
     logging.info(
         "Chosen: %s; probability %.3g, rank among all %s; inherited "
         "accuracy %.1f %% on the architecture's half; %d architectures "
         "sampled, %d clips trained and %d judged in %.0f s.",
         spent,
-        chosen.probability,
-        place,
-        100 * child.accuracy,
+        math.exp(record["log_prob"]),
+        files.rank_text(record),
+        100 * record["inherited_accuracy"],
         counts["architectures"],
         counts["clips_trained"],
         counts["clips_judged"],
-        seconds,
+        record["seconds_since_start_or_resume"],
     )

@@ -156,6 +156,7 @@ def run_search(
             )
         if files.is_finished(run.path, _reported(search)):
             logging.info("%s is finished.", run.path)
+            record_lib.log_chosen(files.read_record(run.path))
         else:
             engine = engine_lib.Engine(
                 **asked, strategy=strategy, own_clips=own_clips

@@ -125,6 +125,8 @@ def run_training(
         )  # fmt: skip
         if files.is_finished(run.path, licence):
             logging.info("%s is finished.", run.path)
+            if found := files.read_record(run.path).get("validation"):
+                validation_lib.log(found)
         else:
             _train_alone(job, licence, made_of=config)
         distribute.wait_at_end(strategy, run.file(files.RECORD).is_file)

@@ -33,7 +33,6 @@ def make_validator(model, average, source, data, training) -> Callable:
     protocol = protocol_lib.protocol_of(
         model.arch, source, data, model.output_shape[-1]
     )
-    said = protocol_lib.protocol_line(protocol, clips)
 
     def accuracy():
         logits = predictor.predict(source, data)[:, 0]
@@ -45,7 +44,17 @@ def make_validator(model, average, source, data, training) -> Callable:
         else:
             with average.in_model():
                 value = accuracy()
-        logging.info("Validation: top-1 %.1f %%: %s.", 100 * value, said)
-        return {"accuracy": value, "clips": clips, "protocol": protocol}
+        found = {"accuracy": value, "clips": clips, "protocol": protocol}
+        log(found)
+        return found
 
     return validate
+
+
+def log(found: dict[str, Any]) -> None:
+    """Says what a validation has found, in one line."""
+    logging.info(
+        "Validation: top-1 %.1f %%: %s.",
+        100 * found["accuracy"],
+        protocol_lib.protocol_line(found["protocol"], found["clips"]),
+    )

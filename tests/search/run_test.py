@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import logging
 import pathlib
 import signal
 import subprocess
@@ -315,10 +316,14 @@ def test_a_single_class_is_refused(tmp_path):
 
 @pytest.mark.large
 @pytest.mark.large
-def test_a_finished_search_is_returned_as_it_is(clips, finished, monkeypatch):
+def test_a_finished_search_is_returned_as_it_is(
+    clips, finished, monkeypatch, caplog
+):
     before = {p: p.read_bytes() for p in finished.iterdir() if p.is_file()}
     monkeypatch.setattr(run.engine_lib, "Engine", None)  # nothing is built
-    found = search_driver.search(clips, finished)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        found = search_driver.search(clips, finished)
+    assert "Chosen: macs " in caplog.text
     assert found == json.loads((finished / "search.json").read_text())
     assert {path: path.read_bytes() for path in before} == before
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -36,11 +37,14 @@ def weights_of(path):
     return models.load_weights(path / "weights.npz")
 
 
-def test_a_run_says_what_it_did(clips, tmp_path):
+def test_a_run_says_what_it_did(clips, tmp_path, caplog):
     training = tiny.training(validate_epochs=1.0)
-    record = train(
-        clips, tmp_path, training=training, seed=5, licence="CC0-1.0"
-    )
+    asked = {"training": training, "seed": 5, "licence": "CC0-1.0"}
+    record = train(clips, tmp_path, **asked)
+    with caplog.at_level(logging.INFO, logger="absl"):  # and says it again
+        assert train(clips, tmp_path, **asked) == files.read_record(tmp_path)
+    accuracy = 100 * record["validation"]["accuracy"]
+    assert f"Validation: top-1 {accuracy:.1f} %: 1 clips x" in caplog.text
     assert json.loads((tmp_path / "training.json").read_text()) == json.loads(
         json.dumps(record | files.read_record(tmp_path))
     )

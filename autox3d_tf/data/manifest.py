@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import pathlib
 import unicodedata
@@ -399,14 +400,22 @@ def _whole(cell: str) -> int:
     return int(number)
 
 
+def _finite(cell: str) -> float:
+    """Reads a number, as which "nan" passes elsewhere."""
+    number = float(cell)
+    if not math.isfinite(number):
+        raise ValueError(cell)
+    return number
+
+
 _PARSERS = {
     "label": class_name,
     "fold": _whole,
     "frames": _whole,
     "width": _whole,
     "height": _whole,
-    "fps": float,
-    "duration": float,
+    "fps": _finite,
+    "duration": _finite,
 }
 
 

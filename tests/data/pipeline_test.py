@@ -1,6 +1,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,39 @@ def test_the_seed_changes_order_and_augmentation(source):
     assert any(
         (a != b).any() for (_, a), (_, b) in zip(one, other, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clip_frames": 20},  # all frames, cut and coloured anew
+        {"brightness": 0.0, "short_side_range": (16, 16)},  # other frames
+    ],
+)
+def test_a_clip_is_another_in_each_epoch_and_with_each_seed(clips, changes):
+    alone = sources.VideoSource(dataclasses.replace(clips, rows=clips.rows[:1]))
+    options = make_options(flip=False, **changes)
+    epochs, others = (
+        [
+            clip
+            for clip, _ in batches(
+                alone, options, batch_size=1, total_steps=4, seed=seed
+            )
+        ]
+        for seed in (1, 2)
+    )
+    for one, other in itertools.combinations(epochs, 2):
+        assert (one != other).any()
+    for one, other in zip(epochs, others, strict=True):
+        assert (one != other).any()
+
+
+def test_the_seed_changes_the_order():
+    orders = [
+        [int(pipeline._shuffled_position(n, 12, seed)) for n in range(12)]
+        for seed in (1, 2)
+    ]
+    assert orders[0] != orders[1]
 
 
 def test_memory_changes_nothing_but_reads_once(clips, monkeypatch):
@@ -275,6 +309,43 @@ def test_views_of_a_clip_are_read_at_once(source, mode, monkeypatch):
     assert all(count == distinct <= 12 for _, count, distinct in reads)
 
 
+class Watched(sources.VideoSource):
+    """Keeps the frame numbers of each clip that is read."""
+
+    def __init__(self, manifest):
+        super().__init__(manifest)
+        self.numbers = []
+
+    def fetch(self, position, indices):
+        self.numbers.append(np.array(indices))
+        return super().fetch(position, indices)
+
+
+def test_strides_count_in_a_frame_rate(clips):
+    """Two frames of ten a second are four of twenty."""
+    rows = [dataclasses.replace(row, fps=20.0) for row in clips.rows]
+    source = Watched(dataclasses.replace(clips, rows=tuple(rows)))
+    options = make_options(sampling="dense", stride=2, stride_fps=10.0)
+    batches(source, options, total_steps=2)
+    for _ in pipeline.make_eval_dataset(source, options, batch_size=4):
+        pass
+    pipeline.calibration_clips(source, options, 2)
+    assert len(source.numbers) == 6 + 12 + 2
+    for numbers in source.numbers:
+        assert np.diff(numbers).tolist() == [4, 4, 4]
+
+
+def test_training_leaves_out_an_end_of_the_video(clips):
+    """The first frame is of the first quarter, 0 to 4, if none is left out."""
+    latest = []
+    for jitter in (0.0, 0.9):
+        source = Watched(clips)
+        options = make_options(temporal_jitter=jitter)
+        batches(source, options, total_steps=4)
+        latest.append(max(numbers[0] for numbers in source.numbers))
+    assert latest[0] < 5 <= latest[1]
+
+
 def cut_frames(source, position, numbers):
     frames = source.fetch(position, numbers)
     if source.encoded:
@@ -303,6 +374,10 @@ def test_calibration_clips_are_balanced_bytes(source):
         assert clip.shape == (4, 16, 16, 3) and clip.dtype == np.uint8
     positions = pipeline.balanced_positions(source.labels, 6, seed=0)
     assert sorted(source.labels[positions]) == [0, 0, 1, 1, 2, 2]
+    others = [
+        pipeline.balanced_positions(source.labels, 6, seed) for seed in (0, 1)
+    ]
+    assert positions == others[0] != others[1]
     with pytest.raises(ValueError, match=r"\[1, 12\].*count=13"):
         pipeline.calibration_clips(source, make_options(), 13)
 

@@ -219,7 +219,7 @@ def evaluate(
         if cache_path is not None:
             cache.write(cache_path, key, logits, targets, _paths(source))
             for path in cache.parts(cache_path):
-                path.unlink()
+                path.unlink(missing_ok=True)  # others may have done it
     result = score(logits, targets, protocol)
     names, predicted = np.array(labels), result.pop("predicted")
     result["predictions"] = {

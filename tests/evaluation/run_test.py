@@ -213,6 +213,14 @@ def test_an_evaluation_that_was_stopped_goes_on(
     monkeypatch.setattr(predict.Predictor, "predict", stopped)
     with pytest.raises(KeyboardInterrupt):
         evaluate(trained, clips, tmp_path / "parts")
+    parts = cache.parts
+
+    def removed(path):  # by another process that does the same
+        found = parts(path)
+        found[0].unlink()
+        return found
+
+    monkeypatch.setattr(cache, "parts", removed)
     found = evaluate(trained, clips, tmp_path / "parts")
     assert seen == [2, 1, 1]
     assert found["confusion"].tolist() == whole["confusion"].tolist()

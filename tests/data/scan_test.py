@@ -264,6 +264,15 @@ def test_a_label_is_one_class_however_unicode_spells_it(tmp_path):
     assert found.classes == (composed,)
 
 
+def test_of_videos_of_one_name_that_in_the_label_is_taken(tmp_path):
+    for place in ("train/b", "val/a"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "x.mp4").touch()
+    clip = annotations.Annotation(name="x", label="a", split="train")
+    (row,) = locating.locate([clip], tmp_path).rows
+    assert row.path == "val/a/x.mp4"
+
+
 def test_classes_that_may_be_mistakes_are_named(tmp_path):
     (tmp_path / "m.csv").write_text(
         "path,label,split\n1,Wave,train\n2,wave,test\n3,jump,train\n"

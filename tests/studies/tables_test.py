@@ -37,6 +37,20 @@ def test_multiply_adds_at_equal_accuracy_by_hand():
     assert row["mean ratio (95 % interval)"] == expected
 
 
+def test_differences_are_of_runs_of_one_seed_and_fold():
+    records = [
+        {**_record(method, 0, 1e6, accuracy), "fold": fold}
+        for method, accuracies in (
+            ("probabilistic", (0.9, 0.5)),
+            ("hand_scaled", (0.5, 0.3)),
+        )
+        for fold, accuracy in enumerate(accuracies)
+    ]
+    header, (row,) = tables.differences_table(records)
+    row = dict(zip(header, row, strict=True))
+    assert row["pairs"] == "2" and row["points"] == "+30.00"  # 40 and 20
+
+
 def test_only_runs_at_all_budgets_of_a_method_are_compared():
     by_hand = [
         _record("hand_scaled", seed, macs, accuracy)

@@ -57,6 +57,19 @@ def test_level_0_changes_no_place(name):
     np.testing.assert_allclose(found, noise(), atol=1e-3)
 
 
+def test_a_policy_applies_its_pair_in_order_and_by_chance(monkeypatch):
+    """Never inverted, then solarized from 128 on half of the time."""
+    policy = ((("invert", 0.0, 0), ("solarize", 0.5, 5)),)
+    monkeypatch.setattr(augment, "AUTO_POLICY", policy)
+    clip = np.full((1, 2, 2, 3), 200, np.float32)
+    levels = [
+        float(augment.auto_augment(clip, (number, 3))[0, 0, 0, 0])
+        for number in range(60)
+    ]
+    assert set(levels) == {200.0, 55.0}
+    assert 18 <= levels.count(55.0) <= 42  # 30 expected, deviation 3.9
+
+
 def test_every_operation_is_drawn():
     """1400 draws, each of the 14 operations about 100 times."""
     clip = noise(1, 4)

@@ -58,6 +58,16 @@ def test_one_frame_as_in_pillow(name):
     assert difference.max() <= 2.0
 
 
+def test_levels_of_many_pixels_are_equalized_as_in_pillow():
+    image = pytest.importorskip("PIL.Image")
+    from PIL import ImageOps
+
+    pixels = picture(height=60, width=78)  # a step is 18 pixels
+    expected = np.asarray(ImageOps.equalize(image.fromarray(pixels)))
+    found = image_ops.equalize(pixels[None].astype(np.float32))[0]
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_the_same_eagerly_and_in_a_dataset(name):
     clip = np.stack([picture(0), picture(1) // 2]).astype(np.float32)

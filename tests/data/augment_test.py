@@ -166,6 +166,16 @@ def test_cutmix_counts_the_pixels():
     assert len(places) > 15
 
 
+def test_cutmix_draws_the_area_not_the_side():
+    """The share that stays is from Beta(1, 1): on average a half."""
+    clips, targets = np.zeros((2, 1, 16, 16, 3), np.float32), np.eye(2)
+    shares = [
+        float(augment.mix(clips, targets, (number, 0), cutmix=1.0)[1][0, 0])
+        for number in range(100)
+    ]
+    assert 0.4 < np.mean(shares) < 0.6  # deviation 0.03
+
+
 def test_mixing_by_both_takes_turns():
     clips, targets = batch()
     cut = 0

@@ -58,6 +58,13 @@ def test_classes_count_by_their_clips():
     np.testing.assert_allclose(found, np.mean(expected), rtol=1e-6)
 
 
+def test_a_smoothed_clip_counts_as_its_own_class():
+    logits, targets = tf.constant([[1.0, 2.0, 3.0]]), tf.constant([[1.0, 0, 0]])
+    plain = steps.cross_entropy(logits, targets, 0.3)
+    weighted = steps.cross_entropy(logits, targets, 0.3, np.float32([2, 1, 1]))
+    assert float(weighted) == pytest.approx(2 * float(plain), rel=1e-5)
+
+
 def test_step_counts_classes_as_it_is_told():
     losses = []
     for class_weights in (None, np.float32([2, 2, 2]), np.float32([1, 0, 0])):

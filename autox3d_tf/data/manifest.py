@@ -400,10 +400,10 @@ def _whole(cell: str) -> int:
     return int(number)
 
 
-def _finite(cell: str) -> float:
-    """Reads a number, as which "nan" passes elsewhere."""
+def _amount(cell: str) -> float:
+    """Reads a number of 0 or more; "nan" and "inf" are none."""
     number = float(cell)
-    if not math.isfinite(number):
+    if not 0 <= number < math.inf:
         raise ValueError(cell)
     return number
 
@@ -414,8 +414,8 @@ _PARSERS = {
     "frames": _whole,
     "width": _whole,
     "height": _whole,
-    "fps": _finite,
-    "duration": _finite,
+    "fps": _amount,
+    "duration": _amount,
 }
 
 

@@ -12,7 +12,11 @@ from autox3d_tf.training import protocol as protocol_lib
 
 
 def open_clips(data, training):
-    """Returns the clips to validate on, None if there are none."""
+    """Returns the clips to validate on, None if there are none.
+
+    Raises:
+        ValueError: If they are named, and are not there.
+    """
     if not inputs.has_part(data, "val"):
         if training.validate_epochs:
             logging.warning(
@@ -22,6 +26,8 @@ def open_clips(data, training):
     try:
         return pipeline.open_source(data, "val")
     except ValueError as error:
+        if data.named_parts:  # one may be misspelt, and the training long
+            raise
         logging.warning("No validation: %s", error)
         return None
 

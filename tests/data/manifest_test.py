@@ -142,6 +142,7 @@ def test_select_refuses_unknown_names(condition, message):
         ("path,label,status\na.mp4,a,fine\n", "`status` must be one of"),
         ("path,label,fold\na.mp4,a,0.5\n", "`fold` must be a number.*'0.5'"),
         ("path,label,fps\na.mp4,a,nan\n", "`fps` must be a number.*'nan'"),
+        ("path,label,fps\na.mp4,a,-30\n", "`fps` must be a number.*'-30'"),
         (
             f"path,label\nb.mp4,{'x' * 200_000}\n",
             r"m.csv must be .* a row after line 1 .*\(field larger than",

@@ -100,6 +100,13 @@ def again(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "again")
 
 
+def test_named_clips_to_validate_on_must_be_there(clips, tmp_path):
+    data = tiny.data(clips, train_folds=(0, 1, 2), val_folds=(33,))
+    with pytest.raises(ValueError, match="33"):
+        train(clips, tmp_path / "run", data=data)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_finished_run_is_not_trained_again(clips, finished, again):
     before = {path: path.read_bytes() for path in again.glob("*.*")}
     # How often it saves may change.

@@ -20,7 +20,7 @@ def test_equal_steps_processes_as_many_clips():
     )
     clips = 60_000  # after the warm-up
     evolution = equal_cost.equal_steps(
-        "evolution", search, clips=clips, judged_on=68
+        "evolution", search, clips=clips, judged_on=68, to_choose=100 * 68
     )
     assert evolution.warmup_steps == evolution.steps == 200
     assert evolution.candidates * 68 == pytest.approx(clips, rel=0.01)
@@ -42,6 +42,24 @@ def test_equal_steps_processes_as_many_clips():
     assert half == pytest.approx(2, rel=0.01)  # as 350 is between 200 and 500
     used += (reranked.steps - parsec.steps) * (96 + 96) + 100 * 68
     assert used == pytest.approx(clips, rel=0.01)
+    uneven = equal_cost.equal_steps(
+        "parsec",
+        dataclasses.replace(search, weights_samples=3, logits_batch_size=10),
+        clips=clips,
+        judged_on=68,
+        samples=6,
+    )
+    # 3 x 16 forward and back and 6 x 10 forward
+    used = (uneven.steps - 200) * (48 + 60)
+    assert used == pytest.approx(clips, rel=0.01)
+    at_once = equal_cost.equal_steps(
+        "parsec",
+        dataclasses.replace(search, joint_step=150),  # within the warm-up
+        clips=clips,
+        judged_on=68,
+        samples=6,
+    )
+    assert at_once.joint_step == 150
     gumbel = equal_cost.equal_steps(
         "gumbel", search, clips=clips, judged_on=68, samples=2
     )

@@ -109,6 +109,18 @@ def test_interval_and_p_value_of_clear_and_of_no_relation():
     assert statistics.kendall_p_value(ranks, noise, draws=500) > 0.05
 
 
+def test_the_interval_leaves_out_a_fortieth_on_each_side():
+    rng = np.random.default_rng(5)
+    one, two = np.arange(12), rng.permutation(12)
+    taus = sorted(
+        statistics.kendall_tau(one[drawn], two[drawn])
+        for drawn in rng.integers(12, size=(4_000, 12))
+    )
+    expected = taus[100], taus[-101]  # 5 % would be 0.07 further inside
+    found = statistics.kendall_interval(one, two)
+    np.testing.assert_allclose(found, expected, atol=0.03)
+
+
 def test_draws_in_parts_are_as_many_as_asked_for():
     assert len(statistics._in_parts(np.zeros, draws=250)) == 250
 

@@ -1,5 +1,6 @@
 """Costs against the published tables and against brute force."""
 
+import dataclasses
 import itertools
 import random
 
@@ -44,6 +45,29 @@ def test_peak_activations_by_hand():
     assert found.peak_activation_bytes == 4 * values
 
 
+def test_peaks_of_stem_narrow_block_and_head_by_hand():
+    # At 2x4x4: what goes in and what comes out; the norm of a wide stem has
+    # its input and output alive, more than the clip of 2x8x8 beside either.
+    narrow, wide = (
+        cost.parts.stem_part(space.StemSpec(filters=n), (2, 8, 8))
+        for n in (4, 16)
+    )
+    assert narrow.peak_values == 2 * 8 * 8 * 3 + 32 * 4
+    assert wide.peak_values == 2 * 32 * 16
+    # 5 channels kept for the shortcut, 3 inner and 8 out
+    spec = space.BlockSpec(block_type="3x3x3", filters=8, inner_filters=3)
+    placed = space.PlacedBlock(
+        name="b", stage=1, index=1, in_filters=5, spec=spec
+    )
+    block = cost.parts.block_part(placed, (2, 4, 4))
+    assert block.peak_values == 32 * (5 + 3 + 8)
+    head = cost.parts.head_part(
+        space.HeadSpec(filters=7, features=9), (2, 4, 4), 5, 3
+    )
+    assert head.peak_values == 32 * (5 + 7)
+    assert head.peak_bytes == 4 * 32 * 12
+
+
 @pytest.mark.parametrize("metric", sorted(cost.METRICS))
 @pytest.mark.parametrize("name", sorted(space.SPACES))
 def test_the_table_of_a_space_equals_the_count(name, metric):
@@ -53,17 +77,33 @@ def test_the_table_of_a_space_equals_the_count(name, metric):
     rng = random.Random(1)
     for _ in range(10):
         indices = [rng.randrange(len(c)) for c in named.choices]
-        assert table(indices) == budget.cost(named.decode(indices))
+        arch = named.decode(indices)
+        assert table(indices) == budget.cost(arch)
+        whole = cost.cost_of(arch, num_classes=7)
+        assert budget.cost(arch) == getattr(whole, metric)
 
 
 @pytest.mark.parametrize("metric", sorted(cost.METRICS))
 def test_cheapest_against_enumeration(metric):
+    check_cheapest(space.get_space("tiny"), metric)
+
+
+@pytest.mark.parametrize("metric", sorted(cost.METRICS))
+def test_cheapest_where_no_block_can_be_skipped(metric):
     tiny = space.get_space("tiny")
+    stages = tuple(
+        dataclasses.replace(stage, optional=False, attentions=("se",))
+        for stage in tiny.stages
+    )
+    check_cheapest(dataclasses.replace(tiny, stages=stages), metric)
+
+
+def check_cheapest(named, metric):
     budget = cost.Budget(metric=metric, target=1.0, num_classes=3)
-    table = cost.SpaceCost(tiny, budget)
-    ranges = [range(len(choice)) for choice in tiny.choices]
+    table = cost.SpaceCost(named, budget)
+    ranges = [range(len(choice)) for choice in named.choices]
     least = min(table(i) for i in itertools.product(*ranges))
-    assert cost.cheapest(tiny, budget) == least
+    assert cost.cheapest(named, budget) == least
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What is said about networks and search spaces."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -58,6 +59,9 @@ def test_a_latency_table_predicts_networks_and_spaces(monkeypatch):
     assert f"predicted: {ms:.3f} ms per clip, int8, 1 thread, " in text
     text = describe.describe("tiny", None, 3, table)
     assert "networks within 5% of the same multiply-adds, of 300" in text
+    near = re.findall(r"^ +[\d.]+ M +(\d+)", text, re.MULTILINE)
+    assert len(near) == 3  # few are so near to a quartile of so wide a space
+    assert all(0 < int(count) < 100 for count in near)
 
 
 def test_files_of_either_kind(tmp_path):

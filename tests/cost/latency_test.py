@@ -108,6 +108,30 @@ def test_terms_of_a_block_by_hand():
     }
 
 
+def test_both_pointwise_kernels_count_where_they_are_of_one_size():
+    spec = space.BlockSpec(block_type="3x3x3", filters=6, inner_filters=20)
+    placed = space.PlacedBlock(
+        name="stage1_block2", stage=1, index=2, in_filters=6, spec=spec
+    )
+    part = cost.parts.block_part(placed, (4, 8, 8))
+    assert latency.terms(part, tile=8) == {
+        "pointwise 4x8x8 macs": 6 * 24 + 20 * 8,
+        "pointwise 4x8x8 in": 6 + 20,
+        "pointwise 4x8x8 out": 24 + 8,
+        "3x3x3 4x8x8 4x8x8": 24,
+        "3x3x3": 1,
+    }
+
+
+def test_terms_of_stem_and_head_by_hand():
+    stem = cost.parts.stem_part(space.StemSpec(filters=4), (2, 8, 8))
+    assert latency.terms(stem, tile=8) == {"stem 2x8x8": 1}
+    head = cost.parts.head_part(
+        space.HeadSpec(filters=7, features=9), (2, 4, 4), 5, 3
+    )
+    assert latency.terms(head, tile=8) == {"head 2x4x4": 1, "head 2x4x4 in": 5}
+
+
 def test_a_space_and_its_networks_take_the_same_time():
     counted = cost.SpaceCost(SPACE, budget())
     table = cost_table.CostTable(SPACE, budget())

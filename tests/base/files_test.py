@@ -20,6 +20,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 
 
+def test_who_reads_while_a_file_is_replaced_reads_the_old_one(tmp_path):
+    path = files.write_text(tmp_path / "a.txt", "old")
+    with open(path) as reader:
+        files.write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+def test_sets_are_written_in_one_order():
+    names = {f"name{i}" for i in range(10)}
+    assert files.to_json({"a": names}) == {"a": sorted(names)}
+
+
 def test_a_byte_order_mark_is_no_damage(tmp_path):
     (tmp_path / "a.json").write_text('\ufeff{"a": 1}', encoding="utf-8")
     assert files.read_json(tmp_path / "a.json", "a result") == {"a": 1}

@@ -69,6 +69,15 @@ def test_first_blocks_project_their_shortcut():
     assert projecting == [f"stage{i}_block1" for i in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize(("in_filters", "projects"), [(8, False), (9, True)])
+def test_a_change_of_width_projects_the_shortcut(in_filters, projects):
+    spec = space.BlockSpec(block_type="3x3x3", filters=8, inner_filters=16)
+    block = space.PlacedBlock(
+        name="b", stage=1, index=2, in_filters=in_filters, spec=spec
+    )
+    assert block.projects == projects
+
+
 def test_round_width_never_loses_more_than_a_tenth():
     # int(20 + 4) // 8 * 8 = 24; int(11 + 4) // 8 * 8 = 8 < 0.9 * 11 -> 16
     assert space.round_width(20) == 24

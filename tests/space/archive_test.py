@@ -58,6 +58,13 @@ def test_the_published_x3d_s_is_found_again():
     assert found.stages == published.stages
 
 
+def test_a_share_of_the_blocks_is_rounded_up():
+    space = space_lib.get_space("x3d_s")
+    arch = space_lib.scaled_x3d(space, fits_under(1e9), depth=0.5)
+    # of 3, 5, 11 and 7
+    assert [len(blocks) for blocks in arch.stages] == [2, 3, 6, 4]
+
+
 def test_a_budget_that_no_x3d_meets_is_refused():
     space = space_lib.get_space("egogestar")
     with pytest.raises(ValueError, match="not even with one channel per stage"):

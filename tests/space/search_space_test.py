@@ -59,6 +59,15 @@ def test_only_later_blocks_can_be_skipped():
                 assert (space.SKIP in choice.candidates) != first
 
 
+def test_inner_filters_by_hand():
+    stage = space.get_space("x3d_s").stages[0]  # multiples of 8
+    # 54 is nearer to 56; 12 to 16, half way; no less than 8
+    assert [stage.inner_filters(f, e) for f, e in
+            ((24, 2.25), (8, 1.5), (2, 1.5))] == [56, 16, 8]  # fmt: skip
+    other = dataclasses.replace(stage, channel_multiple=2)
+    assert other.inner_filters(6, 2.25) == 14  # 13.5
+
+
 def test_size_of_tiny_by_hand():
     # Stage 1: 3 filters, one block of 3 x 3 x 2. Stage 2: 3 filters, blocks
     # of 3 x 3 x 2 and (3 + skip) x 3 x 2.
@@ -148,6 +157,7 @@ def test_named_spaces_have_fair_filters():
         ({"strides": (1, 2, 1)}, "equal in height and width"),
         ({"attentions": ("se", "eca")}, "attentions='eca'"),
         ({"depth": 0}, "depth=0"),
+        ({"depth": True}, "`depth` must be a positive integer"),
         ({"strides": (1, 1, 1)}, "halve the image"),
     ],
 )

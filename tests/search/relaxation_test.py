@@ -1,6 +1,7 @@
 """Gradients of the relaxation, against differences and enumeration."""
 
 import itertools
+import types
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from autox3d_tf import cost, models
 from autox3d_tf.search import cost_table, relaxation
 from autox3d_tf.search import distribution as distribution_lib
+from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
 
 SPACE = search_driver.SPACE
@@ -100,29 +102,97 @@ def test_gradient_of_a_gate_raises_what_was_drawn():
         assert float(tf.reduce_sum(gradient)) == pytest.approx(0, abs=1e-6)
 
 
-def test_cost_gradient_agrees_with_enumeration():
-    distribution = uneven_distribution()
-    tables = [cost_table.CostTable(SPACE, cost.Budget(
-        target=search_driver.TARGET_MACS, num_classes=2))]  # fmt: skip
+def test_a_high_temperature_makes_all_candidates_alike():
+    distribution, temperature = uneven_distribution(), 1_000.0
+    with tf.GradientTape() as tape:
+        indices, gates = distribution.relax((3, 4), temperature)
+        total = tf.reduce_sum(gates)
+    gradients = tape.gradient(total, distribution.logits)
+    for index, gradient in zip(indices.numpy(), gradients, strict=True):
+        found = tf.convert_to_tensor(gradient).numpy()
+        # of the logarithm of 1 / n: (1 - 1 / n) / temperature for what was
+        # drawn, -1 / n / temperature for others
+        expected = np.eye(len(found))[index] - 1 / len(found)
+        np.testing.assert_allclose(temperature * found, expected, atol=0.01)
+
+
+TABLES = [cost_table.CostTable(SPACE, cost.Budget(
+    target=search_driver.TARGET_MACS, num_classes=2))]  # fmt: skip
+
+
+def exact_cost_gradient(distribution):
     everything = tf.constant(ALL)
-    excess = cost_table.excess(tables, everything)
+    excess = cost_table.excess(TABLES, everything)
     with tf.GradientTape() as tape:
         log_probs = distribution.log_prob(everything)
         expected = tf.reduce_sum(tf.exp(log_probs) * excess)
-    exact = map(
-        tf.convert_to_tensor, tape.gradient(expected, distribution.logits)
-    )
-    exact = [gradient.numpy() for gradient in exact]
+    exact = tape.gradient(expected, distribution.logits)
+    return [tf.convert_to_tensor(gradient).numpy() for gradient in exact]
+
+
+def test_cost_gradient_agrees_with_enumeration():
+    distribution = uneven_distribution()
+    exact = exact_cost_gradient(distribution)
     found = [np.zeros(g.shape) for g in exact]
     for k in range(50):
         drawn = distribution.sample(200, (1, k))
         estimate = relaxation.cost_gradient(
-            distribution, drawn, cost_table.excess(tables, drawn)
+            distribution, drawn, cost_table.excess(TABLES, drawn)
         )
         found = [a + b / 50 for a, b in zip(found, estimate, strict=True)]
     a, b = (np.concatenate(list(map(np.ravel, x))) for x in (exact, found))
     assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.99
     assert np.linalg.norm(b) == pytest.approx(np.linalg.norm(a), rel=0.05)
+
+
+def test_the_cost_of_a_draw_is_compared_with_that_of_the_others():
+    distribution, excess = uneven_distribution(), np.array([0.5, 0.0, 1.6])
+    indices = distribution.sample(3, (2, 1))
+    found = relaxation.cost_gradient(
+        distribution, indices, tf.constant(excess, tf.float32)
+    )
+    others = [0.8, 1.05, 0.25]  # means of the other two
+    for place, probabilities in enumerate(distribution.probabilities()):
+        drawn = np.eye(len(probabilities))[indices[:, place]]
+        expected = (excess - others) @ (drawn - probabilities) / 3
+        np.testing.assert_allclose(found[place], expected, atol=1e-6)
+
+
+class Recorder:
+    """An optimizer that keeps gradients instead of applying them."""
+
+    def apply_gradients(self, pairs):
+        self.gradients = [tf.convert_to_tensor(g).numpy() for g, _ in pairs]
+
+
+def test_a_step_adds_the_cost_to_what_the_likelihood_says(
+    monkeypatch, supernet, batch
+):
+    distribution, recorder = uneven_distribution(), Recorder()
+    likely = [tf.fill(vector.shape, 0.25) for vector in distribution.logits]
+    monkeypatch.setattr(
+        relaxation,
+        "relaxed_gradient",
+        lambda *_: (tf.constant(-1.0), tf.constant(0.5), likely),
+    )
+    step = relaxation.RelaxedStep(
+        supernet,
+        [distribution],
+        TABLES,
+        types.SimpleNamespace(logits=[recorder], logits_clip_norm=None),
+        options_lib.SearchOptions(steps=1, warmup_steps=0, method="gumbel"),
+        options_lib.EstimatorOptions(beta=10.0),
+        counters=tf.Variable(tf.zeros([3], tf.int64)),
+    )
+    metrics = step._logits_step(tf.constant(0), 2, *batch)
+    found = (np.concatenate(recorder.gradients) - 0.25) / 10
+    exact = np.concatenate(exact_cost_gradient(distribution))
+    # 256 draws
+    assert found @ exact > 0.9 * np.linalg.norm(found) * np.linalg.norm(exact)
+    assert np.linalg.norm(found) == pytest.approx(
+        np.linalg.norm(exact), rel=0.2
+    )
+    assert float(metrics["log_likelihood"]) == -1.0
 
 
 class PlantedSupernet:
@@ -135,6 +205,30 @@ class PlantedSupernet:
         worth = tf.cast(tf.equal(indices, self.best), tf.float32)
         right = tf.reduce_mean(worth if gates is None else worth * gates)
         return tf.stack([right * clips, -right * clips], axis=-1)
+
+
+def test_paths_differ_and_are_averaged():
+    drawn = []
+
+    class Recording(PlantedSupernet):
+        def __call__(self, clips, indices, **others):
+            drawn.append(tuple(indices.numpy()))
+            return super().__call__(clips, indices, **others)
+
+    best = [1, 0, 1, 0, 1, 0, 1]
+    likelihood, right, gradients = relaxation.relaxed_gradient(
+        Recording(best), uneven_distribution(), 16,
+        tf.ones([4]), tf.zeros([4], tf.int32), tf.constant([0, 1]),
+    )  # fmt: skip
+    assert len(drawn) == 16 and len(set(drawn)) > 8
+    hits = np.mean(np.array(drawn) == best, axis=1)
+    # of logits (hits, -hits)
+    expected = -np.log1p(np.exp(-2 * hits)).mean()
+    assert float(likelihood) == pytest.approx(expected, rel=1e-5)
+    assert float(right) == np.mean(hits >= 0) == 1
+    # Of a path it falls by 1 at most where the share of hits rises by 1, to
+    # which a choice gives a seventh; so does a mean of paths.
+    assert max(float(tf.reduce_max(tf.abs(g))) for g in gradients) < 1 / 7
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

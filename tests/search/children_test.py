@@ -11,7 +11,7 @@ from autox3d_tf.search import children, steps
 
 
 class _Counting(sources.ClipSource):
-    """Clips of one grey level each; counts how many are read."""
+    """Clips of one grey level each; keeps the numbers of those read."""
 
     def __init__(self, manifest, read=None):
         super().__init__(manifest)
@@ -21,8 +21,8 @@ class _Counting(sources.ClipSource):
         return _Counting(manifest, self.read)
 
     def fetch(self, position, indices):
-        self.read.append(position)
-        level = 10 * int(self.manifest.rows[position].path)
+        self.read.append(int(self.manifest.rows[position].path))
+        level = 10 * self.read[-1]
         return np.full((len(indices), 16, 16, 3), level, np.uint8)
 
 
@@ -51,3 +51,9 @@ def test_clips_that_fit_are_read_once(monkeypatch, cache_bytes, reads):
     # Six clips in two batches of four, the first two of them twice.
     assert judge.clips_each == 8 and judge.clips == 16
     assert len(source.read) == 8 * reads
+    assert judge.distinct == len(set(source.read[:8])) == 6
+    numbers = np.array(source.read[:8])
+    assert first.accuracy == np.mean(numbers % 2)
+    assert first.log_likelihood == pytest.approx(
+        np.mean((10 * numbers / 255 - 0.45) / 0.225), rel=1e-5
+    )

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
-from autox3d_tf.data import pipeline
+from autox3d_tf.data import parts, pipeline
 from autox3d_tf.search import batches, children, engine
 from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
@@ -94,12 +95,31 @@ def test_reranking_takes_the_likeliest_of_the_most_probable(
     assert budget.allows(arch)
 
 
+@pytest.mark.parametrize("first_step", [1, 3])
+def test_batches_go_on_where_they_stopped(clips, first_step):
+    data = search_driver.data_of(clips)
+    halves = parts.halve(pipeline.open_source(data, "train"), 1)
+    search = options_lib.SearchOptions(steps=5, warmup_steps=2, batch_size=3)
+    whole, rest = (
+        list(batches.make_batches(halves, data, search, seed=1, first_step=n))
+        for n in (0, first_step)
+    )
+    assert len(whole) == 5
+    # nobody looks at the second half in the warm-up
+    assert [bool(tf.reduce_any(b[2] != 0)) for b in whole] == [
+        False, False, True, True, True,
+    ]  # fmt: skip
+    for given, expected in zip(rest, whole[first_step:], strict=True):
+        for ours, theirs in zip(given, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
     """Its steps, and who judges in the end, see no clip of the weights."""
     data = search_driver.data_of(clips)
     source = pipeline.open_source(data, "train")
     search = options_lib.SearchOptions(steps=2, warmup_steps=0, batch_size=3)
-    parts = engine.Engine(
+    built = engine.Engine(
         space=search_driver.SPACE,
         source=source,
         data=data,
@@ -110,14 +130,14 @@ def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
         logits=options_lib.LogitsOptions(),
         seed=1,
     )
-    weights, logits = parts.halves
-    paths = [{row.path for row in half.manifest.rows} for half in parts.halves]
+    weights, logits = built.halves
+    paths = [{row.path for row in half.manifest.rows} for half in built.halves]
     assert len(paths[0]) == len(paths[1]) == 5 and not paths[0] & paths[1]
     for number, half in enumerate((weights, logits)):
         expected = pipeline.make_train_dataset(
             half, data, batch_size=3, seed=2 * 1 + number, total_steps=2
         )
-        given = batches.make_batches(parts.halves, data, search, seed=1)
+        given = batches.make_batches(built.halves, data, search, seed=1)
         for batch, (alone, labels) in zip(given, expected, strict=True):
             np.testing.assert_array_equal(batch[2 * number], alone)
             np.testing.assert_array_equal(batch[2 * number + 1], labels)
@@ -125,5 +145,5 @@ def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
     monkeypatch.setattr(
         children, "Judge", lambda supernet, half, *rest: judged.append(half)
     )
-    assert parts.chooser.judge is None
+    assert built.chooser.judge is None
     assert judged == [logits]

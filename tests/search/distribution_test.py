@@ -144,6 +144,27 @@ def test_conversion_of_the_largest_space_is_exact_too():
         np.testing.assert_allclose(first, second, atol=1e-6)
 
 
+def test_conversion_sorts_the_choices_of_a_factor():
+    factor = distribution_lib.Factor
+    source, target = (
+        distribution_lib.ArchitectureDistribution(
+            factors, distribution_lib.make_logits(factors)
+        )
+        for factors in (
+            [factor("a", (3, 0), (4, 2)), factor("b", (2, 1), (5, 3))],
+            [factor("all", (0, 1, 2, 3), (2, 3, 5, 4))],
+        )
+    )
+    rng = np.random.default_rng(0)
+    for vector in source.logits:
+        vector.assign(rng.normal(size=vector.shape))
+    distribution_lib.convert(source, target)
+    vectors = np.array(list(itertools.product(*map(range, (2, 3, 5, 4)))))
+    np.testing.assert_allclose(
+        source.log_prob(vectors), target.log_prob(vectors), atol=1e-5
+    )
+
+
 def test_joint_factors_of_a_block_are_type_expansion_and_attention():
     names = [factor.name for factor in distribution_lib.joint_factors(SPACE)]
     assert names == ["stage1/filters", "stage1/block1", "stage1/block2"]

@@ -76,6 +76,18 @@ def test_climbing_alone_stays_with_the_neighbours():
     assert len({width(vector) for _, vector in spread}) >= 2
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tournament_spends_more_on_good_niches(seed):
+    def mean_score(tournament):
+        scored = niches.evolve_elites(
+            SIZES, fits, score, niche=niche, count=60, seed=seed,
+            first=[(0, 0, 0, 0)], tournament=tournament,
+        )  # fmt: skip
+        return np.mean([value for value, _ in scored])
+
+    assert mean_score(9) > mean_score(1) + 2
+
+
 def test_same_seed_same_answer():
     def run(seed):
         return niches.evolve_elites(

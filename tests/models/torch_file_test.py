@@ -217,6 +217,24 @@ def test_tensors_cannot_reach_beyond_their_storage(tmp_path, numbers, match):
         tensor.read()
 
 
+def test_a_view_of_a_storage_is_read_where_it_lies():
+    data = np.arange(12, dtype="<f4").tobytes()
+    storage = torch_file.Storage("float32", "<f4", "0", 12, {"0": data}.get)
+    # three rows of two from the fourth number on, transposed
+    view = torch_file.Tensor(storage, 3, (2, 3), (1, 2))
+    np.testing.assert_array_equal(view.read(), [[3, 5, 7], [4, 6, 8]])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_bfloat16_is_the_upper_half_of_a_float32(order):
+    # sign, 8 bits of exponent + 127, 7 of mantissa: 1, -2, 1.25 / 8
+    data = np.array([0x3F80, 0xC000, 0x3E20], order + "u2").tobytes()
+    storage = torch_file.Storage(
+        "bfloat16", order + "u2", "0", 3, {"0": data}.get
+    )
+    np.testing.assert_array_equal(storage.read(), [1.0, -2.0, 0.15625])
+
+
 def test_every_truncation_is_one_clear_line(tmp_path):
     path = tmp_path / "a.pyth"
     torch_write.write(path, {"model_state": ARRAYS})

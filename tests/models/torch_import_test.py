@@ -159,6 +159,16 @@ def test_pytorchvideo_without_the_first_shortcut_norm(tmp_path):
     assert "change nothing" in str(report)
 
 
+def test_other_norms_of_shortcuts_are_missed(tmp_path):
+    # stage 2 goes from 8 to 12 channels: PyTorchVideo has a norm there, too
+    path, model = tmp_path / "tiny.pyth", random_model()
+    to_pytorchvideo(model, path)
+    name = "blocks.2.res_blocks.0.branch1_norm.running_mean"
+    edit(path, lambda state: state.pop(name))
+    with pytest.raises(ValueError, match=rf"Tensor {name} .* no such tensor"):
+        models.load_torch_checkpoint(model, path)
+
+
 def test_identity_norm_changes_nothing():
     x = np.random.default_rng(0).normal(size=(1, 2, 3, 3, 7))
     x = x.astype("float32")

@@ -139,6 +139,32 @@ def test_moving_statistics_approach_the_batch():
     np.testing.assert_array_equal(fresh["norm_variance"], np.ones(4, "float32"))
 
 
+def test_kernels_start_as_he_et_al_by_what_they_read():
+    stem = layers.Stem3D(64, name="stem")
+    block = layers.BottleneckBlock3D(
+        "3x3x3", 48, 144, attention="se", name="block"
+    )
+    head = layers.Head3D(96, 80, 30, name="head")
+    for layer, channels in ((stem, 3), (block, 64), (head, 40)):
+        layer.build((None, None, None, None, channels))
+    for layer, name, read in (
+        (stem, "spatial_kernel", 3 * 3 * 3),
+        (stem, "temporal_kernel", 5),
+        (block, "expand_kernel", 64),
+        (block, "depthwise1_kernel", 27),
+        (block, "se_reduce_kernel", 144),
+        (block, "project_kernel", 144),
+        (block, "shortcut_kernel", 64),
+        (head, "conv_kernel", 40),
+        (head, "hidden_kernel", 96),
+    ):
+        values = layer.weight_values()[name]
+        error = 4 / np.sqrt(2 * values.size)  # standard errors
+        assert np.std(values) == pytest.approx(np.sqrt(2 / read), rel=error)
+    logits = head.weight_values()["logits_kernel"]
+    assert np.std(logits) == pytest.approx(0.01, rel=0.1)
+
+
 def test_same_seed_same_weights_and_other_seed_others():
     def kernel(seed):
         stem = layers.Stem3D(4, 3, seed=seed, name="stem")

@@ -159,6 +159,10 @@ def test_two_sided_excess_is_the_distance_from_the_tightest_budget():
     assert min(over) < 0 < max(over)
     share = np.mean([value <= 0 for value in over])
     assert cost_table_lib.within(tables, vectors) == np.float32(share)
+    fits = cost_table_lib.fits(tables, vectors)
+    np.testing.assert_array_equal(fits, np.array(over) <= 0)
+    alone = [cost_table_lib.fits([table], vectors).sum() for table in tables]
+    assert fits.sum() < max(alone)  # not what any of the budgets allows
 
 
 @KINDS

@@ -197,6 +197,19 @@ def test_warm_up_leaves_the_logits_and_moves_the_weights():
     assert parts.counters.numpy().tolist() == [15, 54, 36]
 
 
+def test_the_warm_up_is_uniform_wherever_the_logits_start(monkeypatch):
+    parts, drawn = Parts(warmup_steps=2, warmup_samples=30), []
+    parts.distributions[0].logits[0].assign([50.0, 0.0, 0.0])
+
+    def weights_step(indices, *_):
+        drawn.extend(indices.numpy()[:, 0].tolist())
+        return {}
+
+    monkeypatch.setattr(parts.step, "_weights_step", weights_step)
+    parts.step(tf.constant(1), *make_batch(0), *make_batch(1))
+    assert len(drawn) == 30 and set(drawn) == {0, 1, 2}
+
+
 def test_a_warm_up_for_others_traces_no_step_of_the_logits(monkeypatch):
     parts = Parts(steps=2, warmup_steps=2)
     monkeypatch.setattr(parts.step, "_weights_step", lambda *_: {})

@@ -273,8 +273,10 @@ def _scale_problems(number, tensor):
         yield f"tensor {number} has no scale"
     elif _length(found.zeroPoint) != _length(found.scale):
         yield f"tensor {number} has no zero point for each scale"
-    elif not all(low <= point <= high for point in found.zeroPoint):
-        yield f"tensor {number} has zero point {int(found.zeroPoint[0])}"
+    else:
+        for point in map(int, found.zeroPoint):
+            if not low <= point <= high:
+                yield f"tensor {number} has zero point {point}"
 
 
 def _length(values) -> int:

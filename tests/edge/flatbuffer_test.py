@@ -6,7 +6,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from autox3d_edge import flatbuffer
+from autox3d_edge import compact, flatbuffer
 from autox3d_edge import manifest as manifest_lib
 
 
@@ -40,6 +40,37 @@ def test_activations_are_planned_as_an_interpreter_does(
         content, _ = getattr(streams, kind)
     planned = flatbuffer.activation_bytes(content)
     assert 0.85 < planned / arena_of(content) < 1.15
+
+
+def test_activations_are_those_alive_at_once(monkeypatch):
+    tensors = tuple(
+        flatbuffer.TensorInfo(
+            index=index, name="", shape=(size,), dtype="INT8", scale=(),
+            zero_point=(), constant=False,
+        )
+        for index, size in enumerate((10, 20, 30, 15))
+    )  # fmt: skip
+    chain = tuple(
+        flatbuffer.OperatorInfo(
+            code="ADD", version=1, custom=False, inputs=(i,), outputs=(i + 1,)
+        )
+        for i in range(3)
+    )
+    graph = flatbuffer.Graph(
+        tensors=tensors, operators=chain, inputs=(0,), outputs=(3,), subgraphs=1
+    )
+    monkeypatch.setattr(flatbuffer, "read_graph", lambda model: graph)
+    # The input stays; the second operator has both of its ends beside it.
+    assert flatbuffer.activation_bytes(b"") == 10 + 20 + 30
+
+
+def test_old_files_say_what_an_operator_is_elsewhere(exported):
+    content = flatbuffer.unpack(manifest_lib.read_model(exported.path)[0])
+    expected = flatbuffer.kinds(content)
+    for code in content.operatorCodes:
+        code.builtinCode = 0
+    found = flatbuffer.unpack(compact.pack(content))
+    assert flatbuffer.kinds(found) == expected
 
 
 def refusal(exported, change):
@@ -76,12 +107,32 @@ def short_buffer(graph, content):
     content.buffers[kernel.buffer].data = np.zeros(3, np.uint8)
 
 
+def long_buffer(graph, content):
+    kernel = graph.tensors[first(graph, content, "CONV_2D").inputs[1]]
+    content.buffers[kernel.buffer].data = np.zeros(9999, np.uint8)
+
+
+def negative_axis(graph, content):
+    made = first(graph, content, "ADD").outputs[0]
+    graph.tensors[made].shape = [-4, -24, 24, 6]
+
+
 def foreign_kind(graph, content):
     content.operatorCodes[0].builtinCode = 9999
 
 
 def no_buffer(graph, content):
     graph.tensors[5].buffer = 99999
+
+
+def far_zero_point_of_a_channel(graph, content):
+    found = graph.tensors[first(graph, content, "ADD").outputs[0]].quantization
+    found.scale, found.zeroPoint = np.ones(2, np.float32), np.array([0, 128])
+
+
+def fewer_zero_points(graph, content):
+    found = graph.tensors[first(graph, content, "ADD").outputs[0]].quantization
+    found.scale, found.zeroPoint = np.ones(2, np.float32), np.array([0])
 
 
 def many_axes(graph, content):
@@ -94,7 +145,11 @@ DAMAGE = (
     (foreign_kind, "operator kind 9999 is not known"),
     (foreign_border, "its border names tensor -7"),
     (short_buffer, "has 3 bytes"),
+    (long_buffer, "has 9999 bytes"),
+    (negative_axis, "has shape (-4, -24, 24, 6)"),
     (no_buffer, "tensor 5 has no buffer"),
+    (far_zero_point_of_a_channel, "has zero point 128"),
+    (fewer_zero_points, "has no zero point for each scale"),
     (many_axes, "tensor 5 has 200000 axes"),
 )
 

@@ -175,6 +175,14 @@ def test_a_file_cut_short_is_refused(tmp_path, exported, share):
         manifest_lib.read_model(cut)
 
 
+@pytest.mark.parametrize("size", [1.5, "9", None])
+def test_the_length_of_a_model_is_a_whole_number(exported, monkeypatch, size):
+    record = {"model_bytes": size, "model_sha256": "0" * 64}
+    monkeypatch.setattr(manifest_lib, "_read_record", lambda *_: record)
+    with pytest.raises(ValueError, match="it has no `model_bytes`"):
+        manifest_lib.read_model(exported.path)
+
+
 def test_foreign_files_are_refused(tmp_path, exported):
     model, _ = manifest_lib.read_model(exported.path)
     foreign = tmp_path / "foreign.tflite"
@@ -223,7 +231,8 @@ def test_preprocessing_refuses_nonsense():
 )
 def test_states_refuse_nonsense(changed, message):
     fields = {"input": "a", "output": "b", "shape": (1,), "dtype": "int8"}
-    StreamState(**fields, initial=0)
+    for initial in (-128, 0, 127):
+        StreamState(**fields, initial=initial)
     with pytest.raises(ValueError, match=message):
         StreamState(**{"initial": 0, **fields, **changed})
 

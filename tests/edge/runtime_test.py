@@ -104,6 +104,7 @@ def test_a_video_file_of_another_rate(tmp_path, exported):
         np.zeros((4, 24, 24, 3), np.float32),
         np.zeros((24, 24, 3), np.uint8),
         np.zeros((4, 24, 24, 1), np.uint8),
+        np.zeros((4, 24, 24, 4), np.uint8),
         np.zeros((0, 24, 24, 3), np.uint8),
     ],
 )
@@ -111,6 +112,17 @@ def test_frames_of_another_kind_are_refused(recognizer, frames):
     with pytest.raises(ValueError, match="uint8 RGB frames") as info:
         recognizer.classify(frames)
     assert f"{frames.dtype} {frames.shape}" in str(info.value)
+
+
+def test_frames_of_the_size_of_a_clip_are_standardized(exported, tmp_path):
+    model, manifest = manifest_lib.read_model(exported.path)
+    standardized = dataclasses.replace(
+        manifest.preprocessing, standardize="frame"
+    )
+    manifest = dataclasses.replace(manifest, preprocessing=standardized)
+    recognizer = Recognizer(manifest_lib.pack(model, manifest))
+    clip = recognizer.make_clip(exported.clips[0] // 4)
+    np.testing.assert_allclose(clip.mean((1, 2)), 255 * 0.45, atol=1)
 
 
 def test_what_is_no_frame(recognizer):

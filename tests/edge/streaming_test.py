@@ -437,6 +437,37 @@ def test_a_dense_clip_in_a_window_spans_the_same_time(
         )
 
 
+def test_looks_stay_a_hop_apart_when_frames_are_missing(exported):
+    recognizer = Recognizer(exported.path, fps=10.0, window=4, hop=3)
+    frame, before, looks = np.zeros((24, 24, 3), np.uint8), None, []
+    for number in (0, 3, 5, 7, 9, 10, 12, 21, 23, 24):
+        found = recognizer.push(frame, number / 10)
+        if found is not before:
+            looks.append(number)
+        before = found
+    # Due are 3, 6, 9, ...; each is made up for by the next frame that comes.
+    assert looks == [3, 7, 9, 12, 21, 24]
+
+
+def test_frames_at_once_count_once(exported):
+    recognizer = Recognizer(exported.path, fps=10.0, window=4, hop=1)
+    frame = np.zeros((24, 24, 3), np.uint8)
+    for _ in range(9):
+        assert recognizer.push(frame, 5.0) is None
+    assert recognizer.push(frame, 5.2) is None
+    assert recognizer.push(frame, 5.3) is not None
+
+
+def test_seconds_may_begin_behind_frames_without(exported):
+    recognizer = Recognizer(exported.path, fps=10.0, window=4, hop=1)
+    frame = np.zeros((24, 24, 3), np.uint8)
+    for _ in range(2):
+        recognizer.push(frame)
+    assert recognizer.push(frame, 1e9) is None  # the third
+    assert recognizer.push(frame, 1e9 + 0.04) is None  # not yet the fourth
+    assert recognizer.push(frame, 1e9 + 0.06) is not None
+
+
 def test_push_says_what_it_takes(exported):
     recognizer = Recognizer(exported.path)
     assert (recognizer.window, recognizer.hop) == (4, 1)

@@ -16,6 +16,7 @@ from autox3d_edge import parity
         (0.05, 0.0, "int8", 99.0, True),  # a step or two of uint8 scores
         (0.60, 0.4, "int8", 0.5, True),  # poor, but nearer than the mean
         (0.30, 0.4, "int8", 1.5, False),
+        (0.30, 0.85, "int8", 1.5, False),
         (0.30, 1.0, "int8", 1.5, True),  # one label for all clips
         (0.60, 1.0, "int8", None, True),  # of one clip
         (0.60, 0.0, "int8", None, False),
@@ -44,6 +45,19 @@ def test_errors_by_hand():
     # (0.01 + 0.25) / 2, in variances of 0.4 ** 2.
     assert found["relative_error"] == pytest.approx(0.13 / 0.16)
     assert found["top1_agreement"] == 0.5
+
+
+def test_classes_that_differ_are_no_variance():
+    first = np.float32([[0.9, 0.1], [0.7, 0.3]])
+    report = parity.compare(
+        {
+            "keras": lambda clip: first[clip.item()],
+            "tflite": lambda clip: first[1 - clip.item()],
+        },
+        np.uint8([[0], [1]]),
+    )
+    # Errors of 0.2 ** 2, in variances of 0.1 ** 2.
+    assert report["tflite"]["relative_error"] == pytest.approx(4.0)
 
 
 def test_what_never_changes_has_no_relative_error():

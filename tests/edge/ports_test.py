@@ -304,6 +304,26 @@ def test_frames_at_any_time(ask, video, exported, streams, tmp_path):
                 np.testing.assert_array_equal(found, expected)
 
 
+def test_looks_stay_a_hop_apart(ask, video, exported, streams, tmp_path):
+    """A look that comes late leaves the next where it was."""
+    by_frame = write_stream(tmp_path / "stream.tflite", streams.fp32, exported)
+    frames = moving_frames(8, 24, 24)
+    seconds = (5 + np.array([0, 3, 7, 9, 10, 12, 13, 15]) / 30).tolist()
+    paces = {"fps": 30.0, "window": 7, "hop": 3}
+    paths = str(exported.path), by_frame
+    answers = ask(
+        *(
+            {"do": "push", "model": path, "clip": video(frames),
+             "options": paces, "seconds": seconds}
+            for path in paths
+        )
+    )  # fmt: skip
+    for path, answer in zip(paths, answers, strict=True):
+        check_pushed(
+            Recognizer(path, **paces), frames, answer["value"], seconds
+        )
+
+
 def test_times_that_make_no_sense(ask, video, exported):
     frames = moving_frames(2, 24, 24)
     call = {

@@ -12,7 +12,8 @@ from autox3d_tf.models import torch_arch, torch_file, torch_names
 from autox3d_tf.space import arch as arch_lib
 
 _STATE_KEYS = ("model_state", "state_dict", "model_state_dict")
-_PREFIXES = ("module.", "model.")  # of a network within another object
+# Of a network within another object, which may be within another.
+_PREFIXES = ("module.", "model.", "module.")
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 

@@ -148,7 +148,7 @@ class SearchOptions:
         largest_steps: The first so many steps train the largest architecture
             of the space instead of samples. It leaves the first plateau much
             sooner than narrow ones do, and what it has learned by then carries
-            them. Few enough that the rest of the warm-up makes all candidates
+            them. At most the warm-up, the rest of which makes all candidates
             equal.
         weights_samples: Architectures in a step of the weights after the
             warm-up; 0 for K, the same as in a step of the logits.
@@ -169,7 +169,7 @@ class SearchOptions:
         retrained: Train so many of the finalists, the best, once more, from
             scratch and on clips of both halves, and choose the one that is
             then best on `val_fraction` of them, held out; 0 for none.
-        top_k: How many runners-up to list.
+        top_k: How many runners-up to list; where some are judged, of those.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
         norm_batches: Batches for the batch norms of the inherited weights.
@@ -215,6 +215,8 @@ class SearchOptions:
         wanted = f"in [0, {self.steps}], the steps"
         for name in ("warmup_steps", "joint_step"):
             _check(self, name, lambda v: 0 <= v <= self.steps, wanted)
+        wanted = f"at most warmup_steps={self.warmup_steps}"
+        _check(self, "largest_steps", lambda v: v <= self.warmup_steps, wanted)
         checks.check_choice("method", self.method, (*LEARNT, *JUDGED))
         if self.method in JUDGED:
             wanted = f"equal to steps={self.steps} for {self.method!r}"

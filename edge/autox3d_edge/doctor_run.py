@@ -124,6 +124,12 @@ def run_doctor(
         if found.chosen is not None:  # what was found stays if this fails
             result["file"] = _export(loaded, found, options, folder)
             files_lib.write_json(folder / _RECORD, result)
+        elif there := sorted(p.name for p in folder.glob("model_*.tflite")):
+            logging.warning(
+                "Nothing was chosen: %s in %s stays as it was before.",
+                ", ".join(there),
+                folder,
+            )
         logging.info("Wrote %s.", folder / _RECORD)
     return result
 

@@ -110,7 +110,7 @@ def test_the_chosen_file_is_written_and_says_how_it_was_made(examined):
     assert manifest.provenance["recipe"] == result["file"]["recipe"]
 
 
-def test_that_streams_are_not_treated_is_said(
+def test_what_the_doctor_leaves_out_is_said(
     examined, trained, data, tmp_path, monkeypatch, caplog
 ):
     assert (
@@ -127,12 +127,14 @@ def test_that_streams_are_not_treated_is_said(
     )
     monkeypatch.setattr(export_run.sources, "load", lambda *_, **__: causal)
     monkeypatch.setattr(doctor_run, "examine", lambda *_: (found, None))
+    (tmp_path / "model_int8.tflite").touch()
     doctor_run.run_doctor(
         trained=trained, data=data, options=OPTIONS, run_dir=str(tmp_path)
     )
     line = "The doctor treats clips, not streams:"
     text = (tmp_path / "doctor.txt").read_text()
     assert text.startswith(f"tables\n{line}") and line in caplog.text
+    assert "Nothing was chosen: model_int8.tflite in " in caplog.text
 
 
 def test_the_report_states_the_calibration_set(examined):

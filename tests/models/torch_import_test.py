@@ -219,10 +219,13 @@ def test_optimizer_state_is_left_and_said_so(saved):
     assert "optimizer_state" in str(report)
 
 
-def test_prefix_of_a_wrapped_network(saved):
+@pytest.mark.parametrize(
+    "prefix", ["module.", "model.", "module.model.", "model.module."]
+)
+def test_prefix_of_a_wrapped_network(saved, prefix):
     model, path = saved
     state = torch_file.read(path)["model_state"]
-    torch_write.write(path, {f"module.{k}": v.read() for k, v in state.items()})
+    torch_write.write(path, {prefix + k: v.read() for k, v in state.items()})
     again = models.build_model(TINY, 5)
     models.load_torch_checkpoint(again, path)
     assert_same_weights(again, model)

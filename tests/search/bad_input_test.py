@@ -47,6 +47,15 @@ def enter_only(monkeypatch, *arguments, **changes):
             search_driver.search(*arguments, deterministic=False, **changes)
 
 
+def test_the_largest_network_trains_within_the_warm_up():
+    for steps in (0, 2):
+        options.SearchOptions(steps=3, warmup_steps=2, largest_steps=steps)
+    with pytest.raises(
+        ValueError, match="`largest_steps` must be at most warmup_steps=2"
+    ):
+        options.SearchOptions(steps=3, warmup_steps=2, largest_steps=3)
+
+
 def test_directory_of_another_space_is_refused(clips, tmp_path, monkeypatch):
     enter_only(monkeypatch, clips, tmp_path / "run")
     with pytest.raises(

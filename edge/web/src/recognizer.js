@@ -111,7 +111,8 @@ export class Recognizer {
    * `window` frames at every `hop`-th frame. In between, the scores stay what
    * they were.
    *
-   * @param {ImageData} frame Of any size; see frames.js.
+   * @param {ImageData} frame Of any size; see frames.js. Its pixels are read
+   *     when those before it are done: leave them as they are until then.
    * @param {object} options
    *   - seconds: When it was seen, by any clock. `window` and `hop` then count
    *     frames at `fps`, however many come: those beyond are left out, for

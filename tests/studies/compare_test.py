@@ -656,6 +656,7 @@ def test_spaces_of_ones_own_may_be_compared(tmp_path):
         "include 'gin/search/own_space.gin'\n"
         "include 'gin/search/compare.gin'\n"
         "BUDGETS = (1e6,)\nFOLDS = (3,)\n"
+        "STEPS = 800\nWARMUP_STEPS = 700\n"  # those of the largest, too
     )
     with (
         gin_app.configured(

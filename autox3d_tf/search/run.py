@@ -364,7 +364,7 @@ def check_supernet(run_dir: str, config: dict[str, Any]) -> str:
     logits are to follow, all that is behind it must be their warm-up.
     """
     there = run_dir_lib.read_config(run_dir)
-    shared = ("kind", "space", "manifest", "data", "weights", "seed")
+    shared = ("kind", "space", "manifest", "order", "data", "weights", "seed")
     changes = run_dir_lib.differences(
         {name: there.get(name) for name in shared},
         run_dir_lib.as_there(

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import run
@@ -59,6 +60,7 @@ def searches(monkeypatch):
 
 def train(*, arch, data, run_dir, seed):
     """The wider the first stage, the better: 4, 8 or 12 filters."""
+    assert seed == 0  # of all: only the architectures differ
     spec = space_lib.load_arch(arch)
     config = {"data": {"source": "", "cache_dir": None}, "training": {}}
     config["data"] |= {f"{p}_folds": () for p in ("train", "val", "test")}
@@ -105,6 +107,9 @@ def test_rankings_are_printed_and_kept(search_dir, searches, tmp_path):
     records, summary = rank_five(search_dir, tmp_path)
     paths = sorted((tmp_path / "results").glob("arch_*.json"))
     assert records == [json.loads(path.read_text()) for path in paths]
+    first = cost.cost_of(SPACE.decode(records[0]["indices"]), num_classes=2)
+    assert records[0]["macs"] == first.macs
+    assert records[0]["params"] == first.params
     text = rank.format_rankings(records, summary)
     assert "| 1 | -0.1000 | 90.00 | 20.00 | 4 |" in text
     assert "tau-b, inherited accuracy against accuracy trained alone, 5" in text
@@ -189,13 +194,16 @@ def test_networks_trained_by_two_recipes_are_not_ranked(
 
 def test_a_supernet_of_other_clips_or_seed_is_refused(tmp_path, monkeypatch):
     data = {"source": str(tmp_path / "clips"), "memory_mib": 0}
-    config = {"kind": "search", "space": {}, "manifest": "a", "data": data,
-              "weights": {}, "seed": 1,
+    config = {"kind": "search", "space": {}, "manifest": "a", "order": "b",
+              "data": data, "weights": {}, "seed": 1,
               "search": {"method": "random"}}  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps({**config, "budgets": []}))
     assert len(run.check_supernet(str(tmp_path), config)) == 64
     with pytest.raises(ValueError, match="`supernet_from` must be .*seed=1 th"):
         run.check_supernet(str(tmp_path), {**config, "seed": 2})
+    with pytest.raises(ValueError, match="`supernet_from` must be .*order='b'"):
+        # The same clips, but in other halves.
+        run.check_supernet(str(tmp_path), {**config, "order": "c"})
     monkeypatch.chdir(tmp_path)  # the same clips, spelled otherwise
     data = {"source": "clips", "memory_mib": 64}
     run.check_supernet(str(tmp_path), {**config, "data": data})

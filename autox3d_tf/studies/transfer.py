@@ -90,7 +90,7 @@ def compare_starts(
         if start is not None or name == SCRATCH
     }
     results = pathlib.Path(results_dir)
-    _check_same(results, training, optimizer, options, starts)
+    _check_same(results, training, optimizer, options, starts, data)
     # Seeds outermost: an interrupted table has whole columns to compare.
     for seed, count, name in itertools.product(
         options.seeds, options.clips_per_class, starts
@@ -119,8 +119,9 @@ def compare_starts(
     return text
 
 
-def _check_same(results, training, optimizer, options, starts) -> None:
+def _check_same(results, training, optimizer, options, starts, data) -> None:
     """Refuses a folder with runs of other options: a table is of one kind."""
+    tested = _protocol_of(data)
     weights = {
         name: start and files_lib.file_sha256(initial.weights_path(start))
         for name, start in starts.items()
@@ -133,6 +134,12 @@ def _check_same(results, training, optimizer, options, starts) -> None:
             "optimizer": files_lib.to_json(optimizer),
         }
         found = {name: entry[name] for name in wanted}
+        found["protocol"] = {
+            name: value
+            for name, value in entry["protocol"].items()
+            if name in tested
+        }
+        wanted["protocol"] = {name: tested[name] for name in found["protocol"]}
         if entry["start"] in weights:
             wanted["weights"] = weights[entry["start"]]
             found["weights"] = (entry["init_from"] or {}).get("sha256")
@@ -149,6 +156,17 @@ def _check_same(results, training, optimizer, options, starts) -> None:
                 "`results_dir` must be a new folder or one of the same "
                 f"options. Received: {path} ({'; '.join(changes)})."
             )
+
+
+def _protocol_of(data) -> dict[str, Any]:
+    """What of the protocol of the tests does not depend on the network."""
+    names = "squash", "standardize", "sampling", "stride", "stride_fps"
+    return {
+        "manifest": pipeline.open_source(data, "test").manifest.fingerprint,
+        "clip_size": list(data.eval_clip_size),
+        "short_side": data.eval_size[0],
+        **{name: getattr(data, name) for name in names},
+    }
 
 
 def _lengths(training, optimizer, options, data) -> dict[str, Any]:

@@ -96,10 +96,13 @@ def test_each_run_leaves_a_file_and_is_not_repeated(clips, tmp_path, capsys):
         calls.append(arguments)
         return run.run_training(arch=tiny.short_arch(), **arguments)
 
-    def compare(sizes, steps=3, **starts):
+    def compare(sizes, steps=3, test=3, frames=tiny.FRAMES, **starts):
         return transfer.compare_starts(
             train_fn=train,
-            data=tiny.data(clips, val_folds=(), test_folds=(3,)),
+            data=tiny.data(
+                clips, train_folds=tuple({0, 1, 2, 3} - {test}), val_folds=(),
+                test_folds=(test,), clip_frames=frames,
+            ),
             training=tiny.training(replace_head=True),
             optimizer=tiny.optimizer(),
             options=transfer.TransferOptions(
@@ -108,11 +111,15 @@ def test_each_run_leaves_a_file_and_is_not_repeated(clips, tmp_path, capsys):
             run_dir=str(tmp_path / "runs"),
             results_dir=str(tmp_path / "results"),
             **starts,
-        )
+        )  # fmt: skip
 
     compare((2,))
     table = compare((2,), pretrained=str(tmp_path / "runs/scratch_2_4"))
     assert len(calls) == 2  # the first run was not repeated
+    for call in calls:
+        assert call["seed"] == call["data"].clips_seed == 4
+        warmup = call["optimizer"].warmup_epochs
+        assert call["training"].steps(warmup, num_clips=6) == 1
     assert (tmp_path / "results" / transfer.TABLE).read_text() == table + "\n"
     assert table in capsys.readouterr().out
     for start in ("scratch", "pretrained"):
@@ -129,6 +136,10 @@ def test_each_run_leaves_a_file_and_is_not_repeated(clips, tmp_path, capsys):
     assert [point["step"] for point in curve] == [1, 2, 3]
     with pytest.raises(ValueError, match="new folder .*steps=3 there, 4 here"):
         compare((2,), steps=4)
+    with pytest.raises(ValueError, match=r"new folder .*\(protocol.manifest="):
+        compare((2, 1), test=2)
+    with pytest.raises(ValueError, match=r"new folder .*\(protocol.clip_size="):
+        compare((2, 1), frames=5)
     with pytest.raises(ValueError, match="new folder .*weights="):
         compare((2,), pretrained=str(tmp_path / "runs/pretrained_2_4"))
     with pytest.raises(ValueError, match="`init_from` must be a file of wei"):

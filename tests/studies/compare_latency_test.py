@@ -44,6 +44,7 @@ def compare_fakes(clips, tmp_path, monkeypatch):
         SPACE.decode(indices).save(f"{run_dir}/arch.json")
 
     def train(*, arch, data, run_dir, seed):
+        compare_fakes.trained.append((seed, data))
         better = 0.1 * ("/latency_" in arch)
         return {
             "labels": ["a", "b", "c"],
@@ -72,7 +73,7 @@ def compare_fakes(clips, tmp_path, monkeypatch):
             }
         )
 
-    compare_fakes.epochs = epochs
+    compare_fakes.epochs, compare_fakes.trained = epochs, []
     return compare_fakes, calls
 
 
@@ -102,6 +103,24 @@ def test_both_searches_take_one_warm_up_per_seed(compare_fakes, tmp_path):
         None,
         *[str(tmp_path / "runs/supernet_seed0")] * 2,
     ]
+
+
+def test_the_held_out_fold_is_never_seen_by_a_search_or_a_training(
+    compare_fakes, tmp_path
+):
+    run, calls = compare_fakes
+    run(folds=(1, 2), seeds=(4,))
+    seen = [(call["seed"], call["data"]) for call in calls]
+    assert len(seen) == 6 and len(run.trained) == 4
+    for seed, data in seen[:3] + run.trained[:2]:
+        assert (seed, data.val_folds) == (4, (1,))
+        assert data.train_folds == (0, 2, 3)
+    for seed, data in seen[3:] + run.trained[2:]:
+        assert (seed, data.val_folds) == (4, (2,))
+        assert data.train_folds == (0, 1, 3)
+    for path in (tmp_path / "results").iterdir():
+        pair = json.loads(path.read_text())
+        assert path.stem.endswith(f"_seed{pair['seed']}_fold{pair['fold']}")
 
 
 def test_what_is_done_is_not_repeated(compare_fakes):

@@ -47,7 +47,7 @@ class FakeSearch:
         if search_files.is_finished(run_dir):
             return search_files.read_record(run_dir)
         name = run_dir.rsplit("/", 1)[1]
-        others["space"] = space
+        others |= {"space": space, "seed": seed}
         self.calls[name] = {"search": search, "estimator": estimator, **others}
         k, later = (
             estimator.fixed_samples or 5,
@@ -83,11 +83,12 @@ class FakeTrain:
     """Networks of the search are better than others by a tenth."""
 
     def __init__(self, epochs=1):
-        self.calls, self.epochs = [], epochs
+        self.calls, self.epochs, self.data = [], epochs, []
 
     def __call__(self, *, arch, data, run_dir, seed):
         assert arch.endswith("arch.json")
         self.calls.append((run_dir, seed))
+        self.data.append(data)
         better = "/probabilistic_" in run_dir
         data = {**dataclasses.asdict(data), "source": run_dir}
         return {
@@ -144,10 +145,19 @@ def test_all_methods_get_the_same_number_of_clips(compare_fakes):
             assert record["search"]["clips"] == pytest.approx(clips, rel=0.03)
     fixed = fake.calls["parsec_0.06M_seed0_fold3"]
     assert fixed["estimator"].fixed_samples == 9
+    # Of 9 architectures, each of 10 clips of both halves; to choose costs 120.
+    assert fixed["search"].steps == 20 + round(80 * 100 / (9 * 20))
     same = fake.calls["parsec_equal_steps_0.06M_seed0_fold3"]
     assert same["search"] == SEARCH and same["estimator"].fixed_samples == 9
     # without those that choose, of 80 steps of 10 clips
     assert found[0]["search"]["mean_samples"] == 5
+
+
+def test_a_run_is_measured_by_the_search_of_its_budget_seed_and_fold():
+    run = plan.Run(method="random", target_macs=2e5, seed=3, fold=1)
+    reference = dataclasses.replace(run, method=plan.REFERENCE)
+    assert plan.Plan.measured_by(run) == reference
+    assert plan.Plan.measured_by(reference) is None
 
 
 def test_all_methods_share_one_warm_up_per_seed(compare_fakes):
@@ -155,6 +165,7 @@ def test_all_methods_share_one_warm_up_per_seed(compare_fakes):
     found = compare_fakes(search_fn=fake)
     for name, call in fake.calls.items():
         supernet = f"supernet_{name[name.index('seed') :]}"
+        assert name.endswith(f"seed{call['seed']}_fold3")
         if name == supernet:
             assert "supernet_from" not in call
             assert call["search"].steps == SEARCH.warmup_steps
@@ -166,16 +177,20 @@ def test_all_methods_share_one_warm_up_per_seed(compare_fakes):
         assert record["cpu_seconds"] >= record["warm_up_cpu_seconds"] > 0
 
 
-def test_the_held_out_fold_is_never_seen_by_a_search(compare_fakes):
-    fake = FakeSearch()
-    compare_fakes(search_fn=fake, folds=(1, 2), seeds=(0,))
-    for name, call in fake.calls.items():
+def test_the_held_out_fold_is_never_seen_by_a_search_or_a_training(
+    compare_fakes,
+):
+    fake, train = FakeSearch(), FakeTrain()
+    compare_fakes(search_fn=fake, train_fn=train, folds=(1, 2), seeds=(0,))
+    seen = [(name, call["data"]) for name, call in fake.calls.items()]
+    for (run_dir, _), data in zip(train.calls, train.data, strict=True):
+        seen.append((run_dir.split("/")[-2], data))
+    assert len(seen) == 2 * (1 + 2 * (len(SEARCHED) + len(plan.COMPARED)))
+    for name, data in seen:
         fold = int(name[-1])
-        assert call["data"].val_folds == (fold,)
-        assert call["data"].train_folds == tuple(
-            f for f in range(4) if f != fold
-        )
-        assert call["data"].test_folds == ()
+        assert data.val_folds == (fold,)
+        assert data.train_folds == tuple(f for f in range(4) if f != fold)
+        assert data.test_folds == ()
 
 
 def test_finished_runs_are_not_repeated(compare_fakes):
@@ -280,13 +295,21 @@ def test_a_search_of_other_options_is_not_taken_for_this_one(
 
 def test_a_network_may_be_trained_more_than_once(compare_fakes):
     train = FakeTrain()
+
+    def train_fn(**arguments):
+        """The second gets 23 of 43 right: times 43 a little less than 23."""
+        record = train(**arguments)
+        if arguments["seed"] > 1000:
+            record["validation"] = {"accuracy": 23 / 43, "clips": 43}
+        return record
+
     found = compare_fakes(
-        train_fn=train, trainings=2, seeds=(1,), methods=("probabilistic",)
+        train_fn=train_fn, trainings=2, seeds=(1,), methods=("probabilistic",)
     )
     assert [seed for _, seed in train.calls] == [1, 1001] * 2
     assert [t["seed"] for t in found[0]["tests"]] == [1, 1001]
-    assert found[0]["tests"][0]["correct"] == 36  # 90 % of 40
-    assert found[0]["accuracy"] == pytest.approx(0.9)
+    assert [t["correct"] for t in found[0]["tests"]] == [36, 23]  # 90 % of 40
+    assert found[0]["accuracy"] == pytest.approx((0.9 + 23 / 43) / 2)
 
 
 def test_networks_of_an_earlier_comparison_are_trained_anew(

@@ -16,6 +16,53 @@ def _record(method, seed, macs, accuracy):
     }
 
 
+def _searched(method, target, seed, **search):
+    return {
+        **_record(method, seed, target, 0.5 + 0.2 * seed),
+        "params": 50_000 + 20_000 * seed,
+        "search": search,
+    }
+
+
+def test_what_a_method_cost_is_a_mean_over_its_runs():
+    found = [
+        _searched(
+            "probabilistic", 1e6, seed, mean_samples=4.0 + 2 * seed,
+            inherited_accuracy=0.4 + 0.1 * seed, cpu_seconds=100 + 200 * seed,
+            architectures=1000 + 2000 * seed, clips=30_000 + 10_000 * seed,
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    header, (row,) = tables.methods_table(found)
+    row = dict(zip(header, row, strict=True))
+    assert row["runs"] == "2" and row["accuracy, %"] == "60.00"
+    assert row["MACs, M"] == "1.000" and row["params, k"] == "60.0"
+    assert row["inherited, %"] == "45.00" and row["mean K"] == "5.00"
+    assert row["architectures"] == "2,000"
+    assert row["clips processed"] == "35,000" and row["CPU s"] == "200"
+
+
+def test_adaptive_samples_are_compared_at_one_budget():
+    found = [
+        _searched(
+            method, target, 0, architectures=100 + after,
+            warm_up_architectures=100, cpu_seconds=10.0 + after,
+            warm_up_cpu_seconds=10.0,
+        )
+        for method, target, after in (
+            ("probabilistic", 1e6, 300),
+            ("probabilistic", 4e6, 200),
+            ("parsec_equal_steps", 1e6, 400),
+            ("parsec_equal_steps", 4e6, 800),
+        )
+    ]  # fmt: skip
+    _, (small, large, mean) = tables.adaptive_table(found)
+    assert small[:5] == ["1 M, seed 0", "300", "400", "0.750", "0.800"]
+    assert large[:5] == ["4 M, seed 0", "200", "800", "0.250", "0.333"]
+    assert large[5:9] == ["200", "800", "0.250", f"{210 / 810:.3f}"]
+    assert mean[3].startswith("0.500 (")
+
+
 def test_multiply_adds_at_equal_accuracy_by_hand():
     by_hand = [
         _record("hand_scaled", seed, macs, accuracy)

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -28,13 +29,16 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
+    return save_trained(tmp_path_factory.mktemp("t") / "run")
+
+
+def save_trained(folder, lively=30):
     """The directory of a training, with lively random weights."""
     model = models.build_model(tiny.arch(), 3, seed=2)
     values = models.weight_values(model)
-    values["head/logits_kernel"] = 30 * values["head/logits_kernel"]
+    values["head/logits_kernel"] = lively * values["head/logits_kernel"]
     models.assign_weights(model, values)
-    config = {"kind": "training"}
-    path = run_dir.RunDir(tmp_path_factory.mktemp("t") / "run", config)
+    path = run_dir.RunDir(folder, {"kind": "training"})
     record = {"labels": LABELS, "provenance": {}}
     files.save_trained(path, model, record)
     return path.path
@@ -178,6 +182,12 @@ def test_cached_views_are_used_for_the_same_weights_only(
     assert again["confusion"].tolist() == first["confusion"].tolist()
     with pytest.raises(AssertionError, match="computed again"):
         evaluate(trained, clips, tmp_path, temporal_views=3)
+    other = shutil.copytree(trained, tmp_path / "other")
+    again = evaluate(other, clips, tmp_path, temporal_views=2)
+    assert again["top1"] == first["top1"]  # the same, wherever they are
+    save_trained(other, lively=31)
+    with pytest.raises(AssertionError, match="computed again"):
+        evaluate(other, clips, tmp_path, temporal_views=2)
     (tmp_path / "views.npz").write_bytes(b"damaged")
     with pytest.raises(AssertionError, match="computed again"):
         evaluate(trained, clips, tmp_path, temporal_views=2)

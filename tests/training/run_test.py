@@ -13,7 +13,7 @@ import pytest
 from autox3d_tf import cost, models
 from autox3d_tf.data import decoding
 from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.training import card, files, run
+from autox3d_tf.training import average, card, files, run, validation
 from tests.training import tiny
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -84,6 +84,90 @@ def test_a_run_says_what_it_did(clips, tmp_path, caplog):
     assert (tmp_path / "provenance.json").exists()
     trained = files.load_trained(tmp_path)
     assert trained.output_shape == (None, 3)
+
+
+def test_all_options_come_to_where_they_matter(clips, tmp_path, monkeypatch):
+    made = {}
+
+    def watch(module, name):
+        real = getattr(module, name)
+
+        def watched(*arguments, **named):
+            made[name] = (arguments, named)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(module, name, watched)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    watch(run.models, "build_model")
+    watch(run.steps, "class_weights_of")
+    watch(run.steps, "make_train_step")
+    watch(run.batches, "make_batches")
+    watch(run.checkpoints, "Checkpoints")
+    monkeypatch.setattr(run.loop, "run_steps", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            clips,
+            tmp_path,
+            training=tiny.training(
+                dropout=0.25, zero_init=True, motion_init=0.5,
+                follow_motion=1.0, ema_decay=0.9, balance=0.5,
+            ),
+            optimizer=tiny.optimizer(name="sgd", weight_decay=0.125),
+            seed=7,
+        )  # fmt: skip
+    network, step, drawn = (
+        made[name][1]
+        for name in ("build_model", "make_train_step", "make_batches")
+    )
+    assert (network["dropout"], network["zero_init"]) == (0.25, True)
+    assert step["weight_decay"] == 0.125
+    assert network["seed"] == step["seed"] == drawn["seed"] == 7
+    assert made["class_weights_of"][0][2] == 0.5
+    assert step["class_weights"] is not None
+    saved = made["Checkpoints"][0][1]
+    assert saved.keys() == {"model", "optimizer", "average"}
+    assert saved["average"] is step["average"]
+    plain = models.build_model(tiny.arch(), 3, zero_init=True, seed=7)
+    plain = models.weight_values(plain)
+    started = {
+        name.split("/")[0]
+        for name, value in models.weight_values(saved["model"]).items()
+        if not np.array_equal(value, plain[name])
+    }
+    assert started == {"stem", "stage1_block1", "stage2_block1"}  # by motion
+
+
+def test_averaged_weights_are_validated(clips, monkeypatch):
+    data, training = tiny.data(clips), tiny.training()
+    model = models.build_model(tiny.arch(), 3, seed=1)
+    bias = model.layers[-1].logits_bias
+
+    class Predictor:
+        """Right about all clips while a bias is positive."""
+
+        def __init__(self, model, batch_size):
+            del model, batch_size
+
+        def predict(self, source, options):
+            right = float(bias[0]) > 0
+            labels = source.labels if right else (source.labels + 1) % 3
+            return np.eye(3)[labels][:, np.newaxis]
+
+    monkeypatch.setattr(validation.predict, "Predictor", Predictor)
+    bias.assign([1, 0, 0])
+    averaged = average.WeightAverage(model, 0.9)
+    bias.assign([0, 0, 0])
+    source = validation.open_clips(data, training)
+    validate = validation.make_validator(
+        model, averaged, source, data, training
+    )
+    assert validate()["accuracy"] == 1.0 and float(bias[0]) == 0
+    assert validate(final=True)["accuracy"] == 0.0  # they are the model's then
+    plain = validation.make_validator(model, None, source, data, training)
+    assert plain()["accuracy"] == 0.0
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import tensorflow as tf
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import parts, pipeline
-from autox3d_tf.search import batches, children, engine
+from autox3d_tf.runs import run_dir
+from autox3d_tf.search import batches, children, choose, cost_table, engine
 from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
 
@@ -114,14 +115,11 @@ def test_batches_go_on_where_they_stopped(clips, first_step):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
-    """Its steps, and who judges in the end, see no clip of the weights."""
+def build(clips, search):
     data = search_driver.data_of(clips)
-    source = pipeline.open_source(data, "train")
-    search = options_lib.SearchOptions(steps=2, warmup_steps=0, batch_size=3)
-    built = engine.Engine(
+    return engine.Engine(
         space=search_driver.SPACE,
-        source=source,
+        source=pipeline.open_source(data, "train"),
         data=data,
         budgets=[cost.Budget(target=search_driver.TARGET_MACS, num_classes=2)],
         search=search,
@@ -130,6 +128,33 @@ def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
         logits=options_lib.LogitsOptions(),
         seed=1,
     )
+
+
+def test_a_checkpoint_holds_all_that_steps_change(clips):
+    search = options_lib.SearchOptions(
+        steps=3, warmup_steps=1, batch_size=3, joint_step=2
+    )
+    built = build(clips, search)
+    saved = list(built.saved().values())
+    joint = built.distributions[1].logits
+    assert len(built.optimizers.logits) == 2 and len(joint) > 1
+    for one in (
+        built.supernet, built.optimizers.weights, *built.optimizers.logits,
+        built.counters, *joint,
+    ):  # fmt: skip
+        assert any(one is other for other in saved)
+    own = {id(v) for v in built.supernet.variables}
+    assert own >= {id(v) for v in built.distributions[0].logits}
+    # So does what a search takes of one that has done its warm-up.
+    names = [n for n in built.saved() if n[:5] != "joint" and n[-1] != "1"]
+    assert sorted(engine._WARMED_UP) == sorted(names)
+
+
+def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
+    """Its steps, and who judges in the end, see no clip of the weights."""
+    data = search_driver.data_of(clips)
+    search = options_lib.SearchOptions(steps=2, warmup_steps=0, batch_size=3)
+    built = build(clips, search)
     weights, logits = built.halves
     paths = [{row.path for row in half.manifest.rows} for half in built.halves]
     assert len(paths[0]) == len(paths[1]) == 5 and not paths[0] & paths[1]
@@ -147,3 +172,56 @@ def test_the_architecture_has_a_half_of_its_own(clips, monkeypatch):
     )
     assert built.chooser.judge is None
     assert judged == [logits]
+
+
+def test_a_warm_up_that_ended_at_the_joint_step_is_gone_on_with_jointly(
+    clips, tmp_path, monkeypatch
+):
+    search = options_lib.SearchOptions(
+        steps=3, warmup_steps=2, batch_size=3, joint_step=2
+    )
+    built = build(clips, search)
+    built.distributions[0].logits[0].assign([3.0, 0.0, 0.0])
+    monkeypatch.setattr(built, "adopt", lambda _: 2)
+    monkeypatch.setattr(engine.loop, "run_steps", lambda *_, **__: {})
+    built.train(run_dir.RunDir(tmp_path / "run", {}), "warm")
+    factors, joint = (one.probabilities() for one in built.distributions)
+    assert factors[0][0] > 0.9
+    for one, other in zip(factors, joint, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_candidates_are_within_all_budgets_and_the_likeliest_is_first():
+    space = search_driver.SPACE
+    drawn = np.random.default_rng(0).integers(space.sizes, size=(99, 7))
+    tables = [
+        cost_table.CostTable(space, cost.Budget(target=1e9, num_classes=2))
+    ]
+    params = cost.Budget(metric="params", target=1e9, num_classes=2)
+    few = float(np.median(cost_table.CostTable(space, params)(drawn)))
+    params = cost.Budget(metric="params", target=few, num_classes=2)
+    tables.append(cost_table.CostTable(space, params))
+
+    class Judge:
+        clips = 0
+
+        def __call__(self, vector):
+            self.clips += 8
+            return children.Child(
+                indices=vector, costs=(), accuracy=0.5,
+                log_likelihood=-float(sum(vector)),
+            )  # fmt: skip
+
+    search = options_lib.SearchOptions(
+        method="random", steps=1, warmup_steps=1, candidates=20
+    )
+    chooser = choose.Chooser(space, tables, search, 5, Judge)
+    found = chooser.choose(None)
+    assert chooser.chosen_among == {"architectures": 20, "clips": 160}
+    sums = [sum(one.indices) for one in found]
+    assert sums == sorted(sums) and len(sums) == 20
+    for one in found:
+        arch = space.decode(one.indices)
+        counted = cost.cost_of(arch, num_classes=2)
+        assert one.costs == (counted.macs, counted.params)
+        assert counted.params <= few

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from autox3d_tf import space as space_lib
+from autox3d_tf.data import parts, pipeline
 from autox3d_tf.search import choose, derive, engine, finalists, run
 from autox3d_tf.search import options as options_lib
 from autox3d_tf.training import run as training_run
@@ -92,15 +93,23 @@ def test_the_best_are_trained_from_scratch_and_decide(
 
     monkeypatch.setattr(engine.Engine, "inherited", counted)
 
-    def finalist_fn(*, arch, init_from, run_dir, sources, **others):
+    halves = parts.halve(
+        pipeline.open_source(search_driver.data_of(clips), "train"), 1
+    )
+
+    def finalist_fn(*, arch, init_from, run_dir, sources, seed, data):
         filters = arch.stages[0][0].filters
-        assert init_from == f"{run_dir}_inherited.npz"
+        assert init_from == f"{run_dir}_inherited.npz" and seed == 1
+        for source, half in zip(sources, halves, strict=True):
+            assert [row.sha256 for row in source.manifest.rows] == [
+                row.sha256 for row in half.manifest.rows
+            ]
         calls.append((filters, *map(len, sources)))
         return as_record(100, 5, trained_on[filters])
 
-    def retrain_fn(*, arch, init_from, sources, **others):
+    def retrain_fn(*, arch, init_from, sources, seed, **others):
         filters = arch.stages[0][0].filters
-        assert init_from is None
+        assert init_from is None and seed == 1
         paths = [
             {row.path for row in source.manifest.rows} for source in sources
         ]

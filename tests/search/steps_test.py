@@ -93,7 +93,7 @@ def test_weights_gradient_is_the_weighted_sum_of_the_childrens():
             supernet, i, clips, labels, temperature=0.2
         )
     )(indices)
-    likelihoods, rows = [], []
+    likelihoods, rows, right = [], [], []
     for vector in indices:
         with tf.GradientTape() as tape:
             logits = supernet(clips, vector, training=True)
@@ -101,6 +101,7 @@ def test_weights_gradient_is_the_weighted_sum_of_the_childrens():
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             )
         likelihoods.append(-loss)
+        right.append(np.mean(np.argmax(logits, -1) == labels))
         rows.append(
             tape.gradient(
                 loss,
@@ -114,8 +115,18 @@ def test_weights_gradient_is_the_weighted_sum_of_the_childrens():
         np.testing.assert_allclose(gradient, expected, atol=2e-5)
     loss = -(m * np.array(likelihoods)).sum()
     assert float(metrics["loss"]) == pytest.approx(loss, rel=1e-4)
+    assert float(metrics["train_accuracy"]) == pytest.approx(np.mean(right))
     assert float(metrics["train_effective_samples"]) == pytest.approx(
         1 / (m**2).sum(), rel=1e-3
+    )
+    # Smoothed labels are what is learned, and not what is weighed by.
+    _, smoothed = steps.weights_gradient(
+        supernet, indices[:2], clips, labels,
+        temperature=0.2, label_smoothing=0.9,
+    )  # fmt: skip
+    m = estimator_lib.importance_weights(tf.stack(likelihoods[:2]), 0.2)
+    assert float(smoothed["train_effective_samples"]) == pytest.approx(
+        1 / float(tf.reduce_sum(m**2)), rel=1e-3
     )
 
 
@@ -190,11 +201,11 @@ def test_warm_up_leaves_the_logits_and_moves_the_weights():
     # three architectures of 6 clips, none judged
     assert parts.counters.numpy().tolist() == [3, 18, 0]
     assert float(metrics["weights_samples"]) == 3
-    metrics = parts.step(tf.constant(2), *make_batch(0), *make_batch(1))
+    metrics = parts.step(tf.constant(2), *make_batch(0), *make_batch(1, size=4))
     assert any(changed(logits, parts.logits()))
     # entropy log(3) + log(8) + log(12) = 5.66, one sample per nat
     assert float(metrics["samples"]) == 6
-    assert parts.counters.numpy().tolist() == [15, 54, 36]
+    assert parts.counters.numpy().tolist() == [15, 54, 6 * 4]
 
 
 def test_the_warm_up_is_uniform_wherever_the_logits_start(monkeypatch):
@@ -252,10 +263,10 @@ def test_a_step_gives_the_logits_the_gradient_of_the_equations(
 
     def log_likelihoods(supernet, indices, clips, labels):
         drawn["logits"] = (indices.numpy(), clips.numpy())
-        drawn["likelihoods"], accuracies = judge(
+        drawn["likelihoods"], drawn["accuracies"] = judge(
             supernet, indices, clips, labels
         )
-        return drawn["likelihoods"], accuracies
+        return drawn["likelihoods"], drawn["accuracies"]
 
     monkeypatch.setattr(steps, "weights_gradient", weights_gradient)
     monkeypatch.setattr(steps, "log_likelihoods", log_likelihoods)
@@ -303,6 +314,8 @@ def test_a_step_gives_the_logits_the_gradient_of_the_equations(
     assert max(np.abs(wanted).max() for wanted in expected) > 0.01
     for name, value in {
         "log_likelihood": likelihoods.mean(),
+        "sample_accuracy": np.mean(drawn["accuracies"]),
+        "best_sample_accuracy": np.max(drawn["accuracies"]),
         "effective_samples": 1 / (m**2).sum(),
         "within_budget": (over <= 0).mean(),
         "cost_macs": costs.mean(),
@@ -310,6 +323,38 @@ def test_a_step_gives_the_logits_the_gradient_of_the_equations(
         "samples": num,
     }.items():
         assert float(metrics[name]) == pytest.approx(value, rel=1e-4), name
+
+
+def test_each_seed_step_and_half_has_samples_of_its_own():
+    parts, drawn = Parts(), set()
+    for parts.step.seed in (3, 4):
+        for number in (0, 1):
+            for purpose in (0, 1):
+                found = parts.step._draw(tf.constant(number), 20, purpose)
+                drawn.add(found.numpy().tobytes())
+    assert len(drawn) == 8
+
+
+def test_all_budgets_move_the_logits_whose_step_is_clipped():
+    parts = Parts(target=1e9)
+    ((loose,), kept) = parts.step.cost_tables, Recorder()
+    budget = cost.Budget(metric="params", target=500, num_classes=CLASSES)
+    tight = cost_table.CostTable(SPACE, budget)
+    found = []
+    for tables, limit in (
+        ([loose], None), ([loose, tight], None), ([tight], None),
+        ([loose], 1e-3),
+    ):  # fmt: skip
+        parts.optimizers.logits = [kept]
+        parts.optimizers.logits_clip_norm = limit
+        parts.step.cost_tables = tables
+        metrics = parts.step._logits_step(tf.constant(0), 6, *make_batch(1))
+        found.append(np.concatenate(kept.gradients))
+    np.testing.assert_allclose(found[1], found[2], atol=1e-5)
+    assert np.abs(found[1] - found[0]).max() > 0.01
+    norm = np.linalg.norm(found[0])
+    np.testing.assert_allclose(found[3], found[0] * 1e-3 / norm, rtol=1e-3)
+    assert float(metrics["logits_gradient_norm"]) == pytest.approx(norm)
 
 
 def test_what_no_step_of_the_logits_reported_is_left_out():
@@ -336,12 +381,14 @@ def test_without_a_number_the_warm_up_follows_the_entropy():
 
 
 def test_the_largest_trains_alone_in_the_first_steps():
-    parts = Parts(warmup_steps=3, warmup_samples=3, largest_steps=2)
+    parts = Parts(
+        warmup_steps=3, warmup_samples=3, largest_steps=2, label_smoothing=0.3
+    )
     clips, labels = make_batch(0)
     largest = tf.constant(SPACE.largest)
     logits = parts.supernet(clips, largest, training=True)
     metrics = parts.step(tf.constant(0), clips, labels, *make_batch(1))
-    loss = -float(steps.mean_log_likelihood(logits, labels))
+    loss = -float(steps.mean_log_likelihood(logits, labels, 0.3))
     assert float(metrics["loss"]) == pytest.approx(loss, rel=1e-5)
     assert parts.counters.numpy().tolist() == [1, 6, 0]
     parts.step(tf.constant(1), clips, labels, *make_batch(1))

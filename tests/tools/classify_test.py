@@ -53,14 +53,17 @@ def test_camera(monkeypatch, capsys):
 class Opened(EverySecond):
     """Counts how often a model is opened, and at which rate."""
 
-    rates = []
+    rates, options = [], []
 
-    def __init__(self, *_, fps=None, **__):
+    def __init__(self, *_, fps=None, **others):
         super().__init__()
         self.rates.append(fps)
+        self.options.append(others)
 
     def classify(self, path, top):
-        return [("seen", 1.0)][:top]
+        if path.name == "broken.mp4":
+            raise decoding.VideoError("broken.mp4: no frames")
+        return [("seen", 1.0), ("not", 0.0), ("nor", 0.0)][:top]
 
     def __enter__(self):
         return self
@@ -69,11 +72,14 @@ class Opened(EverySecond):
         pass
 
 
+FLAGS = {
+    "model": "m", "top": 1, "camera_clips": 1, "camera_hop": 0,
+    "camera_frames": 0, "interpreter_threads": 1, "runtime": None,
+}  # fmt: skip
+
+
 def test_a_camera_opens_the_model_once(monkeypatch, capsys):
-    given = types.SimpleNamespace(
-        model="m", top=1, camera_clips=1, camera_hop=0, camera_frames=0,
-        interpreter_threads=1, runtime=None,
-    )  # fmt: skip
+    given = types.SimpleNamespace(**FLAGS)
     frames = [(np.zeros((2, 2, 3), np.uint8), None)] * 3
     monkeypatch.setattr(autox3d_edge, "Recognizer", Opened)
     monkeypatch.setattr(classify, "FLAGS", given)
@@ -86,3 +92,19 @@ def test_a_camera_opens_the_model_once(monkeypatch, capsys):
     assert classify._main(["a.mp4", "b.mp4"]) == 0
     assert Opened.rates == [None, None]
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_video_that_cannot_be_read_is_named_and_the_others_go_on(
+    monkeypatch, capsys
+):
+    given = {**FLAGS, "top": 2, "camera_hop": 5, "camera_frames": 9}
+    monkeypatch.setattr(autox3d_edge, "Recognizer", Opened)
+    monkeypatch.setattr(classify, "FLAGS", types.SimpleNamespace(**given))
+    monkeypatch.setattr(Opened, "options", [])
+    assert classify._main(["broken.mp4", "b.mp4"]) == 1
+    (options,) = Opened.options
+    assert (options["hop"], options["window"]) == (5, 9)
+    said = capsys.readouterr()
+    assert said.out == "b.mp4: seen 100.0%  not 0.0%\n"
+    assert "broken.mp4: no frames" in said.err
+    assert "1 of the videos could not be read" in said.err

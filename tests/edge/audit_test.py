@@ -67,6 +67,23 @@ def test_a_runtime_with_other_scores_is_named(monkeypatch, precision):
     assert finding.where == "other" and "up to 1 off another" in str(finding)
 
 
+def test_scores_that_are_no_numbers_are_refused(monkeypatch):
+    def make_runner(model, stream, runtime):
+        def run(clip):
+            return np.float32([np.nan, 1])
+
+        run.clip_shape = (2, 4, 4, 3)
+        return run
+
+    monkeypatch.setattr(interpreters, "available", lambda: ["only"])
+    monkeypatch.setattr(audit.streaming, "make_runner", make_runner)
+    ran, findings = audit._run(b"", "fp32", None)
+    assert (ran, [*map(str, findings)]) == (
+        [],
+        ["runs: only: scores are not finite"],
+    )
+
+
 def test_a_large_mask_in_float_is_no_kernel():
     """Of X3D-L's frames and height, where images are one below the other."""
     arch = networks.small_arch(clip_size=(40, 54, 20))
@@ -149,6 +166,18 @@ def test_a_float_model_called_int8_is_refused(exported):
     assert any("stage1_block1_expand" in name for name in named)
 
 
+def test_borders_of_another_scale_are_refused(exported):
+    model, _ = manifest_lib.read_model(exported.path)
+    for end, scale in (("outputs", 1 / 128), ("inputs", 0.5)):
+        content = flatbuffer.unpack(model)
+        (number,) = getattr(content.subgraphs[0], end)
+        steps = content.subgraphs[0].tensors[number].quantization
+        steps.scale = np.array([scale], np.float32)
+        (finding,) = audit.audit_model(compact.pack(content), "int8").findings
+        assert finding.rule == "border"
+        assert f"is the {end[:-1]} and must be UINT8" in finding.message
+
+
 @pytest.mark.parametrize(
     ("made", "called", "found"),
     [
@@ -184,6 +213,81 @@ def test_newer_operators_than_the_runtime_are_refused(exported, monkeypatch):
     assert rules(report) == {"op-version"}
     assert len(report.findings) == 2  # the two matrix products of the head
     assert "head_hidden" in report.findings[0].where
+
+
+def test_operators_that_the_runtime_does_not_know_are_refused():
+    model = convert(lambda clip: tf.cumsum(clip, 1), (1, 8, 8, 3))
+    (finding,) = audit.audit_model(model, "fp32").findings
+    assert finding.rule == "op-version"
+    assert "needs CUMSUM version 1; tflite-runtime 2.14 has up to 0" in (
+        finding.message
+    )
+
+
+def test_graphs_that_branch_are_refused():
+    def network(clip):
+        return tf.cond(clip[0, 0] > 0, lambda: clip + 1, lambda: clip * 2)
+
+    report = audit.audit_model(convert(network, (1, 3)), "fp32")
+    assert "control-flow: graph: has 3 subgraphs, must have 1" in [
+        *map(str, report.findings)
+    ]
+    assert not report.loaded_in
+
+
+def graph_of(code, dtype, *scales, versions=(1,)):
+    """Operators with the scales of their inputs and, last, their output."""
+    tensors = tuple(
+        flatbuffer.TensorInfo(
+            index=number,
+            name=f"tensor {number}",
+            shape=(1, 2),
+            dtype=dtype,
+            scale=scale,
+            zero_point=(0,) * len(scale),
+            constant=False,
+        )
+        for number, scale in enumerate(scales)
+    )
+    *inputs, output = range(len(scales))
+    operators = tuple(
+        flatbuffer.OperatorInfo(
+            code=code,
+            version=version,
+            custom=False,
+            inputs=tuple(inputs),
+            outputs=(output,),
+        )
+        for version in versions
+    )
+    return flatbuffer.Graph(
+        tensors=tensors,
+        operators=operators,
+        inputs=(0,),
+        outputs=(output,),
+        subgraphs=1,
+    )
+
+
+def test_the_newest_version_of_an_operator_counts():
+    graph = graph_of("ADD", "INT8", (1.0,), (1.0,), (1.0,), versions=(2, 4, 1))
+    assert audit._versions(graph) == {"ADD": 4}
+
+
+@pytest.mark.parametrize(
+    ("code", "dtype", "scales", "limit"),
+    [
+        # Products, or twice the larger of two terms, of 1.
+        ("CONV_2D", "INT8", [(2.0,), (1e-6, 0.5, 1e-6)], 256),
+        ("FULLY_CONNECTED", "INT8", [(2.0,), (0.5,)], 256),
+        ("ADD", "INT8", [(0.25,), (0.5,)], 2**20),
+        ("ADD", "INT16", [(0.5,), (0.25,)], 2**15),
+    ],
+)
+def test_how_far_a_runtime_can_multiply(code, dtype, scales, limit):
+    for made, bad in ((1 / limit, 1), (1.01 / limit, 0)):
+        graph = graph_of(code, dtype, *scales, (made,))
+        assert len([*step_sizes.problems(graph)]) == bad
 
 
 def test_the_oldest_runtime_has_all_operators_and_no_older_does(exported):

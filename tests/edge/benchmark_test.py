@@ -44,10 +44,18 @@ def test_a_machine_at_two_speeds_does_not_change_the_ratio(monkeypatch):
     assert b.ratio == pytest.approx(2.0)
 
 
-def test_files_on_one_and_two_threads(exported):
+def test_files_on_one_and_two_threads(exported, monkeypatch):
+    make, asked = benchmark.streaming.make_runner, []
+
+    def make_runner(model, stream, threads, runtime):
+        asked.append((threads, runtime))
+        return make(model, stream, threads, runtime)
+
+    monkeypatch.setattr(benchmark.streaming, "make_runner", make_runner)
     timings = benchmark.benchmark_files({"int8": exported.path}, repeats=3)
     names = [timing.name for timing in timings]
     assert names == ["int8, 1 thread", "int8, 2 threads"]
+    assert asked == [(1, None), (2, None)]
     assert all(0 < t.low <= t.median <= t.high for t in timings)
     table = benchmark.format_table(timings)
     assert len(table.splitlines()) == 3 and "int8, 2 threads" in table

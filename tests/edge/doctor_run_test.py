@@ -317,12 +317,12 @@ def test_drops_are_paired_over_the_folds():
         return {"arch": "a", "right": right, "bytes": size, "chosen": "int8"}
 
     table = cross_validation.format_table(
-        [fold([1, 1, 1], [1, 0, 1]), fold([0, 1], [1, 1])]
+        [fold([1, 1, 1], [1, 0, 1]), fold([0, 1], [1, 0])]
     )
-    # Differences 0, 1, 0, -1, 0: mean 0, deviation sqrt(1/2), t of 4: 2.78.
-    half = 100 * 2.78 * math.sqrt(0.5) / math.sqrt(5)
-    assert f"0.00 +- {half:.2f}" in table
-    assert "4/5" in table and "0.300" in table
+    # Differences 0, 1, 0, -1, 1: mean 0.2, deviation sqrt(0.7), t of 4: 2.78.
+    half = 100 * 2.78 * math.sqrt(0.7) / math.sqrt(5)
+    assert f" 20.00 +- {half:.2f}" in table  # a drop, not a gain
+    assert "4/5" in table and "3/5" in table and "0.300" in table
 
 
 def test_options_are_checked():

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from autox3d_edge import (
     audit,
@@ -187,6 +188,41 @@ def test_a_loss_counts_clips_that_became_right_or_wrong(monkeypatch):
     assert candidates.within(0.29) and not candidates.within(0.28)
 
 
+def test_remedies_that_help_alone_are_taken_together(monkeypatch):
+    floats = np.eye(2)[[0, 1, 1]]
+    errors = {b"float": 0.0, b"plain": 0.3, b"less": 0.2, b"more": 0.4}
+
+    def runner(model):
+        return lambda clip: np.abs(floats[clip] - errors[model])
+
+    monkeypatch.setattr(interpreters, "ClipRunner", runner)
+    timings = [types.SimpleNamespace(median=float(n)) for n in range(5)]
+    monkeypatch.setattr(doctor.benchmark, "benchmark_files", lambda *_: timings)
+    monkeypatch.setattr(flatbuffer, "activation_bytes", len)
+    converter = types.SimpleNamespace(convert_whole=lambda precision: b"float")
+    judged = doctor.Judged(clips=range(3), labels=[0, 0, 1])
+    test = doctor.Judged(clips=[2, 1, 0], labels=[1, 1, 1])
+    candidates = doctor.Candidates(converter, judged, test)
+    made = [
+        (recipes.Recipe(), b"plain"),
+        (recipes.Recipe(equalize=True), b"less"),
+        (recipes.Recipe(clip_ranges=True), b"more"),
+        (recipes.Recipe(correct_biases=True), b"less"),
+    ]
+    for recipe, model in made:
+        candidates.add(recipe.name, model, recipe)
+    together = recipes.Recipe(equalize=True, correct_biases=True)
+    assert candidates.helpful_remedies() == together
+    assert candidates.best() == recipes.Recipe(equalize=True)
+    for row, time in zip(candidates.measure(3), timings, strict=True):
+        assert row.mean_error == pytest.approx(errors[row.model])
+        # Labels are those of float throughout.
+        assert (row.accuracy, row.agreement) == (pytest.approx(2 / 3), 1.0)
+        assert row.test_accuracy == pytest.approx(2 / 3)
+        assert row.milliseconds == time.median
+        assert row.size == row.activation_bytes == len(row.model)
+
+
 def test_float_is_no_remedy_and_the_smallest_of_the_fast_is_cheapest(found):
     fp32 = row(found, "fp32")
 
@@ -274,6 +310,35 @@ def test_equalized_weights_compute_the_same_in_float(sick):
     )
     changed = equal[f"{PLANTED}/expand_norm_gamma"]
     assert not np.allclose(changed, weights[f"{PLANTED}/expand_norm_gamma"])
+
+
+def test_channels_that_are_hardly_ever_on_are_widened_within_bounds(sick):
+    arch, weights, clips = sick
+    gamma, beta, kernel = (
+        f"{PLANTED}/{name}"
+        for name in (
+            "expand_norm_gamma",
+            "expand_norm_beta",
+            "depthwise1_kernel",
+        )
+    )
+    weights = {**weights, beta: weights[beta].copy()}
+    weights[beta][3] -= 1e3  # never on; 300 is the largest gain otherwise
+    equal = remedies.equalize(arch, weights, clips[:3])
+    gains = equal[gamma] / weights[gamma]
+    assert gains[3] == pytest.approx(16)
+    assert gains.min() == gains[0] == 1.0  # of the widest
+    np.testing.assert_allclose(equal[beta], gains * weights[beta], rtol=1e-5)
+    np.testing.assert_allclose(
+        gains * equal[kernel], weights[kernel], rtol=1e-5
+    )
+    # Ranges are those of all clips, in whatever order.
+    turned = remedies.equalize(arch, weights, clips[2::-1])
+    np.testing.assert_array_equal(turned[gamma], equal[gamma])
+    weights[beta] = weights[beta] - 1e6  # none is ever on
+    silent = remedies.equalize(arch, weights, clips[:1])
+    for name, value in silent.items():
+        np.testing.assert_array_equal(value, weights[name], name)
 
 
 def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, converter):
@@ -403,6 +468,49 @@ def test_a_rare_large_value_is_cut_off():
     assert low == 0.0 and 0.45 < high < 0.6
     # As many values everywhere: cutting loses more than it gains.
     assert ranges.best_range(np.ones(1000), -1.0, 1.0) == (-1.0, 1.0)
+
+
+def rounding_error(values, low, high):
+    """Mean squared error of 256 steps over a range, by doing it."""
+    step = (high - low) / 255
+    zero = np.rint(low / step)
+    steps = np.rint(values / step).clip(zero, zero + 255)
+    return np.square(steps * step - values).mean()
+
+
+def test_a_range_is_as_wide_as_is_best_if_one_rounds():
+    values = np.random.default_rng(0).laplace(size=300_000)
+    low, high = values.min(), values.max()
+    counts, _ = np.histogram(values, 2048, (low, high))
+    found = ranges.best_range(counts, low, high)
+    least = min(
+        rounding_error(values, low * share, high * share)
+        for share in np.linspace(0.3, 1.0, 71)
+    )
+    assert rounding_error(values, low, high) > 1.2 * least
+    assert rounding_error(values, *found) < 1.01 * least
+
+
+def test_clipping_a_layer_never_makes_it_worse():
+    # Most of what a relu lets through is 0, which every range holds exactly.
+    rng, shape = np.random.default_rng(0), (1, 256, 512, 2)
+    clip = tf_keras.Input(batch_shape=shape, name="clip")
+    network = tf_keras.Model(clip, tf_keras.layers.ReLU(name="relu")(clip))
+    rows = np.linspace(0.1, 1, 256)[:, None, None]
+    samples = [  # at first larger, and further down
+        (rows * (rng.standard_t(6, shape) - 1)).astype(np.float32) * size
+        for size in (1.0, 0.3)
+    ]
+    found = ranges.Watch(network, lambda: iter(samples)).clipped
+    values = np.maximum(samples, 0)
+    assert (values == 0).mean() > 0.8
+    low, high = found["relu"]
+    assert low == 0
+    least = min(
+        rounding_error(values, 0, values.max() * share)
+        for share in np.linspace(0.3, 1.0, 29)
+    )
+    assert rounding_error(values, 0, high) < 1.05 * least
 
 
 def test_recipes_are_named_by_what_they_do():

@@ -250,6 +250,62 @@ def test_a_disturbance_does_not_count(bundle, tmp_path, monkeypatch):
         assert column["timings"][0]["median"] == 1.7 * least[0]
 
 
+@pytest.mark.parametrize(("ms", "runs"), [(4.0, 4), (100.0, 2)])
+def test_a_visit_takes_milliseconds_after_a_warm_up(
+    tmp_path, monkeypatch, ms, runs
+):
+    clock, calls = [0.0], []
+
+    def run():  # at first ten times as long
+        clock[0] += ms / 1e3 * (1 if calls else 10)
+        calls.append(ms)
+
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"model")
+    monkeypatch.setattr(latency_table.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(interpreters, "prepare", lambda *_: run)
+    assert latency_table._visit(path, {}, 1, None) == pytest.approx(ms)
+    assert len(calls) == 1 + runs  # until 15 ms are over, but two at least
+
+
+def test_networks_are_measured_as_the_table_was(bundle, monkeypatch):
+    index = json.loads((bundle / "index.json").read_text())
+    wholes = [m for m in index["models"] if m["part"] is None]
+    names = [m["files"]["int8"] for m in wholes]
+    terms = {
+        term
+        for parts in random_parts()
+        for part in parts
+        for term in latency.terms(part)
+    }
+    table = cost.LatencyTable(
+        coefficients={term: 0.01 for term in terms},
+        tile=1,
+        precision="int8",
+        threads=3,
+        runtime="a runtime 1.0",
+        device="a processor",
+        space_name=SPACE.name,
+        space_fingerprint=SPACE.fingerprint,
+    )
+    visits = []
+
+    def visit(path, states, threads, runtime):
+        assert (threads, runtime) == (3, "a runtime")
+        visits.append(str(path.relative_to(bundle)))
+        disturbed = 7.0 if visits.count(visits[-1]) < 9 else 0.0
+        return 1.0 + names.index(visits[-1]) + disturbed
+
+    monkeypatch.setattr(latency_table, "_visit", visit)
+    pairs = latency_table.predicted_and_measured(table, bundle, "a runtime")
+    predicted, measured = zip(*pairs, strict=True)
+    assert measured == (1.0, 2.0, 3.0, 4.0)
+    archs = [
+        space.ArchSpec.from_dict(index["archs"][m["arch"]]) for m in wholes
+    ]
+    assert list(predicted) == [table.network_ms(a, CLASSES) for a in archs]
+
+
 def test_a_table_that_cannot_be_kept_is_not_measured(capsys, tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path / "file/table.json", tmp_path):
@@ -297,6 +353,18 @@ def test_known_coefficients_are_found():
         assert predicted == pytest.approx(
             1.25 * sum(map(ms, parts)) + 0.5, rel=1e-2
         )
+
+
+def test_the_error_of_a_part_is_of_fits_without_it():
+    stem, block, *_, head = next(random_parts())
+    column = latency_fit.fit_column([(stem, ms) for ms in (1, 1, 1, 1, 2)], [])
+    # Without one of 1 ms: (3 + 1/2) / (3 + 1/4) ms; without that of 2 ms: 1.
+    assert column["part_error"] == pytest.approx(3.5 / 3.25 - 1)
+    assert (column["scale"], column["constant"]) == (1.0, 0.0)
+    # Of what nothing else is made of, no fit without it says anything.
+    parts = [(stem, 3.0), (stem, 3.0), (block, 1.0), (head, 1.0)]
+    assert latency_fit.fit_column(parts, [])["part_error"] < 1e-6
+    assert latency_fit.fit_column(parts[1:], [])["part_error"] == 1.0
 
 
 def test_no_coefficient_is_negative():

@@ -96,3 +96,34 @@ def test_videos_no_longer_than_two_clips_say_nothing(loaded):
     assert long_videos.find(untested) is None
     assert long_videos.score({"fp32_stream": "none"}, None) is None
     assert long_videos.format_score(None) == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "times", "which"),
+    [
+        # Twice as many frames as count; a clip has 6.
+        ((40, 100, 48, 20), 4, [1, 2]),  # half of them
+        ((100, 40, 30, 20, 10), 2, [0, 1, 2]),  # one of four, two of three
+        ((100, 40, 20, 20, 20), None, []),
+    ],
+)
+def test_the_longest_that_half_of_the_videos_are(loaded, lengths, times, which):
+    rows = [types.SimpleNamespace(frames=n, fps=0.0) for n in lengths]
+    manifest = types.SimpleNamespace(rows=rows)
+    part = types.SimpleNamespace(manifest=manifest)
+    targets = np.arange(10, 10 + len(lengths))
+    given = {"train": loaded.train, "test": part, "targets": targets}
+    for data in (
+        loaded.data,
+        # Those of the training have 44 frames: 2 to each of a clip of 22.
+        dataclasses.replace(loaded.data, sampling="segment", clip_frames=22),
+    ):
+        dense = data.sampling == "dense"
+        if not dense:
+            for row in rows:
+                row.frames = row.frames * 22 // 6
+        found = long_videos.find(types.SimpleNamespace(data=data, **given))
+        assert (found and found.times) == times
+        if found:
+            assert len(found.clips) == len(which)
+            assert found.targets.tolist() == [10 + n for n in which]

@@ -1,7 +1,6 @@
 """Mistakes on the command line, and the check of a table."""
 
 import dataclasses
-import json
 
 import pytest
 
@@ -87,15 +86,21 @@ def test_files_are_timed_by_themselves(monkeypatch):
         benchmark._main(["model.tflite"])
 
 
-def test_a_table_of_another_device_is_not_checked(tmp_path, monkeypatch):
-    path = latency_test.write(tmp_path)
-    here = {
-        **benchmark_lib.device_description(),
-        "runtime": json.loads(path.read_text())["device"]["runtime"],
-        "processor": "Raspberry Pi 5",
-    }
+@pytest.mark.parametrize(
+    "changed",
+    [{"processor": "Pi 5"}, {"machine": "arm"}, {"cores": 64}],
+    ids=str,
+)
+def test_a_table_of_another_device_is_not_checked(
+    tmp_path, monkeypatch, changed
+):
+    device = benchmark_lib.device_description()
+    there = {**device, "runtime": latency_test.TABLE.runtime}
+    path = latency_test.write(tmp_path, device=there)
+    here = {**there, **changed}
     monkeypatch.setattr(benchmark_lib, "device_description", lambda _: here)
-    with pytest.raises(ValueError, match="measured on this device .*Pi 5'"):
+    (value,) = changed.values()
+    with pytest.raises(ValueError, match=f"this device .*here {value!r}"):
         latency_check.check_table(path)
 
 
@@ -141,6 +146,8 @@ def test_a_table_of_a_space_of_ones_own_is_checked(
     ((made, arguments),) = made_bundles
     assert made == mine
     assert (arguments["num_classes"], arguments["check"]) == (7, 2)
+    # Whole networks alone, others than those of the table: its seed is 0.
+    assert arguments["samples"] == 0 and arguments["seed"] > 0
     path = latency_test.write(tmp_path, space=about, num_classes=7)
     with pytest.raises(ValueError, match="Received: the name 'mine' alone"):
         latency_check.check_table(path)

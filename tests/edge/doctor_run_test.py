@@ -5,19 +5,24 @@ import json
 import math
 import types
 
+import numpy as np
 import pytest
 
 from autox3d_edge import (
     audit,
     cross_validation,
+    diagnosis,
     doctor,
     doctor_run,
+    export,
     export_run,
     fine_tuning,
+    op_support,
+    recipes,
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import manifest as manifest_data
-from autox3d_tf.data import pipeline, synthetic
+from autox3d_tf.data import pipeline, sampling, synthetic
 from autox3d_tf.runs import claim, gin_app
 from autox3d_tf.training import run as training_run
 from tests.training import tiny
@@ -110,6 +115,50 @@ def test_the_chosen_file_is_written_and_says_how_it_was_made(examined):
     assert manifest.provenance["recipe"] == result["file"]["recipe"]
 
 
+def test_a_file_says_how_what_was_chosen_was_made(
+    trained, data, tmp_path, monkeypatch
+):
+    loaded = export_run.sources.load(
+        trained, data, tmp_path, calibration_clips=3, test_part=None, seed=0
+    )
+    clipped = recipes.Recipe(clip_ranges=True)
+    converter = export.make_converter(
+        loaded.model, loaded.model.arch, loaded.calibration
+    )
+    chosen = diagnosis.Treatment(
+        name=clipped.name,
+        model=converter.convert(clipped),
+        recipe=clipped,
+        accuracy=1.0,
+        agreement=1.0,
+        loss=0.0,
+        mean_error=0.0,
+        test_accuracy=None,
+        size=1,
+        activation_bytes=1,
+        milliseconds=1.0,
+    )
+    tuned = dataclasses.replace(
+        chosen, name=diagnosis.FINE_TUNED, recipe=recipes.Recipe()
+    )
+    for row, precision, recipe in (
+        (chosen, "int8", "int8, clipped"),
+        (tuned, "qat", "int8"),
+    ):
+        found = types.SimpleNamespace(chosen=row)
+        report = doctor_run._export(loaded, found, OPTIONS, tmp_path)
+        assert (report["precision"], report["recipe"]) == (precision, recipe)
+        path = tmp_path / f"model_{precision}.tflite"
+        made = manifest_lib.read_manifest(path).provenance
+        assert made["recipe"] == recipe and made["calibration"]["clips"] == 3
+        steps = made.get("fine_tuning", {}).get("steps")
+        assert steps == (2 if row is tuned else None)
+    monkeypatch.setitem(op_support.RUNTIMES, "stone age", {})
+    old = dataclasses.replace(OPTIONS, runtime="stone age")
+    with pytest.raises(ValueError, match="stone age has up to 0"):
+        doctor_run._export(loaded, found, old, tmp_path)
+
+
 def test_what_the_doctor_leaves_out_is_said(
     examined, trained, data, tmp_path, monkeypatch, caplog
 ):
@@ -153,6 +202,16 @@ def test_judged_clips_are_none_of_the_calibration(trained, data, tmp_path):
     assert len(judged.clips) == len(judged.labels) == 4
     calibration = {clip.tobytes() for clip in loaded.calibration}
     assert not calibration & {clip.tobytes() for clip in judged.clips}
+    batches = pipeline.make_train_dataset(  # as in fine-tuning
+        loaded.train,
+        loaded.augmented,
+        batch_size=1,
+        seed=loaded.seed,
+        total_steps=4,
+    )
+    for clip, _ in batches:
+        seen = np.rint(sampling.denormalize(clip[0].numpy()))
+        assert all(np.abs(seen - other).max() > 1 for other in judged.clips)
     again = doctor_run.training_clips(loaded, 4)
     assert again.clips[3].tobytes() == judged.clips[3].tobytes()
 
@@ -288,13 +347,19 @@ def test_parts_are_kept_wider_in_a_mixed_file(trained, tmp_path):
         call({"stem": "int4"})
 
 
-def test_a_fold_is_assessed_once(trained, tmp_path, monkeypatch):
+def test_a_fold_is_assessed_once(trained, data, tmp_path, monkeypatch):
     out = tmp_path / "results"
     result = cross_validation.assess(trained, out, tmp_path, OPTIONS)
     (path,) = out.iterdir()
     assert path.name == "nano_fold3.json"
     assert set(result["right"]) == {"fp32", "int8", "doctor", "qat"}
     assert all(len(right) == 3 for right in result["right"].values())
+    loaded = export_run.sources.load(
+        trained, data, tmp_path, calibration_clips=1, test_part="test", seed=0
+    )
+    right = (loaded.keras_labels == loaded.targets).astype(int)
+    assert result["right"]["fp32"] == right.tolist()
+    assert result["bytes"]["int8"] != result["bytes"]["fp32"]
     monkeypatch.setattr(cross_validation.sources, "load", None)
     again = cross_validation.assess(trained, out, tmp_path, OPTIONS)
     assert again == json.loads(path.read_text())

@@ -215,6 +215,20 @@ def test_preprocessing_must_make_the_clip(tmp_path, exported):
         )
 
 
+@pytest.mark.parametrize(("stride", "sampling"), [(1, "segment"), (5, "dense")])
+def test_frames_that_are_apart_are_sampled_densely(stride, sampling):
+    arch = networks.small_arch(clip_size=(4, 24, 24))
+    arch = dataclasses.replace(arch, frame_stride=stride)
+    found = export.default_preprocessing(arch)
+    assert found == Preprocessing(
+        clip_frames=4,
+        sampling=sampling,
+        stride=stride,
+        short_side=24,
+        crop_size=24,
+    )
+
+
 def test_labels_must_fit(tmp_path, exported):
     with pytest.raises(ValueError, match="7 classes .* Received: 2 labels"):
         export.export_model(
@@ -256,6 +270,9 @@ def test_calibration_always_spans_the_range():
          r"`parity_clips` .* clip 0 is uint8 \(4, 20, 24, 3\)"),
         ({"precision": "mixed", "kept": {"stem": "fp64"}},
          "`kept.stem` must be one of int16x8, fp32"),
+        ({"recipe": recipes.Recipe(kept={"stem": "fp32"})},
+         "none for 'int8'. Received: precision='int8', .*'stem'"),
+        ({"precision": "mixed"}, "wider for 'mixed', .* precision='mixed'"),
         ({"precision": "mixed", "kept": {"tail": "fp32"}},
          "`kept` must name parts of stem, .* Received: 'tail'"),
     ],

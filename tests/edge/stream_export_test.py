@@ -6,7 +6,14 @@ import types
 import numpy as np
 import pytest
 
-from autox3d_edge import Recognizer, benchmark, sources, stream_export
+from autox3d_edge import (
+    Recognizer,
+    benchmark,
+    quantize,
+    remedies,
+    sources,
+    stream_export,
+)
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import models, space
 from autox3d_tf.data import options as data_options
@@ -122,6 +129,44 @@ def test_drift_is_said_of_each_stream_beside_a_float_one(exported_stream):
     assert "fp16_stream against fp32_stream" in text
     assert "0.0000 (100.0%) of the same frames up to frame 2,000" in text
     assert stream_export.drifts({"int8": "x"}, [1]) == {}
+
+
+def test_drift_is_that_of_each_stream_from_the_float_one(monkeypatch):
+    def read_model(path):
+        return path, types.SimpleNamespace(stream=f"states of {path}")
+
+    monkeypatch.setattr(stream_export.manifest_lib, "read_model", read_model)
+    monkeypatch.setattr(
+        stream_export.streaming, "StreamRunner", lambda *found: found
+    )
+    monkeypatch.setattr(stream_export.streaming, "drift", lambda *found: found)
+    paths = {"int8_stream": "b", "fp32_stream": "a", "int8": "c"}
+    clips = [np.full((400, 1, 1, 3), n, np.uint8) for n in range(5)]
+    ((exact, other, video),) = stream_export.drifts(paths, clips).values()
+    assert (exact, other) == (("a", "states of a"), ("b", "states of b"))
+    # A thousand frames take three of them; the video is shown twice.
+    assert video[:, 0, 0, 0].tolist() == 400 * [0] + 400 * [1] + 400 * [2]
+
+
+def test_only_int8_streams_are_equalized(trained, monkeypatch):
+    lowered = []
+    monkeypatch.setattr(
+        stream_export.stream_lowering,
+        "lower_stream",
+        lambda arch, weights: lowered.append(weights),
+    )
+    clips = reference.random_clips(3, trained.arch.clip_size)
+    exporter = stream_export.Exporter(trained, trained.arch, clips)
+    assert exporter._int8 and exporter._float
+    weights = models.weight_values(trained)
+    wanted = remedies.equalize(
+        trained.arch, weights, quantize.check_calibration(clips, clips[0].shape)
+    )
+    for found, expected in zip(lowered, (wanted, weights), strict=True):
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value, name)
+    key = "stage1_block1/expand_norm_gamma"
+    assert (wanted[key] > weights[key]).any()
 
 
 def test_the_recognizer_takes_the_pace_of_the_file(exported_stream):

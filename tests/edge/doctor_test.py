@@ -491,26 +491,34 @@ def test_a_range_is_as_wide_as_is_best_if_one_rounds():
     assert rounding_error(values, *found) < 1.01 * least
 
 
+def watch_relu(samples):
+    clip = tf_keras.Input(batch_shape=samples[0].shape, name="clip")
+    network = tf_keras.Model(clip, tf_keras.layers.ReLU(name="relu")(clip))
+    return ranges.Watch(network, lambda: iter(np.float32(samples)))
+
+
 def test_clipping_a_layer_never_makes_it_worse():
     # Most of what a relu lets through is 0, which every range holds exactly.
-    rng, shape = np.random.default_rng(0), (1, 256, 512, 2)
-    clip = tf_keras.Input(batch_shape=shape, name="clip")
-    network = tf_keras.Model(clip, tf_keras.layers.ReLU(name="relu")(clip))
-    rows = np.linspace(0.1, 1, 256)[:, None, None]
-    samples = [  # at first larger, and further down
-        (rows * (rng.standard_t(6, shape) - 1)).astype(np.float32) * size
-        for size in (1.0, 0.3)
+    rng = np.random.default_rng(0)
+    samples = [  # the larger first
+        size * (rng.standard_t(6, (1, 64, 256, 4)) - 1) for size in (1.0, 0.3)
     ]
-    found = ranges.Watch(network, lambda: iter(samples)).clipped
     values = np.maximum(samples, 0)
     assert (values == 0).mean() > 0.8
-    low, high = found["relu"]
+    low, high = watch_relu(samples).clipped["relu"]
     assert low == 0
     least = min(
         rounding_error(values, 0, values.max() * share)
         for share in np.linspace(0.3, 1.0, 29)
     )
-    assert rounding_error(values, 0, high) < 1.05 * least
+    assert rounding_error(values, 0, high) < 1.02 * least
+
+
+def test_all_places_of_a_large_layer_are_looked_at():
+    rows = np.linspace(0.01, 1, 256)[:, None, None]  # brighter further down
+    clip = rows * np.random.default_rng(0).random((1, 256, 512, 2))
+    low, high = watch_relu([clip]).clipped["relu"]
+    assert low == 0 and high > 0.95 * clip.max()
 
 
 def test_recipes_are_named_by_what_they_do():

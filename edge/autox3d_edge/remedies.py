@@ -78,15 +78,22 @@ def correct_biases(
     for layer in lowered.layers:
         if not _is_pointwise(layer):
             continue
-        source = layer.input._keras_history.layer.name
-        here = noise.get(layer.name)
-        if here is None or here.relu or source not in noise:
+        here, source = noise.get(layer.name), _noise_before(layer, noise)
+        if here is None or here.relu or source is None:
             continue
         kernel, bias = layer.get_weights()
-        passed_on = noise[source].bias @ kernel.reshape(kernel.shape[-2:])
+        passed_on = source.bias @ kernel.reshape(kernel.shape[-2:])
         bias = bias - (here.bias - passed_on).astype(np.float32)
         corrected.get_layer(layer.name).set_weights([kernel, bias])
     return corrected
+
+
+def _noise_before(layer, noise) -> layer_noise.LayerNoise | None:
+    """That of its input; a relu may be part of the layer before it."""
+    before = layer.input._keras_history.layer
+    if before.name not in noise and isinstance(before, tf_keras.layers.ReLU):
+        before = before.input._keras_history.layer
+    return noise.get(before.name)
 
 
 def _is_pointwise(layer) -> bool:

@@ -332,13 +332,22 @@ def test_channels_that_are_hardly_ever_on_are_widened_within_bounds(sick):
     np.testing.assert_allclose(
         gains * equal[kernel], weights[kernel], rtol=1e-5
     )
-    # Ranges are those of all clips, in whatever order.
-    turned = remedies.equalize(arch, weights, clips[2::-1])
-    np.testing.assert_array_equal(turned[gamma], equal[gamma])
     weights[beta] = weights[beta] - 1e6  # none is ever on
     silent = remedies.equalize(arch, weights, clips[:1])
     for name, value in silent.items():
         np.testing.assert_array_equal(value, weights[name], name)
+
+
+def test_channels_are_evened_out_by_their_ranges_on_all_clips(sick):
+    arch, _, clips = sick
+    weights, one, other = networks.random_weights(arch), clips[:1], clips[1:2]
+    gamma = f"{PLANTED}/expand_norm_gamma"
+    first, second, both, turned = (
+        remedies.equalize(arch, weights, some)[gamma] / weights[gamma]
+        for some in (one, other, [*one, *other], [*other, *one])
+    )
+    np.testing.assert_array_equal(both, turned)
+    assert (both != first).any() and (both != second).any()
 
 
 def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, converter):
@@ -384,20 +393,45 @@ def test_a_healthy_network_is_left_as_it_is(sick):
     assert healthy.choose_recipe() == recipes.Recipe()
 
 
-def test_corrected_biases_take_the_mean_error_away(sick, converter):
+@pytest.mark.parametrize("equalize", [False, True])
+def test_corrected_biases_take_the_mean_error_away(sick, converter, equalize):
     _, _, clips = sick
-    lowered = converter.lowered()
-    kernel = lowered.get_layer(f"{PLANTED}_project").get_weights()[0][0, 0]
+    lowered = converter.lowered(equalize)
+    pairs = {
+        f"{PLANTED}_project": f"{PLANTED}_activation",
+        "head_logits": "head_hidden",  # whose relu is part of it
+    }
 
-    def own_error(recipe):
+    def own_errors(recipe):
         model = converter.convert(recipe)
         noise = layer_noise.measure(lowered, model, clips[:6])
         bias = {layer.layer: layer.bias for layer in noise}
-        passed_on = bias[f"{PLANTED}_activation"] @ kernel
-        return np.abs(bias[f"{PLANTED}_project"] - passed_on).mean()
+        errors = []
+        for name, source in pairs.items():
+            kernel = lowered.get_layer(name).get_weights()[0]
+            passed_on = bias[source] @ kernel.reshape(kernel.shape[-2:])
+            errors.append(np.abs(bias[name] - passed_on).mean())
+        return np.array(errors)
 
-    after = own_error(recipes.Recipe(correct_biases=True))
-    assert after < 0.7 * own_error(recipes.Recipe())
+    before = recipes.Recipe(equalize=equalize)
+    after = dataclasses.replace(before, correct_biases=True)
+    assert (own_errors(after) < 0.7 * own_errors(before)).all()
+
+
+def test_only_biases_that_no_relu_hides_are_corrected(sick, converter):
+    lowered, model = converter.lowered(), converter.convert(recipes.Recipe())
+    corrected = remedies.correct_biases(lowered, model, sick[2][:2])
+    changed = {
+        layer.name
+        for layer in lowered.layers
+        for before, after in zip(
+            layer.get_weights(),
+            corrected.get_layer(layer.name).get_weights(),
+            strict=True,
+        )
+        if (before != after).any()
+    }
+    assert changed == {f"{PLANTED}_project", "head_logits"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"causal": True}])

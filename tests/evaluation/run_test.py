@@ -90,6 +90,9 @@ def test_views_differ_and_are_averaged(clips, trained, tmp_path, capsys):
     # One of the three is a copy of another: named, not evaluated.
     assert [r["status"] for r in result["left_out"]] == ["duplicate"]
     assert logits.shape == (2, 6, 3)
+    # Both times of the centre crop first: a view is time x 3 + crop.
+    order = [point["last_view"] for point in result["curve"]]
+    assert order == [1, 4, 0, 3, 2, 5]
     for clip in logits:
         assert len({tuple(view) for view in clip}) == 6
     # Each view computed apart, without the predictor.
@@ -160,6 +163,21 @@ def test_crops_of_a_squashed_picture_are_one(clips, trained, tmp_path):
         evaluate(trained, clips, tmp_path, data=squashed, spatial_crops=3)
     wider = dataclasses.replace(squashed, eval_short_side=20)
     evaluate(trained, clips, tmp_path, data=wider, spatial_crops=3)
+
+
+def test_clips_that_were_trained_on_are_looked_for(
+    clips, trained, tmp_path, monkeypatch
+):
+    seen, parts = [], []
+    monkeypatch.setattr(
+        inputs, "warn_of_trained", lambda _, source: seen.append(len(source))
+    )
+    monkeypatch.setattr(
+        inputs, "warn_of_part", lambda source, data, part: parts.append(part)
+    )
+    evaluate(trained, clips, tmp_path)
+    evaluate(trained, clips, tmp_path, part="all")
+    assert seen == [3] and parts == ["test", "all"]
 
 
 def test_source_and_data_exclude_each_other(clips, trained):

@@ -25,6 +25,10 @@ def make_tuple() -> tuple[int, int]:
     return 1, 2
 
 
+def make_int() -> int:
+    return 1
+
+
 def make_something():
     return 1
 
@@ -57,6 +61,7 @@ def make_something():
         ("ab", collections.abc.Sequence[int], False),
         ({"a": 1}, dict[str, float], True),
         ({"a": "b"}, dict[str, float], False),
+        ({1: 1.0}, dict[str, float], False),
         ("a", Literal["a", "b"], True),
         ("c", Literal["a", "b"], False),
         (1, Literal[True], False),
@@ -76,6 +81,8 @@ def make_something():
         (type_check.Made(make_tuple), tuple[int, int], True),
         (type_check.Made(make_tuple), list[int], False),
         (type_check.Made(make_something), str, True),  # it does not say
+        (type_check.Made(make_int), float, True),
+        (type_check.Made(make_int), str, False),
         ((type_check.Made(Child), None), tuple[Base | None, ...], True),
         ((type_check.Made(Child),), tuple[int, ...], False),
     ],

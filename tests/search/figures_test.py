@@ -70,10 +70,12 @@ def test_networks_over_any_budget_are_hollow_in_each_panel():
         ([[1e6, 40]], [[1e6, 70], [3e6, 60]]),
         ([[4, 40]], [[5, 70], [1, 60]]),
     )
-    for axis, (within, over), limit in zip(
-        axes, expected, BUDGETS.values(), strict=True
+    fronts = [[1e6, 70]], [[1, 60], [5, 70]]
+    for axis, (within, over), front, limit in zip(
+        axes, expected, fronts, BUDGETS.values(), strict=True
     ):
         filled, hollow, _ = axis.collections
+        np.testing.assert_allclose(axis.lines[0].get_xydata(), front)
         np.testing.assert_allclose(filled.get_offsets(), within)
         np.testing.assert_allclose(hollow.get_offsets(), over)
         assert len(filled.get_facecolors()) and not len(hollow.get_facecolors())

@@ -93,6 +93,21 @@ def test_the_second_search_may_take_what_the_first_network_takes(
     assert "latency - macs: +10.0 points" in text and "2 pairs" in text
 
 
+def test_the_interval_is_of_the_gains_of_pairs():
+    pairs = [
+        {
+            "macs": {"accuracy": accuracy, "ms": 2.0, "macs": 3e6},
+            "latency": {"accuracy": accuracy + gain, "ms": 1.0, "macs": 4e6},
+        }
+        for accuracy, gain in ((0.2, 0.1), (0.5, 0.3))
+    ]
+    # Deviation 20 / sqrt(2), times Student's 12.71 over sqrt(2).
+    assert compare_latency.format_pairs(pairs).endswith(
+        "latency - macs: +20.0 points, 95 % interval +-127.1; 2 pairs"
+    )
+    assert compare_latency.format_pairs(pairs[:1]).endswith("points; 1 pair")
+
+
 def test_both_searches_take_one_warm_up_per_seed(compare_fakes, tmp_path):
     run, calls = compare_fakes
     run()

@@ -193,6 +193,16 @@ def test_the_held_out_fold_is_never_seen_by_a_search_or_a_training(
         assert data.test_folds == ()
 
 
+def test_all_other_folds_that_are_named_are_trained_on():
+    data = data_options.DataOptions(
+        source="clips", train_folds=(3, 0), val_folds=(1,), test_folds=(2,)
+    )
+    held_out = trial.data_of_fold(data, 0)
+    assert (held_out.train_folds, held_out.val_folds) == ((1, 2, 3), (0,))
+    assert held_out.test_folds == ()
+    assert trial.data_of_fold(data, None) is data
+
+
 def test_finished_runs_are_not_repeated(compare_fakes):
     first = compare_fakes()
     search, train = FakeSearch(), FakeTrain()

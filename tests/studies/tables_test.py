@@ -36,6 +36,8 @@ def test_what_a_method_cost_is_a_mean_over_its_runs():
     header, (row,) = tables.methods_table(found)
     row = dict(zip(header, row, strict=True))
     assert row["runs"] == "2" and row["accuracy, %"] == "60.00"
+    assert row["deviation"] == "14.14"
+    assert row["95 % interval"] == "-67.10 to 187.10"
     assert row["MACs, M"] == "1.000" and row["params, k"] == "60.0"
     assert row["inherited, %"] == "45.00" and row["mean K"] == "5.00"
     assert row["architectures"] == "2,000"
@@ -96,6 +98,9 @@ def test_differences_are_of_runs_of_one_seed_and_fold():
     header, (row,) = tables.differences_table(records)
     row = dict(zip(header, row, strict=True))
     assert row["pairs"] == "2" and row["points"] == "+30.00"  # 40 and 20
+    # 20 / sqrt(2), and by Student's t of one degree of freedom 12.71 times 10.
+    assert row["deviation"] == "14.14"
+    assert row["95 % interval"] == "-97.10 to +157.10"
 
 
 def test_only_runs_at_all_budgets_of_a_method_are_compared():
@@ -139,6 +144,17 @@ def test_budgets_with_other_seeds_are_left_out():
     # Half way from 1 M to 4 M, with seeds 4 and 5; from 4 M to 16 M, 0 to 2.
     assert low[1:6] == ["60.00", "1.000", "2.000", "2.00", "2 of 2"]
     assert high[1:6] == ["80.00", "4.000", "8.000", "2.00", "3 of 3"]
+
+
+def test_of_as_many_runs_those_at_more_budgets_are_compared():
+    by_hand = [
+        _record("hand_scaled", seed, macs, accuracy)
+        for count, macs, accuracy in ((3, 1e6, 0.5), (3, 4e6, 0.7), (2, 9e6, 1))
+        for seed in range(count)
+    ]
+    found = [_record("probabilistic", seed, 1e6, 0.6) for seed in range(3)]
+    _, (row,) = tables.equal_table(found + by_hand)
+    assert row[3:6] == ["2.000", "2.00", "2 of 2"]  # not 3 at two budgets
 
 
 def test_runs_outside_of_what_was_measured_leave_no_mean():

@@ -91,7 +91,10 @@ def test_a_camera_opens_the_model_once(monkeypatch, capsys):
     assert Opened.rates == [None]
     assert classify._main(["a.mp4", "b.mp4"]) == 0
     assert Opened.rates == [None, None]
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    monkeypatch.setattr(decoding, "frame_rate", lambda path: 15.0)
+    assert classify._main(["c"]) == 0
+    assert Opened.rates == [None, None, 15.0]
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_a_video_that_cannot_be_read_is_named_and_the_others_go_on(

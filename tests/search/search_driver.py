@@ -58,7 +58,7 @@ def search(source, run_dir, **changes):
         "search": options.SearchOptions(
             steps=9,
             warmup_steps=3,
-            joint_step=7,
+            joint_step=5,  # so a killed one goes on from a joint one
             batch_size=4,
             save_steps=3,
             log_steps=2,

@@ -124,6 +124,44 @@ def test_training_lowers_the_loss(lowered, clips):
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_the_loss_is_the_mean_cross_entropy_with_float(model, lowered, clips):
+    student = tf_keras.Model(
+        model.input, model.get_layer("quant_head_logits").output
+    )
+    expected = []
+    for clip in clips[:3].astype(np.float32):
+        logits = np.float64(student(clip)[0])
+        target = np.float64(lowered(clip)[0])
+        logs = logits - np.log(np.exp(logits).sum())
+        expected.append(-(target * logs).sum())
+    optimizer = tf_keras.optimizers.SGD(0.0)
+    optimizer.build(model.trainable_variables)
+    step = fine_tuning.make_step(model, lowered, optimizer)
+    normal = sampling.normalize(clips[:3].astype(np.float32))
+    found = float(step(normal + 1e-4)["loss"])  # pixels are whole numbers
+    assert found == pytest.approx(np.mean(expected), rel=0.02)
+
+
+def test_the_rate_falls_to_nothing_along_a_cosine(
+    model, lowered, clips, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        quantization_aware, "quantization_aware", lambda *_: model
+    )
+    made = []
+    monkeypatch.setattr(
+        fine_tuning, "make_step", lambda *given: made.extend(given)
+    )
+    monkeypatch.setattr(loop, "run_steps", lambda *_, **__: None)
+    fine_tune(lowered, clips, tmp_path, steps=8, learning_rate=0.5)
+    _, _, optimizer = made
+    schedule = tf_keras.optimizers.schedules.deserialize(
+        optimizer.get_config()["learning_rate"]
+    )
+    rates = [float(schedule(step)) for step in (0, 2, 4, 8)]
+    assert rates == pytest.approx([0.5, 0.25 * (1 + 0.5**0.5), 0.25, 0.0])
+
+
 def test_a_finished_run_is_not_trained_again(trained, lowered, clips):
     content, folder = trained
     assert fine_tune(lowered, clips, folder) == content

@@ -105,7 +105,7 @@ def make_train_dataset(
     dataset = tf.data.Dataset.range(first_step * share, last)
     dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(share, drop_remainder=True).prefetch(2)
-    return _keep_shares(dataset, num_workers)
+    return _settled(dataset, num_workers)
 
 
 def make_eval_dataset(
@@ -179,7 +179,7 @@ def make_eval_dataset(
         lambda clips, *rest: (transforms.normalize(clips), *rest),
         tf.data.AUTOTUNE,
     )
-    return dataset.prefetch(2)
+    return _settled(dataset.prefetch(2))
 
 
 def calibration_clips(
@@ -240,14 +240,19 @@ def video_errors():
         raise decoding.VideoError(f"{message.strip()} {_WAY_ON}") from None
 
 
-def _keep_shares(dataset, num_workers: int):
-    """Keeps tf.distribute from dividing among workers what is divided."""
-    if num_workers == 1:
-        return dataset
+def _settled(dataset, num_workers: int = 1):
+    """Returns a dataset that is neither tuned nor divided once more.
+
+    The thread by which TensorFlow tunes a dataset sleeps up to a minute, and
+    who lets go of an iterator would wait for it. Without one, AUTOTUNE is a
+    call for each core.
+    """
     settings = tf.data.Options()
-    settings.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )
+    settings.autotune.enabled = False
+    if num_workers > 1:  # tf.distribute divides what is divided already
+        settings.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.OFF
+        )
     return dataset.with_options(settings)
 
 

@@ -241,6 +241,22 @@ def test_the_size_of_a_clip_in_memory_is_known_before_it_is_read(clips, source):
             assert videos.size_of(3) == whole
 
 
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_nobody_waits_for_a_thread_that_tunes(source, num_workers):
+    """Who lets go of a tuned dataset's iterator waits up to a minute."""
+    for dataset in (
+        pipeline.make_train_dataset(
+            source,
+            make_options(),
+            batch_size=3,
+            seed=0,
+            num_workers=num_workers,
+        ),
+        pipeline.make_eval_dataset(source, make_options(), batch_size=3),
+    ):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_workers_share_each_step(source):
     whole = batches(source, batch_size=4, total_steps=3)
     shares = [

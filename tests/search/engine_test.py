@@ -101,10 +101,12 @@ def test_batches_go_on_where_they_stopped(clips, first_step):
     data = search_driver.data_of(clips)
     halves = parts.halve(pipeline.open_source(data, "train"), 1)
     search = options_lib.SearchOptions(steps=5, warmup_steps=2, batch_size=3)
-    whole, rest = (
-        list(batches.make_batches(halves, data, search, seed=1, first_step=n))
+    both = [
+        batches.make_batches(halves, data, search, seed=1, first_step=n)
         for n in (0, first_step)
-    )
+    ]
+    assert not both[0].options().autotune.enabled  # see `pipeline._settled`
+    whole, rest = map(list, both)
     assert len(whole) == 5
     # nobody looks at the second half in the warm-up
     assert [bool(tf.reduce_any(b[2] != 0)) for b in whole] == [

@@ -18,6 +18,7 @@ from autox3d_tf.evaluation import run as run_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import initial
 from autox3d_tf.training import options as options_lib
+from autox3d_tf.training import protocol as protocol_lib
 
 FORMAT, SCHEMA_VERSION = "autox3d_tf.transfer", 1
 SCRATCH = "scratch"
@@ -121,7 +122,9 @@ def compare_starts(
 
 def _check_same(results, training, optimizer, options, starts, data) -> None:
     """Refuses a folder with runs of other options: a table is of one kind."""
-    tested = _protocol_of(data)
+    tested = files_lib.to_json(
+        protocol_lib.protocol_of_clips(pipeline.open_source(data, "test"), data)
+    )
     weights = {
         name: start and files_lib.file_sha256(initial.weights_path(start))
         for name, start in starts.items()
@@ -156,17 +159,6 @@ def _check_same(results, training, optimizer, options, starts, data) -> None:
                 "`results_dir` must be a new folder or one of the same "
                 f"options. Received: {path} ({'; '.join(changes)})."
             )
-
-
-def _protocol_of(data) -> dict[str, Any]:
-    """What of the protocol of the tests does not depend on the network."""
-    names = "squash", "standardize", "sampling", "stride", "stride_fps"
-    return {
-        "manifest": pipeline.open_source(data, "test").manifest.fingerprint,
-        "clip_size": list(data.eval_clip_size),
-        "short_side": data.eval_size[0],
-        **{name: getattr(data, name) for name in names},
-    }
 
 
 def _lengths(training, optimizer, options, data) -> dict[str, Any]:

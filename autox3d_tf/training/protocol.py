@@ -25,20 +25,26 @@ def protocol_of(
         num_classes: Outputs of the network.
         temporal_views, spatial_crops: Views of each clip.
     """
-    size = data.eval_clip_size
-    macs = cost.cost_of(arch, size, num_classes).macs
+    macs = cost.cost_of(arch, data.eval_clip_size, num_classes).macs
     return {
         "temporal_views": temporal_views,
         "spatial_crops": spatial_crops,
-        "clip_size": size,
+        **protocol_of_clips(source, data),
+        "macs_per_view": macs,
+        "macs_all_views": macs * temporal_views * spatial_crops,
+    }
+
+
+def protocol_of_clips(source, data: data_options.DataOptions) -> dict[str, Any]:
+    """Returns what of a protocol depends on neither network nor views."""
+    return {
+        "clip_size": data.eval_clip_size,
         "short_side": data.eval_size[0],
         "squash": data.squash,
         "standardize": data.standardize,
         "sampling": data.sampling,
         "stride": data.stride,
         "stride_fps": data.stride_fps,
-        "macs_per_view": macs,
-        "macs_all_views": macs * temporal_views * spatial_crops,
         "manifest": source.manifest.fingerprint,
     }
 

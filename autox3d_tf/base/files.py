@@ -15,13 +15,16 @@ from typing import Any
 def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields where to write; the file then takes its place at once.
 
-    If writing fails or is killed, what was at `path` stays as it was.
+    If writing fails or is killed, or the power goes, what was at `path` stays
+    as it was.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # the name must not be there before it
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -28,6 +28,20 @@ def test_who_reads_while_a_file_is_replaced_reads_the_old_one(tmp_path):
     assert path.read_text() == "new"
 
 
+def test_the_content_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "replace"):
+        true = getattr(files.os, name)
+
+        def noted(*args, name=name, true=true):
+            done.append(name)
+            return true(*args)
+
+        monkeypatch.setattr(files.os, name, noted)
+    path = files.write_text(tmp_path / "a.txt", "new")
+    assert (done, path.read_text()) == (["fsync", "replace"], "new")
+
+
 def test_sets_are_written_in_one_order():
     names = {f"name{i}" for i in range(10)}
     assert files.to_json({"a": names}) == {"a": sorted(names)}

@@ -206,7 +206,10 @@ def _parse_error(error: BaseException) -> str:
         known = type_check.parameters_of(fn)
         text = unknown[0] + gin_check.suggest(unknown[2], known) + unknown[3]
     text = re.sub(r" In bindings string line.*", "", text)
-    return re.sub(r" In file \"(.*?)\", line (\d+).*", r" (\1, line \2)", text)
+    text = re.sub(r" In file \"(.*?)\", line (\d+).*", r" (\1, line \2)", text)
+    if isinstance(error, ModuleNotFoundError):  # commands do not look here
+        text += ". The folder of a module of your own must be in PYTHONPATH."
+    return text
 
 
 def _same_name(selector: str) -> str:

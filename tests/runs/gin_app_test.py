@@ -219,7 +219,8 @@ def test_wrong_override_is_one_line(tool, override, message):
         (
             "import gin_demo",
             "import gin_demu",
-            "No module named 'tests.runs.gin_demu' (demo.gin, line 3)",
+            "No module named 'tests.runs.gin_demu' (demo.gin, line 3). The "
+            "folder of a module of your own must be in PYTHONPATH.",
         ),
         (
             "small/gin_demo.get_space.name = 'tiny'\n",

@@ -26,10 +26,11 @@ def _run(sources: list[str]) -> None:
         )
     if "://" not in FLAGS.out:
         binary.check_folder("--out", FLAGS.out)
-    log = None if "://" in FLAGS.out else pathlib.Path(FLAGS.out, "scan.part")
-    manifest = _manifest(sources[0], log)
     from autox3d_tf.data import records  # imports TensorFlow
 
+    records.check_folder(FLAGS.out)  # before the videos are looked at
+    log = None if "://" in FLAGS.out else pathlib.Path(FLAGS.out, "scan.part")
+    manifest = _manifest(sources[0], log)
     index = records.make_records(
         manifest,
         FLAGS.out,

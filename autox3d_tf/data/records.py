@@ -58,8 +58,8 @@ def make_records(
         workers: Shards written at a time; by default one per core.
 
     Raises:
-        ValueError: If there is no usable clip, or the folder holds other or
-            incomplete records, or another process writes there.
+        ValueError: If there is no usable clip, or most are gone, or the folder
+            holds other or incomplete records, or another process writes there.
     """
     out_dir = os.fspath(out_dir)
     usable = manifest.select()
@@ -82,6 +82,7 @@ def make_records(
         "quality": quality,
         "num_shards": min(num_shards, count),
     }
+    check_folder(out_dir)
     tf.io.gfile.makedirs(out_dir)
     with _alone(out_dir):
         return _make_records(manifest, usable, job, out_dir, workers)
@@ -168,6 +169,24 @@ class RecordSource(sources.ClipSource):
         return np.array([pictures[int(i)] for i in indices], dtype=object)
 
 
+def check_folder(folder) -> None:
+    """Keeps records out of a folder of something else, such as the videos.
+
+    Raises:
+        ValueError: If it has files, and none of records.
+    """
+    folder = os.fspath(folder)
+    if not tf.io.gfile.isdir(folder):
+        return
+    names = sorted(tf.io.gfile.listdir(folder))
+    others = [n for n in names if not n.startswith(("scan.part", "."))]
+    if others and not any(n.startswith(("clips-", INDEX_NAME)) for n in others):
+        raise ValueError(
+            "`out_dir` must be empty or hold records. Received: "
+            f"{folder!r}, which has {others[0]}. Choose another folder."
+        )
+
+
 @contextlib.contextmanager
 def _alone(out_dir: str):
     """Keeps other processes of this machine from writing to a local folder.
@@ -202,7 +221,7 @@ def _make_records(manifest, usable, job: dict, out_dir: str, workers) -> str:
         _write_index(index_path, manifest, job, parts)
     for number in range(job["num_shards"]):
         tf.io.gfile.remove(_part_path(out_dir, number, job))
-    if not written:  # such as a disk that is not there
+    if not written:
         raise ValueError(
             f"None of the {len(usable)} clips can be read. The first: "
             f"{parts[0]['left_out'][0]['detail']}"
@@ -291,12 +310,28 @@ def _write_shard(
             position += (
                 record_layout.FRAMING + len(payload) + record_layout.TRAILER
             )
+    _check_there(manifest, rows)
     tf.io.gfile.rename(
         partial, record_layout.join(out_dir, shard), overwrite=True
     )
     part = {**job, "clips": clips, "left_out": left_out}
     record_layout.write_json(part_path, part)
     return part
+
+
+def _check_there(manifest, rows) -> None:
+    """Tells a disk that went away from single clips that did.
+
+    The latter are left out for good; the former is not to be.
+    """
+    paths = [manifest.absolute_path(row) for row in rows]
+    gone = [path for path in paths if not os.path.exists(path)]
+    if 2 * len(gone) > len(rows):
+        raise ValueError(
+            f"The clips must be where the manifest says. Received: {len(gone)} "
+            f"of {len(rows)} looked at are gone, such as {gone[0]}. If their "
+            "disk comes back, the same command goes on; else scan again."
+        )
 
 
 def _encode(manifest, row, job, stopped: threading.Event):

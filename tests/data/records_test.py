@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 import time
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autox3d_tf.base import files
 from autox3d_tf.data import decoding, pipeline, records
 
 
@@ -221,15 +223,64 @@ def test_bad_clips_are_listed_with_the_reason(clips, tmp_path):
     assert "20 frames decode, the manifest says 21" in left_out[longer.path][1]
 
 
-def test_no_index_where_nothing_can_be_read(clips, folder, tmp_path):
-    gone = dataclasses.replace(clips, root=str(tmp_path / "unmounted"))
-    with pytest.raises(ValueError, match="None of the 12 .* no such file"):
-        records.make_records(gone, tmp_path / "out", short_side=24)
+def test_no_index_where_nothing_can_be_read(clips, tmp_path):
+    root = tmp_path / "videos"
+    for row in clips.rows:
+        files.write_text(root / row.path, "no longer a video")
+    blank = dataclasses.replace(clips, root=str(root))
+    with pytest.raises(ValueError, match="None of the 12 .*not a video"):
+        records.make_records(blank, tmp_path / "out", short_side=24)
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
+def test_a_disk_that_goes_away_leaves_nothing_out(
+    clips, folder, tmp_path, monkeypatch
+):
+    """Its clips are not those of a shard that could not be stored."""
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    shutil.copytree(clips.root, disk)
+    lent = dataclasses.replace(clips, root=str(disk))
+    encode, encoded = records._encode, []
+
+    def pulled(manifest, row, *rest):
+        if len(encoded) == 6 and disk.exists():  # in the second shard
+            disk.rename(away)
+        encoded.append(row.path)
+        return encode(manifest, row, *rest)
+
+    monkeypatch.setattr(records, "_encode", pulled)
+    out = tmp_path / "out"
+    arguments = {"short_side": 24, "num_shards": 3, "workers": 1}
+    with pytest.raises(ValueError, match="4 of 4 .* are gone, such as .*disk"):
+        records.make_records(lent, out, **arguments)
+    assert not (out / "index.json").exists()
+    away.rename(disk)
     # With the disk back, the same command writes them; to the byte.
-    records.make_records(clips, tmp_path / "out", short_side=24, num_shards=3)
+    records.make_records(lent, out, **arguments)
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        p.name for p in folder.iterdir()
+    )
     for path in folder.iterdir():
-        again = tmp_path / "out" / path.name
-        assert again.read_bytes() == path.read_bytes(), path.name
+        assert (out / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_single_clips_that_are_gone_are_left_out(clips, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(clips.root, root)
+    (root / clips.rows[0].path).unlink()
+    rest = dataclasses.replace(clips, root=str(root))
+    records.make_records(rest, tmp_path / "out", short_side=24, num_shards=3)
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    (left_out,) = index["left_out"]
+    assert left_out["path"] == clips.rows[0].path
+    assert "no such file" in left_out["detail"]
+
+
+def test_records_are_not_put_among_videos(clips):
+    before = sorted(os.listdir(clips.root))
+    with pytest.raises(ValueError, match=f"empty .* has {before[0]}. Choose"):
+        records.make_records(clips, clips.root, short_side=24)
+    assert sorted(os.listdir(clips.root)) == before
 
 
 def test_a_lost_shard_is_named(clips, folder, tmp_path):

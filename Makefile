@@ -1,5 +1,6 @@
 # make demo   the whole path on synthetic clips: a table and a labelled video
-# make demo DATA=folder   the same on your folder of class folders
+# make demo DATA=folder   the same on your folder of class folders; RUN_DIR=... says
+#                         where it writes, by default runs/demo or runs/demo_folder
 # make test   style and all tests
 # make web MODEL=model_int8.tflite   edge/web/dist, a page that runs the model
 # make android   build/android/autox3d-edge.jar, which runs models in an app
@@ -14,7 +15,7 @@ WEB := edge/web/node_modules/.package-lock.json
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix edge/web
 DATA ?=
 MODEL ?=
-RUN_DIR ?= runs/demo
+RUN_DIR ?=
 JAR ?= build/android/autox3d-edge.jar
 JAVA := $(shell find edge/android/src -name '*.java')
 

@@ -4,6 +4,7 @@
 #
 #   demo.sh RUN_DIR [FOLDER_OF_CLASS_FOLDERS]
 #
+# An empty RUN_DIR stands for runs/demo, or runs/demo_ and the folder's name.
 # Without a folder, synthetic clips are written first and a tiny space is
 # searched; with one, clips of 16 frames of 64x64 and the space made for them.
 set -euo pipefail
@@ -13,8 +14,8 @@ if (($# < 1)); then
   exit 2
 fi
 
-run=$1
 videos=${2:-}
+run=${1:-runs/demo${videos:+_$(basename "$videos")}}
 shape=()
 epochs=25
 if [ -n "$videos" ]; then
@@ -53,7 +54,11 @@ print(part, usable.absolute_path(clip), sep="\0", end="\0")
 END
 )
 data=(--gin="DATA=$run/records")
-step autox3d-make-records "$run/manifest.csv" --out="$run/records"
+step autox3d-make-records "$run/manifest.csv" --out="$run/records" || {
+  code=$?
+  echo "If the clips are others than before: make demo RUN_DIR=another" >&2
+  exit $code
+}
 step autox3d-search --gin_file=gin/demo/search.gin "${data[@]}" \
   "${shape[@]}" "${search[@]}" "${motion[@]}" --run_dir="$run/search"
 step autox3d-train --gin_file=gin/demo/train.gin "${data[@]}" "${shape[@]}" \

@@ -1,5 +1,6 @@
 """Opens a data set: a manifest, a class folder or records, and its parts."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -50,6 +51,8 @@ def open_source(
             f"`part` must have clips. Received: part={part!r} of "
             f"{options.source!r}, which has none that is usable."
         )
+    if isinstance(source, sources.VideoSource):
+        _check_present(manifest, options.source)
     _log_part(manifest, options, part)
     _warn_of_unknown_rates(manifest, options, part)
     source = source.subset(manifest)
@@ -70,14 +73,12 @@ def _open_all(options, part, whole):
     if path.is_file():
         manifest = manifest_lib.read_manifest(path)
         if manifest.is_scanned:
-            manifest = _usable(manifest)
-            _check_present(manifest, path)
-            return sources.VideoSource(manifest, limit)
+            return sources.VideoSource(_usable(manifest), limit)
     return sources.VideoSource(_usable(scan_cached(options)), limit)
 
 
 def _check_present(manifest, path) -> None:
-    """Refuses a list of videos that are not all there."""
+    """Refuses a part of a list whose videos are not all there."""
     missing = [
         row.path
         for row in manifest.rows
@@ -154,12 +155,44 @@ def scan_cached(options) -> manifest_lib.Manifest:
         options.cache_dir, f"manifest-{key.hexdigest()[:16]}.csv"
     )
     if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
         log = cached.with_suffix(".part")
         scan.scan(
             options.source, min_frames=options.min_frames, log_path=log
         ).save(cached)
         log.unlink(missing_ok=True)
     return manifest_lib.read_manifest(cached)
+
+
+def freeze(
+    options: options_lib.DataOptions, folder: pathlib.Path, *, begun: bool
+) -> options_lib.DataOptions:
+    """Returns options whose source is a list that has been looked through.
+
+    A folder of videos, or a list of videos nobody has looked at, is scanned,
+    and the result is kept. Records and scanned lists stay as they are.
+
+    Args:
+        options: Name the clips.
+        folder: Of a run. It gets the list, and what the scan found too unless
+            there is a `cache_dir`.
+        begun: Whether the run has: then it goes on with its list, whatever
+            has become of the clips.
+    """
+    if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
+        return options
+    source = pathlib.Path(options.source)
+    if source.is_file() and manifest_lib.read_manifest(source).is_scanned:
+        return options
+    # As seen from the run, so that both may be moved together.
+    place = os.path.relpath(source.resolve(), folder.resolve())
+    key = hashlib.sha256(f"{place} {options.min_frames}".encode())
+    kept = folder / f"manifest-{key.hexdigest()[:8]}.csv"
+    if not (begun and kept.exists()):
+        cache_dir = options.cache_dir or str(folder)
+        cached = dataclasses.replace(options, cache_dir=cache_dir)
+        scan_cached(cached).save(kept)
+    return dataclasses.replace(options, source=str(kept))
 
 
 def _log_part(manifest, options, part) -> None:

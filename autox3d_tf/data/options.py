@@ -63,10 +63,10 @@ class DataOptions:
         clips_seed: Which ones.
         exclude_labels: Classes to leave out.
         min_frames: Scanning calls shorter videos too short.
-        cache_dir: Where the manifest of a scanned folder is kept; None to scan
-            every time.
-        memory_mib: So many MiB of decoded frames are kept at most, which
-            spares small data sets from being decoded in each epoch.
+        cache_dir: Where what a scan of a folder finds is kept, for several runs
+            to share; None for the folder of each run.
+        memory_mib: So many MiB of the frames of each part are kept at most,
+            which spares small data sets from being decoded in each epoch.
     """
 
     source: str

@@ -25,6 +25,7 @@ from autox3d_tf.data import options as options_lib
 DataOptions = options_lib.DataOptions
 ClipSource = sources.ClipSource
 open_source = opening.open_source
+freeze = opening.freeze
 
 _READS = reads.Reads()
 _WAY_ON = (

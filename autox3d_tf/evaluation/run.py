@@ -79,7 +79,8 @@ def run_evaluation(
     name = f"evaluation_{part}_{temporal_views}x{spatial_crops}"
     folder = pathlib.Path(run_dir or pathlib.Path(trained, name))
     folder.mkdir(parents=True, exist_ok=True)
-    data = inputs.freeze(data, folder)
+    begun = run_dir_lib.is_run(folder)
+    data = pipeline.freeze(data, folder, begun=begun)
     clips = pipeline.open_source(data, part)
     if elsewhere:
         inputs.warn_of_part(clips, data, part)

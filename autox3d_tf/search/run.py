@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import os
+import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -126,11 +126,12 @@ def run_search(
         logging.info("Latency table: %s.", latency_table)
     determinism.set_seed(seed, deterministic=deterministic)
     space = spaces.get_space(space)
-    if data.cache_dir is None:  # what a scan finds is kept with the run
-        data = dataclasses.replace(data, cache_dir=str(run_dir))
     with distribute.worker_errors(strategy):
         with distribute.chief_first(strategy):
-            source = _open(data, strategy)
+            begun = run_dir_lib.is_run(run_dir)
+            clips = pipeline.freeze(data, pathlib.Path(run_dir), begun=begun)
+            source = pipeline.open_source(clips, "train")
+            parts.check_classes(source)
             asked = {
                 "space": space,
                 "source": source,
@@ -180,15 +181,6 @@ def _check_recipes(search, **recipes) -> None:
                 f"with finalists={search.finalists} and "
                 f"retrained={search.retrained} in the options of the search."
             )
-
-
-def _open(data, strategy) -> pipeline.ClipSource:
-    """The clips, which a search can learn from."""
-    if distribute.is_chief(strategy):
-        os.makedirs(data.cache_dir, exist_ok=True)
-    source = pipeline.open_source(data, "train")
-    parts.check_classes(source)
-    return source
 
 
 def _begin(

@@ -63,7 +63,6 @@ def clips_of(
         raise ValueError(_UNTESTED)
     if data.cache_dir is None:
         data = dataclasses.replace(data, cache_dir=str(run_dir))
-        pathlib.Path(run_dir).mkdir(parents=True, exist_ok=True)
     source = pipeline.open_source(data, "train")
     return source.manifest.fingerprint, len(source.classes)
 

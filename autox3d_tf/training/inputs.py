@@ -12,9 +12,12 @@ from absl import logging
 
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
-from autox3d_tf.data import manifest as manifest_lib
-from autox3d_tf.data import opening, parts, pipeline, records, transforms
-from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.data import (
+    decoding,
+    parts,
+    pipeline,
+    transforms,
+)
 
 FEW_CLIPS = 5
 _UNBALANCED = 5  # times as many clips in a class as in another
@@ -25,31 +28,6 @@ _CUT = (
     "clip_frames", "crop_size", "sampling", "stride", "stride_fps", "squash",
     "standardize",
 )  # fmt: skip
-
-
-def freeze(
-    options: pipeline.DataOptions, folder: pathlib.Path
-) -> pipeline.DataOptions:
-    """Returns options whose source is a list that has been looked through.
-
-    A folder of videos, or a list of videos nobody has looked at, is scanned;
-    the result is kept in `folder`. A run that has begun there goes on with
-    its list, whatever has become of the folder. Records and scanned lists stay
-    as they are.
-    """
-    if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
-        return options
-    source = pathlib.Path(options.source)
-    if source.is_file() and manifest_lib.read_manifest(source).is_scanned:
-        return options
-    # As seen from the run, so that both may be moved together.
-    place = os.path.relpath(source.resolve(), folder.resolve())
-    key = hashlib.sha256(f"{place} {options.min_frames}".encode())
-    kept = folder / f"manifest-{key.hexdigest()[:8]}.csv"
-    if not (run_dir_lib.is_run(folder) and kept.exists()):
-        cached = dataclasses.replace(options, cache_dir=str(folder))
-        opening.scan_cached(cached).save(kept)
-    return dataclasses.replace(options, source=str(kept))
 
 
 def portable(
@@ -132,7 +110,7 @@ def clips_by_part(options, train, validation) -> dict[str, int]:
     if has_part(options, "test"):
         try:
             found["test"] = len(pipeline.open_source(options, "test"))
-        except ValueError as error:
+        except (ValueError, decoding.VideoError) as error:
             logging.warning("No clips to test: %s", error)
     return found
 

@@ -102,7 +102,8 @@ def run_training(
     with distribute.worker_errors(strategy):
         with distribute.chief_first(strategy):
             if sources is None:
-                data = inputs.freeze(data, pathlib.Path(run_dir))
+                begun = run_dir_lib.is_run(run_dir)
+                data = pipeline.freeze(data, pathlib.Path(run_dir), begun=begun)
                 source = pipeline.open_source(data, "train")
                 validation = validation_lib.open_clips(data, training)
             else:

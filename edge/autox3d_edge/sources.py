@@ -16,6 +16,7 @@ from autox3d_edge import label_cache as label_cache_lib
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import pipeline
+from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import files, inputs
 from autox3d_tf.training import protocol as protocol_lib
 
@@ -152,7 +153,8 @@ def load(
             "knows them."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    data = inputs.freeze(data, folder)
+    begun = run_dir_lib.is_run(folder)
+    data = pipeline.freeze(data, folder, begun=begun)
     train = pipeline.open_source(data, "train")
     count = min(calibration_clips, len(train))
     calibration = pipeline.calibration_clips(

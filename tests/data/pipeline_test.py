@@ -22,6 +22,7 @@ from autox3d_tf.data import (
     synthetic,
     transforms,
 )
+from autox3d_tf.data import manifest as manifest_lib
 
 
 def make_options(source="x", **fields):
@@ -521,6 +522,30 @@ def test_a_list_of_videos_that_are_not_there_is_refused_at_once(
     listed.save(tmp_path / "list.csv")
     with pytest.raises(decoding.VideoError, match="1 of 13 missing, .*/gone"):
         pipeline.open_source(make_options(tmp_path / "list.csv"), "all")
+
+
+def test_videos_of_other_parts_need_not_be_there(clips, tmp_path):
+    rows = [
+        row if row.fold == 2 else dataclasses.replace(row, path=f"x/{row.path}")
+        for row in clips.rows
+    ]
+    dataclasses.replace(clips, rows=tuple(rows)).save(tmp_path / "list.csv")
+    options = make_options(
+        tmp_path / "list.csv", train_folds=(0, 1), val_folds=(2,)
+    )
+    assert len(pipeline.open_source(options, "val")) == 3
+    with pytest.raises(decoding.VideoError, match="6 of 6 missing"):
+        pipeline.open_source(options, "train")
+
+
+def test_runs_share_what_a_scan_has_found(clips, tmp_path, monkeypatch):
+    options = make_options(clips.root, cache_dir=str(tmp_path / "cache"))
+    first = pipeline.freeze(options, tmp_path / "a", begun=False)
+    monkeypatch.setattr(decoding, "probe", lambda path: 1 / 0)
+    second = pipeline.freeze(options, tmp_path / "b", begun=False)
+    lists = [manifest_lib.read_manifest(o.source) for o in (first, second)]
+    assert lists[0].fingerprint == lists[1].fingerprint
+    assert len(lists[0]) == 12
 
 
 def test_opening_counts_odd_clips_and_names_five(clips, tmp_path, caplog):

@@ -96,7 +96,9 @@ def test_views_differ_and_are_averaged(clips, trained, tmp_path, capsys):
     for clip in logits:
         assert len({tuple(view) for view in clip}) == 6
     # Each view computed apart, without the predictor.
-    source = pipeline.open_source(inputs.freeze(options, tmp_path), "all")
+    source = pipeline.open_source(
+        pipeline.freeze(options, tmp_path, begun=False), "all"
+    )
     model = files.load_trained(trained)
     dataset = pipeline.make_eval_dataset(
         source, options, batch_size=1, temporal_views=2, spatial_crops=3

@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -353,3 +354,26 @@ def test_table_of_choices_names_the_most_probable():
     table = history.choices_table(space, rows)
     assert "| stage1/filters | 12 | 1.00 |" in table
     assert "| stage1/block2/block_type | skip | 1.00 |" in table
+
+
+def test_a_search_goes_on_with_the_clips_that_it_began_with(
+    clips, tmp_path, monkeypatch
+):
+    class Opened(Exception):
+        pass
+
+    def stop(*, source, **_):
+        raise Opened(len(source), source.manifest.fingerprint)
+
+    def opened():
+        with pytest.raises(Opened) as caught:
+            search_driver.search(tmp_path / "clips", tmp_path / "run")
+        return caught.value.args
+
+    monkeypatch.setattr(run.engine_lib, "Engine", stop)
+    shutil.copytree(clips, tmp_path / "clips")
+    (tmp_path / "clips/manifest.csv").unlink()
+    before = opened()
+    video, *_ = (tmp_path / "clips").glob("*/*.mp4")
+    shutil.copy(video, video.with_name("one_more.mp4"))
+    assert opened() == before

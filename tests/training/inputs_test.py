@@ -14,13 +14,18 @@ from autox3d_tf.training import curve, inputs
 from tests.training import tiny
 
 
+def freeze(options, folder):
+    begun = run_dir.is_run(folder)
+    return pipeline.freeze(options, folder, begun=begun)
+
+
 def test_folder_is_listed_once(clips, tmp_path):
     folder = tmp_path / "videos"
     shutil.copytree(clips.parent, folder)
     (folder / "manifest.csv").unlink()
     (folder / "left" / "broken.mp4").write_text("not a video")
     options = tiny.data(folder, train_folds=(), val_folds=())
-    frozen = inputs.freeze(options, tmp_path / "run")
+    frozen = freeze(options, tmp_path / "run")
     assert pathlib.Path(frozen.source).parent == tmp_path / "run"
     rows = manifest_lib.read_manifest(frozen.source).rows
     assert len(rows) == 13
@@ -29,11 +34,11 @@ def test_folder_is_listed_once(clips, tmp_path):
     ]
     # Before the run has begun, what changes is seen; then it is too late.
     (folder / "left" / "broken.mp4").unlink()
-    again = inputs.freeze(options, tmp_path / "run")
+    again = freeze(options, tmp_path / "run")
     assert len(manifest_lib.read_manifest(again.source).rows) == 12
     run_dir.RunDir(tmp_path / "run", {"kind": "training"})
     (folder / "left" / "left_0001.mp4").unlink()
-    again = inputs.freeze(options, tmp_path / "run")
+    again = freeze(options, tmp_path / "run")
     assert len(manifest_lib.read_manifest(again.source).rows) == 12
 
 
@@ -43,7 +48,7 @@ def test_another_folder_gets_a_list_of_its_own(clips, tmp_path):
         shutil.copytree(clips.parent, tmp_path / name)
         (tmp_path / name / "manifest.csv").unlink()
         options = tiny.data(tmp_path / name, train_folds=(), val_folds=())
-        sources.append(inputs.freeze(options, tmp_path / "run").source)
+        sources.append(freeze(options, tmp_path / "run").source)
     assert len(set(sources)) == 2
 
 
@@ -54,7 +59,7 @@ def test_a_list_is_known_again_where_run_and_videos_have_moved(clips, tmp_path):
     for place in ("here", "there"):
         options = tiny.data(tmp_path / place / "videos")
         folder = tmp_path / place / "run"
-        frozen = pathlib.Path(inputs.freeze(options, folder).source)
+        frozen = pathlib.Path(freeze(options, folder).source)
         run_dir.RunDir(folder, {"kind": "training"})
         names.append(frozen.relative_to(folder))
         if place == "here":
@@ -64,7 +69,7 @@ def test_a_list_is_known_again_where_run_and_videos_have_moved(clips, tmp_path):
 
 def test_scanned_list_stays_as_it_is(clips, tmp_path):
     options = tiny.data(clips)
-    assert inputs.freeze(options, tmp_path) is options
+    assert freeze(options, tmp_path) is options
 
 
 def test_a_list_without_usable_clips_is_not_scanned_again(clips, tmp_path):
@@ -75,7 +80,7 @@ def test_a_list_without_usable_clips_is_not_scanned_again(clips, tmp_path):
     bad = dataclasses.replace(manifest, rows=tuple(rows))
     bad.save(tmp_path / "bad.csv")
     options = tiny.data(tmp_path / "bad.csv")
-    assert inputs.freeze(options, tmp_path) is options
+    assert freeze(options, tmp_path) is options
 
 
 def only(clips, *labels):

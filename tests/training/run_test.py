@@ -350,10 +350,26 @@ def test_a_training_goes_on_once_a_lost_clip_is_back(clips, tmp_path):
     with pytest.raises(decoding.VideoError, match="left_0001.*Put the file"):
         train(folder / clips.name, run, training=training)
     lost.unlink()
-    with pytest.raises(decoding.VideoError, match="1 of 12 .*Put them back"):
+    with pytest.raises(decoding.VideoError, match="1 of 9 .*Put them back"):
         train(folder / clips.name, run, training=training)
     lost.write_bytes(content)
     train(folder / clips.name, run, training=training)
+
+
+def test_a_training_ends_without_clips_to_test_on(clips, tmp_path, caplog):
+    folder, run = tmp_path / "clips", tmp_path / "run"
+    shutil.copytree(clips.parent, folder)
+    data = tiny.data(
+        folder / clips.name, train_folds=(0, 1), val_folds=(2,), test_folds=(3,)
+    )
+    for row in manifest_lib.read_manifest(folder / clips.name).rows:
+        if row.fold == 3:
+            (folder / row.path).unlink()
+    train(folder / clips.name, run, data=data)
+    record = files.read_record(run)
+    assert record["clips"].keys() == {"train", "val"}
+    assert "No clips to test: " in caplog.text
+    assert "3 of 3 missing" in caplog.text
 
 
 @pytest.mark.large

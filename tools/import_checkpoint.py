@@ -29,6 +29,7 @@ def _run(names: list[str]) -> None:
         labels=FLAGS.labels,
         clip_size=FLAGS.clip_size,
         frame_stride=FLAGS.frame_stride,
+        short_side=FLAGS.short_side,
         licence=FLAGS.licence,
     )
     print(report)
@@ -40,17 +41,30 @@ def _define_flags():
     flags.DEFINE_string(
         "arch",
         None,
-        "A named network or an arch.json; by default what the tensors show, "
-        "for clips of --clip_size.",
+        "A named network or an arch.json; by default what the tensors show.",
     )
     flags.DEFINE_string(
         "labels", None, "Text file with the names of the classes, one a line."
     )
-    binary.define_clip_size("13x160x160")
+    binary.define_clip_size(
+        None, "By default that of --arch, or else 13x160x160."
+    )
     flags.DEFINE_string(
         "licence", "not stated", "Of the weights, for the card."
     )
-    flags.DEFINE_integer("frame_stride", 6, "Video frames per clip frame.", 1)
+    flags.DEFINE_integer(
+        "frame_stride",
+        None,
+        "Video frames per clip frame; by default those of --arch, or else 6.",
+        1,
+    )
+    flags.DEFINE_integer(
+        "short_side",
+        None,
+        "Of pictures in evaluation; by default 8/7 of the crop, as X3D was "
+        "tested.",
+        1,
+    )
 
 
 def main():

@@ -1,5 +1,8 @@
 """Checks of arguments: what was expected, and what came."""
 
+import dataclasses
+import math
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -86,3 +89,33 @@ def check_field(
         raise ValueError(
             f"`{name}` must be {wanted}. Received: {name}={value!r}."
         )
+
+
+def check_numbers(options: Any) -> None:
+    """Raises ValueError unless a dataclass's numbers are finite, counts whole.
+
+    A field that takes an int and no float is a count.
+    """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if not isinstance(value, float):
+            continue
+        kinds = typing.get_args(field.type) or (field.type,)
+        if int in kinds and float not in kinds:
+            check_field(options, field.name, lambda _: False, "a whole number")
+        check_field(options, field.name, math.isfinite, "finite")
+
+
+def check_saves(options: Any) -> None:
+    """Checks how often options ask for checkpoints: `save_secs`, `save_steps`.
+
+    Raises:
+        ValueError: That is not possible.
+    """
+    check_field(options, "save_secs", lambda v: v > 0, "positive")
+    check_field(
+        options,
+        "save_steps",
+        lambda v: v is None or v >= 1,
+        "at least 1, or None for `save_secs`",
+    )

@@ -7,6 +7,7 @@ from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import sampling as sampling_lib
 
 _check = checks.check_field
+LEAST = "least"
 FLIPS = ("auto", "swap", True, False)
 PARTS = (*manifest_lib.SPLITS, "all")
 
@@ -31,7 +32,8 @@ class DataOptions:
             not matter; "frame" does so with each frame by itself, as a
             stream must. See `sampling.standardize`.
         eval_short_side: Shorter side in evaluation; None for that of the crop,
-            so that it takes in all of it.
+            so that it takes in all of it; "least" for the least that training
+            scales to, so that the crop shows as much as there.
         eval_crop_size: Height and width in evaluation; None for `crop_size`.
         sampling: `segment`, one frame of each of `clip_frames` equal parts of
             the video, or `dense`, frames `stride` apart.
@@ -76,7 +78,7 @@ class DataOptions:
     shift: float = 0.0
     squash: bool = False
     standardize: bool | str = False
-    eval_short_side: int | None = None
+    eval_short_side: int | str | None = None
     eval_crop_size: int | None = None
     sampling: str = "segment"
     stride: int = 2
@@ -106,6 +108,7 @@ class DataOptions:
     memory_mib: int = 0
 
     def __post_init__(self):
+        checks.check_numbers(self)
         for name in ("clip_frames", "crop_size", "stride", "min_frames"):
             _check(self, name, lambda v: v >= 1, "at least 1")
         _check(
@@ -119,6 +122,18 @@ class DataOptions:
             "stride_fps",
             lambda v: v is None or v > 0,
             "positive, or None",
+        )
+        _check(
+            self,
+            "eval_crop_size",
+            lambda v: v is None or v >= 1,
+            "at least 1, or None",
+        )
+        _check(
+            self,
+            "eval_short_side",
+            lambda v: v in (None, LEAST) or v >= 1,
+            f"at least 1, {LEAST!r} or None",
         )
         _check(self, "memory_mib", lambda v: v >= 0, "at least 0")
         _check(self, "rand_augment", lambda v: v >= 0, "at least 0")
@@ -175,6 +190,8 @@ class DataOptions:
     def eval_size(self) -> tuple[int, int]:
         """`(short_side, crop_size)` in evaluation, defaults resolved."""
         crop = self.eval_crop_size or self.crop_size
+        if self.eval_short_side == LEAST:
+            return self.short_side_range[0], crop
         return self.eval_short_side or crop, crop
 
     @property

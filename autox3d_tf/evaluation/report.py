@@ -26,14 +26,15 @@ def accuracy_lines(result: Mapping[str, Any]) -> list[str]:
     """Returns the accuracies, each with its protocol."""
     low, high = result["top1_interval"]
     clips, protocol = result["clips"], protocol_line(result)
-    return [
+    lines = [
         f"top-1 {percent(result['top1'])} ({result['top1_correct']} of "
         f"{clips}; 95 % interval {percent(low)} to {percent(high)}): "
         f"{protocol}",
-        f"top-5 {percent(result['top5'])}: {protocol}",
-        f"mean class accuracy {percent(result['mean_class_accuracy'])}: "
-        f"{protocol}",
     ]
+    if len(result["confusion"]) > 5:  # or all are among five
+        lines.append(f"top-5 {percent(result['top5'])}: {protocol}")
+    mean = percent(result["mean_class_accuracy"])
+    return [*lines, f"mean class accuracy {mean}: {protocol}"]
 
 
 def summary(result: Mapping[str, Any]) -> str:
@@ -41,7 +42,9 @@ def summary(result: Mapping[str, Any]) -> str:
     lines = accuracy_lines(result)
     left_out = result["left_out"]
     if left_out:
-        lines.append(f"Not evaluated ({len(left_out)} clips):")
+        known = result["annotated_clips"] is not None
+        title = "Not evaluated" if known else "Not usable, of all parts"
+        lines.append(f"{title} ({len(left_out)} clips):")
         lines += [
             f"  {row['path']}: {row['status']} ({row['detail']})"
             for row in left_out

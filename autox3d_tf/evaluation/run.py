@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from absl import logging
 
+from autox3d_tf.base import checks, progress
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.base import progress
+from autox3d_tf.data import options as options_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.evaluation import (
     cache,
@@ -64,12 +65,20 @@ def run_evaluation(
 
     Raises:
         ValueError: Files are missing or damaged, there are no such clips, or
-            several crops would be one.
+            several crops would be one; `part` or a number is none.
     """
+    checks.check_choice("part", part, options_lib.PARTS)
+    for name, count in (
+        ("temporal_views", temporal_views),
+        ("spatial_crops", spatial_crops),
+        ("batch_size", batch_size),
+    ):
+        checks.check_positive_int(name, count)
     model = files.load_trained(trained)
     record = files.read_record(trained)
     elsewhere = data is not None or source is not None
     data = inputs.resolve(record, trained, data, source)
+    data = dataclasses.replace(data, memory_mib=0)  # clips are read once
     short_side, crop_size = data.eval_size
     if data.squash and short_side == crop_size and spatial_crops > 1:
         raise ValueError(
@@ -82,9 +91,10 @@ def run_evaluation(
     begun = run_dir_lib.is_run(folder)
     data = pipeline.freeze(data, folder, begun=begun)
     clips = pipeline.open_source(data, part)
-    if elsewhere:
-        inputs.warn_of_part(clips, data, part)
-    if part not in ("train", "all"):
+    by_chance = inputs.is_by_chance(clips, data, part)
+    if elsewhere and by_chance and part == "val":
+        inputs.warn_of_chance(clips, data)
+    if part != "train":
         inputs.warn_of_trained(trained, clips)
     protocol = protocol_lib.protocol_of(
         model.arch,
@@ -109,7 +119,10 @@ def run_evaluation(
     _write_predictions(folder / "predictions.csv", result.pop("predictions"))
     result["part"] = part
     result["left_out"] = left_out_lib.left_out(data, part)
-    result["annotated_clips"] = result["clips"] + len(result["left_out"])
+    result["annotated_clips"] = None  # unusable clips belong to no part then
+    if not by_chance:
+        annotated = result["clips"] + len(result["left_out"])
+        result["annotated_clips"] = annotated
     result["trained"] = {
         "run_dir": str(trained),
         "files": record["files"],

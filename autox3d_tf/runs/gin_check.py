@@ -201,6 +201,9 @@ def _check_arguments(config: Config, call: Call) -> None:
         hint = ""
         if type_check.fits((known,), annotation):
             hint = f" A single one is written ({known!r},), with a comma."
+        elif type(known) in (int, float) and type_check.fits("", annotation):
+            quoted = f"\"--gin={through or where}='...'\""  # such as 2024_11
+            hint = f" Text like a number needs quotes: {quoted}."
         raise ConfigError(
             f"{where} must be {type_check.name_of(annotation)}. Received: "
             f"{through or name}={known!r}.{hint}"

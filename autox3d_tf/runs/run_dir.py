@@ -22,10 +22,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from absl import logging
+
 from autox3d_tf.base import files as files_lib
 
 _RUN_FILE = "run.json"
-_OWN_NAMES = ("config.gin", "provenance.json", "checkpoints", "summaries")
+_PROVENANCE = "provenance.json"
+_OWN_NAMES = ("config.gin", _PROVENANCE, "checkpoints", "summaries")
+_MAKERS = ("git_commit", "python", "platform", "versions")
 _PACKAGES = (
     "autox3d_tf",
     "tensorflow",
@@ -67,6 +71,7 @@ class RunDir:
         self.config = files_lib.to_json({} if config is None else config)
         self.checkpoints = self.path / "checkpoints"
         self.summaries = self.path / "summaries"
+        self._earlier: list[dict[str, Any]] = []
         self.resumed = self._check_same_run()
         if not writes:
             if not self.resumed:
@@ -137,7 +142,34 @@ class RunDir:
         """
         if config_text is not None:
             files_lib.write_text(self.path / "config.gin", config_text())
-        return self.write_json("provenance.json", provenance(**inputs))
+        if self.resumed and (self.path / _PROVENANCE).is_file():
+            self._note_earlier(provenance(**inputs))
+        return self.write_json(_PROVENANCE, self.provenance(**inputs))
+
+    def provenance(self, **inputs: Any) -> dict[str, Any]:
+        """Says what makes an artefact, and what was at work here before.
+
+        `earlier` has the processes that differ in more than their time, the
+        first one first. See the function `provenance` for the arguments.
+        """
+        return {**provenance(**inputs), "earlier": self._earlier}
+
+    def _note_earlier(self, made) -> None:
+        last = files_lib.read_json(self.path / _PROVENANCE, "a provenance")
+        self._earlier = last.pop("earlier", [])
+        last.pop("inputs", None)  # the same, or it would be another run
+        if any(last.get(name) != made[name] for name in (*_MAKERS, "command")):
+            self._earlier.append(last)
+        changes = differences(
+            *({name: one.get(name) for name in _MAKERS} for one in (last, made))
+        )
+        if changes:
+            logging.warning(
+                "%s goes on with other code or versions than before (%s): it "
+                "may end otherwise than without an interruption.",
+                self.path,
+                "; ".join(changes),
+            )
 
 
 def is_run(path: str | os.PathLike) -> bool:

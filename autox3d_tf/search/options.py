@@ -39,6 +39,7 @@ class EstimatorOptions:
     control_variate: bool = True
 
     def __post_init__(self):
+        checks.check_numbers(self)
         for name in ("samples_per_nat", "temperature"):
             _check(self, name, lambda v: v > 0, "positive")
         _check(self, "beta", lambda v: v >= 0, "at least 0")
@@ -82,6 +83,7 @@ class WeightsOptions:
     motion_init: float = 0.0
 
     def __post_init__(self):
+        checks.check_numbers(self)
         checks.check_choice("name", self.name, OPTIMIZERS)
         rate = "learning_rate_per_sample"
         _check(self, rate, lambda v: v > 0, "positive")
@@ -113,6 +115,7 @@ class LogitsOptions:
     clip_norm: float | None = None
 
     def __post_init__(self):
+        checks.check_numbers(self)
         _check(self, "learning_rate", lambda v: v > 0, "positive")
         for name in ("beta_1", "beta_2"):
             _check(self, name, lambda v: 0 <= v < 1, "in [0, 1)")
@@ -202,6 +205,8 @@ class SearchOptions:
     log_steps: int = 10
 
     def __post_init__(self):
+        checks.check_numbers(self)
+        checks.check_saves(self)
         for name in ("steps", "batch_size", "rerank", "top_k", "log_steps",
                      "finalists"):  # fmt: skip
             _check(self, name, lambda v: v >= 1, "at least 1")

@@ -105,7 +105,7 @@ def _write_record(run, record):
         "schema_version": files.SCHEMA_VERSION,
         **record,
         "config": run.config,
-        "provenance": run_dir_lib.provenance(),
+        "provenance": run.provenance(),
     }
     run.write_json(files.RECORD, record)
     return files_lib.to_json(record)

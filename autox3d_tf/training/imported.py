@@ -1,5 +1,6 @@
 """A PyTorch checkpoint as a run directory, as if it had been trained here."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -13,6 +14,7 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card, files
 
+_CLIP_SIZE, _FRAME_STRIDE = (13, 160, 160), 6  # of X3D-S
 _STRIDE_FPS = 30.0  # what SlowFast and PyTorchVideo count strides in
 
 
@@ -22,8 +24,9 @@ def import_checkpoint(
     *,
     arch: arch_lib.ArchSpec | None = None,
     labels: str | os.PathLike | None = None,
-    clip_size: tuple[int, int, int] = (13, 160, 160),
-    frame_stride: int = 6,
+    clip_size: tuple[int, int, int] | None = None,
+    frame_stride: int | None = None,
+    short_side: int | None = None,
     licence: str = card.NOT_STATED,
 ) -> models.ImportReport:
     """Writes what a training leaves, so that all that reads it can go on.
@@ -34,7 +37,10 @@ def import_checkpoint(
         arch: The network; by default what the checkpoint's tensors show.
         labels: A text file with the names of the classes, one a line, in the
             order of the outputs; `class_0`, ... by default.
-        clip_size, frame_stride: Of the network, where `arch` is not given.
+        clip_size, frame_stride: Of the network; by default those of `arch`,
+            or else of X3D-S, (13, 160, 160) and 6.
+        short_side: Pictures are scaled to in evaluation; by default to 8/7 of
+            the crop, as X3D was tested: 182 for 160, 256 for 224.
         licence: Of the weights, for the model card.
 
     Returns:
@@ -47,8 +53,20 @@ def import_checkpoint(
     if arch is None:
         arch = checkpoint.architecture(
             name=pathlib.Path(path).stem,
-            clip_size=clip_size,
-            frame_stride=frame_stride,
+            clip_size=clip_size or _CLIP_SIZE,
+            frame_stride=frame_stride or _FRAME_STRIDE,
+        )
+    arch = dataclasses.replace(
+        arch,
+        clip_size=clip_size or arch.clip_size,
+        frame_stride=frame_stride or arch.frame_stride,
+    )
+    crop = min(arch.clip_size[1:])
+    short_side = short_side or crop * 8 // 7
+    if short_side < crop:
+        raise ValueError(
+            f"`short_side` must be at least the crop, {crop}. Received: "
+            f"short_side={short_side}."
         )
     names = _labels(labels, checkpoint.num_classes)
     model = models.build_model(arch, checkpoint.num_classes)
@@ -58,12 +76,12 @@ def import_checkpoint(
         "checkpoint": files_lib.file_sha256(path),
         "arch": arch.fingerprint,
         "labels": names,
+        "short_side": short_side,
     }
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(checkpoint=str(path))
-    files.save_trained(
-        run, model, _record(arch, names, config, report, licence)
-    )
+    record = _record(arch, names, short_side, config, report, licence)
+    files.save_trained(run, model, record)
     logging.info("Wrote %s.", run.file(files.RECORD))
     return report
 
@@ -87,7 +105,9 @@ def _labels(path, num_classes: int) -> list[str]:
     return names
 
 
-def _record(arch, labels, config, report, licence) -> dict[str, Any]:
+def _record(
+    arch, labels, short_side, config, report, licence
+) -> dict[str, Any]:
     frames, height, width = arch.clip_size
     found = cost.cost_of(arch, arch.clip_size, len(labels))
     return {
@@ -97,7 +117,7 @@ def _record(arch, labels, config, report, licence) -> dict[str, Any]:
             "sampling": "dense",
             "stride": arch.frame_stride,
             "stride_fps": _STRIDE_FPS,
-            "short_side": min(height, width),
+            "short_side": short_side,
             "crop_size": min(height, width),
             "mean": transforms.MEAN,
             "deviation": transforms.DEVIATION,

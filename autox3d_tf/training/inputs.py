@@ -206,17 +206,21 @@ def warn_of_other_cut(record: dict, options: pipeline.DataOptions) -> None:
             )
 
 
-def warn_of_part(source, options: pipeline.DataOptions, part: str) -> None:
-    """Warns where a part of other clips was held out by chance."""
-    by_chance = not options.named_parts and part not in source.manifest.splits
-    if by_chance and part == "val":
-        logging.warning(
-            "%d clips of %s, a share of %g held out by chance, are tested on. "
-            "--gin=PART='all' takes all of them.",
-            len(source),
-            options.source,
-            options.val_fraction,
-        )
+def is_by_chance(source, options: pipeline.DataOptions, part: str) -> bool:
+    """Whether neither splits nor folds say which clips a part has."""
+    named = options.named_parts or part in source.manifest.splits
+    return part in ("train", "val") and not named
+
+
+def warn_of_chance(source, options: pipeline.DataOptions) -> None:
+    """Warns that clips of another source were held out by chance."""
+    logging.warning(
+        "%d clips of %s, a share of %g held out by chance, are tested on. "
+        "--gin=PART='all' takes all of them.",
+        len(source),
+        options.source,
+        options.val_fraction,
+    )
 
 
 def save_clips(folder: str | os.PathLike, source) -> None:

@@ -44,7 +44,7 @@ class OptimizerOptions:
     clip_norm: float | None = None
 
     def __post_init__(self):
-        _check_finite(self)
+        checks.check_numbers(self)
         checks.check_choice("name", self.name, OPTIMIZERS)
         rates = (self.learning_rate, self.learning_rate_per_sample)
         if rates.count(None) != 1:
@@ -55,7 +55,10 @@ class OptimizerOptions:
             )
         for name in ("learning_rate", "learning_rate_per_sample", "clip_norm"):
             _check(self, name, lambda v: v is None or v > 0, "positive")
-        for name in ("momentum", "warmup_start", "final"):
+        _check(self, "momentum", lambda v: 0 <= v < 1, "in [0, 1)")
+        wanted = f"False or None for {self.name!r}"
+        _check(self, "nesterov", lambda v: not v or self.name == "sgd", wanted)
+        for name in ("warmup_start", "final"):
             _check(self, name, lambda v: 0 <= v <= 1, "in [0, 1]")
         for name in ("weight_decay", "warmup_epochs"):
             _check(self, name, lambda v: v >= 0, "at least 0")
@@ -147,10 +150,11 @@ class TrainingOptions:
     log_steps: int = 10
 
     def __post_init__(self):
-        _check_finite(self)
+        checks.check_numbers(self)
         _check(self, "epochs", lambda v: v > 0, "positive")
         for name in ("batch_size", "starts", "log_steps"):
             _check(self, name, lambda v: v >= 1, "at least 1")
+        checks.check_saves(self)
         for name in ("label_smoothing", "dropout", "ema_decay"):
             _check(self, name, lambda v: 0 <= v < 1, "in [0, 1)")
         _check(self, "layer_decay", lambda v: 0 < v <= 1, "in (0, 1]")
@@ -189,12 +193,3 @@ class TrainingOptions:
         13
         """
         return max(1, math.ceil(epochs * num_clips / self.batch_size))
-
-
-def _check_finite(options) -> None:
-    for field in dataclasses.fields(options):
-        _check(options, field.name, _is_finite, "finite")
-
-
-def _is_finite(value) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)

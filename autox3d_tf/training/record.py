@@ -7,7 +7,6 @@ from absl import logging
 from autox3d_tf import cost
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
-from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.training import inputs
 
 # When a run goes on.
@@ -58,7 +57,7 @@ def log_start(spec, data, source, first_step, total_steps) -> None:
 
 
 def record_of(
-    spec, data, source, validation, curve, config, licence, seconds
+    spec, data, source, validation, curve, run, licence, seconds
 ) -> dict[str, Any]:
     """Returns what training.json says, but for the end's own figures."""
     size = data.eval_clip_size
@@ -72,8 +71,8 @@ def record_of(
         "train_clips": len(source),
         "clips": inputs.clips_by_part(data, source, validation),
         "licence": licence,
-        "config": config,
+        "config": run.config,
         "seconds_since_start_or_resume": round(seconds, 1),
         "curve": curve.points,
-        "provenance": run_dir_lib.provenance(seed=config["seed"]),
+        "provenance": run.provenance(seed=run.config["seed"]),
     }

@@ -251,7 +251,7 @@ def _train(job: _Job, licence: str) -> None:
         _precise_batch_norm(job, model)
     record = record_lib.record_of(
         job.spec, job.data, job.source, job.validation, done.curve,
-        job.run.config, licence, seconds,
+        job.run, licence, seconds,
     )  # fmt: skip
     given_up = (training.starts - 1) * starts_lib.steps_of(training, num_clips)
     record["clips_trained"] = (total_steps + given_up) * training.batch_size

@@ -334,12 +334,30 @@ def test_nothing_to_halve():
         ({"rand_augment": 2, "auto_augment": True}, "rand_augment=2"),
         ({"shift": "much"}, "shift='much'"),
         ({"eval_short_side": 32}, "eval_short_side=32, eval_crop_size=64"),
+        (
+            {"eval_short_side": "most"},
+            "at least 1, 'least' or None. Received: ",
+        ),
+        (
+            {"eval_crop_size": -5},
+            "`eval_crop_size` must be at least 1, or None",
+        ),
+        ({"crop_size": 64.0}, "`crop_size` must be a whole number"),
+        ({"shift": float("nan")}, "`shift` must be finite"),
         ({"train_folds": (0, 1), "val_folds": (1,)}, r"Received: \[1\]"),
     ],
 )
 def test_options_refuse_nonsense(fields, message):
     with pytest.raises(ValueError, match=message):
         options_lib.DataOptions(source="x", **fields)
+
+
+def test_evaluation_scales_to_the_crop_or_as_training_does():
+    sides = {"crop_size": 160, "short_side_range": (182, 228)}
+    options = options_lib.DataOptions(source="x", **sides)
+    assert options.eval_size == (160, 160)
+    options = dataclasses.replace(options, eval_short_side="least")
+    assert options.eval_size == (182, 160)
 
 
 def test_sources_refuse_clips_that_are_not_usable():

@@ -128,7 +128,10 @@ def test_every_number_carries_its_protocol(clips, trained, tmp_path, capsys):
         for line in capsys.readouterr().out.splitlines()
         if line.startswith(("top-", "mean class", "accuracy by"))
     ]
-    assert len(numbers) == 4
+    # Of three classes all are among five.
+    assert [line.split()[0] for line in numbers] == [
+        "top-1", "mean", "accuracy",
+    ]  # fmt: skip
     for line in numbers:
         assert line.endswith(report.protocol_line(result))
     written = json.loads((tmp_path / "evaluation.json").read_text())
@@ -170,16 +173,50 @@ def test_crops_of_a_squashed_picture_are_one(clips, trained, tmp_path):
 def test_clips_that_were_trained_on_are_looked_for(
     clips, trained, tmp_path, monkeypatch
 ):
-    seen, parts = [], []
+    seen = []
     monkeypatch.setattr(
         inputs, "warn_of_trained", lambda _, source: seen.append(len(source))
     )
-    monkeypatch.setattr(
-        inputs, "warn_of_part", lambda source, data, part: parts.append(part)
+    for part in ("test", "all", "train"):
+        evaluate(trained, clips, tmp_path / part, part=part)
+    assert seen == [3, 12]
+
+
+def test_unusable_clips_belong_to_no_part_that_is_chance(
+    clips, trained, tmp_path, caplog
+):
+    listed = manifest_lib.read_manifest(clips)
+    bad = dataclasses.replace(listed.rows[0], path="bad", status="truncated")
+    rows = [*listed.rows, *(dataclasses.replace(bad, path=n) for n in "cde")]
+    rows = tuple(dataclasses.replace(row, fold=-1) for row in rows)
+    dataclasses.replace(listed, rows=rows).save(clips.parent / "list.csv")
+    options = data(
+        clips.parent / "list.csv", train_folds=(), val_folds=(), test_folds=()
     )
-    evaluate(trained, clips, tmp_path)
-    evaluate(trained, clips, tmp_path, part="all")
-    assert seen == [3] and parts == ["test", "all"]
+    found = evaluate(trained, clips, tmp_path / "r", data=options, part="val")
+    assert len(found["left_out"]) == 3 and found["annotated_clips"] is None
+    written = (tmp_path / "r" / "evaluation.txt").read_text()
+    assert "Not usable, of all parts (3 clips):" in written
+    assert "annotated" not in written
+    assert "a share of 0.2 held out by chance" in caplog.text
+    caplog.clear()
+    found = evaluate(trained, clips, tmp_path / "a", data=options, part="all")
+    assert found["annotated_clips"] == found["clips"] + 3
+    assert "by chance" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"part": "tset"}, "`part` must be one of train, val, test, all"),
+        ({"temporal_views": 0}, "`temporal_views` must be a positive"),
+        ({"spatial_crops": -1}, "`spatial_crops` must be a positive"),
+        ({"batch_size": 1.5}, "`batch_size` must be a positive"),
+    ],
+)
+def test_what_is_asked_for_is_looked_at_first(changes, message):
+    with pytest.raises(ValueError, match=message):
+        run.run_evaluation(trained="nowhere", **changes)
 
 
 def test_source_and_data_exclude_each_other(clips, trained):

@@ -150,6 +150,12 @@ def test_dry_run_prints_and_writes_nothing(tool, tmp_path):
             "gin_demo.run_demo.space must be Space. Received: "
             "space=@Options().",
         ),
+        (
+            "gin_demo.run_demo.failure=2024_11",
+            "gin_demo.run_demo.failure must be str | None. Received: "
+            "failure=202411. Text like a number needs quotes: "
+            "\"--gin=gin_demo.run_demo.failure='...'\".",
+        ),
         ("SEED", "--gin must be NAME=VALUE. Received: --gin=SEED"),
         (
             "SEED=40M",

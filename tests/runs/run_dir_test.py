@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -184,3 +185,23 @@ def test_config_text_is_of_the_process_that_is_at_work(tmp_path, monkeypatch):
     monkeypatch.setattr(run_dir, "config_text", lambda: "SEED = 2\n")
     run_dir.RunDir(tmp_path, {})  # and is refused by a lock
     assert (tmp_path / "config.gin").read_text() == "SEED = 1\n"
+
+
+def test_provenance_keeps_who_was_at_work_before(tmp_path, monkeypatch, caplog):
+    def work(commit, words):
+        monkeypatch.setattr(run_dir, "git_commit", lambda: commit)
+        monkeypatch.setattr(sys, "argv", words)
+        run = run_dir.RunDir(tmp_path, {"seed": 0})
+        run.write_provenance(seed=0)
+        there = json.loads((tmp_path / "provenance.json").read_text())
+        assert there["earlier"] == run.provenance()["earlier"]
+        return [(one["git_commit"], one["command"]) for one in there["earlier"]]
+
+    assert work("a", ["search"]) == []
+    assert work("a", ["search"]) == []  # the same, interrupted
+    assert work("a", ["search", "-v"]) == [("a", ["search"])]
+    assert not caplog.records
+    earlier = [("a", ["search"]), ("a", ["search", "-v"])]
+    assert work("b", ["search", "-v"]) == earlier
+    assert "(git_commit='a' there, 'b' here): it may end" in caplog.text
+    assert work("b", ["search", "-v"]) == earlier

@@ -45,6 +45,7 @@ def test_import_is_read_like_a_training(checkpoint, tmp_path):
     assert record["labels"] == ["left", "right", "still"]
     assert record["preprocessing"]["stride"] == 2
     assert record["preprocessing"]["crop_size"] == 32
+    assert record["preprocessing"]["short_side"] == 36  # 32 * 8 / 7
     again = files.load_trained(tmp_path / "run")
     assert again.arch == ARCH
     for name, value in models.weight_values(model).items():
@@ -172,3 +173,21 @@ def test_a_training_starts_from_a_checkpoint(checkpoint):
     np.testing.assert_array_equal(loaded["head/logits_kernel"], fresh)
     name = "stem/spatial_kernel"
     np.testing.assert_array_equal(loaded[name], values[name])
+
+
+def test_what_is_said_of_clips_counts_beside_an_architecture(
+    checkpoint, tmp_path
+):
+    imported.import_checkpoint(
+        checkpoint[1], tmp_path / "run", arch=ARCH, clip_size=(8, 48, 48),
+        frame_stride=3, short_side=64,
+    )  # fmt: skip
+    cut = files.read_record(tmp_path / "run")["preprocessing"]
+    names = ("clip_frames", "crop_size", "stride", "short_side")
+    assert [cut[name] for name in names] == [8, 48, 3, 64]
+    arch = files.load_trained(tmp_path / "run").arch
+    assert (arch.clip_size, arch.frame_stride) == ((8, 48, 48), 3)
+    with pytest.raises(ValueError, match="`short_side` must be at least the"):
+        imported.import_checkpoint(
+            checkpoint[1], tmp_path / "other", arch=ARCH, short_side=16
+        )

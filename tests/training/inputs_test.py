@@ -249,9 +249,12 @@ def test_clips_that_were_trained_on_are_counted(clips, tmp_path, caplog):
 
 def test_a_part_held_out_by_chance_of_other_clips_is_said(clips, caplog):
     options = tiny.data(clips)
-    inputs.warn_of_part(pipeline.open_source(options, "val"), options, "val")
-    assert not caplog.text
+    source = pipeline.open_source(options, "val")
+    assert not inputs.is_by_chance(source, options, "val")
     options = tiny.data(clips, train_folds=(), val_folds=())
-    inputs.warn_of_part(pipeline.open_source(options, "val"), options, "val")
+    source = pipeline.open_source(options, "val")
+    assert inputs.is_by_chance(source, options, "val")
+    assert not inputs.is_by_chance(source, options, "all")
+    inputs.warn_of_chance(source, options)
     assert "a share of 0.2 held out by chance" in caplog.text
     assert "--gin=PART='all'" in caplog.text

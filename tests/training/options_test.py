@@ -23,6 +23,14 @@ def test_rate_is_per_sample_or_absolute():
         ),
         ({"learning_rate": 0}, "`learning_rate` must be positive"),
         (
+            {"learning_rate": 0.1, "momentum": 1.0},
+            r"momentum` must be in \[0, 1\)",
+        ),
+        (
+            {"learning_rate": 0.1, "nesterov": True},
+            "`nesterov` must be False or None for 'adamw'",
+        ),
+        (
             {"learning_rate": 0.1, "name": "lion"},
             "`name` must be one of sgd, adam, adamw. Received: name='lion'",
         ),
@@ -45,6 +53,11 @@ def test_optimizer_refuses(arguments, message):
         ({"epochs": math.inf}, "must be finite. Received: epochs=inf"),
         ({"mixup": math.nan}, "`mixup` must be finite. Received: mixup=nan"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"batch_size": 16.0}, "`batch_size` must be a whole number"),
+        ({"save_steps": 2.5}, "`save_steps` must be a whole number"),
+        ({"save_steps": 0}, "`save_steps` must be at least 1, or None"),
+        ({"save_secs": -1.0}, "`save_secs` must be positive"),
+        ({"save_secs": math.nan}, "`save_secs` must be finite"),
         ({"balance": 1.5}, r"`balance` must be in \[0, 1\]"),
         ({"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\)"),
         ({"precision": "float16"}, "`precision` must be one of"),

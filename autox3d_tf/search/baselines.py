@@ -124,6 +124,8 @@ def evolve(
             vector = mutate(parent, sizes, rng)
             if not fits(np.array([vector])).all():
                 continue
+            if canonical(vector) == parent:  # which would live on as new
+                continue
             alive.popleft()
         vector = canonical(vector)
         if vector not in scored:

@@ -80,14 +80,22 @@ class Chooser:
 
         Others may join them; see `SearchOptions.refine`.
         """
-        known = {self._space.canonical(one.indices): one for one in found}
+        known = {one.indices: one for one in found}
+        entries = chain.Chain.of(self._space, distribution)
+
+        def likeliest(vector):
+            """Of the same blocks: what is judged is listed and inherited."""
+            return entries.likeliest(vector)[0]
+
         method = baselines.evolve
         if self._search.finalists > 1:  # which are to differ
             method = functools.partial(niches.evolve_elites, niche=self._widths)
         scored = self._score_many(
-            method, max(self._search.refine, len(known)), first=list(known)
+            method,
+            max(self._search.refine, len(known)),
+            canonical=likeliest,
+            first=list(known),
         )
-        entries = chain.Chain.of(self._space, distribution)
         return [
             known.get(vector) or self._derived(*entries.likeliest(vector))
             for _, vector in scored
@@ -96,7 +104,9 @@ class Chooser:
     def _choose_by_likelihood(self):
         """A baseline: architectures judged with inherited weights."""
         scored = self._score_many(
-            baselines.PICKERS[self._search.method], self._search.candidates
+            baselines.PICKERS[self._search.method],
+            self._search.candidates,
+            canonical=self._space.canonical,
         )
         uniform = -float(np.log(float(self._space.size)))
         return [self._derived(vector, uniform) for _, vector in scored]
@@ -125,7 +135,6 @@ class Chooser:
                 score,
                 count=count,
                 seed=self._seed,
-                canonical=self._space.canonical,
                 **arguments,
             )
         self.chosen_among = {

@@ -54,8 +54,10 @@ def evolve_elites(
             vector = max((alive[i] for i in places), key=scored.__getitem__)
             for _ in range(int(rng.integers(1, _MOST_CHANGES + 1))):
                 vector = baselines.mutate(vector, sizes, rng)
+        if not fits(np.array([vector])).all():
+            continue
         vector = canonical(vector)
-        if vector in scored or not fits(np.array([vector])).all():
+        if vector in scored:
             continue
         scored[vector] = score(vector)
         kept = elites.setdefault(niche(vector), vector)

@@ -88,6 +88,30 @@ def test_evolution_starts_from_given_vectors():
     assert found[0] == (0, BEST)  # a step away, of 420
 
 
+def test_a_change_that_changes_nothing_makes_nobody_younger(monkeypatch):
+    """By hand: the best of two dies at the first real change."""
+    parents = []
+    changes = [(9, 1), (9, 2), (9, 3), (1, 0), (2, 0)]
+
+    def mutate(vector, sizes, rng):
+        parents.append(vector)
+        return changes[len(parents) - 1]
+
+    monkeypatch.setattr(baselines, "mutate", mutate)
+    baselines.evolve(
+        (10, 5),
+        lambda vectors: np.ones(len(vectors), bool),
+        lambda vector: vector[0],
+        count=4,
+        seed=0,
+        first=[(9, 0), (5, 0)],
+        canonical=lambda vector: (vector[0], 0),
+        population=2,
+        tournament=50,  # both are among them
+    )
+    assert parents == [(9, 0)] * 4 + [(5, 0)]
+
+
 @pytest.mark.parametrize("method", sorted(baselines.PICKERS))
 def test_what_means_the_same_is_scored_once(method):
     calls = []

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,7 +8,14 @@ from autox3d_tf import cost
 from autox3d_tf import space as space_lib
 from autox3d_tf.data import parts, pipeline
 from autox3d_tf.runs import run_dir
-from autox3d_tf.search import batches, children, choose, cost_table, engine
+from autox3d_tf.search import (
+    batches,
+    children,
+    choose,
+    cost_table,
+    distribution,
+    engine,
+)
 from autox3d_tf.search import options as options_lib
 from tests.search import search_driver
 
@@ -84,7 +93,7 @@ def test_reranking_takes_the_likeliest_of_the_most_probable(
     scored = {tuple(one["indices"]): one for one in record["candidates"]}
     assert len(scored) == len(record["candidates"]) == judged
     for one in record["top"]:
-        vector = search_driver.SPACE.canonical(one["indices"])
+        vector = tuple(one["indices"])
         assert scored[vector]["costs"] == one["costs"]
         assert scored[vector]["log_likelihood"] == pytest.approx(
             one["judged"]["log_likelihood"], abs=1e-6
@@ -193,6 +202,61 @@ def test_a_warm_up_that_ended_at_the_joint_step_is_gone_on_with_jointly(
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+class Judge:
+    """Finds the first candidates best."""
+
+    clips = 0
+
+    def __call__(self, vector):
+        self.clips += 8
+        return children.Child(
+            indices=vector, costs=(), accuracy=0.5,
+            log_likelihood=-float(sum(vector)),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("finalists", [1, 3])
+def test_what_is_listed_is_what_was_judged(finalists):
+    """Not other windows of the same width, which other weights lie in."""
+    space = dataclasses.replace(
+        search_driver.SPACE,
+        stages=(
+            dataclasses.replace(
+                search_driver.SPACE.stages[0],
+                channel_multiple=8,  # 4 filters: both expansions give 8
+            ),
+        ),
+    )
+    narrow, wide = (space.decode((0, 0, e, 0, 0, e, 0)) for e in (0, 1))
+    assert narrow.fingerprint == wide.fingerprint
+    logits = [tf.Variable(tf.zeros(size)) for size in space.sizes]
+    for place in (2, 5):
+        logits[place].assign([0.0, 1.0])  # the second is more probable
+    tables = [
+        cost_table.CostTable(space, cost.Budget(target=1e9, num_classes=2))
+    ]
+    search = options_lib.SearchOptions(
+        steps=1, warmup_steps=0, rerank=4, refine=60, finalists=finalists
+    )
+    chooser = choose.Chooser(space, tables, search, 5, Judge)
+    found = chooser.choose(distribution.factorized(space, logits))
+    judged = [child.indices for child in chooser.candidates]
+    assert sorted(one.indices for one in found) == sorted(judged)
+    assert len(found) == 60
+    for one in found:
+        filters, *blocks = one.indices
+        for kind, expansion, _ in (blocks[:3], blocks[3:]):
+            if filters == 0 or kind == 2:  # alike, or skipped
+                assert expansion == 1
+    keys = {
+        (one.indices[0], *(b if b[0] != 2 else () for b in (
+            one.indices[1:4], one.indices[4:]
+        )))
+        for one in found
+    }  # fmt: skip
+    assert len(keys) == 60
+
+
 def test_candidates_are_within_all_budgets_and_the_likeliest_is_first():
     space = search_driver.SPACE
     drawn = np.random.default_rng(0).integers(space.sizes, size=(99, 7))
@@ -203,16 +267,6 @@ def test_candidates_are_within_all_budgets_and_the_likeliest_is_first():
     few = float(np.median(cost_table.CostTable(space, params)(drawn)))
     params = cost.Budget(metric="params", target=few, num_classes=2)
     tables.append(cost_table.CostTable(space, params))
-
-    class Judge:
-        clips = 0
-
-        def __call__(self, vector):
-            self.clips += 8
-            return children.Child(
-                indices=vector, costs=(), accuracy=0.5,
-                log_likelihood=-float(sum(vector)),
-            )  # fmt: skip
 
     search = options_lib.SearchOptions(
         method="random", steps=1, warmup_steps=1, candidates=20

@@ -51,12 +51,19 @@ class Budget:
                 f"only then. Received: metric={self.metric!r}, "
                 f"table={self.table}. Read one with load_latency_table."
             )
+        if self.table is None and METRICS[self.metric][1] not in (sum, max):
+            raise ValueError(
+                "`METRICS` must combine the parts of a network by sum or max. "
+                f"Received: {METRICS[self.metric][1]!r} for {self.metric!r}."
+            )
         if not self.target > 0 or not math.isfinite(self.target):
             raise ValueError(
                 "`target` must be a positive number. "
                 f"Received: target={self.target!r}."
             )
         checks.check_positive_int("num_classes", self.num_classes)
+        if self.clip_size is not None:
+            checks.check_triple("clip_size", self.clip_size)
 
     @property
     def limit(self) -> float:
@@ -72,7 +79,13 @@ class Budget:
         """Returns the limited cost of one part."""
         if self.table is not None:
             return self.table.part_ms(part)
-        return METRICS[self.metric][0](part)
+        cost = METRICS[self.metric][0](part)
+        if not 0 <= cost < math.inf:
+            raise ValueError(
+                f"`METRICS` must give costs of at least 0. Received: {cost} "
+                f"for {self.metric!r} of {part.name}."
+            )
+        return cost
 
     def combine(self, costs: Iterable[float]) -> float:
         """Returns the cost of a network from those of its parts."""

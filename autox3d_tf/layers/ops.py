@@ -260,10 +260,14 @@ def batch_norm_inference(
     mean: tf.Tensor,
     variance: tf.Tensor,
 ) -> tf.Tensor:
-    """Normalises by given statistics (all float32, `(C,)`)."""
+    """Normalises by given statistics (all float32, `(C,)`).
+
+    In float32, as `batch_norm_training` does: what `mean` is many deviations
+    from 0 loses its last bits otherwise, each channel by its own error.
+    """
     scale = gamma * tf.math.rsqrt(variance + weight_names.NORM_EPSILON)
     offset = beta - mean * scale
-    return clip * tf.cast(scale, clip.dtype) + tf.cast(offset, clip.dtype)
+    return tf.cast(tf.cast(clip, tf.float32) * scale + offset, clip.dtype)
 
 
 def mean_over_clip(clip: tf.Tensor, causal: bool = False) -> tf.Tensor:

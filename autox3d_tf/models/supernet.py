@@ -38,6 +38,7 @@ class Supernet(keras.Model):
         self.space = space
         self.num_classes = num_classes
         self.seed = seed
+        of_all = {"dtype": self.dtype_policy}
         self.stem = elastic.ElasticStem3D(
             space.stem.filters,
             space.stem.temporal_kernel,
@@ -45,6 +46,7 @@ class Supernet(keras.Model):
             space.causal,
             seed=seed,
             name="stem",
+            **of_all,
         )
         self.stages, previous = [], (space.stem.filters,)
         for index, stage in enumerate(space.stages, 1):
@@ -56,6 +58,7 @@ class Supernet(keras.Model):
                     space.causal,
                     seed,
                     name=f"stage{index}",
+                    **of_all,
                 )
             )
             previous = stage.filters
@@ -66,6 +69,7 @@ class Supernet(keras.Model):
             num_classes,
             seed=seed,
             name="head",
+            **of_all,
         )
         self.stem.build((None, None, None, None, 3))
         for layer in (*self.stages, self.head):

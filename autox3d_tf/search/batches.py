@@ -34,7 +34,7 @@ def make_batches(
     """
 
     make_half = _own_clips if own_clips else _same_clips
-    size = search.logits_batch_size or search.batch_size
+    size = search.clips_of_logits
     warmup, steps = search.warmup_steps, search.steps
 
     def zeros(_):

@@ -110,7 +110,7 @@ class Engine:
             self.halves[1],
             self.data,
             self.tables,
-            search.logits_batch_size or search.batch_size,
+            search.clips_of_logits,
         )
 
     def distribution(self, step: int | None = None):
@@ -308,13 +308,20 @@ class Engine:
             self.search.warmup_steps,
         )
         replicas = distribute.num_replicas(self.strategy)
-        if replicas > self.first_samples:
-            logging.warning(
-                "K is %d at the start, fewer than the %d replicas: some have "
-                "nothing to do. Raise samples_per_nat or max_samples.",
-                self.first_samples,
-                replicas,
-            )
+        most = self.first_samples
+        for name, count in (
+            ("samples_per_nat or max_samples", most),
+            ("warmup_samples", self.search.warmup_samples or most),
+            ("weights_samples", self.search.weights_samples or most),
+        ):
+            if replicas > count:
+                logging.warning(
+                    "Steps with %d architectures leave some of the %d replicas "
+                    "nothing to do. Raise %s.",
+                    count,
+                    replicas,
+                    name,
+                )
         for line in space.unfairness():
             logging.info("%s", line)
         clip = self.data.clip_size

@@ -27,7 +27,7 @@ from autox3d_tf.search import options as options_lib
 def num_samples(entropy, options: options_lib.EstimatorOptions) -> tf.Tensor:
     """K for an entropy in nats, an int32 scalar between 2 and the maximum."""
     if options.fixed_samples:
-        return tf.constant(min(options.fixed_samples, options.max_samples))
+        return tf.constant(options.fixed_samples)
     wanted = tf.round(options.samples_per_nat * entropy)
     wanted = tf.clip_by_value(  # as it is: an int32 may be too small for it
         wanted,

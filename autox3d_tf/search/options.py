@@ -238,3 +238,8 @@ class SearchOptions:
         wanted = f"at most {most}, with finalists={self.finalists}"
         _check(self, "retrained", lambda v: v <= most, wanted)
         _check(self, "label_smoothing", lambda v: 0 <= v < 1, "in [0, 1)")
+
+    @property
+    def clips_of_logits(self) -> int:
+        """Clips of the logits' half in a step."""
+        return self.logits_batch_size or self.batch_size

@@ -122,6 +122,13 @@ def run_search(
             "`strategy` must be of one device for the method 'gumbel'. "
             f"Received: {replicas} replicas."
         )
+    weights = weights or options_lib.WeightsOptions()
+    if weights.warmup_steps >= search.steps:
+        raise ValueError(
+            "`warmup_steps` of the weights' rate must be fewer than all steps. "
+            f"Received: warmup_steps={weights.warmup_steps}, "
+            f"steps={search.steps}."
+        )
     if latency_table is not None:
         logging.info("Latency table: %s.", latency_table)
     determinism.set_seed(seed, deterministic=deterministic)
@@ -148,7 +155,7 @@ def run_search(
                 ),
                 "search": search,
                 "estimator": estimator or options_lib.EstimatorOptions(),
-                "weights": weights or options_lib.WeightsOptions(),
+                "weights": weights,
                 "logits": logits or options_lib.LogitsOptions(),
                 "seed": seed,
             }
@@ -304,6 +311,11 @@ def make_budgets(
         others: More of `targets`, or None.
         **targets: Metric -> largest cost; None for no limit.
     """
+    if table is not None and targets.get(cost.LATENCY) is None:
+        raise ValueError(
+            "`target_latency_ms` must be given with a latency table. Received: "
+            "None. Say how many milliseconds, or leave the table out."
+        )
     for metric, target in (others or {}).items():
         if targets.get(metric) is not None:
             raise ValueError(

@@ -27,8 +27,8 @@ class SearchStep:
         optimizers: Of weights and logits.
         search: Schedule.
         estimator: Of the gradients.
-        counters: Int64 `(3,)`: architectures sampled, clips that went forward
-            and back, clips that went forward only.
+        counters: Int64 `(3,)`: architectures sampled, clips of the weights'
+            steps, clips of the logits' steps.
         seed: Of the samples.
         strategy: Of tf.distribute; its replicas share the samples. All
             variables were made in its scope, but the counters.
@@ -65,9 +65,10 @@ class SearchStep:
         )
 
     def __call__(self, step, clips, labels, logits_clips, logits_labels):
-        entropy = self._current(step, lambda d, _: d.entropy())
-        num = estimator_lib.num_samples(entropy, self.estimator)
         searching = step >= self.search.warmup_steps
+        entropy = self._current(step, lambda d, _: d.entropy())
+        drawn_from = tf.where(searching, entropy, self._uniform.entropy())
+        num = estimator_lib.num_samples(drawn_from, self.estimator)
         weights_num = tf.where(
             searching,
             self.search.weights_samples or num,

@@ -80,9 +80,8 @@ def equal_steps(
     if method == "parsec_equal_steps":
         return search
     if method in FIXED:
-        logits_batch = search.logits_batch_size or search.batch_size
         trained = search.weights_samples or samples
-        each = trained * search.batch_size + samples * logits_batch
+        each = trained * search.batch_size + samples * search.clips_of_logits
         after = max(1, round((clips - to_choose) / each))
         warmup, joint_step = search.warmup_steps, search.joint_step
         if joint_step > warmup:  # at the same share

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import random
 
 import pytest
@@ -115,6 +116,34 @@ def odd_widths(monkeypatch):
 
     monkeypatch.setitem(cost.METRICS, "millijoules", (millijoules, sum))
     return "millijoules"
+
+
+@pytest.mark.parametrize(
+    ("of_part", "combine", "message"),
+    [
+        (lambda part: 1.0, math.fsum, "by sum or max. Received: .*fsum"),
+        (lambda part: math.nan, sum, "at least 0. Received: nan for 'own' of"),
+        (
+            lambda part: -1.0,
+            max,
+            "at least 0. Received: -1.0 for 'own' of",
+        ),
+    ],
+)
+def test_costs_that_cannot_be_are_refused(
+    monkeypatch, of_part, combine, message
+):
+    monkeypatch.setitem(cost.METRICS, "own", (of_part, combine))
+    with pytest.raises(ValueError, match=message):
+        cost.cheapest(
+            space.get_space("tiny"),
+            cost.Budget(metric="own", target=1.0, num_classes=3),
+        )
+
+
+def test_a_budget_is_of_a_clip_that_can_be():
+    with pytest.raises(ValueError, match="`clip_size` must be a positive"):
+        cost.Budget(target=1.0, num_classes=4, clip_size=(8, -32, 32))
 
 
 def test_cheapest_of_a_cost_that_does_not_grow_with_width(odd_widths):

@@ -124,6 +124,21 @@ def test_batch_norm_normalises_and_reports_the_batch():
     np.testing.assert_allclose(inferred, out, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_batch_norm_is_as_exact_in_inference_as_in_training(dtype):
+    clip = tf.cast(10.0 + _clip(4, 3, 5, 5, 8), dtype)
+    gamma, beta = tf.ones(8), tf.zeros(8)
+    trained, mean, variance = ops.batch_norm_training(clip, gamma, beta)
+    inferred = ops.batch_norm_inference(clip, gamma, beta, mean, variance)
+    assert inferred.dtype == clip.dtype
+    exact = tf.cast(clip, tf.float32)
+    exact = (exact - mean) * tf.math.rsqrt(variance + 1e-5)
+    for out in (trained, inferred):
+        error = tf.cast(out, tf.float32) - exact
+        bias = tf.abs(tf.reduce_mean(error, (0, 1, 2, 3)))
+        assert float(tf.reduce_max(bias)) < 1e-3
+
+
 def test_a_zeroed_gate_halves_the_clip():
     clip = tf.reshape(tf.range(32.0), (1, 2, 2, 2, 4))
     out = ops.squeeze_excite(

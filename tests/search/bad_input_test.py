@@ -11,6 +11,7 @@ import pytest
 from autox3d_tf.data import synthetic
 from autox3d_tf.runs import checkpoints
 from autox3d_tf.search import engine, options
+from tests.cost import latency_test
 from tests.search import search_driver
 
 SPACE = search_driver.SPACE
@@ -89,6 +90,54 @@ def test_norm_batches_that_finalists_start_from_stay(
     del config["search"]["norm_batches"]  # as in searches of before
     path.write_text(json.dumps(config))
     enter(tmp_path / "two", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"weights": options.WeightsOptions(warmup_steps=9)},
+            "fewer than all steps. Received: warmup_steps=9, steps=9",
+        ),
+        (
+            {"latency_table": latency_test.TABLE},
+            "`target_latency_ms` must be given with a latency table",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused(clips, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        search_driver.search(clips, tmp_path / "run", **changes)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 3000.0}, "`steps` must be a whole number"),
+        ({"joint_step": 1.5}, "`joint_step` must be a whole number"),
+        ({"save_secs": -1.0}, "`save_secs` must be positive"),
+        ({"save_secs": float("nan")}, "`save_secs` must be finite"),
+        ({"save_steps": 0}, "`save_steps` must be at least 1, or None"),
+    ],
+)
+def test_schedules_that_cannot_be_kept_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        options.SearchOptions(**{"steps": 3, "warmup_steps": 2, **changes})
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: options.EstimatorOptions(temperature=float("inf")),
+        lambda: options.EstimatorOptions(beta=float("inf")),
+        lambda: options.WeightsOptions(learning_rate_per_sample=float("inf")),
+        lambda: options.LogitsOptions(learning_rate=float("inf")),
+    ],
+)
+def test_rates_are_finite(made):
+    with pytest.raises(ValueError, match="must be finite. Received: .*=inf"):
+        made()
 
 
 def test_one_sample_is_refused(clips, tmp_path):

@@ -141,6 +141,19 @@ def build(clips, search):
     )
 
 
+def test_replicas_with_nothing_to_do_are_said(clips, monkeypatch, caplog):
+    search = options_lib.SearchOptions(
+        steps=3, warmup_steps=1, warmup_samples=2, weights_samples=1
+    )
+    built = build(clips, search)
+    monkeypatch.setattr(engine.distribute, "num_replicas", lambda _: 2)
+    built.first_samples = 2
+    built._log_start(0)
+    assert "with 1 architectures leave some of the 2" in caplog.text
+    assert "Raise weights_samples." in caplog.text
+    assert "Raise warmup_samples." not in caplog.text
+
+
 def test_a_checkpoint_holds_all_that_steps_change(clips):
     search = options_lib.SearchOptions(
         steps=3, warmup_steps=1, batch_size=3, joint_step=2

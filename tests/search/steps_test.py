@@ -222,6 +222,22 @@ def test_the_warm_up_is_uniform_wherever_the_logits_start(monkeypatch):
     assert len(drawn) == 30 and set(drawn) == {0, 1, 2}
 
 
+def test_samples_of_the_warm_up_follow_what_they_are_drawn_from(monkeypatch):
+    parts = Parts(warmup_steps=2, warmup_samples=0)
+    for logits in parts.distributions[0].logits:
+        logits.assign(tf.one_hot(0, logits.shape[0], on_value=50.0))
+    drawn = []
+
+    def weights_step(indices, *_):
+        drawn.append(indices)
+        return {}
+
+    monkeypatch.setattr(parts.step, "_weights_step", weights_step)
+    parts.step(tf.constant(1), *make_batch(0), *make_batch(1))
+    # log(3) + log(8) + log(12) = 5.66 nats, of which the logits know nothing
+    assert drawn[0].shape[0] == 6
+
+
 def test_a_warm_up_for_others_traces_no_step_of_the_logits(monkeypatch):
     parts = Parts(steps=2, warmup_steps=2)
     monkeypatch.setattr(parts.step, "_weights_step", lambda *_: {})

@@ -76,6 +76,14 @@ class Recognizer:
         self._runner = streaming.make_runner(
             model, stream, num_threads, runtime
         )
+        frames = 1 if stream else wanted.clip_frames
+        fits = (frames, wanted.crop_size, wanted.crop_size, 3)
+        if self._runner.clip_shape != fits:
+            raise ValueError(
+                f"The manifest must fit its network, which takes frames of "
+                f"shape {self._runner.clip_shape}. Received: {fits}. Export "
+                "the model again."
+            )
         if window is None:
             stride = _stride_at(wanted, fps)
             window = round(wanted.clip_frames * max(1.0, stride))

@@ -94,6 +94,13 @@ export class Recognizer {
     this.clipShape = [frames, size, size, 3];
     if (stream) checkStates(stream.states, compiled);
     checkLabels(manifest.labels, compiled, stream);
+    const fits = [stream ? 1 : frames, size, size, 3];
+    if (this.#input.shape.join() !== fits.join()) {
+      throw new Error(
+        "The manifest must fit its network, which takes frames of shape " +
+          `${this.#input.shape}. Received: ${fits}. Export the model again.`,
+      );
+    }
     this.#pace(pace);
     this.#reset();
   }

@@ -84,12 +84,42 @@ def race(
     if not engine.search.retrained:
         return raced
     best = raced[: engine.search.retrained]
-    sources = parts.hold_out(engine.source, engine.data.val_fraction)
+    sources = _hold_out(engine)
     for place, one in enumerate(best):
         best[place] = _retrain(folder, engine, one, sources, retrain_fn)
         _log(place, best, "on clips held out, from scratch")
     best.sort(key=_last_accuracy, reverse=True)
     return best + raced[len(best) :]
+
+
+def check(
+    run: run_dir_lib.RunDir,
+    engine,
+    train_fn: Callable[..., dict[str, Any]] | None,
+    retrain_fn: Callable[..., dict[str, Any]] | None,
+) -> None:
+    """Refuses recipes that cannot be, which a search would find hours later.
+
+    Arguments are those of `race`; the largest network stands for all.
+    """
+    sources = [(train_fn, engine.halves)] * (engine.search.finalists > 1)
+    if engine.search.retrained:
+        sources.append((retrain_fn, _hold_out(engine)))
+    for recipe_fn, clips in sources:
+        recipe_fn(
+            arch=engine.space.decode(engine.space.largest),
+            data=engine.data,
+            sources=clips,
+            run_dir=str(run.file(FOLDER)),
+            init_from=None,
+            seed=engine.seed,
+            check_only=True,
+        )
+
+
+def _hold_out(engine):
+    """Clips to train on from scratch, and to choose by."""
+    return parts.hold_out(engine.source, engine.data.val_fraction)
 
 
 def decide(

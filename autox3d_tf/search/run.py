@@ -217,6 +217,7 @@ def _search(run, engine, supernet_from, recipes, made_of) -> None:
         if chief:
             run.write_provenance(**made_of)
             engine.space.save(run.file("space.json"))
+            finalists.check(run, engine, *recipes)
         began = time.monotonic()
         judged = engine.search.method in options_lib.JUDGED
         if judged:  # before the steps

@@ -57,6 +57,7 @@ def run_training(
     seed: int = 0,
     licence: str = card.NOT_STATED,
     strategy: tf.distribute.Strategy | None = None,
+    check_only: bool = False,
 ) -> dict[str, Any]:
     """Trains a network; writes the files that `files` names.
 
@@ -81,12 +82,15 @@ def run_training(
             its replicas share each batch. Workers read the clips of their own
             replicas; the chief alone validates, takes batch norms anew and
             writes. None for one device.
+        check_only: Whether to end where the run would begin, for those who
+            train later and would rather hear now of what cannot be.
 
     Returns:
-        What training.json says.
+        What training.json says; nothing with `check_only`.
     """
     _check_replicas(training, strategy)
-    determinism.set_seed(seed)
+    if not check_only:
+        determinism.set_seed(seed)
     size = data.eval_clip_size
     stride = data.stride if data.sampling == "dense" else 1
     spec = _sized(initial.find_arch(arch, size, stride), size)
@@ -113,6 +117,8 @@ def run_training(
                 initial.check_classes(start, source.classes)
             # Before it is a run.
             optimizers.steps_of(optimizer, training, len(source))
+            if check_only:
+                return {}
             config = record_lib.config_of(
                 spec, inputs.portable(data, run_dir), training, optimizer,
                 start, seed, source,

@@ -42,6 +42,8 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
 
     def train_fn(**arguments):
         record = train(**arguments)
+        if "check_only" in arguments:
+            return record
         trained.append(arguments["arch"])
         # The third is said to be the best, which no likelihood knows of.
         record["validation"]["accuracy"] = 0.1 * len(trained)
@@ -97,7 +99,11 @@ def test_the_best_are_trained_from_scratch_and_decide(
         pipeline.open_source(search_driver.data_of(clips), "train"), 1
     )
 
-    def finalist_fn(*, arch, init_from, run_dir, sources, seed, data):
+    def finalist_fn(
+        *, arch, init_from, run_dir, sources, seed, data, check_only=False
+    ):
+        if check_only:
+            return {}
         filters = arch.stages[0][0].filters
         assert init_from == f"{run_dir}_inherited.npz" and seed == 1
         for source, half in zip(sources, halves, strict=True):
@@ -108,6 +114,8 @@ def test_the_best_are_trained_from_scratch_and_decide(
         return as_record(100, 5, trained_on[filters])
 
     def retrain_fn(*, arch, init_from, sources, seed, **others):
+        if "check_only" in others:
+            return {}
         filters = arch.stages[0][0].filters
         assert init_from is None and seed == 1
         paths = [
@@ -177,6 +185,8 @@ def test_an_interrupted_race_goes_on(clips, tmp_path):
     calls, written = [], []
 
     def interrupted(**arguments):
+        if "check_only" in arguments:
+            return train(**arguments)
         calls.append(arguments["arch"].fingerprint)
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -200,6 +210,30 @@ def test_an_interrupted_race_goes_on(clips, tmp_path):
     whole = search(tmp_path / "at_once", train)
     assert resumed["finalists"] == whole["finalists"]
     assert resumed["indices"] == whole["indices"]
+
+
+@pytest.mark.parametrize("name", ["finalist_fn", "retrain_fn"])
+def test_a_recipe_that_cannot_be_is_refused_before_the_search(
+    clips, tmp_path, monkeypatch, name
+):
+    def too_short(**arguments):
+        return training_run.run_training(
+            training=tiny.training(epochs=1),
+            optimizer=tiny.optimizer(warmup_epochs=1.0),
+            **arguments,
+        )
+
+    def steps(*_, **__):
+        raise AssertionError("the search has begun")
+
+    monkeypatch.setattr(engine.loop, "run_steps", steps)
+    recipes = {"finalist_fn": train, "retrain_fn": train, name: too_short}
+    with pytest.raises(ValueError, match="`warmup_epochs` must be fewer"):
+        search_driver.search(
+            clips, tmp_path, search=dataclasses.replace(SEARCH, retrained=2),
+            space=search_driver.SHORT, **recipes,
+        )  # fmt: skip
+    assert not (tmp_path / "finalists").exists()
 
 
 @pytest.mark.parametrize("name", ["finalist_fn", "retrain_fn"])

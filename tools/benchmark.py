@@ -24,7 +24,8 @@ numpy and an interpreter:
   autox3d-benchmark --space=egogestar --bundle=bundle
   (on the device) cd bundle; python -m autox3d_edge.latency_table .
 
-What the activation, kernels over time and squeeze-excite of a network cost:
+What the activation, kernels over time and squeeze-excite of a network cost, per
+clip, also of one that runs frame by frame:
 
   autox3d-benchmark --arch=x3d_s --variants=variants
   (on the device) autox3d-benchmark variants/*.tflite
@@ -107,7 +108,7 @@ def _make_bundle(folder):
         space.get_space(FLAGS.space),
         folder,
         precisions=FLAGS.precisions,
-        num_classes=FLAGS.num_classes,
+        num_classes=FLAGS.num_classes or 10,
         samples=FLAGS.samples,
         check=FLAGS.check,
         progress=print,
@@ -122,6 +123,7 @@ def _write_variants():
         initial.find_arch(FLAGS.arch),
         FLAGS.variants,
         precisions=FLAGS.precisions,
+        num_classes=FLAGS.num_classes or 400,
         progress=print,
     )
 
@@ -139,6 +141,10 @@ def _check_table(threads):
 def _main(arguments):
     _check_flags(arguments)
     threads = _threads()
+    if not FLAGS.bundle:  # before hours of measuring
+        interpreters.load_module(FLAGS.runtime)
+    if FLAGS.json:
+        files_lib.check_writable(FLAGS.json)
     if FLAGS.variants:
         _time_files(_write_variants(), threads)
     elif FLAGS.bundle:
@@ -176,6 +182,8 @@ def _check_flags(arguments):
             "Files are timed by themselves, without --table, --bundle or "
             f"--variants. Received: {' '.join(arguments)}."
         )
+    if FLAGS.profile and made:
+        raise binary.UsageError(f"--profile takes files, without --{made[0]}.")
     for name in ("profile", "table", "bundle"):
         if FLAGS.json and getattr(FLAGS, name):
             raise binary.UsageError(f"--{name} takes no --json; leave it out.")
@@ -207,7 +215,12 @@ def _define_flags():
     flags.DEFINE_list("precisions", ["int8", "fp32"], "Of what is made.")
     flags.DEFINE_string("arch", None, "Network whose variants are timed.")
     flags.DEFINE_string("variants", None, "Folder to write them to.")
-    flags.DEFINE_integer("num_classes", 10, "Outputs of a table's networks.", 1)
+    flags.DEFINE_integer(
+        "num_classes",
+        None,
+        "Outputs of the networks; by default 10 for a table, 400 for variants.",
+        1,
+    )
     flags.DEFINE_integer("samples", 48, "Networks cut into parts.", 1)
     flags.DEFINE_integer("check", 20, "Networks predicted and timed.", 0)
 

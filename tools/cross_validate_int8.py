@@ -37,7 +37,8 @@ def _run(arguments):
         judged_clips=FLAGS.judged_clips,
     )
     for trained in arguments:
-        work_dir = pathlib.Path(trained, "int8")
+        name = f"int8_{FLAGS.steps}_{FLAGS.seed}"  # one fine-tuning in each
+        work_dir = pathlib.Path(trained, name)
         cross_validation.assess(trained, out, work_dir, options, FLAGS.seed)
     print(cross_validation.format_table(cross_validation.read(out)))
 

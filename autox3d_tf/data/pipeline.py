@@ -28,6 +28,7 @@ open_source = opening.open_source
 freeze = opening.freeze
 
 _READS = reads.Reads()
+_FRAMES_AT_ONCE = 8  # of a device's clip, which may be large as floats
 _WAY_ON = (
     "No clip takes the place of one that is lost. Put the file back as it was "
     "when it was listed: the same command then goes on from what it has saved. "
@@ -213,7 +214,13 @@ def device_clip(source, options: DataOptions, position: int) -> np.ndarray:
     cut = _traced_centre_crop(
         *options.eval_size, options.squash, options.standardize
     )
-    return cut(frames)[0].numpy()
+    at_once = _FRAMES_AT_ONCE
+    if options.standardize is True:  # which looks at the whole clip
+        at_once = len(frames)
+    parts = range(0, len(frames), at_once)
+    return np.concatenate(
+        [cut(frames[start : start + at_once])[0].numpy() for start in parts]
+    )
 
 
 @contextlib.contextmanager

@@ -167,11 +167,11 @@ class Candidates:
         test: Judged | None = None,
     ):
         self._judged, self._test = judged, test
-        self._expected = _scores(converter.convert_whole("fp32"), judged.clips)
-        self._models: dict[str, bytes] = {}
-        self._recipes: dict[str, recipes.Recipe | None] = {}
-        self._scores: dict[str, np.ndarray] = {}
-        self.add("fp32", converter.convert_whole("fp32"), None)
+        fp32 = converter.convert_whole("fp32")
+        self._expected = _scores(fp32, judged.clips)
+        self._models: dict[str, bytes] = {"fp32": fp32}
+        self._recipes: dict[str, recipes.Recipe | None] = {"fp32": None}
+        self._scores: dict[str, np.ndarray] = {"fp32": self._expected}
 
     def add(
         self, name: str, model: bytes, recipe: recipes.Recipe | None

@@ -121,15 +121,18 @@ def run_doctor(
         files_lib.write_json(folder / _RECORD, result)
         files_lib.write_text(folder / _TABLE, text + "\n")
         print(text)
+        others = {path.name for path in folder.glob("model_*.tflite")}
         if found.chosen is not None:  # what was found stays if this fails
             result["file"] = _export(loaded, found, options, folder)
             files_lib.write_json(folder / _RECORD, result)
-        elif there := sorted(p.name for p in folder.glob("model_*.tflite")):
+            others.discard(f"model_{found.chosen.precision}.tflite")
+        if others:
             logging.warning(
-                "Nothing was chosen: %s in %s stays as it was before.",
-                ", ".join(there),
+                "%s in %s stays as it was before, and was not chosen.",
+                ", ".join(sorted(others)),
                 folder,
             )
+        loaded.label_cache.forget()
         logging.info("Wrote %s.", folder / _RECORD)
     return result
 

@@ -358,21 +358,28 @@ def activation_bytes(model: bytes) -> int:
     """Returns the most memory that activations need at once.
 
     It is the largest sum of tensors alive while one operator runs, inputs,
-    which an interpreter never writes over, always among them; weights are not
-    in it. Its arena has about as much: gaps make it larger, operations in
-    place smaller.
+    which an interpreter never writes over, always among them; weights, also
+    those that are made float when it loads, are not in it. Its arena has about
+    as much: gaps make it larger, operations in place smaller.
     """
     graph = read_graph(model)
-    last = {i: at for at, op in enumerate(graph.operators) for i in op.inputs}
+    constant = {t.index for t in graph.tensors if t.constant}
+    operators = []
+    for operator in graph.operators:
+        if constant.issuperset(operator.inputs):
+            constant.update(operator.outputs)
+        else:
+            operators.append(operator)
+    last = {i: at for at, op in enumerate(operators) for i in op.inputs}
     kept = (*graph.inputs, *graph.outputs)
-    last.update(dict.fromkeys(kept, len(graph.operators)))
+    last.update(dict.fromkeys(kept, len(operators)))
     sizes = {
         t.index: _BYTES.get(t.dtype, 4) * math.prod(t.shape)
         for t in graph.tensors
-        if not t.constant
+        if t.index not in constant
     }
     alive, peak = set(graph.inputs), 0
-    for at, operator in enumerate(graph.operators):
+    for at, operator in enumerate(operators):
         alive.update(operator.outputs)
         peak = max(peak, sum(sizes[i] for i in alive))
         alive = {i for i in alive if last.get(i, -1) > at}

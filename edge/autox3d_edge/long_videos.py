@@ -44,7 +44,9 @@ def find(loaded: sources.Sources) -> LongVideos | None:
     data = loaded.data
     if data.sampling != "dense":
         stride = sources.pace(loaded.train.manifest.rows, data)["stride"]
-        data = dataclasses.replace(data, sampling="dense", stride=stride)
+        data = dataclasses.replace(  # in each video's own frames
+            data, sampling="dense", stride=stride, stride_fps=None
+        )
     lengths = np.array(
         [
             row.frames / (data.stride_of(row.fps) * data.clip_frames)

@@ -10,6 +10,8 @@ import dataclasses
 
 from autox3d_edge import benchmark, cut, flatbuffer, interpreters
 
+_AT_ONCE = 32  # pieces in turns; each holds its inputs and outputs
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -41,13 +43,17 @@ def profile(
     """
     operators = flatbuffer.read_graph(model).operators
     numbers, pieces = zip(*cut.Cutter(model).operators(), strict=True)
-    whole, *alone = benchmark.time_in_turns(
-        {
-            str(place): interpreters.prepare(piece, threads, runtime)
-            for place, piece in enumerate([model, *pieces])
-        },
-        repeats,
-    )
+
+    def time_all(models):
+        ready = {
+            str(place): interpreters.prepare(one, threads, runtime)
+            for place, one in enumerate(models)
+        }
+        return benchmark.time_in_turns(ready, repeats)
+
+    (whole,), alone = time_all([model]), []
+    for start in range(0, len(pieces), _AT_ONCE):
+        alone += time_all(pieces[start : start + _AT_ONCE])
     times = collections.defaultdict(list)
     for number, timing in zip(numbers, alone, strict=True):
         times[operators[number].code].append(timing.median)

@@ -112,19 +112,12 @@ def _set_ranges(model, lowered, clips) -> None:
     ranges of the weights are taken from them in any training call.
     """
     model(clips[0].astype(np.float32), training=True)
-    outputs = [layer.output for layer in lowered.layers[1:]]
-    names = [layer.name for layer in lowered.layers[1:]]
-    watch = tf_keras.Model(lowered.input, outputs)
-    lows, highs = np.zeros(len(names)), np.zeros(len(names))
-    for clip in clips:
-        values = watch(clip.astype(np.float32), training=False)
-        lows = np.minimum(lows, [float(tf.reduce_min(v)) for v in values])
-        highs = np.maximum(highs, [float(tf.reduce_max(v)) for v in values])
-    seen = dict(zip(names, zip(lows, highs, strict=True), strict=True))
+    seen = ranges.Watch(lowered, quantize.samples_of(clips)).seen
     for layer in model.layers:
         found = seen.get(layer.name.removeprefix("quant_"))
         if found:
-            _assign_range(layer, *found)
+            low, high = found
+            _assign_range(layer, min(low, 0.0), max(high, 0.0))
     _set_input_range(model)
 
 

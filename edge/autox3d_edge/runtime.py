@@ -177,7 +177,8 @@ class Recognizer:
         self._due += self.hop * ((pushed - self._due) // self.hop + 1)
         if self.manifest.stream is None:
             apart = self.window / self.clip_shape[0]
-            frames = np.stack(self._frames)[self._sample(self.window, apart)]
+            numbers = self._sample(self.window, apart)
+            frames = np.stack([self._frames[number] for number in numbers])
             self._saw(self.scores(self._standardize(frames)))
         else:
             self._saw(network.push(frame))

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from autox3d_edge import Recognizer, interpreters
-from autox3d_tf.data import decoding
+from autox3d_tf.data import decoding, locating
 
 VIDEOS = 100  # of the folder, evenly over its sorted files
 FLOAT = ("fp32", "fp16")  # all others compute with integers
@@ -81,10 +81,10 @@ def _right(labels, scores, videos) -> str:
 
 
 def _some_videos(folder: str) -> list[str]:
-    files = [p for p in pathlib.Path(folder).rglob("*") if p.is_file()]
-    found = sorted(str(p) for p in files if p.suffix in (".mp4", ".webm"))
+    root = pathlib.Path(folder)
+    found = [str(root / video) for video in locating.find_videos(root)]
     if not found:
-        raise SystemExit(f"There is no .mp4 or .webm below {folder}.")
+        raise SystemExit(f"There is no video below {folder}.")
     count = min(VIDEOS, len(found))
     return [found[i * len(found) // count] for i in range(count)]
 

@@ -497,7 +497,8 @@ def test_opening_a_manifest_by_folds(clips):
     assert len(pipeline.open_source(options, "val")) == 2
 
 
-def test_a_whole_video_is_cut_as_on_a_device(tmp_path):
+def test_a_whole_video_is_cut_as_on_a_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_FRAMES_AT_ONCE", 3)
     noise = np.random.default_rng(0).integers(0, 256, (9, 12, 16, 3), np.uint8)
     (tmp_path / "a").mkdir()
     path = tmp_path / "a/large.mp4"

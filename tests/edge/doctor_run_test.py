@@ -183,7 +183,18 @@ def test_what_the_doctor_leaves_out_is_said(
     line = "The doctor treats clips, not streams:"
     text = (tmp_path / "doctor.txt").read_text()
     assert text.startswith(f"tables\n{line}") and line in caplog.text
-    assert "Nothing was chosen: model_int8.tflite in " in caplog.text
+    assert "model_int8.tflite in " in caplog.text
+    assert "stays as it was before, and was not chosen." in caplog.text
+    caplog.clear()
+    (tmp_path / "model_mixed.tflite").touch()
+    found.chosen = types.SimpleNamespace(precision="mixed")
+    monkeypatch.setattr(doctor_run, "_export", lambda *_: {})
+    doctor_run.run_doctor(
+        trained=trained, data=data, options=OPTIONS, run_dir=str(tmp_path)
+    )
+    assert f"model_int8.tflite in {tmp_path} stays" in caplog.text
+    assert "model_mixed" not in caplog.text
+    assert not (tmp_path / "tested").exists()
 
 
 def test_the_report_states_the_calibration_set(examined):

@@ -6,7 +6,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from autox3d_edge import compact, flatbuffer
+from autox3d_edge import compact, flatbuffer, quantize
 from autox3d_edge import manifest as manifest_lib
 
 
@@ -40,6 +40,15 @@ def test_activations_are_planned_as_an_interpreter_does(
         content, _ = getattr(streams, kind)
     planned = flatbuffer.activation_bytes(content)
     assert 0.85 < planned / arena_of(content) < 1.15
+
+
+def test_weights_that_are_made_float_are_no_activations(exported):
+    """They lie in the file as float16, and float as long as it is open."""
+    planned = [
+        flatbuffer.activation_bytes(quantize.convert(exported.lowered, name))
+        for name in ("fp32", "fp16")
+    ]
+    assert planned[0] == planned[1]
 
 
 def test_activations_are_those_alive_at_once(monkeypatch):

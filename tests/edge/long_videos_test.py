@@ -108,7 +108,7 @@ def test_videos_no_longer_than_two_clips_say_nothing(loaded):
     ],
 )
 def test_the_longest_that_half_of_the_videos_are(loaded, lengths, times, which):
-    rows = [types.SimpleNamespace(frames=n, fps=0.0) for n in lengths]
+    rows = [types.SimpleNamespace(frames=n, fps=12.0) for n in lengths]
     manifest = types.SimpleNamespace(rows=rows)
     part = types.SimpleNamespace(manifest=manifest)
     targets = np.arange(10, 10 + len(lengths))
@@ -116,7 +116,10 @@ def test_the_longest_that_half_of_the_videos_are(loaded, lengths, times, which):
     for data in (
         loaded.data,
         # Those of the training have 44 frames: 2 to each of a clip of 22.
-        dataclasses.replace(loaded.data, sampling="segment", clip_frames=22),
+        # Segments have no rate.
+        dataclasses.replace(
+            loaded.data, sampling="segment", clip_frames=22, stride_fps=30.0
+        ),
     ):
         dense = data.sampling == "dense"
         if not dense:

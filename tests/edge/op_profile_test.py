@@ -5,7 +5,8 @@ import collections
 from autox3d_edge import flatbuffer, op_profile, quantize
 
 
-def test_every_operator_of_a_stream_is_timed(streams):
+def test_every_operator_of_a_stream_is_timed(streams, monkeypatch):
+    monkeypatch.setattr(op_profile, "_AT_ONCE", 7)
     model, _ = streams.int8  # with operators of two inputs, and of int32
     found = op_profile.profile(model, repeats=1)
     operators = flatbuffer.read_graph(model).operators

@@ -367,6 +367,24 @@ def test_a_rate_that_makes_no_sense(ask, video, exported):
         )
 
 
+def test_a_manifest_of_another_network(ask, video, exported, tmp_path):
+    model, manifest = manifest_lib.read_model(exported.path)
+    calls = []
+    for number, other in enumerate(({"clip_frames": 3}, {"crop_size": 16})):
+        cut = dataclasses.replace(manifest.preprocessing, **other)
+        path = write_model(
+            tmp_path / f"{number}.tflite", model, exported, preprocessing=cut
+        )
+        with pytest.raises(ValueError, match=r"must fit .* \(4, 24, 24, 3\)"):
+            Recognizer(path)
+        clip = video(moving_frames(4, 24, 24))
+        calls.append({"do": "push", "model": path, "clip": clip})
+    for answer in ask(*calls):
+        message = answer.get("error", "")
+        assert "must fit its network, which takes frames of shape" in message
+        assert "4,24,24,3" in message.replace(" ", "")
+
+
 def test_a_manifest_with_flipped_bytes(ask, video, exported, tmp_path):
     data = exported.path.read_bytes()
     model, manifest = manifest_lib.read_model(exported.path)

@@ -273,17 +273,6 @@ def test_a_graph_that_would_end_the_process_is_refused(tmp_path, exported):
         Recognizer(path)
 
 
-@pytest.mark.parametrize("changes", [{"clip_frames": 3}, {"crop_size": 16}])
-def test_a_manifest_of_another_network_is_refused(exported, changes):
-    model, manifest = manifest_lib.read_model(exported.path)
-    other = dataclasses.replace(
-        manifest,
-        preprocessing=dataclasses.replace(manifest.preprocessing, **changes),
-    )
-    with pytest.raises(ValueError, match=r"must fit .* shape \(4, 24, 24, 3\)"):
-        Recognizer(manifest_lib.pack(model, other))
-
-
 @pytest.mark.parametrize(
     "arguments, says",
     [

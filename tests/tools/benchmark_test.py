@@ -24,6 +24,7 @@ class Flags:
         self.threads_list = ["1"]
         self.bundle = self.table = self.space = None
         self.arch = self.variants = self.profile = self.json = None
+        self.runtime = None
         self.__dict__.update(changes)
 
 
@@ -39,6 +40,10 @@ class Flags:
         ({"threads_list": ["two"]}, "must be numbers. Received: .'two'"),
         ({"space": "tiny"}, "--space needs --table or --bundle"),
         ({"profile": True, "json": "x"}, "--profile takes no --json; leave"),
+        (
+            {"profile": True, "variants": "x", "arch": "x3d_s"},
+            "--profile takes files, without --variants",
+        ),
         ({"table": "x", "json": "x"}, "--table takes no --json; leave it out"),
         (
             {"bundle": "x", "space": "tiny", "json": "x"},
@@ -53,6 +58,23 @@ class Flags:
 def test_mistakes_are_named(monkeypatch, changes, message):
     monkeypatch.setattr(benchmark, "FLAGS", Flags(**changes))
     with pytest.raises(binary.UsageError, match=message):
+        benchmark._main([])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runtime": "litert"}, "must be one of ai-edge-litert, tflite-runt"),
+        ({"json": "/"}, "Cannot write /: it is a folder"),
+    ],
+)
+def test_what_cannot_be_measured_or_kept_is_said_first(
+    monkeypatch, changes, message
+):
+    flags = Flags(variants="x", arch="x3d_s", **changes)
+    monkeypatch.setattr(benchmark, "FLAGS", flags)
+    monkeypatch.setattr(benchmark, "_write_variants", None)
+    with pytest.raises(ValueError, match=message):
         benchmark._main([])
 
 

@@ -3,6 +3,7 @@ package org.autox3d.edge;
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
@@ -135,6 +136,15 @@ public final class Recognizer {
       throw new IllegalArgumentException(
           "The manifest must name the " + classes + " classes of the model. "
               + "Received: " + file.labels().size() + " labels.");
+    }
+    int[] fits = clipShape();
+    if (stream != null) fits[0] = 1;
+    int[] takes = file.graph.inputs[input].shape;
+    if (!Arrays.equals(takes, fits)) {
+      throw new IllegalArgumentException(
+          "The manifest must fit its network, which takes frames of shape "
+              + Arrays.toString(takes) + ". Received: " + Arrays.toString(fits)
+              + ". Export the model again.");
     }
     reset(pace);
   }

@@ -13,6 +13,8 @@ import tensorflow as tf
 from autox3d_tf.cost import budget as budget_lib
 from autox3d_tf.space import search_space
 
+_DRAWS = 8192  # for a share to a percent
+
 
 class CostTable:
     """All costs of a space under one budget.
@@ -110,6 +112,19 @@ def excess(
 def fits(tables: Sequence[CostTable], indices: np.ndarray) -> np.ndarray:
     """Which index vectors `(K, choices)` fit all budgets; bool `(K,)`."""
     return np.all([t(indices) <= t.budget.limit for t in tables], axis=0)
+
+
+def share_within(tables: Sequence[CostTable], sizes: Sequence[int]) -> float:
+    """Share of uniformly drawn index vectors within all budgets, about.
+
+    Args:
+        tables: One per budget.
+        sizes: Candidates per choice.
+    """
+    rng = np.random.default_rng(0)
+    return float(
+        fits(tables, rng.integers(sizes, size=(_DRAWS, len(sizes)))).mean()
+    )
 
 
 def within(tables: Sequence[CostTable], indices: tf.Tensor) -> tf.Tensor:

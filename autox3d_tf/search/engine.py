@@ -32,6 +32,7 @@ from autox3d_tf.search import options as options_lib
 # distribution comes later.
 _JUDGED_BY = ("supernet", "counters")
 _WARMED_UP = ("supernet", "weights_optimizer", "counters", "logits_optimizer0")
+_TIGHT = 0.05  # share of a space within the budget that leaves little
 _LAST_SEED = 0x5EA6C  # of the clips of precise batch norm, apart from steps
 
 
@@ -322,6 +323,18 @@ class Engine:
                     replicas,
                     name,
                 )
+        share = cost_table.share_within(self.tables, space.sizes)
+        logging.info(
+            "%.1f %% of the space, drawn uniformly, is within the budget.",
+            100 * share,
+        )
+        if share < _TIGHT:
+            logging.warning(
+                "Less than %.0f %% of the space is within the budget: little "
+                "is left to choose from, of filters above all. Raise the "
+                "target, or give the stages narrower filters.",
+                100 * _TIGHT,
+            )
         for line in space.unfairness():
             logging.info("%s", line)
         clip = self.data.clip_size

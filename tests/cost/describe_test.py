@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
 from autox3d_tf import cost, space
@@ -36,7 +37,16 @@ def test_space_shows_choices_fairness_and_costs():
     for choice in found.choices:
         assert choice.name in text
     budget = cost.Budget(target=1.0, num_classes=10)
-    assert f"at least {cost.cheapest(found, budget):,.0f}; median" in text
+    assert f"at least {cost.cheapest(found, budget):,.0f}; of 501" in text
+    few, half = re.search(
+        r"MACs: .* twentieth below ([\d,]+), half below ([\d,]+)", text
+    ).groups()
+    few, half = (int(number.replace(",", "")) for number in (few, half))
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(found.sizes, size=(2000, len(found.sizes)))
+    costs = np.array([*map(cost.SpaceCost(found, budget), drawn.tolist())])
+    for value, share in ((few, 0.05), (half, 0.5)):
+        assert (costs < value).mean() == pytest.approx(share, abs=0.06)
     # Three filter candidates, 8 | 16 and 24 of 24: each channel in two.
     assert "stage1/filters                 0.667, all alike" in text
     assert describe.describe("tiny", num_classes=10) == text

@@ -1,4 +1,6 @@
 import dataclasses
+import itertools
+import logging
 
 import numpy as np
 import pytest
@@ -152,6 +154,27 @@ def test_replicas_with_nothing_to_do_are_said(clips, monkeypatch, caplog):
     assert "with 1 architectures leave some of the 2" in caplog.text
     assert "Raise weights_samples." in caplog.text
     assert "Raise warmup_samples." not in caplog.text
+
+
+def test_a_budget_that_leaves_little_to_choose_from_is_said(
+    clips, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, logger="absl")
+    search = options_lib.SearchOptions(steps=3, warmup_steps=1)
+    built = build(clips, search)
+    space, (table,) = built.space, built.tables
+    everything = itertools.product(*map(range, space.sizes))
+    costs = table(np.array(list(everything)))
+    share = (costs <= search_driver.TARGET_MACS).mean()
+    found = cost_table.share_within(built.tables, space.sizes)
+    assert found == pytest.approx(share, abs=0.02) and 0.05 < share < 0.95
+    built._log_start(0)
+    assert f"{100 * found:.1f} % of the space, drawn uniformly" in caplog.text
+    assert "little is left to choose" not in caplog.text
+    tight = cost.Budget(target=float(np.quantile(costs, 0.03)), num_classes=2)
+    built.tables = [cost_table.CostTable(space, tight)]
+    built._log_start(0)
+    assert "little is left to choose from, of filters above" in caplog.text
 
 
 def test_a_checkpoint_holds_all_that_steps_change(clips):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import types
 
 import numpy as np
 import pytest
@@ -252,6 +254,63 @@ def test_calibration_is_checked():
         check(clips[:, :3], shape)
     with pytest.raises(ValueError, match="2 clips in which every frame"):
         check(np.full((2, *shape), 7, np.uint8), shape)
+
+
+def test_one_clip_that_moves_or_stills_that_differ_are_calibrated_on():
+    shape = (2, 4, 4, 3)
+    moving, stills = np.zeros((1, *shape)), np.zeros((2, *shape))
+    moving[0, 1] = stills[1] = 9
+    for clips in (moving, stills):
+        found = quantize.check_calibration(clips.astype(np.uint8), shape)
+        assert len(found) == len(clips)
+
+
+def test_all_clips_show_ranges_and_some_of_them_what_lies_inside(monkeypatch):
+    def watch(model, samples):
+        return types.SimpleNamespace(seen=list(samples()))
+
+    monkeypatch.setattr(quantize.ranges, "Watch", watch)
+    monkeypatch.setattr(
+        quantize, "calibrate_on", lambda model, samples: list(samples())
+    )
+    monkeypatch.setattr(quantize.ranges, "set_ranges", lambda *found: found)
+    model = types.SimpleNamespace(input_shape=(1, 2, 2, 3))
+    clips = [np.full((1, 2, 2, 3), 10 + n, np.uint8) for n in range(20)]
+    inside, seen = quantize.calibrate(model, clips)
+    assert (len(inside), len(seen)) == (16, 20)
+    for samples in (inside, seen):
+        for number, (clip,) in enumerate(samples):
+            assert clip.dtype == np.float32
+            assert clip[0, 0, 1, 0] == 10 + number
+        (first,) = samples[0]
+        assert (first.min(), first.max()) == (0, 255)
+
+
+def test_what_a_converter_writes_is_shown_if_it_fails(capfd):
+    def convert():
+        os.write(2, b"of no use")
+        return b"done"
+
+    def fail():
+        os.write(2, b"the reason")
+        raise RuntimeError("failed")
+
+    def free():
+        """The numbers that the next files would get."""
+        numbers = [os.dup(2) for _ in range(5)]
+        for number in numbers:
+            os.close(number)
+        return numbers
+
+    before = free()
+    assert quantize.run_quietly(convert) == b"done"
+    assert capfd.readouterr().err == ""
+    with pytest.raises(RuntimeError, match="failed"):
+        quantize.run_quietly(fail)
+    assert capfd.readouterr().err == "the reason"
+    os.write(2, b"later")
+    assert capfd.readouterr().err == "later"
+    assert free() == before
 
 
 def test_calibration_always_spans_the_range():

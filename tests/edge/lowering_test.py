@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from autox3d_edge import (
     flatbuffer,
     float_lowering,
     interpreters,
+    lowered_layers,
     lowering,
     manifest,
     quantize,
@@ -51,6 +53,18 @@ def test_odd_sizes_and_fewer_frames_than_taps():
     check_equal(networks.small_arch(block_type="5x3x3", clip_size=(2, 15, 17)))
 
 
+@pytest.mark.parametrize("stride", [3, 4])
+@pytest.mark.parametrize("block_type", ["3x3x3", "3x5x5"])
+def test_other_strides_than_two_equal_the_definition(block_type, stride):
+    # After the stem 10 x 8: a stride of 3 takes all rows and leaves a column
+    # over, one of 4 leaves over a row and more columns than are padded.
+    arch = networks.small_arch(block_type=block_type, clip_size=(3, 10, 16))
+    stem = dataclasses.replace(arch.stem, strides=(1, 1, 2))
+    (block,) = arch.stages[-1]
+    block = dataclasses.replace(block, strides=(1, stride, stride))
+    check_equal(dataclasses.replace(arch, stem=stem, stages=((block,),)))
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("block_type", ["3x3x3", "5x3x3", "separable"])
 def test_frame_by_frame_equals_the_definition(monkeypatch, block_type, causal):
@@ -61,6 +75,52 @@ def test_frame_by_frame_equals_the_definition(monkeypatch, block_type, causal):
             block_type=block_type, causal=causal, clip_size=(7, 17, 22)
         )
     )
+
+
+def float_layers(arch):
+    model = float_lowering.lower_float(arch, networks.random_weights(arch))
+    return {layer.name for layer in model.layers}
+
+
+@pytest.mark.parametrize("block_type", space.BLOCK_TYPES)
+def test_frames_are_one_image_where_that_takes_fewer_convolutions(block_type):
+    # One for each row of a kernel, of (t, w), where frames take one for each
+    # frame of it; beyond 9 taps XNNPACK's kernels cost as much as of 25.
+    layers = float_layers(
+        networks.small_arch(block_type=block_type, clip_size=(3, 12, 12))
+    )
+    assert ("stage1_block1_image" in layers) == (block_type == "3x3x3")
+    assert "stage2_block1_image" not in layers  # has a stride
+
+
+def test_frames_are_taken_one_by_one_where_they_leave_the_cache(monkeypatch):
+    arch = networks.small_arch(block_type="separable", clip_size=(2, 6, 10))
+    # Before the stride 2 frames of 3 x 5, of 20 channels of 4 bytes.
+    for cache, one_by_one in ((2400, False), (2399, True)):
+        monkeypatch.setattr(float_lowering, "_CACHE_BYTES", cache)
+        layers = float_layers(arch)
+        assert ("stage2_block1_frame000" in layers) == one_by_one
+        assert "stage1_block1_frame000" not in layers  # has no stride
+
+
+def test_frames_are_joined_five_at_a_time(monkeypatch):
+    monkeypatch.setattr(float_lowering, "_CACHE_BYTES", 0)
+    arch = networks.small_arch(block_type="separable", clip_size=(6, 6, 10))
+    model = float_lowering.lower_float(arch, networks.random_weights(arch))
+    _, graph = kinds_of(model)
+    joined = [
+        len(operator.inputs)
+        for operator in graph.operators
+        if operator.code == "CONCATENATION"
+    ]
+    assert joined == [5, 2]  # the sixth is left as it is
+
+
+def test_only_float_is_lowered_for_float():
+    for precision in ("fp32", "fp16", "dynamic"):
+        assert float_lowering.choose(precision) is float_lowering.lower_float
+    for precision in quantize.INTEGERS:
+        assert float_lowering.choose(precision) is lowering.lower
 
 
 def kinds_of(model, precision="fp32"):
@@ -95,6 +155,24 @@ def test_each_strided_tap_has_a_padding_of_its_own(size):
     # Of odd sizes one padding is that of "same", which the converter knows.
     assert len(sources) >= 2
     assert set(sources.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lowered_layers.FixedReshape((1, 6, 4)),
+        lowered_layers.PadFrames(((1, 0), (2, 3), (0, 4))),
+        lowered_layers.SliceFrames(2, 3),
+        lowered_layers.MaskRows(5, -1),
+        lowered_layers.Shift(2.5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_config_keeps_every_argument_of_a_layer(layer):
+    again = type(layer).from_config(layer.get_config())
+    arguments = set(inspect.signature(type(layer)).parameters) - {"kwargs"}
+    for name in arguments:
+        assert getattr(again, name) == getattr(layer, name), name
 
 
 def test_no_tensor_has_more_than_four_dimensions():

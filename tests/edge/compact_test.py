@@ -1,5 +1,7 @@
 """Smaller, and computes the same."""
 
+import types
+
 import numpy as np
 
 from autox3d_edge import compact, flatbuffer, interpreters, quantize
@@ -89,3 +91,49 @@ def test_shared_scales_cost_little(exported):
         )
     # Random kernels have unlike taps; those of a trained network are closer.
     assert errors[1] < 2 * errors[0]
+
+
+def content_of(buffers, *, tensors, metadata):
+    """A `ModelT` of the data of buffers, and the numbers that refer to them."""
+
+    def entries(numbers):
+        return [types.SimpleNamespace(buffer=number) for number in numbers]
+
+    return types.SimpleNamespace(
+        buffers=[types.SimpleNamespace(data=data) for data in buffers],
+        subgraphs=[types.SimpleNamespace(tensors=entries(tensors))],
+        metadata=entries(metadata),
+    )
+
+
+def numbers_in(content):
+    return (
+        [tensor.buffer for tensor in content.subgraphs[0].tensors],
+        [entry.buffer for entry in content.metadata],
+        [entry.data for entry in content.buffers],
+    )
+
+
+def test_constants_are_taken_apart():
+    # Two activations, two equal constants, and one that is metadata, too.
+    content = content_of(
+        [None, b"weights", b"version"], tensors=[0, 0, 1, 1, 2], metadata=[2]
+    )
+    compact.separate_buffers(content)
+    assert numbers_in(content) == (
+        [0, 0, 1, 3, 4],
+        [2],
+        [None, b"weights", b"version", b"weights", b"version"],
+    )
+
+
+def test_equal_constants_get_one_buffer_and_activations_the_first():
+    content = content_of(
+        [None, b"unused", None, b"weights", b"", b"version", b"weights"],
+        tensors=[2, 3, 4, 6],
+        metadata=[5],
+    )
+    compact._share_buffers(content)
+    assert numbers_in(content) == (
+        [0, 1, 0, 1], [2], [None, b"weights", b"version"],
+    )  # fmt: skip

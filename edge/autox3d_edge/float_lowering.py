@@ -182,12 +182,8 @@ def _join(frames, name):
             frames[start : start + _JOINED]
             for start in range(0, len(frames), _JOINED)
         ]
-        frames = [
-            group[0]
-            if len(group) == 1
-            else lowered_layers.JoinFrames(name=f"{name}{level}_{number}")(
-                group
-            )
+        frames = [  # The converter leaves out what joins one only.
+            lowered_layers.JoinFrames(name=f"{name}{level}_{number}")(group)
             for number, group in enumerate(groups)
         ]
         level += 1

@@ -4,7 +4,13 @@ import types
 
 import numpy as np
 
-from autox3d_edge import compact, flatbuffer, interpreters, quantize
+from autox3d_edge import (
+    compact,
+    flatbuffer,
+    interpreters,
+    manifest,
+    quantize,
+)
 
 
 def test_smaller_aligned_and_equal(exported):
@@ -34,6 +40,40 @@ def test_names_keep_the_layer(exported):
     }
     assert "head_conv_relu" in names
     assert not any(";" in name for name in names)
+
+
+def test_equal_pieces_are_written_once(exported):
+    model, _ = manifest.read_model(exported.path)
+    (graph,) = flatbuffer.unpack(model).subgraphs
+    written = flatbuffer.schema().Model.GetRootAs(model, 0).Subgraphs(0)
+
+    def check(tables, places):
+        contents = {
+            (type(table), *map(repr, sorted(vars(table).items())))
+            for table in tables
+            if table is not None
+        }
+        assert 1 < len(contents) == len(set(places)) < len(places)
+
+    check(
+        [tensor.quantization for tensor in graph.tensors],
+        [
+            written.Tensors(i).Quantization()._tab.Pos
+            for i in range(written.TensorsLength())
+        ],
+    )
+    options = [
+        written.Operators(i).BuiltinOptions()
+        for i in range(written.OperatorsLength())
+    ]
+    check(
+        [operator.builtinOptions for operator in graph.operators],
+        [table.Pos for table in options if table is not None],
+    )
+    names = [tensor.name for tensor in graph.tensors]
+    assert len(set(names)) < len(names)
+    for name in names:  # behind its length
+        assert model.count(len(name).to_bytes(4, "little") + name + b"\0") == 1
 
 
 def test_names_that_are_not_ours_are_left_alone():

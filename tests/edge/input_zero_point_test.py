@@ -50,6 +50,14 @@ def test_the_subtraction_is_gone_and_the_input_says_so(raw):
     assert (tensor.scale, tensor.zero_point) == ((1.0,), (115,))
 
 
+def test_files_and_streams_have_no_subtraction(lowered, clips, streams):
+    file = quantize.convert(lowered, "int8", clips)
+    for model, _ in ((file, None), streams.int8, streams.int8_native):
+        graph = flatbuffer.read_graph(model)
+        tensor = graph.tensors[graph.inputs[0]]
+        assert (tensor.scale, tensor.zero_point) == ((1.0,), (115,))
+
+
 def stem_errors(model, lowered, clip):
     """Errors of the first convolution inside of images, in steps."""
     run = interpreters.ClipRunner(model, keep_tensors=True)

@@ -136,10 +136,11 @@ class Diagnosis:
         lines.append(
             f"{found} within a loss of {self.bound} on {judged}{of_part}."
         )
-        if self.bound * self.judged_clips < 1:  # not even one may be lost
+        one = 2 / self.judged_clips  # and as much again for its error
+        if self.bound < one:
             lines.append(
-                f"{judged} cannot show a loss of less than "
-                f"{1 / self.judged_clips:.2g}."
+                f"None of {judged} may be lost: a single one is a loss of "
+                f"{one:.2g}, its standard error included."
             )
         if self.chosen:
             lines.append(_CHEAPEST)

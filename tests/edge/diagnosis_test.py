@@ -64,12 +64,14 @@ def test_each_number_stands_under_its_name():
     ]
 
 
-def test_a_bound_of_just_one_clip_can_be_shown():
-    text = found([treatment("int8")]).format()
-    assert "Nothing is within a loss of 0.25 on 4 clips." in text
-    assert "cannot show" not in text
-    text = found([treatment("int8")], bound=0.24).format()
-    assert "4 clips cannot show a loss of less than 0.25." in text
+def test_a_bound_below_a_single_clip_is_said():
+    text = found([treatment("int8")], bound=0.5).format()
+    assert "Nothing is within a loss of 0.5 on 4 clips." in text
+    assert "may be lost" not in text
+    text = found([treatment("int8")], bound=0.49).format()
+    assert (
+        "None of 4 clips may be lost: a single one is a loss of 0.5, " in text
+    )
 
 
 def test_culprits_are_the_ten_that_add_most():

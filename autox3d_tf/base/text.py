@@ -1,5 +1,6 @@
 """How numbers and names are written for people."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -20,3 +21,15 @@ def some(names: Sequence[str], most: int = 10) -> str:
     """
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^/'\"=,]+/)+(?=[^/'\"=,])")
+
+
+def without_folders(word: str) -> str:
+    """Leaves out where files lie: that is nobody's business who gets a file.
+
+    >>> without_folders("--gin=DATA='/home/me/my clips/list.csv'")
+    "--gin=DATA='.../list.csv'"
+    """
+    return _FOLDERS.sub(".../", word)

@@ -365,6 +365,14 @@ def _encode(manifest, row, job, stopped: threading.Event):
 
 
 def _check_same_job(found: dict, job: dict, out_dir: str) -> None:
+    fingerprint = "manifest_fingerprint"
+    if {**found, **job} == {**found, fingerprint: job[fingerprint]} != found:
+        raise ValueError(
+            f"`out_dir` must be empty or hold records of the same clips. "
+            f"Received: {out_dir!r}, whose records are of other clips, or of a "
+            "list from before another scan. Remove it, or choose another "
+            "folder."
+        )
     for name, value in job.items():
         if found.get(name) != value:
             raise ValueError(

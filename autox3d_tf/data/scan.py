@@ -304,7 +304,7 @@ def _row_from_path(video: pathlib.Path, source) -> manifest_lib.ClipRow:
     if len(folders) not in (1, 2):
         raise ValueError(
             f"`source` must be laid out by class. Received: {str(video)!r} "
-            f"in {str(source)!r}. {_LAYOUT}"
+            f"in {str(source)!r}. {_LAYOUT} Move it to where it belongs."
         )
     split = folders[0] if len(folders) == 2 else ""
     return manifest_lib.ClipRow(

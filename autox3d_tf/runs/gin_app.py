@@ -106,11 +106,24 @@ def _main(run_fn: Callable | str, rest: list[str]) -> None:
         for binding in gin_check.without_effect(
             _config(), gin.config._OPERATIVE_CONFIG
         ):
-            logging.warning(
-                "%s had no effect: the code passes its own value, or did not "
-                "come to it.",
-                binding,
-            )
+            if _is_meant(binding):
+                logging.warning(
+                    "%s had no effect: the code passes its own value, or did "
+                    "not come to it.",
+                    binding,
+                )
+
+
+def _is_meant(binding: str) -> bool:
+    """Whether whoever gave the flags wants a binding to have an effect.
+
+    What an installed file binds may be for some of its uses only, as where it
+    is included.
+    """
+    if not set(FLAGS.gin_file) <= set(gin_files_lib.installed()):
+        return True
+    given = (override.partition("=")[0].strip() for override in FLAGS.gin)
+    return any(f".{binding}".endswith(f".{name}") for name in given)
 
 
 @contextlib.contextmanager

@@ -102,16 +102,9 @@ class RunDir:
                     f"{_RUN_FILE}. Give another --run_dir."
                 )
             return False
+        ours = self.config if isinstance(self.config, dict) else {}
+        check_kind(self.path, ours.get("kind"))
         there = read_config(self.path)
-        kind, ours = (
-            run.get("kind") if isinstance(run, dict) else None
-            for run in (there, self.config)
-        )
-        if kind != ours:
-            raise ValueError(
-                f"{self.path} belongs to a run of another kind, {kind!r} there "
-                f"and {ours!r} here. Give another --run_dir."
-            )
         changes = differences(there, as_there(self.config, there))
         if changes:
             raise ValueError(
@@ -175,6 +168,19 @@ class RunDir:
 def is_run(path: str | os.PathLike) -> bool:
     """Whether a run has begun in a directory."""
     return pathlib.Path(path, _RUN_FILE).is_file()
+
+
+def check_kind(path: str | os.PathLike, kind: str | None) -> None:
+    """Refuses the directory of a run of another kind, before it gets files."""
+    if not is_run(path):
+        return
+    there = read_config(path)
+    there = there.get("kind") if isinstance(there, dict) else None
+    if there != kind:
+        raise ValueError(
+            f"{path} belongs to a run of another kind, {there!r} there and "
+            f"{kind!r} here. Give another --run_dir."
+        )
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from autox3d_tf.search import options as options_lib
 from autox3d_tf.search import record as record_lib
 from autox3d_tf.space import search_space, spaces
 
+_KIND = "search"
 # What a warm-up depends on, beside clips, weights and seed.
 _WARMUP = ("warmup_steps", "warmup_samples", "largest_steps", "batch_size",
            "label_smoothing")  # fmt: skip
@@ -127,7 +128,8 @@ def run_search(
         raise ValueError(
             "`warmup_steps` of the weights' rate must be fewer than all steps. "
             f"Received: warmup_steps={weights.warmup_steps}, "
-            f"steps={search.steps}."
+            f"steps={search.steps}. Search for more steps, or give "
+            "--gin=WeightsOptions.warmup_steps=0."
         )
     if latency_table is not None:
         logging.info("Latency table: %s.", latency_table)
@@ -135,6 +137,7 @@ def run_search(
     space = spaces.get_space(space)
     with distribute.worker_errors(strategy):
         with distribute.chief_first(strategy):
+            run_dir_lib.check_kind(run_dir, _KIND)
             begun = run_dir_lib.is_run(run_dir)
             clips = pipeline.freeze(data, pathlib.Path(run_dir), begun=begun)
             source = pipeline.open_source(clips, "train")
@@ -238,7 +241,7 @@ def _config_of(
     if search.finalists > 1:  # which start from weights with such norms
         may_change.remove("norm_batches")
     return {
-        "kind": "search",
+        "kind": _KIND,
         "space": {"name": space.name, "fingerprint": space.fingerprint},
         "data": dataclasses.replace(data, cache_dir=None),
         "manifest": source.manifest.fingerprint,

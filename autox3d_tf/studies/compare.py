@@ -23,6 +23,7 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.runs import claim as claim_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
+from autox3d_tf.runs import triggers
 from autox3d_tf.search import baselines, cost_table
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
@@ -283,14 +284,14 @@ class _Worker:
             hours = (time.monotonic() - began) / 3600
             left = sum(not self.path(run).exists() for run in self.plan.runs)
             logging.info(
-                "%d of %d runs are done; %d here, %.1f min each; %d left, "
-                "%.1f h for a single process.",
+                "%d of %d runs are done; %d here, %.1f min each; %d left, %s "
+                "for a single process.",
                 len(self.plan.runs) - left,
                 len(self.plan.runs),
                 done,
                 60 * hours / done,
                 left,
-                left * hours / done,
+                triggers.duration(3600 * left * hours / done),
             )
             if left and done == self.restart_after:
                 logging.info("Starting anew.")

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
@@ -10,7 +9,6 @@ from autox3d_tf.search import markdown
 from autox3d_tf.studies import plan, statistics, tables
 
 PAGE, PLOT = "README.md", "accuracy.png"
-_FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+-]+)+/(?=[\w.+-])")  # of one machine
 
 
 def write_page(folder: str | os.PathLike) -> str:
@@ -107,5 +105,5 @@ def _about(records) -> str:
 
 def _command(record):
     program, *arguments = record["provenance"]["command"]
-    arguments = [_FOLDERS.sub(".../", word) for word in arguments]
+    arguments = map(text_lib.without_folders, arguments)
     return [pathlib.Path(program).name, *arguments]

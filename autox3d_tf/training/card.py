@@ -103,7 +103,8 @@ def _recipe(record) -> Iterator[str]:
     start = config.get("init_from")
     if start:
         yield (
-            f"- Started from the weights {start['path']}, sha256 "
+            "- Started from the weights "
+            f"{text_lib.without_folders(start['path'])}, sha256 "
             f"{start['sha256'][:12]}."
         )
     else:
@@ -150,6 +151,7 @@ def _command(words: Sequence[str] | None) -> str | None:
     if not words:
         return None
     program, *arguments = words
+    arguments = map(text_lib.without_folders, arguments)
     return shlex.join([pathlib.Path(program).name, *arguments])
 
 
@@ -195,5 +197,7 @@ def with_accuracy(
 def _values(values: Mapping[str, Any]) -> str:
     """Writes what is not off: neither None, False, 0 nor empty."""
     return ", ".join(
-        f"{name}={value}" for name, value in values.items() if value
+        f"{name}={text_lib.without_folders(str(value))}"
+        for name, value in values.items()
+        if value
     )

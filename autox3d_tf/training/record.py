@@ -9,6 +9,7 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
 from autox3d_tf.training import inputs
 
+KIND = "training"
 # When a run goes on.
 _MAY_CHANGE = ("save_secs", "save_steps", "jit_compile")
 
@@ -17,7 +18,7 @@ def config_of(spec, data, training, optimizer, start, seed, source):
     """What must not change when the run goes on."""
     options = files_lib.to_json(training)
     return {
-        "kind": "training",
+        "kind": KIND,
         "arch": {"name": spec.name, "fingerprint": spec.fingerprint},
         "data": data,
         "manifest": source.manifest.fingerprint,

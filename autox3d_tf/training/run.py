@@ -106,6 +106,7 @@ def run_training(
     with distribute.worker_errors(strategy):
         with distribute.chief_first(strategy):
             if sources is None:
+                run_dir_lib.check_kind(run_dir, record_lib.KIND)
                 begun = run_dir_lib.is_run(run_dir)
                 data = pipeline.freeze(data, pathlib.Path(run_dir), begun=begun)
                 source = pipeline.open_source(data, "train")

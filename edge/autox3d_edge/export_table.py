@@ -42,7 +42,8 @@ def format_export(result: Mapping[str, Any], threads: Sequence[int]) -> str:
         f"{device['runtime']}; activations: most bytes at once, as planned"
     )
     lines += stream_export.format_drifts(result["drifts"])
-    lines += long_videos.format_score(result["left_running"])
+    if any(name.endswith(stream_export.SUFFIX) for name in result["files"]):
+        lines += long_videos.format_score(result["left_running"])
     lines.append(_format_calibration(result["calibration"]))
     return "\n".join([*lines, *format_fall_back(result["files"])])
 

@@ -44,7 +44,7 @@ def load_module(name: str | None = None) -> tuple[str, types.ModuleType]:
         ImportError: It, or any, is not installed or does not work.
     """
     if name is not None:
-        checks.check_choice("name", name, KNOWN)
+        checks.check_choice("runtime", name, KNOWN)
     for known in [name] if name else available():
         module, package = KNOWN[known]
         try:

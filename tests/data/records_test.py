@@ -276,6 +276,12 @@ def test_single_clips_that_are_gone_are_left_out(clips, tmp_path):
     assert "no such file" in left_out["detail"]
 
 
+def test_records_of_other_clips_are_said_to_be(clips, folder):
+    fewer = dataclasses.replace(clips, rows=clips.rows[:-1])
+    with pytest.raises(ValueError, match="of other clips, or of a list from"):
+        records.make_records(fewer, folder, short_side=24, num_shards=3)
+
+
 def test_records_are_not_put_among_videos(clips):
     before = sorted(os.listdir(clips.root))
     with pytest.raises(ValueError, match=f"empty .* has {before[0]}. Choose"):

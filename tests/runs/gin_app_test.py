@@ -4,8 +4,11 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
+
+from autox3d_tf.runs import gin_app
 
 TOOL = pathlib.Path(__file__).with_name("gin_demo_tool.py")
 REPO = TOOL.parents[2]
@@ -301,6 +304,24 @@ gin_demo.scale.factor = 2.0
     assert "gin_demo.scale.factor had no effect" in done.stderr
     assert "Options.rate had no effect" not in done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("gin_file", "given", "meant"),
+    [
+        (["demo.gin"], [], True),
+        (["gin/search/motion.gin"], [], False),
+        (["gin/search/motion.gin", "demo.gin"], [], True),
+        (["gin/search/motion.gin"], ["run_training.seed=1"], True),
+        (["gin/search/motion.gin"], ["other_training.seed=1"], False),
+    ],
+)
+def test_what_an_installed_file_binds_is_for_some_of_its_uses(
+    monkeypatch, gin_file, given, meant
+):
+    flags = types.SimpleNamespace(gin_file=gin_file, gin=given)
+    monkeypatch.setattr(gin_app, "FLAGS", flags)
+    assert gin_app._is_meant("run.run_training.seed") == meant
 
 
 def test_errors_of_the_run_are_one_line(tool):

@@ -205,3 +205,11 @@ def test_provenance_keeps_who_was_at_work_before(tmp_path, monkeypatch, caplog):
     assert work("b", ["search", "-v"]) == earlier
     assert "(git_commit='a' there, 'b' here): it may end" in caplog.text
     assert work("b", ["search", "-v"]) == earlier
+
+
+def test_the_directory_of_another_kind_is_told_before_it_gets_files(tmp_path):
+    run_dir.check_kind(tmp_path / "none", "training")
+    run_dir.RunDir(tmp_path, {"kind": "search"})
+    run_dir.check_kind(tmp_path, "search")
+    with pytest.raises(ValueError, match="another kind, 'search' there and"):
+        run_dir.check_kind(tmp_path, "training")

@@ -17,8 +17,11 @@ RECORD = {
         "seed": 5,
         "training": {"epochs": 2, "mixup": 0.0},
         "optimizer": {"name": "sgd", "weight_decay": 5e-5},
-        "data": {"source": "clips", "sampling": "segment"},
-        "init_from": {"path": "runs/before", "sha256": "0123456789abcdef"},
+        "data": {"source": "/home/me/my clips", "sampling": "segment"},
+        "init_from": {
+            "path": "/home/me/runs/before",
+            "sha256": "0123456789abcdef",
+        },
     },
     "config_hash": "c0ffee",
     "files": {"weights.npz": "11ff"},
@@ -26,7 +29,11 @@ RECORD = {
     "provenance": {
         "created": "2026-11-24T07:00:00Z",
         "versions": {"keras": "3.15"},
-        "command": ["/home/me/bin/autox3d-train", "--gin=SIDES=(32, 40)"],
+        "command": [
+            "/home/me/bin/autox3d-train",
+            "--gin=SIDES=(32, 40)",
+            "--run_dir=/home/me/out",
+        ],
     },
     "validation": {
         "accuracy": 2 / 3,
@@ -72,7 +79,8 @@ def test_card_says_what_made_the_network():
         "clip_frames=4, crop_size=16.",  # squash is off
         "- training: epochs=2.",
         "- optimizer: name=sgd, weight_decay=5e-05.",
-        "weights runs/before, sha256 0123456789ab.",
+        "- data: source=.../my clips, sampling=segment.",
+        "weights .../before, sha256 0123456789ab.",
         "top-1 66.7 %: 1 clips x 1 crops of 4x16x16 (segment sampling), 2.0 M "
         "MACs per view, 2.0 M in all; 3 clips, manifest fedcba",
         "part test: top-1 50.0 %: 1 clips x 1 crops",
@@ -80,7 +88,7 @@ def test_card_says_what_made_the_network():
         "- seed: 5",
         "- config hash: c0ffee",
         "- versions: keras=3.15",
-        "- command: autox3d-train '--gin=SIDES=(32, 40)'",
+        "- command: autox3d-train '--gin=SIDES=(32, 40)' --run_dir=.../out",
         "## Intended use and limits",
         "Weights: CC-BY-4.0.",
         "## Files\n\nint8 in 3 KiB",
@@ -89,6 +97,7 @@ def test_card_says_what_made_the_network():
     rows = [row for row in text.splitlines() if row.startswith("| s")]
     assert len(rows) == 3  # stem and two blocks
     assert "mixup" not in text
+    assert "/home" not in text
 
 
 def test_what_is_unknown_is_said_to_be():

@@ -13,6 +13,7 @@ import pytest
 from autox3d_tf import cost, models
 from autox3d_tf.data import decoding
 from autox3d_tf.data import manifest as manifest_lib
+from autox3d_tf.runs import run_dir
 from autox3d_tf.training import average, card, files, run, validation
 from tests.training import tiny
 
@@ -354,6 +355,17 @@ def test_a_training_goes_on_once_a_lost_clip_is_back(clips, tmp_path):
         train(folder / clips.name, run, training=training)
     lost.write_bytes(content)
     train(folder / clips.name, run, training=training)
+
+
+def test_the_directory_of_a_search_stays_as_it_is(clips, tmp_path):
+    shutil.copytree(clips.parent, tmp_path / "clips")
+    (tmp_path / "clips/manifest.csv").unlink()
+    run_dir.RunDir(tmp_path / "run", {"kind": "search"})
+    before = sorted(os.listdir(tmp_path / "run"))
+    data = tiny.data(tmp_path / "clips", train_folds=(), val_folds=())
+    with pytest.raises(ValueError, match="'search' there and 'training' here"):
+        train(clips, tmp_path / "run", data=data)
+    assert sorted(os.listdir(tmp_path / "run")) == before
 
 
 def test_a_training_ends_without_clips_to_test_on(clips, tmp_path, caplog):

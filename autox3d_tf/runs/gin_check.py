@@ -178,8 +178,12 @@ def _check_ghosts(config: Config, reached: list[Call]) -> None:
                     f"{name} has no effect: the scope {scope!r} is never "
                     f"entered. Refer to it as @{scope}/{_short(selector)}."
                 )
+            hint = ""
+            if selector.rpartition(".")[2].startswith("run_"):
+                hint = " Is the gin file for another command?"
             raise ConfigError(
                 f"{name} has no effect: nothing refers to @{_short(selector)}."
+                + hint
             )
 
 

@@ -221,6 +221,12 @@ def test_wrong_override_is_one_line(tool, override, message):
         ),
         (
             "SEED = 0",
+            "SEED = 0\ngin_demo.run_bare.count = 4",
+            "gin_demo.run_bare.count has no effect: nothing refers to "
+            "@gin_demo.run_bare. Is the gin file for another command?",
+        ),
+        (
+            "SEED = 0",
             "SEED = 0\nSEED = 1",
             "demo.gin binds SEED twice, in lines 5 and 6.",
         ),

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^/'\"=,]+/)+(?=[^/'\"=,])")
+
 
 def times(sizes: Iterable[int]) -> str:
     """Returns sizes with "x" between them.
@@ -21,9 +23,6 @@ def some(names: Sequence[str], most: int = 10) -> str:
     """
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
-
-
-_FOLDERS = re.compile(r"(?<![\w.])/(?:[^/'\"=,]+/)+(?=[^/'\"=,])")
 
 
 def without_folders(word: str) -> str:

@@ -125,11 +125,10 @@ def run_search(
         )
     weights = weights or options_lib.WeightsOptions()
     if weights.warmup_steps >= search.steps:
-        raise ValueError(
-            "`warmup_steps` of the weights' rate must be fewer than all steps. "
-            f"Received: warmup_steps={weights.warmup_steps}, "
-            f"steps={search.steps}. Search for more steps, or give "
-            "--gin=WeightsOptions.warmup_steps=0."
+        logging.warning(
+            "The weights' rate grows for %d steps, longer than the search, and "
+            "never comes to its height: --gin=WeightsOptions.warmup_steps=...",
+            weights.warmup_steps,
         )
     if latency_table is not None:
         logging.info("Latency table: %s.", latency_table)

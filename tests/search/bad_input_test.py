@@ -92,23 +92,24 @@ def test_norm_batches_that_finalists_start_from_stay(
     enter(tmp_path / "two", 2, 2)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"weights": options.WeightsOptions(warmup_steps=9)},
-            "fewer than all steps. Received: warmup_steps=9, steps=9",
-        ),
-        (
-            {"latency_table": latency_test.TABLE},
-            "`target_latency_ms` must be given with a latency table",
-        ),
-    ],
-)
-def test_what_contradicts_itself_is_refused(clips, tmp_path, changes, message):
+def test_a_table_without_a_budget_of_milliseconds_is_refused(clips, tmp_path):
+    message = "`target_latency_ms` must be given with a latency table"
     with pytest.raises(ValueError, match=message):
-        search_driver.search(clips, tmp_path / "run", **changes)
+        search_driver.search(
+            clips, tmp_path / "run", latency_table=latency_test.TABLE
+        )
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_rate_that_never_comes_to_its_height_is_said(
+    clips, tmp_path, monkeypatch, caplog
+):
+    for steps, said in ((8, False), (9, True)):
+        enter_only(
+            monkeypatch, clips, tmp_path / f"{steps}",
+            weights=options.WeightsOptions(warmup_steps=steps),
+        )  # fmt: skip
+        assert ("never comes to its height" in caplog.text) == said
 
 
 @pytest.mark.parametrize(

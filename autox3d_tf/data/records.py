@@ -365,21 +365,22 @@ def _encode(manifest, row, job, stopped: threading.Event):
 
 
 def _check_same_job(found: dict, job: dict, out_dir: str) -> None:
-    fingerprint = "manifest_fingerprint"
-    if {**found, **job} == {**found, fingerprint: job[fingerprint]} != found:
+    changed = [name for name, value in job.items() if found.get(name) != value]
+    if not changed:
+        return
+    if changed == ["manifest_fingerprint"]:
         raise ValueError(
             f"`out_dir` must be empty or hold records of the same clips. "
             f"Received: {out_dir!r}, whose records are of other clips, or of a "
             "list from before another scan. Remove it, or choose another "
             "folder."
         )
-    for name, value in job.items():
-        if found.get(name) != value:
-            raise ValueError(
-                f"`out_dir` must be empty or hold records of the same job. "
-                f"Received: {out_dir!r} made with {name}={found.get(name)!r} "
-                f"instead of {value!r}. Choose another folder."
-            )
+    name = changed[0]
+    raise ValueError(
+        f"`out_dir` must be empty or hold records of the same job. "
+        f"Received: {out_dir!r} made with {name}={found.get(name)!r} "
+        f"instead of {job[name]!r}. Choose another folder."
+    )
 
 
 def _check_shards(index_path: str, job: dict, out_dir: str) -> None:

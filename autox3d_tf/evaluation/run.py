@@ -119,10 +119,9 @@ def run_evaluation(
     _write_predictions(folder / "predictions.csv", result.pop("predictions"))
     result["part"] = part
     result["left_out"] = left_out_lib.left_out(data, part)
-    result["annotated_clips"] = None  # unusable clips belong to no part then
-    if not by_chance:
-        annotated = result["clips"] + len(result["left_out"])
-        result["annotated_clips"] = annotated
+    annotated = result["clips"] + len(result["left_out"])
+    # By chance unusable clips belong to no part.
+    result["annotated_clips"] = None if by_chance else annotated
     result["trained"] = {
         "run_dir": str(trained),
         "files": record["files"],

@@ -135,9 +135,11 @@ class RunDir:
         """
         if config_text is not None:
             files_lib.write_text(self.path / "config.gin", config_text())
+        made = provenance(**inputs)
         if self.resumed and (self.path / _PROVENANCE).is_file():
-            self._note_earlier(provenance(**inputs))
-        return self.write_json(_PROVENANCE, self.provenance(**inputs))
+            self._note_earlier(made)
+        made["earlier"] = self._earlier
+        return self.write_json(_PROVENANCE, made)
 
     def provenance(self, **inputs: Any) -> dict[str, Any]:
         """Says what makes an artefact, and what was at work here before.

@@ -108,6 +108,7 @@ def evolve(
     for _ in range(20 * count):
         if len(scored) == count:
             break
+        parent = None
         if waiting:
             vector = waiting.pop()
         elif len(alive) < min(population, count):
@@ -124,10 +125,11 @@ def evolve(
             vector = mutate(parent, sizes, rng)
             if not fits(np.array([vector])).all():
                 continue
-            if canonical(vector) == parent:  # which would live on as new
+        vector = canonical(vector)
+        if parent is not None:
+            if vector == parent:  # which would live on as new
                 continue
             alive.popleft()
-        vector = canonical(vector)
         if vector not in scored:
             scored[vector] = score(vector)
         alive.append(vector)

@@ -308,6 +308,20 @@ class Engine:
             self.search.steps,
             self.search.warmup_steps,
         )
+        self._warn_of_idle_replicas()
+        self._log_share_within()
+        for line in space.unfairness():
+            logging.info("%s", line)
+        clip = self.data.clip_size
+        if clip != tuple(space.clip_size):
+            logging.warning(
+                "Clips of %s are searched on, while costs are counted for "
+                "%s, the space's.",
+                text_lib.times(clip),
+                text_lib.times(space.clip_size),
+            )
+
+    def _warn_of_idle_replicas(self) -> None:
         replicas = distribute.num_replicas(self.strategy)
         most = self.first_samples
         for name, count in (
@@ -323,7 +337,9 @@ class Engine:
                     replicas,
                     name,
                 )
-        share = cost_table.share_within(self.tables, space.sizes)
+
+    def _log_share_within(self) -> None:
+        share = cost_table.share_within(self.tables, self.space.sizes)
         logging.info(
             "%.1f %% of the space, drawn uniformly, is within the budget.",
             100 * share,
@@ -334,14 +350,4 @@ class Engine:
                 "is left to choose from, of filters above all. Raise the "
                 "target, or give the stages narrower filters.",
                 100 * _TIGHT,
-            )
-        for line in space.unfairness():
-            logging.info("%s", line)
-        clip = self.data.clip_size
-        if clip != tuple(space.clip_size):
-            logging.warning(
-                "Clips of %s are searched on, while costs are counted for "
-                "%s, the space's.",
-                text_lib.times(clip),
-                text_lib.times(space.clip_size),
             )

@@ -102,14 +102,16 @@ def check(
 
     Arguments are those of `race`; the largest network stands for all.
     """
-    sources = [(train_fn, engine.halves)] * (engine.search.finalists > 1)
+    recipes = []
+    if engine.search.finalists > 1:
+        recipes.append((train_fn, engine.halves))
     if engine.search.retrained:
-        sources.append((retrain_fn, _hold_out(engine)))
-    for recipe_fn, clips in sources:
+        recipes.append((retrain_fn, _hold_out(engine)))
+    for recipe_fn, sources in recipes:
         recipe_fn(
             arch=engine.space.decode(engine.space.largest),
             data=engine.data,
-            sources=clips,
+            sources=sources,
             run_dir=str(run.file(FOLDER)),
             init_from=None,
             seed=engine.seed,

@@ -53,8 +53,8 @@ def import_checkpoint(
     if arch is None:
         arch = checkpoint.architecture(
             name=pathlib.Path(path).stem,
-            clip_size=clip_size or _CLIP_SIZE,
-            frame_stride=frame_stride or _FRAME_STRIDE,
+            clip_size=_CLIP_SIZE,
+            frame_stride=_FRAME_STRIDE,
         )
     arch = dataclasses.replace(
         arch,
@@ -80,8 +80,9 @@ def import_checkpoint(
     }
     run = run_dir_lib.RunDir(run_dir, config)
     run.write_provenance(checkpoint=str(path))
-    record = _record(arch, names, short_side, config, report, licence)
-    files.save_trained(run, model, record)
+    files.save_trained(
+        run, model, _record(arch, names, config, report, licence)
+    )
     logging.info("Wrote %s.", run.file(files.RECORD))
     return report
 
@@ -105,9 +106,7 @@ def _labels(path, num_classes: int) -> list[str]:
     return names
 
 
-def _record(
-    arch, labels, short_side, config, report, licence
-) -> dict[str, Any]:
+def _record(arch, labels, config, report, licence) -> dict[str, Any]:
     frames, height, width = arch.clip_size
     found = cost.cost_of(arch, arch.clip_size, len(labels))
     return {
@@ -117,7 +116,7 @@ def _record(
             "sampling": "dense",
             "stride": arch.frame_stride,
             "stride_fps": _STRIDE_FPS,
-            "short_side": short_side,
+            "short_side": config["short_side"],
             "crop_size": min(height, width),
             "mean": transforms.MEAN,
             "deviation": transforms.DEVIATION,

@@ -1,6 +1,7 @@
 """How numbers and names are written for people."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^/'\"=,]+/)+(?=[^/'\"=,])")
@@ -32,3 +33,15 @@ def without_folders(word: str) -> str:
     "--gin=DATA='.../list.csv'"
     """
     return _FOLDERS.sub(".../", word)
+
+
+def quoted(word: str) -> str:
+    """Quotes a word for the shell, in double quotes where these do.
+
+    >>> print(quoted("--gin=DATA='clips'"), quoted("--gin=SEED=1"))
+    "--gin=DATA='clips'" --gin=SEED=1
+    """
+    single = shlex.quote(word)
+    if single == word or set(word) & set('"$`\\!'):
+        return single
+    return f'"{word}"'

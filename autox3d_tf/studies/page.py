@@ -43,7 +43,7 @@ def draw(records: tables.Records):
         points = []
         for target in tables.targets(found):
             chosen = [r for r in found if r["target_macs"] == target]
-            short = statistics.summarize([r["accuracy"] for r in chosen])
+            short = statistics.summarize_shares([r["accuracy"] for r in chosen])
             margin = short.mean - short.low if short.count > 1 else 0.0
             points.append((tables.point(chosen)[0] / 1e6, short.mean, margin))
         macs, means, margins = zip(*points, strict=True)
@@ -77,7 +77,7 @@ def _about(records) -> str:
     searched = any(r["search"] for r in records)
     lines = [
         f"{len(records)} runs, {' to '.join(days)}, made by "
-        f"`{' '.join(_command(records[0]))}`; this page by `autox3d-results`. "
+        f"`{_command(records[0])}`; this page by `autox3d-results`. "
         f"Clips of {text_lib.times(space)}; each network trained from "
         f"scratch with one recipe and tested on "
         f"{' or '.join(f'{n:,}' for n in clips)} held-out clips"
@@ -105,5 +105,6 @@ def _about(records) -> str:
 
 def _command(record):
     program, *arguments = record["provenance"]["command"]
-    arguments = map(text_lib.without_folders, arguments)
-    return [pathlib.Path(program).name, *arguments]
+    words = [pathlib.Path(program).name]
+    words += map(text_lib.without_folders, arguments)
+    return " ".join(map(text_lib.quoted, words))

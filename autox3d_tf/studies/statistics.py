@@ -35,6 +35,14 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(len(values), mean, deviation, mean - margin, mean + margin)
 
 
+def summarize_shares(values: Sequence[float]) -> Summary:
+    """As `summarize`, of values between 0 and 1; the interval is, too."""
+    found = summarize(values)
+    return dataclasses.replace(  # NaN stays
+        found, low=max(found.low, 0.0), high=min(found.high, 1.0)
+    )
+
+
 def paired_difference(
     ours: Mapping[object, float], others: Mapping[object, float]
 ) -> Summary | None:

@@ -45,7 +45,7 @@ def methods_table(records: Records) -> markdown.Table:
     """Accuracy and cost of each method, records of one budget."""
     rows = []
     for method, found in by_method(records).items():
-        short = statistics.summarize([r["accuracy"] for r in found])
+        short = statistics.summarize_shares([r["accuracy"] for r in found])
         rows.append(
             [
                 method,

@@ -224,7 +224,8 @@ class Recognizer:
             top: How many pairs; all by default.
         """
         values, received = _as_array(scores)
-        if values.shape != (len(self.labels),):
+        numbers_only = values.dtype.kind in "biuf"
+        if values.shape != (len(self.labels),) or not numbers_only:
             if scores is None:
                 received = "None, as of `push` before it has looked"
             raise ValueError(

@@ -226,6 +226,8 @@ def test_names_of_scores(ask, exported):
         assert answer["error"].startswith(message)
         with pytest.raises(ValueError, match=message):
             recognizer.named(given)
+    with pytest.raises(ValueError, match=message):
+        recognizer.named(["0.5"] * 7)
     for top, answer in zip(
         (-1, 0),
         ask(*({**call, "given": [scores], "top": top} for top in (-1, 0))),

@@ -513,7 +513,7 @@ def test_page_names_no_folders_of_one_machine(compare_fakes, tmp_path):
     path.write_text(json.dumps(record))
     said = (
         "made by `tool.py --gin_file=gin/search/own.gin "
-        "--gin=DATA='.../manifest.csv' --run_dir=.../out`"
+        "\"--gin=DATA='.../manifest.csv'\" --run_dir=.../out`"
     )
     assert said in page.write_page(tmp_path / "results")
 

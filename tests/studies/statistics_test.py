@@ -15,6 +15,15 @@ def test_summary_by_hand():
     assert math.isnan(statistics.summarize([1.0]).low)
 
 
+def test_intervals_of_shares_end_at_none_and_all():
+    found = statistics.summarize_shares([0.1, 1.0])
+    assert (found.low, found.high) == (0.0, 1.0)
+    assert statistics.summarize_shares([0.5, 0.52]) == (
+        statistics.summarize([0.5, 0.52])
+    )
+    assert math.isnan(statistics.summarize_shares([1.0]).high)
+
+
 @pytest.mark.parametrize(
     ("count", "quantile"),  # printed tables of Student's t, 97.5 %
     [(2, 12.706), (5, 2.776), (10, 2.262), (11, 2.228), (12, 2.201),

@@ -6,6 +6,9 @@ score highest are neighbours. A few epochs alone, from where the supernet left
 off, tell networks of different widths from each other. (From scratch a few do
 not: what learns fast at first is not what ends well.) What the best of them are
 worth in the end only their whole training says, from scratch.
+
+The likeliest wins: accuracy puts them in the same order, but needs several
+times as many clips for it.
 """
 
 import dataclasses
@@ -30,15 +33,17 @@ class Finalist:
 
     Attributes:
         indices: One entry per choice.
-        accuracies: After a few epochs on the weights' half, on all clips of
-            the logits' half; then, if it was retrained, on clips held out of
-            both halves together.
+        accuracies, log_likelihoods: After a few epochs on the weights' half,
+            on all clips of the logits' half; then, if it was retrained, on
+            clips held out of both halves together. The latter are nats, a
+            clip's on average.
         clips_trained: Clips forward and back.
         clips_judged: Clips forward only, for batch norms and the accuracies.
     """
 
     indices: tuple[int, ...]
     accuracies: tuple[float, ...] = ()
+    log_likelihoods: tuple[float, ...] = ()
     clips_trained: int = 0
     clips_judged: int = 0
 
@@ -48,6 +53,10 @@ class Finalist:
         return dataclasses.replace(
             self,
             accuracies=(*self.accuracies, validation["accuracy"]),
+            log_likelihoods=(
+                *self.log_likelihoods,
+                validation["log_likelihood"],
+            ),
             clips_trained=self.clips_trained + record["clips_trained"],
             clips_judged=self.clips_judged + validation["clips"],
         )
@@ -80,7 +89,7 @@ def race(
     for place, one in enumerate(raced):
         raced[place] = _train_on(folder, engine, one, train_fn)
         _log(place, raced, "on the architecture's half")
-    raced.sort(key=_last_accuracy, reverse=True)  # stable
+    raced.sort(key=_likelihood, reverse=True)  # stable
     if not engine.search.retrained:
         return raced
     best = raced[: engine.search.retrained]
@@ -88,7 +97,7 @@ def race(
     for place, one in enumerate(best):
         best[place] = _retrain(folder, engine, one, sources, retrain_fn)
         _log(place, best, "on clips held out, from scratch")
-    best.sort(key=_last_accuracy, reverse=True)
+    best.sort(key=_likelihood, reverse=True)
     return best + raced[len(best) :]
 
 
@@ -157,16 +166,18 @@ def _inherited_path(folder, name):
     return folder / f"{name}_inherited.npz"
 
 
-def _last_accuracy(finalist) -> float:
-    return finalist.accuracies[-1]
+def _likelihood(finalist) -> float:
+    """Of the last training."""
+    return finalist.log_likelihoods[-1]
 
 
 def _log(place, finalists, where):
     logging.info(
-        "Finalist %d of %d: %.1f %% %s.",
+        "Finalist %d of %d: log-likelihood %.3f, %.1f %% %s.",
         place + 1,
         len(finalists),
-        100 * _last_accuracy(finalists[place]),
+        _likelihood(finalists[place]),
+        100 * finalists[place].accuracies[-1],
         where,
     )
 

@@ -165,13 +165,14 @@ class SearchOptions:
             distribution do not know of each other, and it may end where only
             a change of two of them helps.
         finalists: Train the best of so many sets of filters per stage on
-            alone, on the weights' half, and choose the one that is then best
-            on the logits' half; 1 for the likeliest of all. `run_search` is
-            told how. With more than one, `refine` looks for the best of each
-            set of filters; if all have the same, the likeliest is chosen.
+            alone, on the weights' half, and choose the one with the highest
+            likelihood then on the logits' half; 1 for the likeliest with
+            inherited weights. `run_search` is told how. With more than one,
+            `refine` looks for the best of each set of filters; if all have the
+            same, the likeliest is chosen.
         retrained: Train so many of the finalists, the best, once more, from
-            scratch and on clips of both halves, and choose the one that is
-            then best on `val_fraction` of them, held out; 0 for none.
+            scratch and on clips of both halves, and choose the one with the
+            highest likelihood on `val_fraction` of them, held out; 0 for none.
         top_k: How many runners-up to list; where some are judged, of those.
         children: How many samples of the final distribution to evaluate with
             inherited weights.

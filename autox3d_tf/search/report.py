@@ -148,16 +148,29 @@ def _finalists_table(space, record):
         (
             place,
             *_shape_cells(space, one["indices"]),
-            *(f"{100 * each:.1f}" for each in one["accuracies"]),
-            *[""] * (2 - len(one["accuracies"])),
+            *_measures_cells(one),
             "chosen" if one["indices"] == record["indices"] else "",
         )
         for place, one in enumerate(record["finalists"], 1)
     ]
-    return _table(
-        ("", "filters", "blocks", "trained on, %", "from scratch, %", ""),
-        rows,
+    header = (
+        "", "filters", "blocks", "trained on: log-likelihood", "accuracy, %",
+        "from scratch: log-likelihood", "accuracy, %", "",
+    )  # fmt: skip
+    return _table(header, rows)
+
+
+def _measures_cells(finalist) -> list[str]:
+    """Of both trainings, if there were two."""
+    measures = zip(
+        finalist["log_likelihoods"], finalist["accuracies"], strict=True
     )
+    cells = [
+        cell
+        for likelihood, accuracy in measures
+        for cell in (f"{likelihood:.3f}", f"{100 * accuracy:.1f}")
+    ]
+    return cells + [""] * (4 - len(cells))
 
 
 def _shape_cells(space, indices) -> tuple[str, str]:

@@ -1,9 +1,10 @@
-"""Accuracy on held-out clips during training; nothing is chosen by it."""
+"""Accuracy and likelihood on held-out clips; no training chooses by them."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.data import pipeline
@@ -33,24 +34,32 @@ def open_clips(data, training):
 
 
 def make_validator(model, average, source, data, training) -> Callable:
-    """Returns a function that validates the averaged weights, if averaged."""
+    """Returns a function that validates the averaged weights, if averaged.
+
+    It returns the top-1 `accuracy`, the mean `log_likelihood` of the class of
+    a clip in nats, `clips`, how many, and the `protocol`.
+    """
     predictor = predict.Predictor(model, training.batch_size)
     labels, clips = source.labels, len(source)
     protocol = protocol_lib.protocol_of(
         model.arch, source, data, model.output_shape[-1]
     )
 
-    def accuracy():
+    def measure():
         logits = predictor.predict(source, data)[:, 0]
-        return float(np.mean(logits.argmax(-1) == labels))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return {
+            "accuracy": float(np.mean(logits.argmax(-1) == labels)),
+            "log_likelihood": -float(np.mean(losses)),
+        }
 
     def validate(final: bool = False) -> dict[str, Any]:
         if average is None or final:
-            value = accuracy()
+            values = measure()
         else:
             with average.in_model():
-                value = accuracy()
-        found = {"accuracy": value, "clips": clips, "protocol": protocol}
+                values = measure()
+        found = {**values, "clips": clips, "protocol": protocol}
         log(found)
         return found
 

@@ -45,19 +45,21 @@ def test_the_finalist_best_when_trained_alone_is_chosen(clips, tmp_path):
         if "check_only" in arguments:
             return record
         trained.append(arguments["arch"])
-        # The third is said to be the best, which no likelihood knows of.
-        record["validation"]["accuracy"] = 0.1 * len(trained)
+        # The third is said to be the best, by likelihood and not accuracy.
+        record["validation"]["accuracy"] = 0.4 - 0.1 * len(trained)
+        record["validation"]["log_likelihood"] = len(trained) - 4.0
         return record
 
     record = search_driver.search(
         clips, tmp_path, search=SEARCH, finalist_fn=train_fn,
         target_macs=200_000.0, deterministic=False, space=search_driver.SHORT,
     )  # fmt: skip
-    raced = sorted(record["finalists"], key=lambda one: one["accuracies"])
+    raced = record["finalists"][::-1]
     widths = {arch.stages[0][0].filters for arch in trained}
     assert widths == {4, 8, 12}
+    assert [one["log_likelihoods"] for one in raced] == [[-3], [-2], [-1]]
     assert [one["accuracies"] for one in raced] == [
-        [pytest.approx(accuracy)] for accuracy in (0.1, 0.2, 0.3)
+        [pytest.approx(accuracy)] for accuracy in (0.3, 0.2, 0.1)
     ]
     assert record["indices"] == raced[2]["indices"]
     chosen = space_lib.load_arch(tmp_path / "arch.json")
@@ -176,7 +178,11 @@ def as_record(trained, judged, accuracy):
     """Like that of `run_training`, as far as the race reads it."""
     return {
         "clips_trained": trained,
-        "validation": {"clips": judged, "accuracy": accuracy},
+        "validation": {
+            "clips": judged,
+            "accuracy": accuracy,
+            "log_likelihood": accuracy - 1,
+        },
     }
 
 

@@ -64,7 +64,8 @@ def write_result(folder, **changes):
         "top": [{"indices": INDICES, "log_prob": -3.0, "costs": [macs],
                  "judged": child}],
         "children": [child, {**child, "costs": [macs / 2], "accuracy": 0.5}],
-        "finalists": [{"indices": INDICES, "accuracies": [0.625, 0.75]}],
+        "finalists": [{"indices": INDICES, "accuracies": [0.625, 0.75],
+                       "log_likelihoods": [-1.25, -0.875]}],
         "counts": {"architectures": 9, "clips_trained": 80,
                    "clips_judged": 1234567},
         "config": {"seed": 3},
@@ -103,7 +104,8 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     assert all(s.startswith("data:image/png;base64,") for s in sources)
     assert not re.search(r"https?://|<script|<link", page)
     assert f"{macs:,.0f} of at most {2 * macs:,.0f}" in page
-    assert "<td>62.5</td><td>75.0</td><td>chosen</td>" in page
+    cells = ("-1.250", "62.5", "-0.875", "75.0", "chosen")
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in page
     assert "1,234,567" in page and "1.25 nats" in page
     assert "the &lt;half&gt;" in page and "<half>" not in page
     assert "Differences, at most 2 M multiply-adds" in page

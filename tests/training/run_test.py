@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autox3d_tf import cost, models
-from autox3d_tf.data import decoding
+from autox3d_tf.data import decoding, pipeline
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.runs import run_dir
 from autox3d_tf.training import average, card, files, run, validation
@@ -85,6 +85,15 @@ def test_a_run_says_what_it_did(clips, tmp_path, caplog):
     assert (tmp_path / "provenance.json").exists()
     trained = files.load_trained(tmp_path)
     assert trained.output_shape == (None, 3)
+    held_out = pipeline.open_source(tiny.data(clips), "val")
+    (batch,) = pipeline.make_eval_dataset(
+        held_out, tiny.data(clips), batch_size=3
+    )
+    logits = trained(batch[0]).numpy().astype(float)
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    said = np.log(probs[range(3), batch[1].numpy()]).mean()
+    likelihood = record["validation"]["log_likelihood"]
+    assert likelihood == pytest.approx(said, abs=1e-5)
 
 
 def test_all_options_come_to_where_they_matter(clips, tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """Locks between the processes of one machine."""
 
+import contextlib
 import fcntl
+import os
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -18,3 +21,18 @@ def lock(file: Any) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def turn(path: str | os.PathLike) -> Iterator[None]:
+    """Waits until no other process or thread is in such a block.
+
+    Args:
+        path: The lock file, on a local disk. It stays.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    with open(path, "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -39,8 +39,7 @@ class Checkpoints:
     Args:
         directory: Where the checkpoints lie; made if missing.
         objects: By name, Keras models, layers and optimizers (all built),
-            `tf.Variable`s, lists of these, or other objects that
-            `tf.train.Checkpoint` can track; those are not looked at for NaN.
+            `tf.Variable`s, or lists of these.
         keep: How many of the newest checkpoints to keep.
         identity: What the checkpoints belong to (fingerprints, seed).
             Checkpoints of another identity are refused.
@@ -49,7 +48,8 @@ class Checkpoints:
         partial: Whether checkpoints to restore may hold more than `objects`.
 
     Raises:
-        ValueError: If an object is not built yet, or `keep` is below 1.
+        ValueError: If an object is something else or not built yet, or `keep`
+            is below 1.
     """
 
     def __init__(
@@ -68,11 +68,7 @@ class Checkpoints:
         self._damaged: set[int] = set()
         self.identity = files_lib.to_json(identity or {})
         self._variables = {n: _variables(n, o) for n, o in objects.items()}
-        tracked = {
-            name: objects[name] if variables is None else variables
-            for name, variables in self._variables.items()
-        }
-        self._checkpoint = tf.train.Checkpoint(**tracked)
+        self._checkpoint = tf.train.Checkpoint(**self._variables)
         if writes:
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(".partial_*"):
@@ -183,7 +179,7 @@ class Checkpoints:
     def check_finite(self, step: int) -> None:
         """Raises NonFiniteError, naming the variable, if one is not finite."""
         for name, variables in self._variables.items():
-            for variable in variables or ():
+            for variable in variables:
                 if not variable.dtype.is_floating:
                     continue
                 # A NaN or infinite value makes the sum so, at no extra memory.
@@ -206,7 +202,6 @@ class Checkpoints:
         return {
             name: [f"{v.dtype.name}{list(v.shape)}" for v in variables]
             for name, variables in self._variables.items()
-            if variables is not None
         }
 
 
@@ -214,23 +209,20 @@ class _Damaged(Exception):
     """The files of a checkpoint cannot be read."""
 
 
-def _variables(name: str, thing: Any) -> list[tf.Variable] | None:
-    """Returns the variables in an object, None if it is something else."""
+def _variables(name: str, thing: Any) -> list[tf.Variable]:
+    """Returns the variables in an object."""
     if hasattr(thing, "read_value"):  # a tf.Variable, distributed or not
         return [thing]
     if isinstance(thing, (list, tuple)):
-        parts = [_variables(name, part) for part in thing]
-        if None in parts:
-            raise ValueError(
-                f"`objects` may hold lists of variables or Keras objects only. "
-                f"Received: {name!r}, a list of something else."
-            )
-        return sum(parts, [])
+        return sum((_variables(name, part) for part in thing), [])
     if isinstance(thing, keras.Variable):
         return [thing.value]
     keras_types = (keras.layers.Layer, keras.optimizers.Optimizer)
     if not isinstance(thing, keras_types):
-        return None
+        raise ValueError(
+            "`objects` may hold variables and Keras objects only. Received: "
+            f"{name!r} with {type(thing).__name__}."
+        )
     if not thing.built:
         call = "build(model.trainable_variables)"
         if isinstance(thing, keras.layers.Layer):

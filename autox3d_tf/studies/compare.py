@@ -27,7 +27,7 @@ from autox3d_tf.runs import triggers
 from autox3d_tf.search import baselines, cost_table
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.studies import equal_cost, trial
+from autox3d_tf.studies import equal_cost, stopwatch, trial
 from autox3d_tf.studies import plan as plan_lib
 
 _POLL_SECONDS = 5.0
@@ -390,9 +390,9 @@ class _Worker:
         supernet = self.run_dir / run.supernet
         return equal_cost.taken(
             record,
-            claim_lib.Stopwatch(folder / trial.SECONDS),
+            stopwatch.Stopwatch(folder / trial.SECONDS),
             warmed_up=self._warmed_up(run),
-            warm_up=claim_lib.Stopwatch(supernet / trial.SECONDS),
+            warm_up=stopwatch.Stopwatch(supernet / trial.SECONDS),
         )
 
     def _budget(self, run) -> cost.Budget:

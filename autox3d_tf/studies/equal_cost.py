@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from autox3d_tf.base import checks
-from autox3d_tf.runs import claim
 from autox3d_tf.search import options as options_lib
+from autox3d_tf.studies import stopwatch
 
 # The probabilistic search with a fixed number of samples, and the relaxation.
 FIXED = ("parsec", "parsec_equal_steps", "gumbel")
@@ -111,10 +111,10 @@ def clips_of(record: dict[str, Any]) -> int:
 
 def taken(
     record: dict[str, Any],
-    took: claim.Stopwatch,
+    took: stopwatch.Stopwatch,
     *,
     warmed_up: dict[str, int],
-    warm_up: claim.Stopwatch,
+    warm_up: stopwatch.Stopwatch,
 ) -> dict[str, Any]:
     """Returns what finding a network took, the whole warm-up included.
 

@@ -1,5 +1,6 @@
 """The parts of comparisons: one search, one training from scratch."""
 
+import contextlib
 import dataclasses
 import gc
 import os
@@ -11,11 +12,11 @@ import keras
 
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import pipeline
-from autox3d_tf.runs import claim
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.studies import equal_cost
+from autox3d_tf.studies import equal_cost, stopwatch
+from autox3d_tf.training import files as training_files
 from autox3d_tf.training import inputs
 
 SECONDS = "search_seconds.json"  # what a search in the same folder took
@@ -89,7 +90,7 @@ def search_once(
         return search_fn(run_dir=str(folder), **arguments)
     folder.mkdir(parents=True, exist_ok=True)
     forget()
-    with claim.Stopwatch(folder / SECONDS):
+    with stopwatch.Stopwatch(folder / SECONDS):
         return search_fn(run_dir=str(folder), **arguments)
 
 
@@ -151,7 +152,9 @@ def train_and_test(
         forget()
         one = seed + _SEED_STEP * number
         run = pathlib.Path(folder, f"train{one}")
-        with claim.Stopwatch(run / "seconds.json") as watch:
+        watch = stopwatch.Stopwatch(run / "seconds.json")
+        is_finished = (run / training_files.RECORD).is_file()
+        with contextlib.nullcontext() if is_finished else watch:
             record = train_fn(
                 arch=str(run.parent / "arch.json"),
                 data=data,

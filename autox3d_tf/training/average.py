@@ -17,7 +17,7 @@ def state_of(model: keras.Model) -> list[keras.Variable]:
     ]
 
 
-class WeightAverage(tf.Module):
+class WeightAverage:
     """An exponential moving average of all weights, statistics included.
 
     The statistics of batch norm fit the weights they were measured with, so
@@ -28,12 +28,14 @@ class WeightAverage(tf.Module):
         model: What to average, built.
         decay: Of the average. Early on it is (1 + n) / (10 + n) after n steps,
             if that is less, or the initial weights would weigh too much.
+
+    Attributes:
+        values: The averages, `tf.Variable`s, of `state_of(model)` in order.
     """
 
     def __init__(self, model: keras.Model, decay: float):
-        super().__init__(name="average")
         self.decay = decay
-        self._state = tf.nest.flatten(state_of(model))
+        self._state = state_of(model)
         self.values = [
             tf.Variable(
                 variable.value,

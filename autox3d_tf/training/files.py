@@ -20,6 +20,7 @@ from absl import logging
 
 from autox3d_tf import models
 from autox3d_tf.base import files as files_lib
+from autox3d_tf.base import locks
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
@@ -116,17 +117,23 @@ def add_accuracy(run_dir: str | os.PathLike, entry: Mapping[str, Any]) -> str:
             returned has the accuracy.
         entry: Of `card.accuracy`.
     """
+    try:
+        with locks.turn(pathlib.Path(run_dir, f".{ACCURACY}.lock")):
+            entries, text = _with_accuracy(run_dir, entry)
+            files_lib.write_json(pathlib.Path(run_dir, ACCURACY), entries)
+            files_lib.write_text(pathlib.Path(run_dir, card_lib.NAME), text)
+    except OSError as error:
+        logging.warning("%s does not get the accuracy: %s.", run_dir, error)
+        _, text = _with_accuracy(run_dir, entry)
+    return text
+
+
+def _with_accuracy(run_dir, entry):
     record = read_record(run_dir)
     entries = card_lib.with_accuracy(
         _read_accuracies(run_dir, record), files_lib.to_json(entry)
     )
-    text = _card(run_dir, record, entries)
-    try:
-        files_lib.write_json(pathlib.Path(run_dir, ACCURACY), entries)
-        files_lib.write_text(pathlib.Path(run_dir, card_lib.NAME), text)
-    except OSError as error:
-        logging.warning("%s does not get the accuracy: %s.", run_dir, error)
-    return text
+    return entries, _card(run_dir, record, entries)
 
 
 def _card(run_dir, record, accuracies, files="") -> str:

@@ -283,7 +283,7 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
             average = average_lib.WeightAverage(model, training.ema_decay)
     saved = {"model": model, "optimizer": learner}
     if average is not None:
-        saved["average"] = average
+        saved["average"] = average.values
     folder = job.run.checkpoints
     saver = checkpoints.Checkpoints(
         folder.with_name(folder.name + job.suffix),

@@ -78,14 +78,14 @@ def fine_tune(
     )
     optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)
-    saver = checkpoints.Checkpoints(
-        run.checkpoints,
-        {"model": model.weights, "optimizer": list(optimizer.variables)},
-        keep=1,
-        identity={"run": run.fingerprint},
-    )
     with claim.alone(run.path):
         run.write_provenance(**run.config)
+        saver = checkpoints.Checkpoints(
+            run.checkpoints,
+            {"model": model.weights, "optimizer": list(optimizer.variables)},
+            keep=1,
+            identity={"run": run.fingerprint},
+        )
         first_step = saver.restore_latest()
         loop.run_steps(
             make_step(model, lowered, optimizer),

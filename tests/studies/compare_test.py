@@ -1,13 +1,16 @@
 import dataclasses
 import functools
 import json
+import pathlib
 import sys
+import time
 
 import gin
 import pytest
 
 from autox3d_tf import cost
 from autox3d_tf import space as space_lib
+from autox3d_tf.base import files as files_lib
 from autox3d_tf.data import options as data_options
 from autox3d_tf.runs import gin_app
 from autox3d_tf.runs import run_dir as run_dir_lib
@@ -244,6 +247,25 @@ def test_a_run_that_was_interrupted_goes_on_after_its_search(
     for one in ("cpu", "wall"):
         total = sum(each[one] for each in took)
         assert found[0]["search"][f"{one}_seconds"] == round(total, 3)
+
+
+def test_seconds_of_a_finished_training_stay(tmp_path):
+    def train_fn(*, run_dir, **_):
+        path = pathlib.Path(run_dir, "training.json")
+        if not path.exists():
+            time.sleep(0.01)
+            files_lib.write_json(path, {})
+        return {"validation": {"accuracy": 0.5, "clips": 4}}
+
+    def seconds():
+        data = data_options.DataOptions(source="unread")
+        (test,), _ = trial.train_and_test(train_fn, tmp_path, data=data, seed=1)
+        return test["cpu_seconds"], test["wall_seconds"]
+
+    first = seconds()
+    assert first[1] >= 0.01
+    assert (tmp_path / "train1" / "seconds.json").exists()
+    assert seconds() == first
 
 
 def test_a_process_starts_anew_after_some_runs(compare_fakes, monkeypatch):

@@ -1,4 +1,7 @@
+import functools
 import json
+import time
+from concurrent import futures
 
 import pytest
 
@@ -153,6 +156,23 @@ def test_accuracies_of_these_weights_are_kept(trained):
     other = card.accuracy(result(0, weights="22ee"), ["other weights"])
     files_lib.write_json(trained / files.ACCURACY, [*entries, other])
     assert "other weights" not in files.read_card(trained)
+
+
+def test_accuracies_of_two_evaluations_at_once_are_kept(trained, monkeypatch):
+    write = files_lib.write_json
+
+    def slowly(path, value):
+        time.sleep(0.2)  # after what is there has been read
+        write(path, value)
+
+    monkeypatch.setattr(files_lib, "write_json", slowly)
+    entries = [
+        card.accuracy(result(1, part=part), []) for part in ("val", "test")
+    ]
+    with futures.ThreadPoolExecutor() as pool:
+        list(pool.map(functools.partial(files.add_accuracy, trained), entries))
+    kept = json.loads((trained / files.ACCURACY).read_text())
+    assert {entry["part"] for entry in kept} == {"val", "test"}
 
 
 def test_damaged_accuracies_are_named(trained):

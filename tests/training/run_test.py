@@ -139,7 +139,7 @@ def test_all_options_come_to_where_they_matter(clips, tmp_path, monkeypatch):
     assert step["class_weights"] is not None
     saved = made["Checkpoints"][0][1]
     assert saved.keys() == {"model", "optimizer", "average"}
-    assert saved["average"] is step["average"]
+    assert saved["average"] is step["average"].values
     plain = models.build_model(tiny.arch(), 3, zero_init=True, seed=7)
     plain = models.weight_values(plain)
     started = {

@@ -48,8 +48,6 @@ def _time_files(paths, threads):
 
     from autox3d_edge import benchmark
 
-    if FLAGS.json:
-        files_lib.check_writable(FLAGS.json)
     names = {str(path): pathlib.Path(path) for path in paths}
     timings = benchmark.benchmark_files(
         names, threads, FLAGS.repeats, runtime=FLAGS.runtime

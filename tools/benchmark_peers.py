@@ -248,7 +248,7 @@ def _run(arguments):
 def _define_flags():
     flags.DEFINE_string("arch", "x3d_s", "An X3D: name or arch.json.")
     flags.DEFINE_list("also", [], "arch.json files of the same clip size.")
-    binary.define_clip_size(None, "By default the X3D's own.")
+    binary.define_clip_size("By default the X3D's own.")
     flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
     flags.DEFINE_integer("repeats", 15, "Timed runs of each.", 3)
 

@@ -185,7 +185,7 @@ def _main(arguments):
 
 def _define_flags():
     flags.DEFINE_string("space", "egogestar", "Named space, or a space.json.")
-    binary.define_clip_size(None, "By default the space's own.")
+    binary.define_clip_size("By default the space's own.")
     flags.DEFINE_integer("batch_size", 8, "Clips of a step.", lower_bound=1)
     flags.DEFINE_integer("num_classes", 10, "Outputs.", lower_bound=1)
     flags.DEFINE_integer("repeats", 10, "Timed steps of each.", lower_bound=3)

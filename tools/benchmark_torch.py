@@ -236,7 +236,7 @@ def _run(arguments):
 
 def _define_flags():
     flags.DEFINE_string("arch", "x3d_s", "An X3D: name or arch.json.")
-    binary.define_clip_size(None, "By default the X3D's own.")
+    binary.define_clip_size("By default the X3D's own.")
     flags.DEFINE_integer("batch_size", 4, "Clips of a step.", 1)
     flags.DEFINE_integer("num_classes", 400, "Outputs.", 2)
     flags.DEFINE_integer("repeats", 10, "Timed runs of each.", 3)

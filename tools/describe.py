@@ -49,7 +49,7 @@ def _define_flags():
         "Outputs of the network; by default those of its search, or 400.",
         1,
     )
-    binary.define_clip_size(None, "By default what the network is meant for.")
+    binary.define_clip_size("By default what the network is meant for.")
     flags.DEFINE_string("latency_table", None, "Of autox3d-benchmark --table.")
     flags.DEFINE_string("precision", "int8", "Column of the table.")
     flags.DEFINE_integer(

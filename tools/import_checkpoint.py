@@ -46,9 +46,7 @@ def _define_flags():
     flags.DEFINE_string(
         "labels", None, "Text file with the names of the classes, one a line."
     )
-    binary.define_clip_size(
-        None, "By default that of --arch, or else 13x160x160."
-    )
+    binary.define_clip_size("By default that of --arch, or else 13x160x160.")
     flags.DEFINE_string(
         "licence", "not stated", "Of the weights, for the card."
     )

@@ -171,9 +171,10 @@ class SpaceCost:
                 strides=stage_space.strides if first else (1, 1, 1),
                 attention=attention,
             )
+            index = 1 if first else 2  # what it is stands for all the later
             block = arch_lib.PlacedBlock(
-                name="", stage=stage + 1, index=1 if first else 2,
-                in_filters=in_filters, spec=spec,
+                name=f"stage{stage + 1}_block{index}", stage=stage + 1,
+                index=index, in_filters=in_filters, spec=spec,
             )  # fmt: skip
             in_size = self._sizes[stage if first else stage + 1]
             self._blocks[key] = self.budget.part_cost(

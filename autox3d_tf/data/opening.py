@@ -5,7 +5,6 @@ import hashlib
 import os
 import pathlib
 
-import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.base import checks
@@ -63,7 +62,7 @@ def open_source(
 
 def _open_all(options, part, whole):
     path = pathlib.Path(options.source)
-    if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
+    if records.are_finished(options.source):
         source = records.RecordSource(options.source)
         _check_size(source, options, part)
         return source
@@ -179,7 +178,7 @@ def freeze(
         begun: Whether the run has: then it goes on with its list, whatever
             has become of the clips.
     """
-    if tf.io.gfile.exists(f"{options.source}/{records.INDEX_NAME}"):
+    if records.are_finished(options.source):
         return options
     source = pathlib.Path(options.source)
     if source.is_file() and manifest_lib.read_manifest(source).is_scanned:

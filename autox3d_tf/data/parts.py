@@ -1,6 +1,7 @@
 """Which clips train and which validate."""
 
 import collections
+import dataclasses
 import hashlib
 import itertools
 
@@ -87,7 +88,7 @@ def _split(manifest, fraction: float):
 def _only(manifest, paths: set[str]) -> manifest_lib.Manifest:
     """Returns the rows of these paths, in their order."""
     rows = tuple(row for row in manifest.rows if row.path in paths)
-    return manifest_lib.Manifest(manifest.root, rows, manifest.classes)
+    return dataclasses.replace(manifest, rows=rows)
 
 
 def hold_out(source, fraction: float):
@@ -186,8 +187,7 @@ def halve(source, seed: int):
     halves = []
     for mask in (first, ~first):
         rows = tuple(manifest.rows[i] for i in np.flatnonzero(mask))
-        half = manifest_lib.Manifest(manifest.root, rows, manifest.classes)
-        halves.append(source.subset(half))
+        halves.append(source.subset(dataclasses.replace(manifest, rows=rows)))
     return tuple(halves)
 
 

@@ -394,12 +394,15 @@ def _check_shards(index_path: str, job: dict, out_dir: str) -> None:
             )
 
 
+def are_finished(folder) -> bool:
+    """Whether a folder holds records."""
+    return tf.io.gfile.exists(record_layout.join(os.fspath(folder), INDEX_NAME))
+
+
 def are_begun(folder) -> bool:
     """Whether there are records that are not finished."""
-    folder = os.fspath(folder)
-    index = record_layout.join(folder, INDEX_NAME)
-    shards = record_layout.join(folder, "clips-*.tfrecord*")
-    return bool(tf.io.gfile.glob(shards)) and not tf.io.gfile.exists(index)
+    shards = record_layout.join(os.fspath(folder), "clips-*.tfrecord*")
+    return bool(tf.io.gfile.glob(shards)) and not are_finished(folder)
 
 
 def _shard_name(number: int, job: dict) -> str:

@@ -12,9 +12,6 @@ import tensorflow as tf
 
 from autox3d_tf.data import augment, sampling
 
-MEAN = sampling.MEAN
-DEVIATION = sampling.DEVIATION
-
 _AUGMENT_SEED = 0xA06  # apart from those of `_split`
 
 # Colours as brightness and two colour differences (YIQ).
@@ -43,7 +40,8 @@ def standardize(clip, how=True) -> tf.Tensor:
     centred = clip - tf.reduce_mean(clip, axes, keepdims=True)
     variance = tf.reduce_mean(centred**2, (*axes, 3), keepdims=True)
     deviation = tf.maximum(tf.sqrt(variance), 1.0)
-    levels = 255 * MEAN + centred * (255 * DEVIATION / deviation)
+    scale = 255 * sampling.DEVIATION / deviation
+    levels = 255 * sampling.MEAN + centred * scale
     return tf.clip_by_value(levels, 0.0, 255.0)
 
 

@@ -10,18 +10,18 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.models import weight_file
 
 
-def write(
-    path: str | os.PathLike, identity: str, logits, labels, paths
-) -> None:
-    """Writes logits `(clips, views, classes)` with labels and clip names."""
+def write(path: str | os.PathLike, identity: str, logits, **about) -> None:
+    """Writes logits `(clips, views, classes)`.
+
+    Args:
+        path: Of the file.
+        identity: See `read`.
+        logits: Float32.
+        **about: Arrays of what else a reader of the file should know.
+    """
     with files_lib.whole(path) as partial, open(partial, "wb") as file:
-        np.savez(  # logits are noise to a compressor
-            file,
-            identity=np.array(identity),
-            logits=logits,
-            labels=labels,
-            paths=np.array(list(paths)),
-        )
+        # Not compressed: logits are noise.
+        np.savez(file, identity=np.array(identity), logits=logits, **about)
 
 
 def read(path: str | os.PathLike, identity: str) -> np.ndarray | None:

@@ -189,9 +189,9 @@ def evaluate(
     *,
     labels: list[str],
     protocol: dict[str, Any],
-    batch_size: int = 16,
-    identity: str = "",
-    cache_path: pathlib.Path | None = None,
+    batch_size: int,
+    identity: str,
+    cache_path: pathlib.Path,
 ) -> dict[str, Any]:
     """Returns accuracies of a model on the clips of a source.
 
@@ -203,7 +203,7 @@ def evaluate(
         protocol: Of `protocol_of`; its views are those that are taken.
         batch_size: Views in a batch.
         identity: Says which weights these are, for the cache.
-        cache_path: Where the logits are kept, None for nowhere.
+        cache_path: Where the logits are kept.
 
     Returns:
         What `score` does, `protocol`, and `predictions`: columns with a value
@@ -213,7 +213,7 @@ def evaluate(
     temporal_views = protocol["temporal_views"]
     spatial_crops = protocol["spatial_crops"]
     key = _identity(identity, protocol, source)
-    logits = None if cache_path is None else cache.read(cache_path, key)
+    logits = cache.read(cache_path, key)
     if logits is None:
         views = temporal_views * spatial_crops
         with progress.bar(
@@ -229,10 +229,11 @@ def evaluate(
                 cache_path,
                 on_known=lambda clips: shown.update(clips * views),
             )
-        if cache_path is not None:
-            cache.write(cache_path, key, logits, targets, _paths(source))
-            for path in cache.parts(cache_path):
-                path.unlink(missing_ok=True)  # others may have done it
+        cache.write(
+            cache_path, key, logits, labels=targets, paths=_paths(source)
+        )
+        for path in cache.parts(cache_path):
+            path.unlink(missing_ok=True)  # others may have done it
     result = score(logits, targets, protocol)
     names, predicted = np.array(labels), result.pop("predicted")
     result["predictions"] = {
@@ -252,7 +253,7 @@ def _in_parts(predict_fn, source, key, cache_path, on_known) -> np.ndarray:
         source, key, cache_path: As in `evaluate`.
         on_known: Called with the number of clips of a part that was kept.
     """
-    if cache_path is None or len(source) <= _PART_CLIPS:
+    if len(source) <= _PART_CLIPS:
         return predict_fn(source)
     manifest, logits = source.manifest, None
     for first in range(0, len(source), _PART_CLIPS):
@@ -262,7 +263,7 @@ def _in_parts(predict_fn, source, key, cache_path, on_known) -> np.ndarray:
         found = cache.read(path, key)
         if found is None:
             found = predict_fn(part)
-            cache.write(path, key, found, part.labels, _paths(part))
+            cache.write(path, key, found)
         else:
             on_known(len(part))
         if logits is None:  # all of them once, whatever a part's size

@@ -65,7 +65,6 @@ class ElasticBlock3D(weights_lib.WeightedLayer):
         self.block_type_logits = self._logits("block_type", self.block_types)
         self.expansion_logits = self._logits("expansion", self.stage.expansions)
         self.attention_logits = self._logits("attention", self.stage.attentions)
-        self.built = True
 
     def _logits(self, name, candidates):
         return self.add_weight(
@@ -264,7 +263,6 @@ class ElasticStage3D(keras.layers.Layer):
         )
         for block in self.blocks:
             block.build()
-        self.built = True
 
     @property
     def logits(self):
@@ -387,7 +385,6 @@ class ElasticHead3D(blocks.Head3D):
 
     def build(self, input_shape=None):
         super().build((None, None, None, None, max(self.in_filters)))
-        self.built = True
 
     def call(self, clip, previous, training=False):
         table = tf.constant(windows_lib.place_windows(self.in_filters))

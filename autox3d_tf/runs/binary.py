@@ -14,7 +14,6 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from autox3d_tf.base import text as text_lib
 from autox3d_tf.runs import cpu
 
 FLAGS = flags.FLAGS
@@ -50,8 +49,6 @@ class _ClipSizeParser(flags.ArgumentParser):
     syntactic_help = "FRAMESxHEIGHTxWIDTH"
 
     def parse(self, argument):
-        if isinstance(argument, tuple):
-            return argument
         number = "([1-9][0-9]*)"
         found = re.fullmatch("[x,]".join([number] * 3), argument)
         if found is None:
@@ -59,23 +56,14 @@ class _ClipSizeParser(flags.ArgumentParser):
         return tuple(map(int, found.groups()))
 
 
-class _ClipSizeSerializer(flags.ArgumentSerializer):
-    def serialize(self, value):
-        return text_lib.times(value)
-
-
-def define_clip_size(default: str | None, default_text: str = "") -> None:
-    """Defines --clip_size, whose value is `(frames, height, width)`.
+def define_clip_size(default_text: str) -> None:
+    """Defines --clip_size, whose value is `(frames, height, width)` or None.
 
     Args:
-        default: As on the command line; None for none.
-        default_text: Says what is taken then.
+        default_text: Says what is taken without it.
     """
-    text = " ".join(["FRAMESxHEIGHTxWIDTH of a clip.", default_text]).strip()
-    flags.DEFINE(
-        _ClipSizeParser(), "clip_size", default, text,
-        serializer=_ClipSizeSerializer(),
-    )  # fmt: skip
+    text = f"FRAMESxHEIGHTxWIDTH of a clip. {default_text}"
+    flags.DEFINE(_ClipSizeParser(), "clip_size", None, text)
 
 
 def run(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import pipeline
 from autox3d_tf.models import supernet as supernet_lib
 from autox3d_tf.runs import loop
 from autox3d_tf.search import cost_table as cost_table_lib
 from autox3d_tf.search import steps
 
+_MOST_CLIPS = 1024
 _CACHE_BYTES = 2**28  # clips that need no more are read and cut once
 
 
@@ -43,8 +43,7 @@ class Judge:
         data: How clips are sampled and cropped; as in evaluation, without
             augmentation.
         cost_tables: One per budget.
-        batch_size: Clips at once.
-        max_clips: At most about so many clips are used.
+        batch_size: Clips at once; about `_MOST_CLIPS` in all are used.
 
     Attributes:
         clips_each: Clips that one architecture is judged on.
@@ -59,20 +58,17 @@ class Judge:
         data: pipeline.DataOptions,
         cost_tables: Sequence[cost_table_lib.CostTable],
         batch_size: int,
-        max_clips: int = 1024,
     ):
         self._tables = tuple(cost_tables)
         # Mixed batches of one size, as batch norms use the batch's statistics;
         # the last one is filled up from the beginning.
-        count = -(-min(len(source), max_clips) // batch_size)
+        count = -(-min(len(source), _MOST_CLIPS) // batch_size)
         self.clips_each = count * batch_size
         self.distinct = min(len(source), self.clips_each)
         order = np.random.default_rng(0).permutation(len(source))
         rows = [source.manifest.rows[i]
                 for i in np.resize(order, self.clips_each)]  # fmt: skip
-        manifest = manifest_lib.Manifest(
-            source.manifest.root, tuple(rows), source.manifest.classes
-        )
+        manifest = dataclasses.replace(source.manifest, rows=tuple(rows))
         self._batches = pipeline.make_eval_dataset(
             source.subset(manifest), data, batch_size=batch_size
         )
@@ -81,16 +77,10 @@ class Judge:
             self._batches = self._batches.cache()
         self.clips = 0
 
-        def judge(step, clips, labels, indices):
-            del step
-            return tf.stack(
-                [
-                    values[0]
-                    for values in steps.log_likelihoods(
-                        supernet, indices[tf.newaxis], clips, labels
-                    )
-                ]
-            )
+        def judge(clips, labels, indices):
+            one = indices[tf.newaxis]
+            found = steps.log_likelihoods(supernet, one, clips, labels)
+            return tf.stack(found)[:, 0]
 
         self._judge = loop.compile_step(judge)
 
@@ -105,7 +95,7 @@ class Judge:
         likelihood, accuracy = np.mean(scores, axis=0)
         return Child(
             indices=tuple(int(i) for i in indices),
-            costs=tuple(float(t([indices])[0]) for t in self._tables),
+            costs=cost_table_lib.costs_of(self._tables, indices),
             accuracy=float(accuracy),
             log_likelihood=float(likelihood),
         )

@@ -115,7 +115,7 @@ class Chooser:
         return derive.Derived(
             indices=vector,
             log_prob=log_prob,
-            costs=tuple(float(t([vector])[0]) for t in self._tables),
+            costs=cost_table.costs_of(self._tables, vector),
         )
 
     def _score_many(self, method, count: int, **arguments):

@@ -109,6 +109,13 @@ def excess(
     return tf.reduce_sum(tf.nn.relu(over), axis=0)
 
 
+def costs_of(
+    tables: Sequence[CostTable], indices: Sequence[int]
+) -> tuple[float, ...]:
+    """Returns what one index vector costs, by each table."""
+    return tuple(float(table([indices])[0]) for table in tables)
+
+
 def fits(tables: Sequence[CostTable], indices: np.ndarray) -> np.ndarray:
     """Which index vectors `(K, choices)` fit all budgets; bool `(K,)`."""
     return np.all([t(indices) <= t.budget.limit for t in tables], axis=0)

@@ -205,12 +205,10 @@ def factorized(
     return ArchitectureDistribution(factors, logits or make_logits(factors))
 
 
-def joint(
-    space: search_space.SearchSpace, logits: Sequence | None = None
-) -> ArchitectureDistribution:
-    """The choices of each block together; zeros if no logits are given."""
+def joint(space: search_space.SearchSpace) -> ArchitectureDistribution:
+    """The choices of each block together; logits of zeros."""
     factors = joint_factors(space)
-    return ArchitectureDistribution(factors, logits or make_logits(factors))
+    return ArchitectureDistribution(factors, make_logits(factors))
 
 
 def convert(

@@ -16,8 +16,8 @@ depend on the batch: temperature 1 / batch is the equation with the sum over
 the batch, which saturates to one sample; 1 is nearly uniform.
 """
 
-import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -85,12 +85,12 @@ def logits_surrogate(
     return tf.reduce_sum(tf.stop_gradient(weights) * log_probs)
 
 
-@dataclasses.dataclass(frozen=True)
-class StreamingSum:
+class StreamingSum(NamedTuple):
     """sum_k m_k g_k, one sample at a time (online softmax).
 
     Only one set of accumulators is held whatever K is. Exact: when a larger
-    log weight arrives, what has been summed is scaled down to it.
+    log weight arrives, what has been summed is scaled down to it. A tuple, as
+    a `tf.while_loop` carries it.
 
     Attributes:
         peak: Largest log weight so far.
@@ -156,12 +156,3 @@ class StreamingSum:
     def effective_sample_size(self) -> tf.Tensor:
         """1 / sum_k m_k^2."""
         return self.norm**2 / self.squares
-
-    def flat(self) -> tuple[tf.Tensor, ...]:
-        """As a tuple of tensors, for a `tf.while_loop`."""
-        return (self.peak, self.norm, self.squares, *self.sums)
-
-    @classmethod
-    def from_flat(cls, flat: Sequence) -> "StreamingSum":
-        """Inverse of `flat`."""
-        return cls(*flat[:3], tuple(flat[3:]))

@@ -80,12 +80,18 @@ class Optimizers:
                 gradients, shared, self.decaying, strict=True
             )
         ]
-        gradients, norm = clip(gradients, self.clip_norm)
+        gradients, norm = _clip(gradients, self.clip_norm)
         self.weights.apply_gradients(zip(gradients, shared, strict=True))
         return norm
 
+    def update_logits(self, optimizer, logits, gradients) -> tf.Tensor:
+        """Applies clipping and one step; returns the gradients' norm."""
+        gradients, norm = _clip(gradients, self.logits_clip_norm)
+        optimizer.apply_gradients(zip(gradients, logits, strict=True))
+        return norm
 
-def clip(gradients, limit: float | None):
+
+def _clip(gradients, limit: float | None):
     """Scales gradients to a norm of at most `limit`; returns them and it."""
     norm = tf.linalg.global_norm(gradients)
     if limit is not None:

@@ -15,7 +15,7 @@ network runs.
 import tensorflow as tf
 
 from autox3d_tf.search import cost_table as cost_table_lib
-from autox3d_tf.search import optimizers, search_step, steps
+from autox3d_tf.search import search_step, steps
 
 TEMPERATURE = 1.0
 _COST_DRAWS = 256
@@ -37,15 +37,12 @@ class RelaxedStep(search_step.SearchStep):
             self.cost_tables, indices, two_sided=self.estimator.two_sided
         )
         costly = cost_gradient(distribution, indices, excess)
-        gradients, norm = optimizers.clip(
-            [
-                likely + self.estimator.beta * cost
-                for likely, cost in zip(gradients, costly, strict=True)
-            ],
-            self.optimizers.logits_clip_norm,
-        )
-        optimizer.apply_gradients(
-            zip(gradients, distribution.logits, strict=True)
+        gradients = [
+            likely + self.estimator.beta * cost
+            for likely, cost in zip(gradients, costly, strict=True)
+        ]
+        norm = self.optimizers.update_logits(
+            optimizer, distribution.logits, gradients
         )
         return {
             **self._costs(indices),

@@ -59,9 +59,8 @@ class SearchStep:
         self.cost_tables, self.optimizers = cost_tables, optimizers
         self.search, self.estimator = search, estimator
         self.counters, self.seed, self.strategy = counters, seed, strategy
-        factors = distribution_lib.factorized_factors(supernet.space)
-        self._uniform = distribution_lib.ArchitectureDistribution(
-            factors, [tf.zeros(len(factor)) for factor in factors]
+        self._uniform = distribution_lib.factorized(
+            supernet.space, [tf.zeros(size) for size in supernet.space.sizes]
         )
 
     def __call__(self, step, clips, labels, logits_clips, logits_labels):
@@ -199,14 +198,9 @@ class SearchStep:
                 excess,
                 self.estimator,
             )
-        gradients = tape.gradient(surrogate, distribution.logits)
-        gradients, norm = optimizers_lib.clip(
-            gradients, self.optimizers.logits_clip_norm
-        )
-        optimizer.apply_gradients(
-            zip(gradients, distribution.logits, strict=True)
-        )
-        return norm
+        logits = distribution.logits
+        gradients = tape.gradient(surrogate, logits)
+        return self.optimizers.update_logits(optimizer, logits, gradients)
 
     def _largest(self):
         return tf.constant([self.supernet.space.largest], tf.int32)

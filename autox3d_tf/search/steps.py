@@ -57,7 +57,7 @@ def weights_gradient(
     weights = [variable.value for variable in supernet.shared_weights]
     replica, replicas = distribute.this_replica()
 
-    def one_sample(k, total_right, *flat):
+    def one_sample(k, total_right, summed):
         with tf.GradientTape() as tape:
             logits = supernet(clips, indices[k], training=True)
             loss = -mean_log_likelihood(logits, labels, label_smoothing)
@@ -69,20 +69,19 @@ def weights_gradient(
             for gradient, weight in zip(gradients, weights, strict=True)
         ]
         log_weight = mean_log_likelihood(logits, labels) / temperature
-        summed = estimator.StreamingSum.from_flat(flat)
         summed = summed.add(log_weight, (loss, *gradients))
         total_right += accuracy(logits, labels)
-        return k + replicas, total_right, *summed.flat()
+        return k + replicas, total_right, summed
 
     num = tf.shape(indices)[0]
     start = estimator.StreamingSum.zeros([tf.zeros(()), *weights])
-    _, right, *flat = tf.while_loop(
+    _, right, summed = tf.while_loop(
         lambda k, *_: k < num,
         one_sample,
-        (replica, tf.constant(0.0), *start.flat()),
+        (replica, tf.constant(0.0), start),
         parallel_iterations=1,
     )
-    summed = estimator.StreamingSum.from_flat(flat).merged()
+    summed = summed.merged()
     right = distribute.total(right)
     loss, *gradients = summed.mean()
     return gradients, {

@@ -9,12 +9,11 @@ from absl import logging
 
 from autox3d_tf import cost, models
 from autox3d_tf.base import files as files_lib
-from autox3d_tf.data import transforms
+from autox3d_tf.data import sampling
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card, files
 
-_CLIP_SIZE, _FRAME_STRIDE = (13, 160, 160), 6  # of X3D-S
 _STRIDE_FPS = 30.0  # what SlowFast and PyTorchVideo count strides in
 
 
@@ -51,11 +50,7 @@ def import_checkpoint(
     """
     checkpoint = models.open_torch_checkpoint(path)
     if arch is None:
-        arch = checkpoint.architecture(
-            name=pathlib.Path(path).stem,
-            clip_size=_CLIP_SIZE,
-            frame_stride=_FRAME_STRIDE,
-        )
+        arch = checkpoint.architecture(name=pathlib.Path(path).stem)
     arch = dataclasses.replace(
         arch,
         clip_size=clip_size or arch.clip_size,
@@ -118,8 +113,8 @@ def _record(arch, labels, config, report, licence) -> dict[str, Any]:
             "stride_fps": _STRIDE_FPS,
             "short_side": config["short_side"],
             "crop_size": min(height, width),
-            "mean": transforms.MEAN,
-            "deviation": transforms.DEVIATION,
+            "mean": sampling.MEAN,
+            "deviation": sampling.DEVIATION,
         },
         "arch": arch.name,
         "params": found.params,

@@ -12,7 +12,7 @@ from absl import logging
 
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import text as text_lib
-from autox3d_tf.data import decoding, parts, pipeline, transforms
+from autox3d_tf.data import decoding, parts, pipeline, sampling
 
 FEW_CLIPS = 5
 _UNBALANCED = 5  # times as many clips in a class as in another
@@ -266,6 +266,6 @@ def preprocessing(options: pipeline.DataOptions) -> dict:
         "squash": options.squash,
         "standardize": options.standardize,
         "crop_size": crop_size,
-        "mean": transforms.MEAN,
-        "deviation": transforms.DEVIATION,
+        "mean": sampling.MEAN,
+        "deviation": sampling.DEVIATION,
     }

@@ -80,8 +80,3 @@ def steps_of(
             "give --gin=OptimizerOptions.warmup_epochs=0.0."
         )
     return warmup, total
-
-
-def coupled_decay(options: options_lib.OptimizerOptions) -> float:
-    """Returns the weight decay that belongs into the gradient."""
-    return optimizers.coupled_decay(options.name, options.weight_decay)

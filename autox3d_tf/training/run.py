@@ -23,6 +23,7 @@ from autox3d_tf.runs import (
     memory,
     triggers,
 )
+from autox3d_tf.runs import optimizers as optimizers_lib
 from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import average as average_lib
@@ -313,7 +314,9 @@ def _attempt(job: _Job, last_step: int) -> _Attempt:
         model,
         learner,
         training,
-        weight_decay=optimizers.coupled_decay(job.optimizer),
+        weight_decay=optimizers_lib.coupled_decay(
+            job.optimizer.name, job.optimizer.weight_decay
+        ),
         average=average,
         class_weights=class_weights,
         seed=job.seed,

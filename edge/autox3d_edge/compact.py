@@ -59,6 +59,15 @@ def short_name(name: bytes | None) -> bytes:
     return re.sub(rb"^(arith\.constant)\d+$", rb"\1", first)
 
 
+def layer_of(name: bytes | None) -> str:
+    """Returns the layer that made a tensor of this name.
+
+    >>> layer_of(b"lowered_x3d/head_conv/Relu;lowered_x3d/head_conv/Conv2D")
+    'head_conv'
+    """
+    return short_name(name).decode().split("/")[0]
+
+
 def separate_buffers(content) -> None:
     """Gives each constant of a `ModelT` a buffer of its own, in place.
 

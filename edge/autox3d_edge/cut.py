@@ -29,8 +29,8 @@ class Cutter:
         self.layers = {}
         for operator in self._graph.operators:
             for output in operator.outputs:
-                name = compact.short_name(self._graph.tensors[output].name)
-                self.layers[name.decode().split("/")[0]] = int(output)
+                layer = compact.layer_of(self._graph.tensors[output].name)
+                self.layers[layer] = int(output)
 
     def cut(self, start: int | None, end: int | None) -> bytes:
         """Returns the piece that computes tensor `end` from tensor `start`.

@@ -17,6 +17,7 @@ from autox3d_edge import (
     flatbuffer,
     interpreters,
     layer_noise,
+    lowering,
     mixed,
     recipes,
 )
@@ -288,15 +289,15 @@ def _gains_of_parts(converter, judged, parts) -> dict[str, float]:
 def _parts(arch, gains, noise, converter, judged, model):
     """One line per part: noise of lowering, noise of int8, gain in float."""
     last = {layer.layer: layer.snr for layer in noise}
-    lowering = {}
+    lowered = {}
     if model is not None:
         clips = judged.clips[:_MEASURED_CLIPS]
-        lowering = layer_noise.measure_keras(model, converter.lowered(), clips)
+        lowered = layer_noise.measure_keras(model, converter.lowered(), clips)
     return tuple(
         diagnosis.PartNoise(
             part=part,
-            keras=lowering.get(part),
-            int8=last.get(layer_noise.last_layer(part)),
+            keras=lowered.get(part),
+            int8=last.get(lowering.last_layer(part)),
             gain=gains[part],
         )
         for part in mixed.part_names(arch)

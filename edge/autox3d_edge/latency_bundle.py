@@ -194,9 +194,9 @@ class _Writer:
     def add(self, arch, role, parts=False):
         """Adds a whole network, and its parts where they are new."""
         names = [None]
-        ends = {"stem": "stem_temporal_relu"}
+        ends = {}
         for part in cost.parts_of(arch, arch.clip_size, self.num_classes):
-            ends.setdefault(part.name, f"{part.name}_relu")
+            ends[part.name] = lowering.last_layer(part.name)
             if parts and self._is_new(part):
                 names.append(part.name)
         ends["head"] = None

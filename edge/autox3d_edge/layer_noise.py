@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tf_keras
 
-from autox3d_edge import flatbuffer, interpreters, parity
+from autox3d_edge import flatbuffer, interpreters, lowering, parity
 from autox3d_tf.data import sampling
 
 _CEILING = 120.0  # decibels; equal tensors
@@ -103,7 +103,7 @@ def measure_keras(
     parts = models.parts(model)
     names = [part.name for part in parts]
     ours = keras.Model(model.input, [part.output for part in parts])
-    outputs = [lowered.get_layer(last_layer(n)).output for n in names]
+    outputs = [lowered.get_layer(lowering.last_layer(n)).output for n in names]
     theirs = tf_keras.Model(lowered.input, outputs)
     sums = {name: {"signal": 0.0, "noise": 0.0} for name in names}
     for clip in clips:
@@ -117,12 +117,6 @@ def measure_keras(
             sums[name]["signal"] += np.square(value).sum()
             sums[name]["noise"] += np.square(error).sum()
     return {name: _decibels(total) for name, total in sums.items()}
-
-
-def last_layer(part: str) -> str:
-    """Returns the lowered layer whose output is that of a part."""
-    ends = {"stem": "stem_temporal_relu", "head": "head_logits"}
-    return ends.get(part, f"{part}_relu")
 
 
 def worst_layers(noise: Sequence[LayerNoise]) -> list[LayerNoise]:

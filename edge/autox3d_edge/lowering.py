@@ -349,6 +349,12 @@ class Lowering:
         return weights_lib.norm_scale_and_shift(self._weights, prefix)
 
 
+def last_layer(part: str) -> str:
+    """Returns the lowered layer whose output is that of a part, by name."""
+    ends = {"stem": "stem_temporal_relu", "head": "head_logits"}
+    return ends.get(part, f"{part}_relu")
+
+
 def _is_temporal(kernel) -> bool:
     return kernel.shape[1:3] == (1, 1)
 

@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from autox3d_edge import flatbuffer
 from autox3d_tf.base import checks
 
 FORMAT = "autox3d_edge"
@@ -31,7 +32,6 @@ STATE_TYPES = {  # least and largest value before the first frame
     "float32": (0, 0),
 }
 _MANIFEST, _LABELS, _CARD = "manifest.json", "labels.txt", "model_card.md"
-_IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
 _MOST_BYTES = 16 << 20  # of it unpacked: what is read is not to fill a memory
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content
 
@@ -263,7 +263,7 @@ def read_model(
         ValueError: The file is missing, cut short, changed, or not ours.
     """
     data, path = _read(path)
-    if data[4:8] != _IDENTIFIER:
+    if data[4:8] != flatbuffer.IDENTIFIER:
         raise ValueError(f"{path} is not a .tflite file ({len(data)} bytes).")
     record = _read_record(data, path)
     size, wanted = record.get("model_bytes"), record.get("model_sha256")

@@ -172,10 +172,7 @@ def set_ranges(calibrated: bytes, ranges: Ranges) -> bytes:
 
 def _layer(tensor, places) -> str:
     """Of layers that were fused into one operator, the last."""
-    names = [
-        compact.short_name(name).decode().split("/")[0]
-        for name in tensor.name.split(b";")
-    ]
+    names = [compact.layer_of(name) for name in tensor.name.split(b";")]
     names = [
         name.removeprefix("serving_default_").split(":")[0] for name in names
     ]

@@ -253,7 +253,7 @@ def test_cached_views_are_used_for_the_same_weights_only(
 def test_logits_with_flipped_bytes_are_made_anew(tmp_path):
     path = tmp_path / "views.npz"
     logits = np.random.default_rng(0).random((20, 3, 4), np.float32)
-    cache.write(path, "a", logits, np.zeros(20, int), ["clip"] * 20)
+    cache.write(path, "a", logits, labels=np.zeros(20, int))
     whole = path.read_bytes()
     assert (cache.read(path, "a") == logits).all()
     for place in range(0, len(whole), 5):
@@ -343,7 +343,7 @@ def test_cached_views_of_records_are_not_those_of_videos(
 
 def test_cache_of_something_else_is_not_read(tmp_path):
     path, logits = tmp_path / "views.npz", np.ones((1, 2, 3), np.float32)
-    cache.write(path, "a", logits, np.zeros(1), ["clip.mp4"])
+    cache.write(path, "a", logits)
     np.testing.assert_array_equal(cache.read(path, "a"), logits)
     assert cache.read(path, "b") is None
     assert cache.read(tmp_path / "none.npz", "a") is None

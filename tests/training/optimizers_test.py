@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from autox3d_tf import models
+from autox3d_tf.runs import optimizers as optimizers_lib
 from autox3d_tf.space import weight_names
 from autox3d_tf.training import optimizers
 from tests.training import tiny
@@ -84,8 +85,7 @@ def test_adam_clips_too(name):
 )
 def test_weights_decay_once(name, expected):
     """AdamW does so itself, apart from the gradient."""
-    options = tiny.optimizer(name=name, weight_decay=0.25)
-    assert optimizers.coupled_decay(options) == expected
+    assert optimizers_lib.coupled_decay(name, 0.25) == expected
 
 
 def test_only_kernels_decay():

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from autox3d_tf import models
 from autox3d_tf.runs import loop
+from autox3d_tf.runs import optimizers as optimizers_lib
 from autox3d_tf.training import average as average_lib
 from autox3d_tf.training import optimizers, steps
 from tests.training import tiny
@@ -28,7 +29,9 @@ def made_step(optimizer=None, class_weights=None, seed=0, **changes):
         model,
         learner,
         training,
-        weight_decay=optimizers.coupled_decay(optimizer),
+        weight_decay=optimizers_lib.coupled_decay(
+            optimizer.name, optimizer.weight_decay
+        ),
         average=average,
         class_weights=class_weights,
         seed=seed,

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from absl import logging
+
 
 def lock(file: Any) -> bool:
     """Locks an open file or folder; returns False if another one has it.
@@ -34,5 +36,7 @@ def turn(path: str | os.PathLike) -> Iterator[None]:
         OSError: The file cannot be made.
     """
     with open(path, "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if not lock(file):
+            logging.info("Waiting for another process, which has %s.", path)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

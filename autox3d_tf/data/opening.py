@@ -7,7 +7,7 @@ import pathlib
 
 from absl import logging
 
-from autox3d_tf.base import checks
+from autox3d_tf.base import checks, locks
 from autox3d_tf.base import text as text_lib
 from autox3d_tf.data import decoding, parts, records, scan, sources
 from autox3d_tf.data import manifest as manifest_lib
@@ -153,13 +153,16 @@ def scan_cached(options) -> manifest_lib.Manifest:
     cached = pathlib.Path(
         options.cache_dir, f"manifest-{key.hexdigest()[:16]}.csv"
     )
-    if not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        log = cached.with_suffix(".part")
-        scan.scan(
-            options.source, min_frames=options.min_frames, log_path=log
-        ).save(cached)
-        log.unlink(missing_ok=True)
+    if cached.exists():
+        return manifest_lib.read_manifest(cached)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with locks.turn(cached.with_suffix(".lock")):
+        if not cached.exists():  # another process may have scanned meanwhile
+            log = cached.with_suffix(".part")
+            scan.scan(
+                options.source, min_frames=options.min_frames, log_path=log
+            ).save(cached)
+            log.unlink(missing_ok=True)
     return manifest_lib.read_manifest(cached)
 
 

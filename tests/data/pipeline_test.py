@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from autox3d_tf.data import (
     decoding,
+    opening,
     pipeline,
     reads,
     records,
@@ -483,6 +484,24 @@ def test_opening_a_folder_scans_it_once(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "probe", lambda path: 1 / 0)
     again = pipeline.open_source(options, "train")
     assert again.manifest.fingerprint == train.manifest.fingerprint
+
+
+def test_a_folder_opened_twice_at_once_is_scanned_once(
+    clips, tmp_path, monkeypatch
+):
+    scans, real = [], opening.scan.scan
+
+    def slow_scan(*arguments, **named):
+        scans.append(arguments)
+        time.sleep(0.2)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(opening.scan, "scan", slow_scan)
+    options = make_options(clips.root, cache_dir=str(tmp_path))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first, second = pool.map(opening.scan_cached, [options] * 2)
+    assert len(scans) == 1
+    assert first.fingerprint == second.fingerprint
 
 
 def test_opening_a_manifest_by_folds(clips):

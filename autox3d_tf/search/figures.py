@@ -25,8 +25,7 @@ def draw_curves(
         targets: Metric -> target of its budget.
     """
     figure, axes = _figure(2, 3, (11, 5.5))
-    # Histories of before say 0 where no step of the logits was.
-    searching = [e for e in entries if e.get("effective_samples")]
+    searching = [e for e in entries if "effective_samples" in e]
     relative = [
         {
             "step": entry["step"],
@@ -146,8 +145,7 @@ def draw_children(record: Mapping[str, Any]):
 
     Hollow markers: over some budget, not always that of the panel.
     """
-    # Records of before do not have what was judged to choose.
-    judged = [*record.get("candidates", ()), *record["children"]]
+    judged = [*record["candidates"], *record["children"]]
     children = list({tuple(one["indices"]): one for one in judged}.values())
     metrics = record["metrics"]
     figure, axes = _figure(1, len(metrics), (max(8, 5.5 * len(metrics)), 4.5))

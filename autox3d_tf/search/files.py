@@ -56,5 +56,5 @@ def rank_text(record: Mapping[str, Any]) -> str:
             text += f", tied with {ties:,} other{'s' if ties > 1 else ''}"
             text += " or more" if ties >= RANK_LIMIT else ""
         return text
-    above = record.get("rank_above")  # records of before do not say
+    above = record.get("rank_above")  # None for a baseline
     return "not known" if above is None else f"more than {above:,}"

@@ -197,10 +197,6 @@ def _begin(
 ) -> tuple[run_dir_lib.RunDir, dict[str, Any]]:
     """Enters the directory; returns it and what the result depends on."""
     config = _config_of(**asked)
-    if run_dir_lib.is_run(run_dir):
-        there = run_dir_lib.read_config(run_dir).get("search", {})
-        if "norm_batches" not in there:  # it could change, before
-            config["search"].pop("norm_batches", None)
     if supernet_from is not None:
         config["supernet_from"] = check_supernet(supernet_from, config)
     if own_clips:  # then the result depends on the replicas

@@ -114,11 +114,9 @@ def _recipe(record) -> Iterator[str]:
 def _accuracy(record, accuracies) -> Iterator[str]:
     validation = record.get("validation")
     if validation:
-        said = f"{validation['clips']} clips, protocol not kept"
-        if "protocol" in validation:  # not in records of earlier versions
-            said = protocol_lib.protocol_line(
-                validation["protocol"], validation["clips"]
-            )
+        said = protocol_lib.protocol_line(
+            validation["protocol"], validation["clips"]
+        )
         share = 100 * validation["accuracy"]
         yield f"- validation after training: top-1 {share:.1f} %: {said}"
     for entry in accuracies:

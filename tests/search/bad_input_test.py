@@ -1,7 +1,6 @@
 """What goes wrong in a search is said in a line, and nothing good is lost."""
 
 import dataclasses
-import json
 import logging
 import re
 import shutil
@@ -85,11 +84,6 @@ def test_norm_batches_that_finalists_start_from_stay(
     enter(tmp_path / "two", 2, 2)
     with pytest.raises(ValueError, match=r"norm_batches=2 there, 7 here"):
         enter(tmp_path / "two", 2, 7)
-    path = tmp_path / "two" / "run.json"
-    config = json.loads(path.read_text())
-    del config["search"]["norm_batches"]  # as in searches of before
-    path.write_text(json.dumps(config))
-    enter(tmp_path / "two", 2, 2)
 
 
 def test_a_table_without_a_budget_of_milliseconds_is_refused(clips, tmp_path):

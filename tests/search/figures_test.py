@@ -17,7 +17,7 @@ def test_every_budget_has_a_line_and_none_where_no_logits_were():
              "cost_macs", "cost_latency_ms")  # fmt: skip
     known = {**dict.fromkeys(names, 1.0), "cost_macs": 3e6}
     entries = [
-        entry(1, **dict.fromkeys(names, 0.0)),  # as histories of before
+        entry(1),
         entry(2),
         entry(3, **known),
         entry(4, **known),
@@ -55,6 +55,7 @@ def make_record():
         "metrics": list(BUDGETS),
         "costs": {m: {"target": t, "cost": t} for m, t in BUDGETS.items()},
         "inherited_accuracy": 0.5,
+        "candidates": [],
         "children": [
             {"indices": [0], "costs": [1e6, 4.0], "accuracy": 0.4},
             {"indices": [1], "costs": [1e6, 5.0], "accuracy": 0.7},

@@ -64,6 +64,7 @@ def write_result(folder, **changes):
         "top": [{"indices": INDICES, "log_prob": -3.0, "costs": [macs],
                  "judged": child}],
         "children": [child, {**child, "costs": [macs / 2], "accuracy": 0.5}],
+        "candidates": [],
         "finalists": [{"indices": INDICES, "accuracies": [0.625, 0.75],
                        "log_likelihoods": [-1.25, -0.875]}],
         "counts": {"architectures": 9, "clips_trained": 80,
@@ -120,7 +121,7 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
         ({"rank": 1, "rank_ties": 1}, "1, tied with 1 other"),
         ({"rank": 1, "rank_ties": 12}, "1, tied with 12 others"),
         ({"rank": None, "rank_above": 1000}, "more than 1,000"),
-        ({"rank": None}, "not known"),  # as records of before
+        ({"rank": None}, "not known"),
     ],
 )
 def test_report_says_what_the_rank_is_above_of(tmp_path, changes, said):

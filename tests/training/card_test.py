@@ -112,12 +112,6 @@ def test_what_is_unknown_is_said_to_be():
     assert "Unknown." in text
 
 
-def test_validation_of_an_earlier_version_has_no_protocol():
-    record = {**RECORD, "validation": {"accuracy": 0.5, "clips": 8}}
-    text = card.model_card(tiny.arch(), record)
-    assert "top-1 50.0 %: 8 clips, protocol not kept" in text
-
-
 def test_imported_weights_say_where_they_are_from():
     record = {"labels": ["a"], "import": ["Loaded 9 weights from SlowFast."]}
     text = card.model_card(tiny.arch(), record)

@@ -678,7 +678,12 @@ def test_real_searches_and_trainings_from_clips_to_tables(clips, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["compare_egogestar", "compare_egogestar_small", "compare_synthetic"],
+    [
+        "compare_egogestar",
+        "compare_egogestar_small",
+        "compare_egogestar_tiny",
+        "compare_synthetic",
+    ],
 )
 def test_gin_files_are_complete_and_hold_clips_out(name, tmp_path):
     overrides = ["DATA=clips", f"RESULTS={tmp_path}"]

@@ -1,5 +1,7 @@
 """X3D scaled by hand into the skeleton of a space."""
 
+import dataclasses
+
 import pytest
 
 from autox3d_tf import cost
@@ -29,6 +31,16 @@ def test_scaled_x3d_follows_the_rules_of_x3d(name):
             assert block.block_type == "3x3x3"
             assert block.inner_filters == int(2.25 * block.filters)
             assert block.attention == ("none" if index % 2 else "se")
+
+
+def test_scaled_x3d_is_for_what_the_space_is_for():
+    space = dataclasses.replace(
+        space_lib.get_space("tiny"),
+        frame_stride=3, activation="hard_swish", causal=True,
+    )  # fmt: skip
+    arch = space_lib.scaled_x3d(space, fits_under(2e6))
+    assert arch.frame_stride == 3
+    assert arch.activation == "hard_swish" and arch.causal
 
 
 def test_scaled_x3d_is_the_widest_that_fits():

@@ -51,6 +51,27 @@ def test_places_are_those_of_the_choices():
         assert names == named.positions
 
 
+def test_networks_keep_what_their_space_decides():
+    tiny = space.get_space("tiny")
+    stages = tuple(
+        dataclasses.replace(stage, strides=strides)
+        for stage, strides in zip(
+            tiny.stages, ((1, 4, 4), (1, 2, 2)), strict=True
+        )
+    )
+    named = dataclasses.replace(
+        tiny, stages=stages, frame_stride=5, activation="relu", causal=True
+    )
+    arch = named.decode(named.largest)
+    for name in ("clip_size", "frame_stride", "stem", "head", "activation",
+                 "causal"):  # fmt: skip
+        assert getattr(arch, name) == getattr(named, name), name
+    assert [[block.strides for block in blocks] for blocks in arch.stages] == [
+        [(1, 4, 4)],
+        [(1, 2, 2), (1, 1, 1)],
+    ]
+
+
 def test_only_later_blocks_can_be_skipped():
     for named in space.SPACES.values():
         for choice in named.choices:
@@ -66,6 +87,7 @@ def test_inner_filters_by_hand():
             ((24, 2.25), (8, 1.5), (2, 1.5))] == [56, 16, 8]  # fmt: skip
     other = dataclasses.replace(stage, channel_multiple=2)
     assert other.inner_filters(6, 2.25) == 14  # 13.5
+    assert other.inner_filters(1, 0.5) == 2  # one of its own multiples at least
 
 
 def test_size_of_tiny_by_hand():
@@ -90,6 +112,10 @@ def test_complementary_widths_are_exactly_fair(count, probability):
     found = windows.fairness(windows.place_windows(widths))
     assert found.exact
     assert found.minimum == pytest.approx(probability)
+
+
+def test_a_window_of_one_channel_lies_beside_its_partner():
+    assert windows.place_windows((1, 3, 4)) == ((3, 1), (0, 3), (0, 4))
 
 
 def test_windows_match_a_count_per_channel():
@@ -240,6 +266,16 @@ def test_the_largest_has_all_blocks_at_their_widest(name):
             assert block.attention == "se"
     kernel = {"tiny": "3x3x3", "egogestar": "3x5x5"}[name]
     assert {b.block_type for blocks in arch.stages for b in blocks} == {kernel}
+
+
+def test_the_largest_has_all_kernels_of_a_block():
+    tiny = space.get_space("tiny")
+    stage = dataclasses.replace(
+        tiny.stages[0], block_types=("1x3x3", "separable")
+    )
+    searched = dataclasses.replace(tiny, stages=(stage,))
+    (block,) = searched.decode(searched.largest).stages[0]
+    assert block.block_type == "separable"  # 9 weights and 3, not 9
 
 
 def test_canonical_indices_mean_the_same_network():

@@ -5,9 +5,11 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 
 from autox3d_tf import cost, space
+from autox3d_tf.search import cost_table, derive, distribution
 
 # Name: parameters; multiply-adds at the training crop; clip and multiply-adds
 # at the testing crop. 400 classes.
@@ -82,6 +84,19 @@ def test_the_table_of_a_space_equals_the_count(name, metric):
         assert table(indices) == budget.cost(arch)
         whole = cost.cost_of(arch, num_classes=7)
         assert budget.cost(arch) == getattr(whole, metric)
+
+
+def test_a_space_is_counted_with_its_strides_for_any_clip():
+    tiny = space.get_space("tiny")
+    first, second = tiny.stages
+    first = dataclasses.replace(first, strides=(1, 4, 4))
+    named = dataclasses.replace(tiny, stages=(first, second))
+    size = (4, 40, 24)
+    budget = cost.Budget(target=1e9, num_classes=7, clip_size=size)
+    arch = named.decode(named.largest)
+    whole = cost.cost_of(arch, clip_size=size, num_classes=7)
+    assert budget.cost(arch) == whole.macs
+    assert cost.SpaceCost(named, budget)(named.largest) == whole.macs
 
 
 @pytest.mark.parametrize("metric", sorted(cost.METRICS))
@@ -179,6 +194,21 @@ def test_a_budget_nothing_meets_names_the_minimum():
     with pytest.raises(ValueError, match=f"smallest has {least:,}"):
         cost.check_feasible(tiny, budget)
     cost.check_feasible(tiny, cost.Budget(target=least, num_classes=3))
+    with pytest.raises(ValueError, match=f"smallest has {least:,}"):
+        cost.check_feasible(tiny, cost.Budget(target=least - 1, num_classes=3))
+
+
+def test_the_last_bit_of_a_sum_is_not_beyond_the_budget(monkeypatch):
+    monkeypatch.setitem(cost.METRICS, "tenths", (lambda part: 0.1, sum))
+    tenths = cost.Budget(metric="tenths", target=0.3, num_classes=3)
+    tiny = space.get_space("tiny")
+    one = dataclasses.replace(tiny, stages=tiny.stages[:1])  # of three parts
+    cost.check_feasible(one, tenths)
+    assert tenths.allows(one.decode(one.largest))
+    table = cost_table.CostTable(one, tenths)
+    assert cost_table.fits([table], np.array([one.largest])).all()
+    flat = distribution.factorized(one)
+    assert derive.top_k(one, flat, [table], 1)[0].costs[0] > 0.3
 
 
 @pytest.mark.parametrize("target", [0, -1.0, float("nan"), float("inf")])

@@ -426,6 +426,38 @@ def test_a_head_beyond_a_maximum_is_not_searched_up_to():
     assert found.costs == (least,)
 
 
+def test_a_block_beyond_a_maximum_is_not_gone_on_from():
+    """All that can follow it is within the budget, and most probable."""
+    budget = cost.Budget(
+        metric="peak_activation_bytes", target=4 * 33_000, num_classes=5
+    )
+    table = cost_table_lib.CostTable(SPACE, budget)
+    first, *rest = (blocks for stage in table.blocks for blocks in stage)
+    assert max(blocks.max() for blocks in rest) < budget.target
+    fits = (first < budget.target).any(axis=(0, 2, 3, 4))
+    assert fits.tolist() == [True, False, False]  # by filters
+    distribution = distribution_lib.factorized(SPACE)
+    distribution.logits[0].assign([0.0, 3.0, 3.0])
+    chain = chain_lib.Chain.of(SPACE, distribution, [table])
+    found = next(derive.enumerate_networks(chain, limit=20))
+    assert found.indices[0] == 0
+
+
+def test_each_of_several_sums_leads_the_search():
+    """The first of them, which all networks fit, says nothing."""
+    params = cost.Budget(metric="params", target=1.0, num_classes=5)
+    least = cost.cheapest(SPACE, params)
+    budgets = [
+        cost.Budget(target=1e12, num_classes=5),
+        dataclasses.replace(params, target=least),
+    ]
+    chain = chain_lib.Chain.of(
+        SPACE, make_distribution(scale=0.1), tables_of(SPACE, budgets)
+    )
+    found = next(derive.enumerate_networks(chain, limit=20))
+    assert found.costs[1] == least
+
+
 def test_enumeration_says_when_it_gives_up():
     chain = chain_lib.Chain.of(SPACE, make_distribution(scale=0.0))
     with pytest.raises(derive.LimitReached, match="among 50 partial ones"):

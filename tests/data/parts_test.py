@@ -268,6 +268,18 @@ def test_groups_of_each_class_are_in_both_halves():
             assert min(half.manifest.count().values()) > 0
 
 
+def test_single_clips_make_good_what_a_large_group_upsets():
+    rows = tuple(
+        manifest_lib.ClipRow(
+            path=f"{n}", label="a", group="large" if n > 5 else "", frames=9
+        )
+        for n in range(12)
+    )
+    source = sources.VideoSource(manifest_lib.Manifest("", rows, ("a",)))
+    for seed in range(3):
+        assert [len(half) for half in parts.halve(source, seed=seed)] == [6, 6]
+
+
 def test_files_of_equal_content_are_not_divided_between_halves():
     rows = [
         manifest_lib.ClipRow(

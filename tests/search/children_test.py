@@ -26,6 +26,17 @@ class _Counting(sources.ClipSource):
         return np.full((len(indices), 16, 16, 3), level, np.uint8)
 
 
+DATA = data_options.DataOptions(source="x", clip_frames=4, crop_size=16)
+
+
+def make_source(labels):
+    rows = [
+        manifest_lib.ClipRow(path=str(i), label=label, frames=4, status="ok")
+        for i, label in enumerate(labels)
+    ]
+    return _Counting(manifest_lib.Manifest("", tuple(rows), ("a", "b")))
+
+
 @pytest.mark.parametrize(("cache_bytes", "reads"), [(2**28, 1), (0, 2)])
 def test_clips_that_fit_are_read_once(monkeypatch, cache_bytes, reads):
     monkeypatch.setattr(children, "_CACHE_BYTES", cache_bytes)
@@ -37,15 +48,8 @@ def test_clips_that_fit_are_read_once(monkeypatch, cache_bytes, reads):
             tf.reduce_mean(tf.cast(labels, tf.float32))[None],
         ),
     )
-    rows = [
-        manifest_lib.ClipRow(
-            path=str(i), label="ab"[i % 2], frames=4, status="ok"
-        )
-        for i in range(6)
-    ]
-    source = _Counting(manifest_lib.Manifest("", tuple(rows), ("a", "b")))
-    data = data_options.DataOptions(source="x", clip_frames=4, crop_size=16)
-    judge = children.Judge(None, source, data, (), 4)
+    source = make_source("ababab")
+    judge = children.Judge(None, source, DATA, (), 4)
     first, second = judge((0,)), judge((0,))
     assert first == second
     # Six clips in two batches of four, the first two of them twice.
@@ -57,3 +61,19 @@ def test_clips_that_fit_are_read_once(monkeypatch, cache_bytes, reads):
     assert first.log_likelihood == pytest.approx(
         np.mean((10 * numbers / 255 - 0.45) / 0.225), rel=1e-5
     )
+
+
+def test_batches_of_some_of_the_clips_mix_the_classes(monkeypatch):
+    monkeypatch.setattr(
+        steps,
+        "log_likelihoods",
+        lambda net, vectors, clips, labels: (
+            tf.zeros(1),
+            tf.cast(tf.reduce_any(labels != labels[0]), tf.float32)[None],
+        ),
+    )
+    source = make_source("aaaaaabbbbbb")
+    judge = children.Judge(None, source, DATA, (), 4, max_clips=7)
+    assert judge((0,)).accuracy == 1
+    assert judge.clips_each == judge.distinct == judge.clips == 8
+    assert len(set(source.read)) == 8

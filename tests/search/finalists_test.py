@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import types
 
 import pytest
 
@@ -116,14 +117,14 @@ def test_the_best_are_trained_from_scratch_and_decide(
         return as_record(100, 5, trained_on[filters])
 
     def retrain_fn(*, arch, init_from, sources, seed, **others):
+        paths = [
+            {row.path for row in source.manifest.rows} for source in sources
+        ]
+        assert not paths[0] & paths[1] and [*map(len, paths)] == [8, 2]
         if "check_only" in others:
             return {}
         filters = arch.stages[0][0].filters
         assert init_from is None and seed == 1
-        paths = [
-            {row.path for row in source.manifest.rows} for source in sources
-        ]
-        assert not paths[0] & paths[1]
         calls.append((filters, *map(len, paths)))
         return as_record(700, 2, from_scratch[filters])
 
@@ -166,6 +167,25 @@ def test_fewer_sets_of_filters_than_finalists_are_said(caplog):
     assert not caplog.messages
     assert chooser.finalists(all_three[:3]) == all_three[:2]
     assert "2 of the 3 `finalists` asked for" in caplog.text
+
+
+def test_of_equal_finalists_the_likeliest_is_first(tmp_path, monkeypatch):
+    found, accuracies = [derived(width) for width in (1, 2, 0)], [0.5, 0.75]
+
+    def train_on(folder, engine, finalist, train_fn):
+        accuracy = accuracies[finalist.indices[0] > 0]
+        return dataclasses.replace(finalist, accuracies=(accuracy,))
+
+    monkeypatch.setattr(finalists, "_train_on", train_on)
+    raced = finalists.race(
+        types.SimpleNamespace(file=tmp_path.joinpath),
+        types.SimpleNamespace(search=SEARCH),
+        found,
+        pytest.fail,
+    )
+    assert [one.indices for one in raced] == [one.indices for one in found]
+    ordered, _ = finalists.decide(found[::-1], found, lambda _: raced)
+    assert ordered == [found[0], found[2], found[1]]
 
 
 def test_a_finalist_alone_is_not_trained():

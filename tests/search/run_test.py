@@ -1,5 +1,6 @@
 """A whole search on real files, also killed and resumed."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -212,6 +213,43 @@ def test_a_search_goes_on_from_the_warm_up_of_another(
         )
 
 
+@pytest.mark.parametrize(
+    ("warmup_samples", "change", "may_differ"),
+    [
+        (1, {"temperature": 0.5}, True),  # nothing to weigh one against
+        (2, {"temperature": 0.5}, False),
+        (2, {"samples_per_nat": 9.0}, True),
+        (0, {"samples_per_nat": 9.0}, False),  # which says how many
+        (0, {"temperature": 0.5}, False),
+        (2, {"beta": 9.0}, True),  # of the logits
+    ],
+)
+def test_what_a_warm_up_for_another_search_depends_on(
+    tmp_path, warmup_samples, change, may_differ
+):
+    search = dataclasses.replace(GOES_ON, warmup_samples=warmup_samples)
+    estimator = options_lib.EstimatorOptions()
+    config = {"kind": "search", "seed": 1}
+    for name in ("space", "manifest", "order", "data", "weights"):
+        config[name] = {}
+    there = {
+        **config,
+        "search": {**dataclasses.asdict(search), "steps": search.warmup_steps},
+        "estimator": dataclasses.asdict(estimator),
+    }
+    (tmp_path / "run.json").write_text(json.dumps(there))
+    asked = {
+        **config,
+        "search": dataclasses.asdict(search),
+        "estimator": dataclasses.replace(estimator, **change),
+    }
+    refused = contextlib.nullcontext()
+    if not may_differ:
+        refused = pytest.raises(ValueError, match="after the same warm-up")
+    with refused:
+        run.check_supernet(str(tmp_path), asked)
+
+
 @pytest.mark.large
 def test_a_search_without_steps_has_the_supernet_too(clips, warm, tmp_path):
     """For a ranking."""
@@ -315,7 +353,6 @@ def test_a_single_class_is_refused(tmp_path):
         search_driver.search(one_class, tmp_path / "run")
 
 
-@pytest.mark.large
 @pytest.mark.large
 def test_a_finished_search_is_returned_as_it_is(
     clips, finished, monkeypatch, caplog

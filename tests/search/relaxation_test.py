@@ -74,6 +74,8 @@ def test_gradient_by_a_gate_is_the_difference_quotient(supernet, batch):
         expected = float((above - loss()) / 1e-2)
         assert found[place] == pytest.approx(expected, rel=0.05, abs=1e-4)
     assert abs(found[0]) > 1e-3 * abs(value)  # batch norm does not undo it
+    for own in (found[1:4], found[4:7]):  # all of a block scale its branch
+        np.testing.assert_allclose(own, own[0], rtol=1e-4)
 
 
 def test_relaxed_draws_are_those_of_the_distribution():
@@ -98,6 +100,8 @@ def test_gradient_of_a_gate_raises_what_was_drawn():
     gradients = [tf.convert_to_tensor(g).numpy() for g in gradients]
     for index, gradient in zip(indices.numpy(), gradients, strict=True):
         assert np.argmax(gradient) == index and gradient[index] > 0
+        relaxed = np.eye(len(gradient))[index] - gradient
+        assert np.argmax(relaxed) == index  # with the noise it was drawn with
         assert float(tf.reduce_sum(gradient)) == pytest.approx(0, abs=1e-6)
 
 
@@ -115,13 +119,17 @@ def test_a_high_temperature_makes_all_candidates_alike():
         np.testing.assert_allclose(temperature * found, expected, atol=0.01)
 
 
-TABLES = [cost_table.CostTable(SPACE, cost.Budget(
-    target=search_driver.TARGET_MACS, num_classes=2))]  # fmt: skip
+def tables_of(target):
+    budget = cost.Budget(target=target, num_classes=2)
+    return [cost_table.CostTable(SPACE, budget)]
 
 
-def exact_cost_gradient(distribution):
+TABLES = tables_of(search_driver.TARGET_MACS)
+
+
+def exact_cost_gradient(distribution, tables=TABLES, two_sided=False):
     everything = tf.constant(ALL)
-    excess = cost_table.excess(TABLES, everything)
+    excess = cost_table.excess(tables, everything, two_sided=two_sided)
     with tf.GradientTape() as tape:
         log_probs = distribution.log_prob(everything)
         expected = tf.reduce_sum(tf.exp(log_probs) * excess)
@@ -164,12 +172,17 @@ class Recorder:
 
     def update_logits(self, optimizer, logits, gradients):
         self.gradients = [tf.convert_to_tensor(g).numpy() for g in gradients]
-        return tf.constant(0.0)
+        return tf.linalg.global_norm(gradients)
 
 
+@pytest.mark.parametrize(
+    ("two_sided", "target"),
+    [(False, search_driver.TARGET_MACS), (True, 150_000.0)],  # most are below
+)
 def test_a_step_adds_the_cost_to_what_the_likelihood_says(
-    monkeypatch, supernet, batch
+    monkeypatch, supernet, batch, two_sided, target
 ):
+    tables = tables_of(target)
     distribution, recorder = uneven_distribution(), Recorder()
     likely = [tf.fill(vector.shape, 0.25) for vector in distribution.logits]
     monkeypatch.setattr(
@@ -180,15 +193,18 @@ def test_a_step_adds_the_cost_to_what_the_likelihood_says(
     step = relaxation.RelaxedStep(
         supernet,
         [distribution],
-        TABLES,
+        tables,
         recorder,
         options_lib.SearchOptions(steps=1, warmup_steps=0, method="gumbel"),
-        options_lib.EstimatorOptions(beta=10.0),
+        options_lib.EstimatorOptions(beta=10.0, two_sided=two_sided),
         counters=tf.Variable(tf.zeros([3], tf.int64)),
     )
     metrics = step._logits_step(tf.constant(0), 2, *batch)
-    found = (np.concatenate(recorder.gradients) - 0.25) / 10
-    exact = np.concatenate(exact_cost_gradient(distribution))
+    whole = np.concatenate(recorder.gradients)
+    norm = np.linalg.norm(whole)
+    assert float(metrics["logits_gradient_norm"]) == pytest.approx(norm)
+    found = (whole - 0.25) / 10
+    exact = np.concatenate(exact_cost_gradient(distribution, tables, two_sided))
     # 256 draws
     assert found @ exact > 0.9 * np.linalg.norm(found) * np.linalg.norm(exact)
     assert np.linalg.norm(found) == pytest.approx(

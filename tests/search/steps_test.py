@@ -490,6 +490,38 @@ def test_joint_logits_take_over_at_their_step():
     assert 0 < max(moved) <= 0.0251
 
 
+def test_optimizers_are_what_their_options_say():
+    parts = Parts()
+    made = optimizers.Optimizers(
+        parts.supernet,
+        options_lib.WeightsOptions(momentum=0.25),
+        parts.distributions,
+        options_lib.LogitsOptions(beta_1=0.5, beta_2=0.75),
+        batch_size=6,
+        steps=10,
+    )
+    (adam,) = made.logits
+    assert (adam.beta_1, adam.beta_2) == (0.5, 0.75)
+    assert made.weights.momentum == 0.25
+
+
+def test_clipping_bounds_what_decay_adds():
+    parts = Parts(
+        weights=options_lib.WeightsOptions(
+            clip_norm=1e-3, momentum=0.0, weight_decay=0.5,
+            learning_rate_per_sample=1 / 6,
+        )
+    )  # fmt: skip
+    variables, before = parts.supernet.shared_weights, parts.weights()
+    zeros = [tf.zeros_like(variable.value) for variable in variables]
+    norm = parts.optimizers.update_weights(variables, zeros)
+    moved = np.concatenate(
+        [np.ravel(a - b) for a, b in zip(before, parts.weights(), strict=True)]
+    )
+    assert np.linalg.norm(moved) == pytest.approx(1e-3, rel=1e-3)
+    assert float(norm) > 1  # half of that of the kernels
+
+
 def test_clipping_bounds_the_step_of_the_weights():
     for limit, expected in ((None, False), (1e-3, True)):
         parts = Parts(

@@ -235,7 +235,7 @@ def test_motion_channels_ignore_what_stands_still():
     stem = layers.Stem3D(4, 3, seed=1)
     stem.build((None, None, None, None, 3))
     before = stem.weight_values()["temporal_kernel"]
-    stem.start_with_motion(0.5)
+    stem.start_with_motion(0.4)  # 1.6 filters
     kernel = stem.weight_values()["temporal_kernel"]
     # Two of four filters sum to zero over time; their size stays.
     np.testing.assert_allclose(kernel[..., :2].sum(0), 0.0, atol=1e-6)
@@ -270,6 +270,15 @@ def test_kernels_follow_one_direction_each():
         added = kernel / sizes[0] - before / sizes[1] / np.sqrt(5)
         answers = np.tensordot(clip, added[..., :4], 3)
         assert answers.argmax() == channel
+        # twice the path, less its mean, to once the random kernel
+        path = clip - clip.mean()
+        mixed = 2 * path / np.linalg.norm(path)
+        mixed += before[..., channel] / sizes[1][channel]
+        np.testing.assert_allclose(
+            kernel[..., channel] / sizes[0][channel],
+            mixed / np.linalg.norm(mixed),
+            atol=1e-6,
+        )
 
 
 @pytest.mark.parametrize("block_type", ["1x3x3", "separable"])

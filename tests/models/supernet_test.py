@@ -1,6 +1,7 @@
 """The supernet against the children it holds."""
 
 import collections
+import dataclasses
 import random
 
 import keras
@@ -55,6 +56,26 @@ def test_logits_equal_those_of_the_inheriting_child(supernet, traced):
         expected = child(clip, training=True)  # batch statistics, as here
         found = run(clip, tf.constant(indices))
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_candidates_in_any_order_and_other_strides_equal_the_child():
+    tiny = space.get_space("tiny")
+    for attentions in (("se", "none"), ("se",)):
+        stage = dataclasses.replace(
+            tiny.stages[0], attentions=attentions, strides=(1, 4, 4)
+        )
+        net = models.Supernet(
+            dataclasses.replace(tiny, stages=(stage,)), num_classes=5
+        )
+        _randomise(net.shared_weights)
+        clip = _clip(2, 4, 16, 16, 3)
+        for attention in range(len(attentions)):
+            indices = (1, 0, 1, attention)
+            child = models.inherit(net, indices)
+            found = net(clip, tf.constant(indices))
+            np.testing.assert_allclose(
+                found, child(clip, training=True), atol=1e-4
+            )
 
 
 def test_twenty_architectures_are_one_trace(supernet, traced):

@@ -57,6 +57,8 @@ def test_peaks_of_stem_narrow_block_and_head_by_hand():
     )
     assert narrow.peak_values == 2 * 8 * 8 * 3 + 32 * 4
     assert wide.peak_values == 2 * 32 * 16
+    whole = space.StemSpec(filters=4, strides=(1, 1, 1))
+    assert cost.parts.stem_part(whole, (2, 8, 8)).out_size == (2, 8, 8)
     # 5 channels kept for the shortcut, 3 inner and 8 out
     spec = space.BlockSpec(block_type="3x3x3", filters=8, inner_filters=3)
     placed = space.PlacedBlock(

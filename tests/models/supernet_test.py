@@ -64,8 +64,9 @@ def test_candidates_in_any_order_and_other_strides_equal_the_child():
         stage = dataclasses.replace(
             tiny.stages[0], attentions=attentions, strides=(1, 4, 4)
         )
+        stem = dataclasses.replace(tiny.stem, strides=(1, 1, 1))
         net = models.Supernet(
-            dataclasses.replace(tiny, stages=(stage,)), num_classes=5
+            dataclasses.replace(tiny, stem=stem, stages=(stage,)), num_classes=5
         )
         _randomise(net.shared_weights)
         clip = _clip(2, 4, 16, 16, 3)
@@ -201,6 +202,20 @@ def test_no_size_is_found_out_on_a_gpu():
         in (node.attr["T"].type, node.attr["DstT"].type)
     }
     assert not sizes & {"Select", "SelectV2", "Cast", "Mean"}
+
+
+def test_every_part_starts_from_the_seed():
+    one, same, other = (
+        models.Supernet(space.get_space("tiny"), num_classes=3, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    for weights in zip(
+        *(net.shared_weights for net in (one, same, other)), strict=True
+    ):
+        first, again, differs = map(np.array, weights)
+        np.testing.assert_array_equal(first, again)
+        kernel = weights[0].name.endswith("_kernel")
+        assert (first != differs).all() == kernel, weights[0].path
 
 
 def test_logits_follow_the_choices_and_are_apart(supernet):

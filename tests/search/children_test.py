@@ -72,8 +72,9 @@ def test_batches_of_some_of_the_clips_mix_the_classes(monkeypatch):
             tf.cast(tf.reduce_any(labels != labels[0]), tf.float32)[None],
         ),
     )
+    monkeypatch.setattr(children, "_MOST_CLIPS", 7)
     source = make_source("aaaaaabbbbbb")
-    judge = children.Judge(None, source, DATA, (), 4, max_clips=7)
+    judge = children.Judge(None, source, DATA, (), 4)
     assert judge((0,)).accuracy == 1
     assert judge.clips_each == judge.distinct == judge.clips == 8
     assert len(set(source.read)) == 8

@@ -15,14 +15,19 @@ ALL_BLOCK_TYPES = ("3x3x3", "1x3x3", "5x3x3", "3x5x5", "1x5x5", "separable")
 EXPANSIONS = (1.5, 2.0, 2.25, 3.0, 4.0)
 
 
-def _open(*stages, channel_multiple=8):
-    """Stages of `(filters, depth)` in which all choices are open."""
+def _stages(
+    *stages,
+    block_types=ALL_BLOCK_TYPES,
+    expansions=EXPANSIONS,
+    channel_multiple=8,
+):
+    """Stages of `(filters, depth)` that share their other candidates."""
     return tuple(
         search_space.StageSpace(
             filters=filters,
             depth=depth,
-            block_types=ALL_BLOCK_TYPES,
-            expansions=EXPANSIONS,
+            block_types=block_types,
+            expansions=expansions,
             channel_multiple=channel_multiple,
         )
         for filters, depth in stages
@@ -35,15 +40,12 @@ _TINY = search_space.SearchSpace(
     clip_size=(8, 32, 32),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=8, temporal_kernel=3),
-    stages=tuple(
-        search_space.StageSpace(
-            filters=filters,
-            depth=depth,
-            block_types=("3x3x3", "1x3x3", "separable"),
-            expansions=(1.5, 2.0, 3.0),
-            channel_multiple=4,
-        )
-        for filters, depth in (((8, 16, 24), 1), ((12, 24, 36), 2))
+    stages=_stages(
+        ((8, 16, 24), 1),
+        ((12, 24, 36), 2),
+        block_types=("3x3x3", "1x3x3", "separable"),
+        expansions=(1.5, 2.0, 3.0),
+        channel_multiple=4,
     ),
     head=arch_lib.HeadSpec(filters=48, features=64),
 )
@@ -56,19 +58,13 @@ _MOTION = search_space.SearchSpace(
     clip_size=(8, 32, 32),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=4),
-    stages=tuple(
-        search_space.StageSpace(
-            filters=filters,
-            depth=depth,
-            block_types=("3x3x3", "1x3x3", "3x5x5", "1x5x5"),
-            expansions=(1.0, 2.0, 3.0),
-            channel_multiple=2,
-        )
-        for filters, depth in (
-            ((2, 4, 6, 8, 10), 1),
-            ((4, 8, 12, 16, 20), 2),
-            ((6, 12, 18, 24, 30), 3),
-        )
+    stages=_stages(
+        ((2, 4, 6, 8, 10), 1),
+        ((4, 8, 12, 16, 20), 2),
+        ((6, 12, 18, 24, 30), 3),
+        block_types=("3x3x3", "1x3x3", "3x5x5", "1x5x5"),
+        expansions=(1.0, 2.0, 3.0),
+        channel_multiple=2,
     ),
     head=arch_lib.HeadSpec(filters=96, features=96),
 )
@@ -79,7 +75,7 @@ _EGOGESTAR = search_space.SearchSpace(
     clip_size=(16, 64, 64),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=12),
-    stages=_open(
+    stages=_stages(
         ((4, 8, 12, 16, 20), 1),
         ((8, 16, 20, 28, 36), 2),
         ((16, 24, 40, 48, 64), 4),
@@ -95,7 +91,7 @@ _EGOGESTAR_SMALL = search_space.SearchSpace(
     clip_size=(16, 64, 64),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=8),
-    stages=_open(
+    stages=_stages(
         ((4, 6, 8, 10, 14), 1),
         ((6, 8, 10, 12, 18), 2),
         ((12, 16, 20, 24, 36), 4),
@@ -113,20 +109,14 @@ _EGOGESTAR_TINY = search_space.SearchSpace(
     clip_size=(16, 64, 64),
     frame_stride=1,
     stem=arch_lib.StemSpec(filters=4),
-    stages=tuple(
-        search_space.StageSpace(
-            filters=filters,
-            depth=depth,
-            block_types=("3x3x3", "5x3x3", "3x5x5", "separable"),
-            expansions=(1.5, 2.25, 3.0),
-            channel_multiple=2,
-        )
-        for filters, depth in (
-            ((2, 3, 4, 5, 7), 1),
-            ((4, 5, 7, 8, 12), 2),
-            ((6, 9, 12, 15, 21), 4),
-            ((12, 20, 28, 36, 48), 2),
-        )
+    stages=_stages(
+        ((2, 3, 4, 5, 7), 1),
+        ((4, 5, 7, 8, 12), 2),
+        ((6, 9, 12, 15, 21), 4),
+        ((12, 20, 28, 36, 48), 2),
+        block_types=("3x3x3", "5x3x3", "3x5x5", "separable"),
+        expansions=(1.5, 2.25, 3.0),
+        channel_multiple=2,
     ),
     head=arch_lib.HeadSpec(filters=96, features=96),
 )
@@ -143,7 +133,7 @@ _X3D_S = search_space.SearchSpace(
     clip_size=(13, 160, 160),
     frame_stride=6,
     stem=arch_lib.StemSpec(filters=24),
-    stages=_open(
+    stages=_stages(
         ((8, 16, 24, 32, 40), 3),
         ((16, 32, 48, 64, 80), 5),
         ((32, 64, 96, 128, 160), 11),

@@ -171,7 +171,7 @@ class SpaceCost:
                 strides=stage_space.strides if first else (1, 1, 1),
                 attention=attention,
             )
-            index = 1 if first else 2  # what it is stands for all the later
+            index = 1 if first else 2  # the second stands for all later ones
             block = arch_lib.PlacedBlock(
                 name=f"stage{stage + 1}_block{index}", stage=stage + 1,
                 index=index, in_filters=in_filters, spec=spec,

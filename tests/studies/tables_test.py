@@ -44,6 +44,16 @@ def test_what_a_method_cost_is_a_mean_over_its_runs():
     assert row["clips processed"] == "35,000" and row["CPU s"] == "200"
 
 
+def test_intervals_of_accuracies_end_at_none_and_all():
+    found = [
+        {**_record("hand_scaled", seed, 1e6, accuracy), "params": 1,
+         "search": None}
+        for seed, accuracy in enumerate((0.1, 1.0))
+    ]  # fmt: skip
+    header, (row,) = tables.methods_table(found)
+    assert row[header.index("95 % interval")] == "0.00 to 100.00"
+
+
 def test_adaptive_samples_are_compared_at_one_budget():
     found = [
         _searched(

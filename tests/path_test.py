@@ -20,7 +20,7 @@ TARGET = 1_500_000.0
 def _run(function, name, run_dir, **macros):
     overrides = [f"{key}={value!r}" for key, value in macros.items()]
     with gin_app.configured(
-        function, [f"gin/demo/{name}.gin"], overrides, str(run_dir)
+        function, [f"gin/{name}.gin"], overrides, str(run_dir)
     ) as run:
         return run()
 
@@ -41,19 +41,19 @@ def path(tmp_path_factory):
     records.make_records(manifest, root / "records")
     data = {"DATA": str(root / "records")}
     _run(
-        search_run.run_search, "search", root / "search", **data,
+        search_run.run_search, "demo/search", root / "search", **data,
         TARGET_MACS=TARGET, STEPS=6, WARMUP_STEPS=3,
     )  # fmt: skip
     _run(
-        training_run.run_training, "train", root / "train", **data,
+        training_run.run_training, "demo/train", root / "train", **data,
         ARCH=str(root / "search"), EPOCHS=2,
     )  # fmt: skip
     trained = {"TRAINED": str(root / "train")}
     _run(
-        evaluation_run.run_evaluation, "evaluate", root / "evaluate",
-        **data, **trained,
+        evaluation_run.run_evaluation, "evaluate/trained", root / "evaluate",
+        **trained, TEMPORAL_VIEWS=3,
     )  # fmt: skip
-    _run(export_run.run_export, "export", root / "export", **data, **trained)
+    _run(export_run.run_export, "export/trained", root / "export", **trained)
     return root
 
 

@@ -5,8 +5,8 @@
 #   demo.sh RUN_DIR [FOLDER_OF_CLASS_FOLDERS]
 #
 # An empty RUN_DIR stands for runs/demo, or runs/demo_ and the folder's name.
-# Without a folder, synthetic clips are written first and a tiny space is
-# searched; with one, clips of 16 frames of 64x64 and the space made for them.
+# Without a folder, synthetic clips are written first and searched for by
+# gin/demo; with one, gin/videos says how.
 set -euo pipefail
 
 if (($# < 1)); then
@@ -16,17 +16,8 @@ fi
 
 videos=${2:-}
 run=${1:-runs/demo${videos:+_$(basename "$videos")}}
-shape=()
-epochs=25
-if [ -n "$videos" ]; then
-  shape=(--gin=CLIP_FRAMES=16 --gin=CROP_SIZE=64 --gin='SHORT_SIDES=(64, 72)')
-  search=(--gin=SPACE=egogestar --gin=TARGET_MACS=40e6)
-  motion=(--gin=MOTION=0.5)  # what things look like may matter, too
-  epochs=100
-else
-  search=()
-  motion=()
-fi
+recipes=gin/demo
+[ -z "$videos" ] || recipes=gin/videos
 mkdir -p "$run"
 
 step() { printf '\n== %s\n' "$*"; "$@"; }
@@ -53,21 +44,19 @@ clip = next(of_part, usable.rows[0])
 print(part, usable.absolute_path(clip), sep="\0", end="\0")
 END
 )
-data=(--gin="DATA=$run/records")
 step autox3d-make-records "$run/manifest.csv" --out="$run/records" || {
   code=$?
   echo "If the clips are others than before: make demo RUN_DIR=another" >&2
   exit $code
 }
-step autox3d-search --gin_file=gin/demo/search.gin "${data[@]}" \
-  "${shape[@]}" "${search[@]}" "${motion[@]}" --run_dir="$run/search"
-step autox3d-train --gin_file=gin/demo/train.gin "${data[@]}" "${shape[@]}" \
-  "${motion[@]}" --gin=ARCH="$run/search" --gin=INIT_FROM="$run/search" \
-  --gin=EPOCHS=$epochs --run_dir="$run/train"
-step autox3d-evaluate --gin_file=gin/demo/evaluate.gin "${data[@]}" \
-  "${shape[@]}" --gin=TRAINED="$run/train" --gin=PART="$part" \
-  --run_dir="$run/evaluate"
-step autox3d-export --gin_file=gin/demo/export.gin "${data[@]}" "${shape[@]}" \
-  --gin=TRAINED="$run/train" --gin=PART="$part" --run_dir="$run/export"
+step autox3d-search --gin_file="$recipes/search.gin" --gin=DATA="$run/records" \
+  --run_dir="$run/search"
+step autox3d-train --gin_file="$recipes/train.gin" --gin=DATA="$run/records" \
+  --gin=ARCH="$run/search" --gin=INIT_FROM="$run/search" --run_dir="$run/train"
+trained=(--gin=TRAINED="$run/train" --gin=PART="$part")
+step autox3d-evaluate --gin_file=gin/evaluate/trained.gin "${trained[@]}" \
+  --gin=TEMPORAL_VIEWS=3 --run_dir="$run/evaluate"
+step autox3d-export --gin_file=gin/export/trained.gin "${trained[@]}" \
+  --run_dir="$run/export"
 step autox3d-classify --model="$run/export/model_int8.tflite" "$example"
 printf '\nDone in %d min %02d s: %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$run"

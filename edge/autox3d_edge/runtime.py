@@ -136,12 +136,12 @@ class Recognizer:
 
         Args:
             frame: uint8 RGB `(height, width, 3)` of any size.
-            seconds: When it was seen, by any clock. `window` and `hop` then
-                count frames at `fps`, however many come: those beyond are left
-                out, for those that are missing a network of whole clips holds
-                the one before. A stream leaves the looks out that it missed:
-                where each takes too long, more of them would fall behind for
-                good.
+            seconds: When it was seen, by any clock, such as
+                `time.monotonic()`. `window` and `hop` then count frames at
+                `fps`, however many come: those beyond are left out, for those
+                that are missing a network of whole clips holds the one before.
+                A stream leaves the looks out that it missed: where each takes
+                too long, more of them would fall behind for good.
 
         Returns:
             float32 `(classes,)`, the same read-only array until the network

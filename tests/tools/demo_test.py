@@ -78,5 +78,6 @@ def test_it_tests_on_the_part_that_there_is(
     )
     for name in ("evaluate", "export"):
         assert f"--gin=PART={part}" in called[f"autox3d-{name}"]
-        assert "\nPART = 'val'\n" in (REPO / f"gin/demo/{name}.gin").read_text()
+        file = REPO / f"gin/{name}/trained.gin"
+        assert "\nPART = 'val'\n" in file.read_text()
     assert called["autox3d-classify"][-1] == f"{tmp_path}/run/{example}.mp4"

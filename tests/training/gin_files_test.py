@@ -6,9 +6,13 @@ import re
 import gin
 import pytest
 
+from autox3d_tf import cost
 from autox3d_tf.data import options as data_options
 from autox3d_tf.evaluation import run as evaluation_run
 from autox3d_tf.runs import gin_app
+from autox3d_tf.search import options as search_options
+from autox3d_tf.search import run as search_run
+from autox3d_tf.space import spaces
 from autox3d_tf.studies import transfer
 from autox3d_tf.training import initial, options, run
 
@@ -40,7 +44,9 @@ def made(cls):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((GIN / "train").glob("*.gin")), ids=lambda path: path.stem
+    "path",
+    [*sorted((GIN / "train").glob("*.gin")), GIN / "videos/train.gin"],
+    ids=lambda path: f"{path.parent.stem}_{path.stem}",
 )
 def test_training(path):
     with configured(path, run.run_training):
@@ -63,6 +69,29 @@ def test_training(path):
         assert data.clip_frames == spec.clip_size[0]
     if data.sampling == "dense":
         assert data.stride == spec.frame_stride
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "demo/search",
+        "search/egogestar",
+        "search/egogestar_stream",
+        "search/motion",
+        "search/motion_stream",
+        "search/tiny_synthetic",
+        "videos/search",
+    ],
+)
+def test_search(name):
+    with configured(GIN / f"{name}.gin", search_run.run_search):
+        data = made(data_options.DataOptions)
+        assert made(search_options.SearchOptions).steps > 0
+        space = spaces.get_space(gin.query_parameter("%SPACE"))
+        target = gin.query_parameter("%TARGET_MACS")
+    budget = cost.Budget(target=target, num_classes=10)
+    assert cost.cheapest(space, budget) < target
+    assert (data.clip_frames, data.crop_size) == space.clip_size[:2]
 
 
 @pytest.mark.parametrize(

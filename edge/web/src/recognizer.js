@@ -121,11 +121,12 @@ export class Recognizer {
    * @param {ImageData} frame Of any size; see frames.js. Its pixels are read
    *     when those before it are done: leave them as they are until then.
    * @param {object} options
-   *   - seconds: When it was seen, by any clock. `window` and `hop` then count
-   *     frames at `fps`, however many come: those beyond are left out, for
-   *     those that are missing a network of whole clips holds the one before.
-   *     A stream leaves the looks out that it missed: where each takes too
-   *     long, more of them would fall behind for good.
+   *   - seconds: When it was seen, by any clock, such as
+   *     `performance.now() / 1000`. `window` and `hop` then count frames at
+   *     `fps`, however many come: those beyond are left out, for those that
+   *     are missing a network of whole clips holds the one before. A stream
+   *     leaves the looks out that it missed: where each takes too long, more
+   *     of them would fall behind for good.
    * @return {Promise<Float32Array|null>} `(classes,)`; null before the first
    *     look.
    */

@@ -1,6 +1,7 @@
 """A causal network frame by frame: as the whole clip, and without an end."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -153,6 +154,33 @@ def test_nothing_drifts_in_two_thousand_frames(streams):
     assert found["end_error"] < 1.1 * found["start_error"] + 0.002
     assert found["end_error"] < 0.05
     assert found["end_same"] >= found["start_same"] - 0.05
+
+
+def test_drift_by_hand(monkeypatch):
+    """Frames 50 to 54 against the last five, of a video of seven."""
+    monkeypatch.setattr(streaming, "DRIFT_FRAMES", 60)
+    off = [0.9] * 50 + [0.1, 0.5, 0.1, 0.1, 0.1] + [0.6, 0.6, 0.2, 0.6, 0.6]
+    shown = []
+
+    def push(frame):
+        shown.append(frame.item())
+        error = off[len(shown) - 1]
+        return np.array([0.7 - error, 0.3 + error / 2])
+
+    exact = types.SimpleNamespace(push=lambda frame: np.array([0.7, 0.3]))
+    video = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
+    run = types.SimpleNamespace(push=push)
+    found = streaming.drift(exact, run, video)
+    # So much of the video that the two do not overlap, again and again.
+    assert shown == 12 * [0, 1, 2, 3, 4]
+    # The label is another where the error is 0.5 or 0.6.
+    assert found == {
+        "frames": 60,
+        "start_error": pytest.approx((4 * 0.1 + 0.5) / 5),
+        "start_same": 4 / 5,
+        "end_error": pytest.approx((4 * 0.6 + 0.2) / 5),
+        "end_same": 1 / 5,
+    }
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -248,6 +248,10 @@ def test_a_disturbance_does_not_count(bundle, tmp_path, monkeypatch):
         least = [timing["least"] for timing in column["timings"]]
         assert least == [alone[name] for name in names]
         assert column["timings"][0]["median"] == 1.7 * least[0]
+        # Nor are predictions compared with a disturbed time.
+        checked = [m["role"] for m in index["models"]].index("check")
+        ((_, measured),) = column["check"]
+        assert measured == alone[names[checked]]
 
 
 @pytest.mark.parametrize(("ms", "runs"), [(4.0, 4), (100.0, 2)])
@@ -266,6 +270,19 @@ def test_a_visit_takes_milliseconds_after_a_warm_up(
     monkeypatch.setattr(interpreters, "prepare", lambda *_: run)
     assert latency_table._visit(path, {}, 1, None) == pytest.approx(ms)
     assert len(calls) == 1 + runs  # until 15 ms are over, but two at least
+
+
+def test_a_visit_takes_the_median_of_its_runs(tmp_path, monkeypatch):
+    clock, times = [0.0], iter([50.0, 1.0, 13.0, 2.0])  # a warm-up first
+
+    def run():
+        clock[0] += next(times) / 1e3
+
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"model")
+    monkeypatch.setattr(latency_table.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(interpreters, "prepare", lambda *_: run)
+    assert latency_table._visit(path, {}, 1, None) == pytest.approx(2.0)
 
 
 def test_networks_are_measured_as_the_table_was(bundle, monkeypatch):
@@ -334,7 +351,8 @@ def test_known_coefficients_are_found():
         for part in parts
         for term in latency.terms(part, 8)
     }
-    true = {name: rng.random() for name in sorted(names)}
+    # A network takes some ms, so that a half is a part of it.
+    true = {name: 1e-3 * rng.random() for name in sorted(names)}
 
     def ms(part):
         found = latency.terms(part, 8)
@@ -348,6 +366,7 @@ def test_known_coefficients_are_found():
     assert column["tile"] == 8
     assert column["part_error"] < 1e-3
     assert column["scale"] == pytest.approx(1.25, rel=1e-2)
+    assert column["constant"] == pytest.approx(0.5, rel=1e-2)
     for parts in networks[:5]:
         predicted = sum(latency_fit.predict(column, part) for part in parts)
         assert predicted == pytest.approx(
@@ -374,6 +393,36 @@ def test_no_coefficient_is_negative():
     )
     # Then x alone: (3 + 2) / 2.
     assert solution == pytest.approx([2.5, 0.0])
+
+
+def test_a_report_by_hand():
+    def timing(low, median, high):
+        return {"least": 0.1, "low": low, "median": median, "high": high}
+
+    table = {
+        "space": {"name": "tiny"},
+        "device": {
+            "processor": "A7", "cores": 4, "system": "L 6", "runtime": "r 1",
+        },
+        "per": "clip",
+        "columns": [
+            {
+                "precision": "int8", "threads": 2, "parts": 9, "tile": 8,
+                "part_error": 0.031, "coefficients": {"a": 1.0, "b": 2.0},
+                "timings": [timing(1, 2, 3), timing(4, 5, 5), timing(9, 9, 9)],
+                "check": [(1.1, 1.0), (3.0, 4.0), (2.0, 2.0)],
+            }
+        ],
+    }  # fmt: skip
+    assert latency_table.format_report(table).splitlines() == [
+        "space tiny on A7, 4 cores, L 6, r 1, ms per clip",
+        "int8, threads 2: 9 distinct parts timed (spread of the middle half "
+        "20.0%), 2 terms, tile 8; error of a part left out: median 3.1%",
+        "  3 whole networks not used in the fit, 1.00-4.00 ms: absolute error "
+        "median 10.0%, largest 25.0%; correlation 0.987",
+    ]
+    two = latency_table.format_check([(1.1, 1.0), (3.0, 4.0)])
+    assert two.endswith("absolute error median 17.5%, largest 25.0%")
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from autox3d_edge import (
     remedies,
     sources,
     stream_export,
+    streaming,
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import models, space
@@ -109,11 +110,19 @@ def test_the_file_says_that_it_is_a_stream(exported_stream):
     assert all(state.initial == 0 for state in stream.states)
 
 
-def test_a_stream_is_timed_by_the_frame(exported_stream):
+def test_a_stream_is_timed_by_the_frame(exported_stream, monkeypatch):
+    invoke, runs = streaming.StreamRunner.invoke, []
+
+    def count(self):  # which moves the states, too
+        runs.append(self)
+        invoke(self)
+
+    monkeypatch.setattr(streaming.StreamRunner, "invoke", count)
     (timing,) = benchmark.benchmark_files(
         {"stream": exported_stream.path}, threads=(1,), repeats=3
     )
     assert timing.name == "stream, 1 thread" and timing.median > 0
+    assert len(runs) == 2 + 3  # two to warm up
 
 
 def test_drift_is_said_of_each_stream_beside_a_float_one(exported_stream):

@@ -18,7 +18,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import decoding, synthetic
-from tests.edge import networks, reference
+from tests.edge import networks, ports, reference
 
 FRAMES = networks.STREAM_FRAMES
 _FINE = 64  # parts of a step that sums count in
@@ -463,6 +463,17 @@ def test_a_dense_clip_in_a_window_spans_the_same_time(
             recognizer.read_clip(tmp_path / "video.mp4"),
             decoding.decode_frames(tmp_path / "video.mp4", list(numbers)),
         )
+
+
+def test_a_dense_clip_spreads_over_a_window_of_any_length(exported, tmp_path):
+    path = ports.write_dense_model(tmp_path / "model.tflite", exported, 30.0)
+    recognizer = Recognizer(path, window=10)
+    video = ports.moving_frames(10, 24, 24)
+    for frame in video:
+        scores = recognizer.push(frame)
+    # In the middle of each of four parts of 2.5 frames.
+    clip = recognizer.clip_of(video[[1, 3, 6, 8]])
+    np.testing.assert_array_equal(scores, recognizer.scores(clip))
 
 
 def test_looks_stay_a_hop_apart_when_frames_are_missing(exported):

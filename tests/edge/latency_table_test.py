@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from autox3d_edge import (
+    flatbuffer,
     interpreters,
     latency_bundle,
     latency_fit,
@@ -329,6 +330,16 @@ def test_a_table_that_cannot_be_kept_is_not_measured(capsys, tmp_path):
         with pytest.raises(SystemExit):
             latency_table.main([str(tmp_path), f"--out={out}"])
         assert f"Cannot write {out}: " in capsys.readouterr().err
+
+
+def test_what_is_timed_has_no_subtraction_of_the_mean_pixel(bundle):
+    """As what is exported: see `input_zero_point`."""
+    index = latency_table.read_index(bundle)
+    for model in index["models"]:
+        if model["part"] in (None, "stem"):
+            content = (bundle / model["files"]["int8"]).read_bytes()
+            graph = flatbuffer.read_graph(content)
+            assert graph.tensors[graph.inputs[0]].zero_point == (115,)
 
 
 def test_every_candidate_is_drawn_equally_often():

@@ -1,8 +1,9 @@
 """Operators are timed one by one, those of a stream too."""
 
 import collections
+import types
 
-from autox3d_edge import flatbuffer, op_profile, quantize
+from autox3d_edge import cut, flatbuffer, manifest, op_profile, quantize
 
 
 def test_every_operator_of_a_stream_is_timed(streams, monkeypatch):
@@ -24,6 +25,22 @@ def test_weights_of_fp16_are_unpacked_where_they_are_used(exported):
     counts = collections.Counter(operator.code for operator in operators)
     assert counts.pop("DEQUANTIZE") > 10
     assert {name: n for name, (n, _) in found.kinds.items()} == counts
+
+
+def test_a_kind_takes_what_its_operators_take_together(exported, monkeypatch):
+    def time_in_turns(models, repeats):
+        return [types.SimpleNamespace(median=len(m)) for m in models.values()]
+
+    monkeypatch.setattr(op_profile.benchmark, "time_in_turns", time_in_turns)
+    monkeypatch.setattr(op_profile.interpreters, "prepare", lambda m, *_: m)
+    model, _ = manifest.read_model(exported.path)
+    found = op_profile.profile(model)
+    codes = [o.code for o in flatbuffer.read_graph(model).operators]
+    sizes = collections.Counter()
+    for number, piece in cut.Cutter(model).operators():
+        sizes[codes[number]] += len(piece)
+    assert {name: ms for name, (_, ms) in found.kinds.items()} == sizes
+    assert found.whole == len(model)
 
 
 def test_a_profile_is_a_line_per_kind():

@@ -66,6 +66,32 @@ def test_what_never_changes_has_no_relative_error():
     assert report["tflite"]["relative_error"] is None
 
 
+def test_who_contradicts_by_hand():
+    """What is lowered is float, whatever the file is."""
+    found = {"max_error": 3e-3, "top1_agreement": 1.0, "relative_error": 0.0}
+    report = {"clips": 4, "reference": "keras"}
+    report |= {"lowered": found, "tflite": found}
+    for precision, wrong in (
+        ("fp32", ["lowered", "tflite"]),
+        ("fp16", ["lowered"]),
+        ("int8", ["lowered"]),
+    ):
+        said = dict(parity.contradictions(report, precision))
+        assert list(said) == wrong
+        assert said["lowered"] == "is up to 0.003 off keras, may be 1e-03"
+    # The label of no number is that of class 0, as all may be.
+    bad = {"tflite": {**found, "max_error": float("nan")}}
+    for precision in ("fp32", "int8"):
+        said = list(parity.contradictions({**report, **bad}, precision))
+        assert said[-1] == ("tflite", "is not finite")
+    poor = {"max_error": 0.6, "top1_agreement": 0.25, "relative_error": 1.5}
+    said = list(parity.contradictions({**report, "tflite": poor}, "int8"))
+    assert said[-1] == (
+        "tflite",
+        "has the label of keras on 25% of 4 clips and scores up to 0.6 off",
+    )
+
+
 def test_a_clip_is_looked_at_once():
     calls = []
     score = parity.remember(lambda clip: calls.append(clip) or len(calls))

@@ -207,6 +207,12 @@ def endless(graph, content):
     graph.tensors[made].shape = [8, 8388626, 18, 16]
 
 
+def endless_in_float(graph, content):
+    made = graph.tensors[first(graph, content, "ADD").outputs[0]]
+    made.shape = [8, 1 << 20, 8, 8]  # 512 Mi values, each of 4 bytes
+    made.type = flatbuffer.schema().TensorType.FLOAT32
+
+
 def far_zero_point(graph, content):
     made = first(graph, content, "SOFTMAX").outputs[0]
     graph.tensors[made].quantization.zeroPoint = np.array([200_000])
@@ -291,6 +297,7 @@ FATAL = (
     (no_output, "CONV_2D, has 3 inputs and 0 outputs"),
     (no_scale, "has no scale"),
     (endless, "of shape (8, 8388626, 18, 16) would fill"),
+    (endless_in_float, "of shape (8, 1048576, 8, 8) would fill"),
     (far_zero_point, "has zero point 200000"),
 )
 

@@ -42,6 +42,9 @@ def test_one_that_stopped_goes_on(tmp_path):
     found = begin(tmp_path).labels(network, "weights", "a network")
     assert found.tolist() == LABELS
     assert network.seen == [3, 4, 5]
+    network = Network()  # nor is what is whole tested anew
+    found = begin(tmp_path).labels(network, "weights", "a network")
+    assert found.tolist() == LABELS and not network.seen
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,16 @@ def test_numbers_of_any_kind(exported):
     Recognizer(exported.path, fps=np.float32(29.97))
 
 
+def test_integers_mean_what_their_scale_and_zero_point_say():
+    values = np.array([0, 3, 255], np.uint8)
+    found = interpreters.to_float(values, {"quantization": (0.5, 10)})
+    assert found.dtype == np.float32
+    assert found.tolist() == [-5.0, -3.5, 122.5]
+    found = interpreters.to_float(values / 4, {"quantization": (0.0, 0)})
+    assert found.dtype == np.float32
+    assert found.tolist() == [0.0, 0.75, 63.75]
+
+
 def test_the_thread_count_reaches_the_interpreter(exported, monkeypatch):
     seen = {}
     real = interpreters.load_class()

@@ -166,13 +166,19 @@ def test_a_float_model_called_int8_is_refused(exported):
     assert any("stage1_block1_expand" in name for name in named)
 
 
-def test_borders_of_another_scale_are_refused(exported):
+def test_borders_of_another_scale_or_zero_point_are_refused(exported):
     model, _ = manifest_lib.read_model(exported.path)
-    for end, scale in (("outputs", 1 / 128), ("inputs", 0.5)):
+    for end, scale, zero in (
+        ("outputs", 1 / 128, 0),
+        ("outputs", 1 / 256, 115),
+        ("inputs", 0.5, 115),
+        ("inputs", 1.0, 114),
+    ):
         content = flatbuffer.unpack(model)
         (number,) = getattr(content.subgraphs[0], end)
         steps = content.subgraphs[0].tensors[number].quantization
         steps.scale = np.array([scale], np.float32)
+        steps.zeroPoint = np.array([zero])
         (finding,) = audit.audit_model(compact.pack(content), "int8").findings
         assert finding.rule == "border"
         assert f"is the {end[:-1]} and must be UINT8" in finding.message
@@ -372,6 +378,12 @@ def test_only_declared_parts_may_be_other_than_int8(
         assert rules(report) <= {"no-float", "type"}
         named = {finding.where for finding in report.findings}
         assert named and all(name.startswith(part) for name in named)
+        # Nor as each other.
+        other, rule = {
+            "fp32": ("int16x8", "no-float"), "int16x8": ("fp32", "type"),
+        }[kept[part]]  # fmt: skip
+        report = audit.audit_model(model, "mixed", kept={**kept, part: other})
+        assert rules(report) == {rule}
 
 
 def test_all_parts_in_float_are_the_float_network(exported, by_precision):

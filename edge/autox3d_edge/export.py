@@ -108,6 +108,11 @@ def export_model(
         mixed.check_kept(wanted.kept, mixed.part_names(arch))
         recipe = recipe or converter.choose_recipe(kept)
         content = converter.convert(recipe)
+    elif recipe is not None or kept:
+        raise ValueError(
+            "`recipe` and `kept` must be left out but for 'int8' and 'mixed'. "
+            f"Received: precision={precision!r}, recipe={recipe}, kept={kept}."
+        )
     else:
         content = converter.convert_whole(precision)
     return write_model(

@@ -1,5 +1,6 @@
 """The audit refuses what facts say goes wrong, and names the tensor."""
 
+import dataclasses
 import itertools
 import re
 
@@ -278,6 +279,19 @@ def graph_of(code, dtype, *scales, versions=(1,)):
 def test_the_newest_version_of_an_operator_counts():
     graph = graph_of("ADD", "INT8", (1.0,), (1.0,), (1.0,), versions=(2, 4, 1))
     assert audit._versions(graph) == {"ADD": 4}
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("fp16", "FLOAT16"), ("dynamic", "INT8"), ("int16x8", "INT8")],
+)
+def test_only_constants_may_be_narrower(precision, dtype):
+    graph = graph_of("ADD", dtype, (), (), ())
+    first, *others = graph.tensors
+    first = dataclasses.replace(first, constant=True)
+    graph = dataclasses.replace(graph, tensors=(first, *others))
+    findings = audit._type_findings(graph, precision, {})
+    assert [finding.where for finding in findings] == ["tensor 1", "tensor 2"]
 
 
 @pytest.mark.parametrize(

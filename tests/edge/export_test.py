@@ -347,6 +347,24 @@ def test_what_cannot_be_is_refused_before_conversion(
         export_unconverted(exported, tmp_path, **wrong)
 
 
+def test_a_file_is_compared_on_clips_of_its_own_or_of_calibration(
+    exported, tmp_path, monkeypatch
+):
+    compared = []
+    monkeypatch.setattr(
+        export, "write_model", lambda *_, **how: compared.append(how)
+    )
+    whole = types.SimpleNamespace(convert_whole=lambda precision: b"")
+    own, calibration = [exported.clips[0]], [exported.clips[1]]
+    for clips in (own, None):
+        export.export_model(
+            exported.weights, exported.arch, tmp_path / "model.tflite",
+            precision="fp32", calibration=calibration, parity_clips=clips,
+            converter=whole, references={"keras": None},
+        )  # fmt: skip
+    assert [how["parity_clips"] for how in compared] == [own, calibration]
+
+
 def test_a_misspelt_field_is_refused_before_conversion(exported, tmp_path):
     with pytest.raises(TypeError, match="'label'"):
         export_unconverted(exported, tmp_path, label=["a"])

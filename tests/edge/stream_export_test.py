@@ -57,12 +57,18 @@ def test_frame_by_frame_equals_the_trained_clip_network(exported_stream):
 def test_int8_is_close_to_the_trained_clip_network(trained, tmp_path):
     path = tmp_path / "model_int8_stream.tflite"
     clips = reference.random_clips(5, trained.arch.clip_size)
-    report = stream_export.export_stream(
-        trained, trained.arch, path, calibration=clips
+    exporter = stream_export.Exporter(trained, trained.arch, clips)
+    report, native = (
+        exporter.export(tmp_path / f"model_{name}_stream.tflite", name)
+        for name in ("int8", "int8_native")
     )
     assert report["audit"]["passed"]
     found = report["parity"]["tflite"]
     assert found["max_error"] < 0.1 and found["top1_agreement"] == 1.0
+    assert native["precision"] == report["precision"] == "int8"
+    assert native["parity"]["tflite"] == found
+    stream = manifest_lib.read_manifest(native["path"]).stream
+    assert {state.dtype for state in stream.states} == {"int8", "int32"}
     path.unlink()
     with pytest.raises(ValueError, match="must hold uint8 clips for int8"):
         stream_export.export_stream(trained, trained.arch, path)

@@ -10,6 +10,7 @@ import tf_keras
 
 from autox3d_edge import (
     audit,
+    compact,
     diagnosis,
     doctor,
     export,
@@ -474,6 +475,33 @@ def test_calibrated_ranges_are_those_of_the_float_graph(changes):
             (kept.min[0], kept.max[0]), (low, high), rtol=1e-3, atol=1e-4,
             err_msg=tensor.name.decode(),
         )  # fmt: skip
+
+
+def test_what_is_only_moved_has_the_range_of_what_it_is_made_of():
+    """Whatever range was found for it: its steps are the same."""
+    arch = networks.small_arch(clip_size=CLIP, causal=True)
+    network = lowering.lower(arch, networks.random_weights(arch))
+    calibrated = quantize.calibrate(network, reference.random_clips(2, CLIP))
+    given = {
+        layer.name: (0.0, 100.0 + number)
+        for number, layer in enumerate(network.layers)
+    }
+    content = flatbuffer.unpack(ranges.set_ranges(calibrated, given))
+    graph = content.subgraphs[0]
+    highs, last = [], {}
+    for tensor in graph.tensors:
+        found = getattr(tensor.quantization, "max", None)
+        highs.append(None if found is None else float(found[0]))
+    kinds = flatbuffer.kinds(content)
+    for operator, kind in zip(graph.operators, kinds, strict=True):
+        (made,) = operator.outputs
+        last[compact.layer_of(graph.tensors[made].name)] = kind, highs[made]
+        if kind in flatbuffer.SAME_SCALE:
+            assert highs[made] == highs[operator.inputs[0]] is not None
+    assert {"PAD", "STRIDED_SLICE", "RESHAPE", "TRANSPOSE"} <= set(kinds)
+    # The mean over time is moved at its end; it keeps the range given to it.
+    mean = "stage1_block1_se_mean"
+    assert last[mean] == ("TRANSPOSE", given[mean][1])
 
 
 def test_clipped_ranges_are_in_the_file(sick, converter):

@@ -371,6 +371,19 @@ def test_an_export_is_treated_if_that_brings_it_close_to_float(sick, converter):
     )
 
 
+def test_what_fails_its_audit_is_not_run_to_choose(sick, monkeypatch):
+    """It might end the process."""
+    monkeypatch.setattr(
+        recipes.audit,
+        "audit_model",
+        lambda *_: types.SimpleNamespace(passed=False),
+    )
+    monkeypatch.setattr(interpreters, "ClipRunner", None)
+    converter = recipes.Int8Converter(*sick[:2], sick[2][:1])
+    monkeypatch.setattr(converter, "convert", lambda recipe: b"")
+    assert converter.choose_recipe() == recipes.Recipe()
+
+
 def test_files_of_one_converter_are_calibrated_once(
     sick, converter, tmp_path, monkeypatch
 ):
@@ -433,6 +446,19 @@ def test_only_biases_that_no_relu_hides_are_corrected(sick, converter):
         if (before != after).any()
     }
     assert changed == {f"{PLANTED}_project", "head_logits"}
+
+
+def test_biases_are_corrected_by_the_mean_over_all_clips(sick, converter):
+    lowered, model = converter.lowered(), converter.convert(recipes.Recipe())
+    for name in (f"{PLANTED}_project", "head_logits"):
+        one, other, both = (
+            remedies.correct_biases(lowered, model, clips)
+            .get_layer(name)
+            .get_weights()[1]
+            for clips in (sick[2][:1], sick[2][1:2], sick[2][:2])
+        )
+        assert (one != other).any()
+        np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("changes", [{}, {"causal": True}])
@@ -522,6 +548,28 @@ def test_clipped_ranges_are_in_the_file(sick, converter):
     assert scale == pytest.approx(high / 255)
 
 
+def test_ranges_are_clipped_of_the_network_that_is_converted(sick, monkeypatch):
+    watch, asked = ranges.Watch, []
+
+    class Spy(watch):
+        def __init__(self, network, samples):
+            super().__init__(network, samples)
+            self.network = network
+
+        @property
+        def clipped(self):
+            asked.append(self.network)
+            return super().clipped
+
+    monkeypatch.setattr(ranges, "Watch", Spy)
+    arch, weights, clips = sick
+    converter = recipes.Int8Converter(arch, weights, clips[:2])
+    for equalize in (False, True):
+        recipe = recipes.Recipe(clip_ranges=True, equalize=equalize)
+        assert converter.convert(recipe)
+        assert asked.pop() is converter.lowered(equalize)
+
+
 def test_a_rare_large_value_is_cut_off():
     counts = np.zeros(1000)
     counts[:500] = 1e6  # uniform over the lower half
@@ -553,9 +601,9 @@ def test_a_range_is_as_wide_as_is_best_if_one_rounds():
     assert rounding_error(values, *found) < 1.01 * least
 
 
-def watch_relu(samples):
+def watch_relu(samples, name="relu"):
     clip = tf_keras.Input(batch_shape=samples[0].shape, name="clip")
-    network = tf_keras.Model(clip, tf_keras.layers.ReLU(name="relu")(clip))
+    network = tf_keras.Model(clip, tf_keras.layers.ReLU(name=name)(clip))
     return ranges.Watch(network, lambda: iter(np.float32(samples)))
 
 
@@ -574,6 +622,15 @@ def test_clipping_a_layer_never_makes_it_worse():
         for share in np.linspace(0.3, 1.0, 29)
     )
     assert rounding_error(values, 0, high) < 1.02 * least
+
+
+def test_pixels_are_never_cut_off():
+    """Their steps are of one, however rare the brightest are."""
+    values = np.random.default_rng(0).exponential(size=(1, 256, 300, 4))
+    _, high = watch_relu([values]).clipped["relu"]
+    assert high < 0.9 * values.max()
+    _, high = watch_relu([values], "stem_centre").clipped["stem_centre"]
+    assert high == pytest.approx(values.max())
 
 
 def test_all_places_of_a_large_layer_are_looked_at():

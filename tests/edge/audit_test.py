@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+import types
 
 import flatbuffers
 import numpy as np
@@ -308,6 +309,19 @@ def test_how_far_a_runtime_can_multiply(code, dtype, scales, limit):
     for made, bad in ((1 / limit, 1), (1.01 / limit, 0)):
         graph = graph_of(code, dtype, *scales, (made,))
         assert len([*step_sizes.problems(graph)]) == bad
+
+
+def test_a_sum_is_as_wide_as_its_coarser_term_needs():
+    tensors = [
+        types.SimpleNamespace(
+            quantization=types.SimpleNamespace(min=[low], max=[high])
+        )
+        for low, high in ((-2.0, 1.0), (0.0, 160.0), (0.0, 0.0))
+    ]
+    graph = types.SimpleNamespace(tensors=tensors)
+    addition = types.SimpleNamespace(inputs=[0, 1], outputs=[2])
+    found = step_sizes._least_width(graph, addition, "ADD", {}, set())
+    assert found == ([2], 160.0 / 16)  # rounded to a 16th of its step
 
 
 def test_the_oldest_runtime_has_all_operators_and_no_older_does(exported):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from autox3d_edge import (
+    compact,
     flatbuffer,
     input_zero_point,
     interpreters,
@@ -56,6 +57,28 @@ def test_files_and_streams_have_no_subtraction(lowered, clips, streams):
         graph = flatbuffer.read_graph(model)
         tensor = graph.tensors[graph.inputs[0]]
         assert (tensor.scale, tensor.zero_point) == ((1.0,), (115,))
+
+
+def test_a_bias_that_another_convolution_shares_stays_its_own(raw):
+    def biases(content):
+        graph = content.subgraphs[0]
+        return [
+            graph.tensors[operator.inputs[2]]
+            for operator, kind in zip(
+                graph.operators, flatbuffer.kinds(content), strict=True
+            )
+            if kind == "CONV_2D"
+        ]
+
+    content = flatbuffer.unpack(raw)
+    first, *others = biases(content)
+    place = [list(bias.shape) for bias in others].index(list(first.shape))
+    others[place].buffer = first.buffer  # as where the numbers are equal
+    before = bytes(content.buffers[first.buffer].data)
+    content = flatbuffer.unpack(input_zero_point.absorb(compact.pack(content)))
+    first, *others = biases(content)
+    assert bytes(content.buffers[others[place].buffer].data) == before
+    assert bytes(content.buffers[first.buffer].data) != before
 
 
 def stem_errors(model, lowered, clip):

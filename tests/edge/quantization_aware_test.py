@@ -112,6 +112,25 @@ def test_the_file_says_what_float_says_with_its_weights(model, lowered, clips):
         np.testing.assert_allclose(run(clip), expected, atol=0.02)
 
 
+def test_the_file_has_the_weights_that_were_trained(model, lowered, clips):
+    """Here the classes in reverse, which no range knows of."""
+    found = model.get_layer("quant_head_logits").weights
+    weights = [w for w in found if w.name.endswith(("/kernel:0", "/bias:0"))]
+    assert len(weights) == 2
+
+    def turn():
+        for weight in weights:
+            weight.assign(weight[..., ::-1])
+
+    turn()
+    content = quantization_aware.convert(model, lowered, clips)
+    turn()
+    run = interpreters.ClipRunner(content)
+    for clip in clips[:2]:
+        expected = lowered(clip.astype(np.float32)).numpy()[0, ::-1]
+        np.testing.assert_allclose(run(clip), expected, atol=0.02)
+
+
 def test_training_lowers_the_loss(lowered, clips):
     model = quantization_aware.quantization_aware(lowered, clips)
     bias = model.get_layer("quant_head_logits").layer.bias

@@ -23,6 +23,7 @@ from autox3d_edge import (
     recipes,
     remedies,
 )
+from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import models
 from tests.edge import networks, reference
 
@@ -106,6 +107,47 @@ def test_a_layer_is_ranked_by_the_noise_that_it_adds():
     assert first.added == pytest.approx(0.1 - 0.01995, rel=1e-3)
     assert last.added == pytest.approx(1.26e-6, rel=1e-2)
     assert layer_noise.format_table(noise, 1).endswith("7.0  8.0e-02")
+
+
+def test_what_is_lost_is_lost_of_the_worst_input():
+    made_by = {
+        number: types.SimpleNamespace(inputs=inputs)
+        for number, inputs in ((5, (3, 4)), (4, (1, 2)), (2, (0,)))
+    }
+    snr = {0: 1.0, 1: 12.0, 2: 50.0, 3: 30.0}  # 4 is of no layer
+    assert layer_noise._worst_input(None, made_by, 5, snr) == 12.0
+    assert layer_noise._worst_input(None, made_by, 2, {}) == 120.0
+
+
+def test_noise_behind_a_relu_by_hand(exported):
+    """The operator has the name of its product, and the relu in it."""
+    model, _ = manifest_lib.read_model(exported.path)
+    clips = exported.clips[:3]
+    noise = layer_noise.measure(exported.lowered, model, clips)
+    (found,) = [layer for layer in noise if layer.layer == "head_hidden"]
+    assert found.relu
+    graph = flatbuffer.read_graph(model)
+    (operator,) = [
+        o
+        for o in graph.operators
+        if graph.tensors[o.outputs[0]].name == "head_hidden"
+    ]
+    tensor = graph.tensors[operator.outputs[0]]
+    network = tf_keras.Model(
+        exported.lowered.input,
+        exported.lowered.get_layer("head_hidden_relu").output,
+    )
+    run = interpreters.ClipRunner(model, keep_tensors=True)
+    exact, rounded = [], []
+    for clip in clips:
+        run(clip)
+        steps = run._interpreter.get_tensor(tensor.index).astype(float)
+        rounded.append((steps[0] - tensor.zero_point[0]) * tensor.scale[0])
+        exact.append(network(clip.astype(np.float32)).numpy()[0])
+    error = np.subtract(rounded, exact)
+    np.testing.assert_allclose(found.bias, error.mean(0), atol=1e-5)
+    ratio = np.square(exact).sum() / np.square(error).sum()
+    assert found.snr == pytest.approx(10 * np.log10(ratio), abs=0.01)
 
 
 def test_the_part_with_the_damage_gains_most_in_float(found):

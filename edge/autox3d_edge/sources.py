@@ -61,7 +61,7 @@ class Sources:
     def augmented(self) -> pipeline.DataOptions:
         """How clips of the size that the network takes are augmented.
 
-        That is the size of evaluation, which may be larger than in training.
+        That is the size of evaluation, which may be another than in training.
         """
         crop = self.data.eval_size[1]
         if crop == self.data.crop_size:

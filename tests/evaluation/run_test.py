@@ -32,14 +32,14 @@ def trained(tmp_path_factory):
     return save_trained(tmp_path_factory.mktemp("t") / "run")
 
 
-def save_trained(folder, lively=30):
+def save_trained(folder, lively=30, labels=LABELS):
     """The directory of a training, with lively random weights."""
     model = models.build_model(tiny.arch(), 3, seed=2)
     values = models.weight_values(model)
     values["head/logits_kernel"] = lively * values["head/logits_kernel"]
     models.assign_weights(model, values)
     path = run_dir.RunDir(folder, {"kind": "training"})
-    record = {"labels": LABELS, "provenance": {}}
+    record = {"labels": labels, "provenance": {}}
     files.save_trained(path, model, record)
     return path.path
 
@@ -160,6 +160,27 @@ def test_predictions_say_what_was_said_of_each_clip(clips, trained, tmp_path):
         )
     right = sum(row["label"] == row["predicted"] for row in rows)
     assert right == result["top1_correct"]
+
+
+def test_classes_are_told_by_name_not_by_number(clips, tmp_path):
+    """Those of the clips are left, right, up; the network has another order."""
+    labels = ["up", "left", "right"]
+    trained = save_trained(tmp_path / "run", labels=labels)
+    result = evaluate(trained, clips, tmp_path / "out", part="all")
+    with open(tmp_path / "out/predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    said = np.load(tmp_path / "out/views.npz")["logits"][:, 0].argmax(-1)
+    assert [row["predicted"] for row in rows] == [labels[n] for n in said]
+    true = [row["path"].split("/")[0] for row in rows]
+    assert [row["label"] for row in rows] == true
+    right = sum(row["predicted"] == row["label"] for row in rows)
+    assert result["top1_correct"] == right
+    counts = np.zeros((3, 3), int)
+    for label, number in zip(true, said, strict=True):
+        counts[labels.index(label), number] += 1
+    assert result["confusion"].tolist() == counts.tolist()
+    written = (tmp_path / "out/evaluation.txt").read_text()
+    assert report.classes_table(counts, labels) in written
 
 
 def test_crops_of_a_squashed_picture_are_one(clips, trained, tmp_path):
@@ -360,6 +381,36 @@ def test_scores_by_hand():
     assert found["mean_class_accuracy"] == 0.75  # (1/2 + 1) / 2
     assert found["confusion"].tolist() == [[1, 1], [0, 1]]
     assert found["top1_interval"] == metrics.wilson_interval(2, 3)
+
+
+def scored(logits, labels, temporal_views=1, spatial_crops=1):
+    protocol = {
+        "temporal_views": temporal_views, "spatial_crops": spatial_crops,
+        "clip_size": (4, 16, 16), "sampling": "dense", "macs_per_view": 2e6,
+        "macs_all_views": 2e6 * temporal_views * spatial_crops, "manifest": "",
+    }  # fmt: skip
+    found = run.score(logits, labels, protocol)
+    return {**found, "protocol": protocol, "annotated_clips": None}
+
+
+def test_top_5_counts_five_of_many():
+    logits = -np.arange(7.0)[None, None].repeat(4, 0)
+    found = scored(logits, np.array([0, 3, 4, 5]))  # the last one is sixth
+    assert found["top1"] == 0.25 and found["top5"] == 0.75
+
+
+@pytest.mark.parametrize("classes, lines", [(5, 2), (6, 3)])
+def test_top_5_is_said_where_it_says_something(classes, lines):
+    result = scored(np.eye(classes)[:, None], np.arange(classes))
+    assert len(report.accuracy_lines(result)) == lines
+
+
+def test_the_curve_counts_what_its_views_cost():
+    result = scored(np.zeros((1, 6, 2)), np.array([0]), 2, 3)
+    _, _, *points = report.curve_table(result).splitlines()
+    assert [(line.split()[0], line.split()[-1]) for line in points] == [
+        (str(views), f"{2 * views}.0") for views in range(1, 7)
+    ]
 
 
 def test_ties_are_wrong_in_every_accuracy():

@@ -70,6 +70,28 @@ def test_a_policy_applies_its_pair_in_order_and_by_chance(monkeypatch):
     assert 18 <= levels.count(55.0) <= 42  # 30 expected, deviation 3.9
 
 
+def test_both_of_a_pair_are_drawn_apart_and_so_are_their_signs(monkeypatch):
+    policy = ((("brightness", 0.5, 2), ("contrast", 0.5, 9)),)
+    monkeypatch.setattr(augment, "AUTO_POLICY", policy)
+    clip = np.full((1, 4, 4, 3), 80.0, np.float32)
+    clip[:, 2:] = 120.0
+    seen = set()
+    for number in range(48):
+        found = augment.auto_augment(clip, (number, 3)).numpy()
+        # 100, 118 or 82; apart by 40 % of that times 1, or 1.81 or 0.19.
+        middle, apart = found.mean(), found[0, 3, 0, 0] - found[0, 0, 0, 0]
+        seen.add((round(float(middle)), round(float(100 * apart / middle))))
+    assert seen == {(m, a) for m in (82, 100, 118) for a in (8, 40, 72)}
+
+
+def test_levels_of_a_policy_are_tenths(monkeypatch):
+    policy = ((("solarize", 1.0, 5), ("identity", 0.0, 0)),)
+    monkeypatch.setattr(augment, "AUTO_POLICY", policy)
+    clip = np.float32([127, 129]).repeat(6).reshape(1, 2, 2, 3)
+    found = augment.auto_augment(clip, (0, 3))[0, :, 0, 0]
+    np.testing.assert_array_equal(found, [127, 126])  # inverted from 128 on
+
+
 def test_every_operation_is_drawn():
     """1400 draws, each of the 14 operations about 100 times."""
     clip = noise(1, 4)
@@ -121,6 +143,17 @@ def test_erased_rectangle():
             shares.append(hidden[0].mean())
     assert 70 <= erased <= 130  # 100 expected, standard deviation 7
     assert 0.01 < min(shares) < 0.06 and 0.28 < max(shares) < 0.36
+
+
+def test_what_is_erased_lies_or_stands():
+    clip = np.full((1, 40, 40, 3), 9.0, np.float32)
+    lying = 0
+    for number in range(60):
+        hidden = augment.erase(clip, (number, 1), 1.0).numpy()[0, ..., 0] != 9.0
+        rows, columns = hidden.any(1).sum(), hidden.any(0).sum()
+        assert 0.25 < rows / columns < 4.0  # 0.3 to 3.3, and whole pixels
+        lying += rows < columns
+    assert 18 <= lying <= 42  # 30 expected, standard deviation 3.9
 
 
 def test_erasing_never_and_always():
@@ -226,10 +259,12 @@ def test_no_mixing_and_bad_alphas():
         augment.mix(clips, targets, (0, 0), cutmix=-1)
 
 
-@pytest.mark.parametrize("alpha", [0.01, 1.0])
+@pytest.mark.parametrize("alpha", [0.01, 1.0, 8.0])
 def test_shares_are_numbers_for_small_alphas_too(alpha):
     shares = [float(augment._beta((n, 0), alpha)) for n in range(200)]
     assert np.isfinite(shares).all() and 0.4 < np.mean(shares) < 0.6
+    deviation = 0.5 / np.sqrt(2 * alpha + 1)  # of Beta(alpha, alpha)
+    assert np.std(shares) == pytest.approx(deviation, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -255,3 +290,33 @@ def test_options_augment_training_clips(fields):
         np.testing.assert_allclose(clip[1:], clip[:-1], atol=1e-6)
         changed += bool(np.abs(clip - same).max() > 0.01)
     assert changed >= 4
+
+
+def test_what_is_erased_is_noise_as_networks_see_it():
+    options = options_lib.DataOptions(
+        source="x", crop_size=32, short_side_range=(32, 32), erase=1.0
+    )
+    frames = np.full((2, 32, 32, 3), 100, np.uint8)
+    values = []
+    for number in range(10):
+        clip = transforms.train_clip(frames, (number, 0), options, False)
+        plain = transforms.normalize(frames)
+        values.append(clip.numpy()[np.abs(clip - plain) > 1e-3])
+    values = np.concatenate(values)
+    assert abs(values.mean()) < 0.1 and 0.9 < values.std() < 1.1
+
+
+def test_as_many_operations_as_strong_as_is_asked_for(monkeypatch):
+    seen = []
+
+    def watched(clip, seed, *how):
+        seen.append(how)
+        return clip
+
+    monkeypatch.setattr(augment, "rand_augment", watched)
+    options = options_lib.DataOptions(
+        source="x", crop_size=16, short_side_range=(16, 16),
+        rand_augment=3, rand_magnitude=4.0,
+    )  # fmt: skip
+    transforms.train_clip(still(), (0, 0), options, False)
+    assert seen == [(3, 4.0)]

@@ -44,13 +44,16 @@ def draw(records: tables.Records):
         for target in tables.targets(found):
             chosen = [r for r in found if r["target_macs"] == target]
             short = statistics.summarize_shares([r["accuracy"] for r in chosen])
-            margin = short.mean - short.low if short.count > 1 else 0.0
-            points.append((tables.point(chosen)[0] / 1e6, short.mean, margin))
-        macs, means, margins = zip(*points, strict=True)
+            below, above = short.mean - short.low, short.high - short.mean
+            if short.count == 1:
+                below = above = 0.0
+            macs, mean = tables.point(chosen)
+            points.append((macs / 1e6, 100 * mean, 100 * below, 100 * above))
+        macs, means, *margins = zip(*points, strict=True)
         axis.errorbar(
             macs,
-            [100 * mean for mean in means],
-            [100 * margin for margin in margins],
+            means,
+            margins,
             marker="o",
             markersize=4,
             capsize=3,

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from autox3d_tf.studies import statistics, tables
+from autox3d_tf.studies import page, statistics, tables
 
 
 def _record(method, seed, macs, accuracy):
@@ -52,6 +52,25 @@ def test_intervals_of_accuracies_end_at_none_and_all():
     ]  # fmt: skip
     header, (row,) = tables.methods_table(found)
     assert row[header.index("95 % interval")] == "0.00 to 100.00"
+
+
+def test_bars_of_the_plot_are_the_intervals_of_the_tables():
+    found = [
+        _record("probabilistic", seed, macs, accuracy)
+        for macs, accuracies in ((1e6, (0.1, 0.9)), (4e6, (0.94, 0.96)))
+        for seed, accuracy in enumerate(accuracies)
+    ] + [_record("hand_scaled", 0, 2e6, 0.5)]
+    (axis,) = page.draw(found).axes
+    bars = [
+        [tuple(end for _, end in bar) for bar in lines.get_segments()]
+        for _, _, (lines,) in axis.containers
+    ]
+    # By Student's t of one degree of freedom 12.71 times 1 %, of 95 %.
+    assert bars[0][0] == pytest.approx((0.0, 100.0))
+    assert bars[0][1] == pytest.approx((95 - 12.71, 100.0))
+    assert bars[1] == [(50.0, 50.0)]
+    points = [line.get_xydata().tolist() for line, *_ in axis.containers]
+    assert points == [[[1.0, 50.0], [4.0, 95.0]], [[2.0, 50.0]]]
 
 
 def test_adaptive_samples_are_compared_at_one_budget():

@@ -260,11 +260,9 @@ def test_nobody_waits_for_a_thread_that_tunes(source, num_workers):
 
 
 def test_workers_share_each_step(source):
-    whole = batches(source, batch_size=4, total_steps=3)
-    shares = [
-        batches(source, batch_size=4, total_steps=3, worker=w, num_workers=2)
-        for w in range(2)
-    ]
+    how = {"batch_size": 4, "total_steps": 3, "sizes": (16, 11, 8)}
+    whole = batches(source, **how)
+    shares = [batches(source, **how, worker=w, num_workers=2) for w in range(2)]
     for step, (clips, labels) in enumerate(whole):
         np.testing.assert_array_equal(
             clips, np.concatenate([share[step][0] for share in shares])

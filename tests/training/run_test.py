@@ -9,11 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from autox3d_tf import cost, models
 from autox3d_tf.data import decoding, pipeline
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.runs import run_dir
+from autox3d_tf.space import weight_names
 from autox3d_tf.training import average, card, files, run, validation
 from tests.training import tiny
 
@@ -178,6 +180,32 @@ def test_averaged_weights_are_validated(clips, monkeypatch):
     assert validate(final=True)["accuracy"] == 0.0  # they are the model's then
     plain = validation.make_validator(model, None, source, data, training)
     assert plain()["accuracy"] == 0.0
+
+
+def test_averaged_weights_are_saved_with_statistics_of_their_own(
+    clips, tmp_path, monkeypatch
+):
+    made = []
+
+    class Watched(average.WeightAverage):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    def steps(*_, **__):
+        for value in made[0].values:
+            value.assign_add(0.5 * tf.ones_like(value))
+
+    monkeypatch.setattr(average, "WeightAverage", Watched)
+    monkeypatch.setattr(run.loop, "run_steps", steps)
+    training = tiny.training(ema_decay=0.9, precise_batch_norm=1)
+    train(clips, tmp_path, arch=tiny.short_arch(), training=training)
+    saved = average.state_of(files.load_trained(tmp_path))
+    for value, variable in zip(made[0].values, saved, strict=True):
+        if weight_names.is_statistic(variable.name):
+            assert not np.allclose(value, variable.value, atol=1e-3)
+        else:
+            np.testing.assert_array_equal(value, variable.value)
 
 
 @pytest.fixture(scope="module")

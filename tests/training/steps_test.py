@@ -161,6 +161,17 @@ def test_average_of_weights_and_statistics():
         np.testing.assert_array_equal(after[name], value)
 
 
+def test_later_on_the_average_moves_by_its_own_decay():
+    model = models.build_model(tiny.arch(), 3, seed=1)
+    average = average_lib.WeightAverage(model, 0.75)
+    before = [value.numpy() for value in average.values]
+    for variable in average_lib.state_of(model):
+        variable.assign(variable.value + 1.0)
+    average.update(tf.constant(1000))  # (1 + 1000) / (10 + 1000) is above it
+    for value, old in zip(average.values, before, strict=True):
+        np.testing.assert_allclose(value, old + 0.25, atol=1e-6)
+
+
 @pytest.mark.large
 def test_compiled_by_xla_a_step_is_the_same():
     results = []

@@ -113,6 +113,17 @@ def test_select_keeps_class_numbers():
     assert len(make().select()) == 2  # the truncated one is left out
 
 
+def test_a_clip_of_no_fold_is_in_none_of_those_named():
+    rows = tuple(
+        manifest_lib.ClipRow(path=f"{fold}.mp4", label="a", frames=9, fold=fold)
+        for fold in (None, -1, 0, 1)
+    )
+    manifest = manifest_lib.Manifest("/none", rows, ("a",))
+    for folds in ((0,), (0, 1), (-1,)):
+        found = [row.fold for row in manifest.select(folds=folds).rows]
+        assert found == list(folds)
+
+
 def test_select_drops_excluded_classes():
     selected = make().select(exclude_labels=("a",))
     assert selected.classes == ("b",)

@@ -128,6 +128,16 @@ def test_groups_of_some_classes_leave_each_class_a_clip(seed):
     assert min(train.count().values()) > 0 and min(val.count().values()) > 0
 
 
+def test_no_class_gives_its_last_group_for_another():
+    """All groups of a are also of b or c, which have one more each."""
+    labels = ("ab", "ac", "b", "c")
+    for names in itertools.permutations("wxyz"):  # the hash says who is first
+        manifest = grouped(dict(zip(names, labels, strict=True)))
+        train, val = parts._split(manifest, 0.3)
+        assert min(train.count().values()) > 0
+        assert val.count()["b"] == val.count()["c"] == 2
+
+
 def test_own_splits_come_before_holding_out():
     train = make_manifest({"a": 3}, split="train")
     val = make_manifest({"b": 2}, split="val")

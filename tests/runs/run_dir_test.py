@@ -102,6 +102,8 @@ def test_missing_key_is_a_difference(tmp_path):
     run_dir.RunDir(tmp_path, {"seed": 0})
     with pytest.raises(ValueError, match="arch='nothing' there, 'x' here"):
         run_dir.RunDir(tmp_path, {"seed": 0, "arch": "x"})
+    with pytest.raises(ValueError, match="seed=0 there, 'nothing' here"):
+        run_dir.RunDir(tmp_path, {})
 
 
 def test_directory_of_somebody_else_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Checkpoints of SlowFast and PyTorchVideo against our networks."""
 
+import dataclasses
 import json
 
 import keras
@@ -186,6 +187,19 @@ def test_architecture_from_shapes(saved):
     )
     assert arch == TINY
     assert models.open_torch_checkpoint(path).num_classes == 5
+
+
+@pytest.mark.parametrize("attention", ["se", "none"])
+def test_attention_is_where_its_tensors_are(tmp_path, attention):
+    """Not in every second block, as X3D's is."""
+    stages = tuple(
+        tuple(dataclasses.replace(b, attention=attention) for b in stage)
+        for stage in TINY.stages
+    )
+    arch = dataclasses.replace(TINY, stages=stages)
+    models.save_torch_checkpoint(random_model(arch), tmp_path / "x.pyth")
+    found = models.architecture_of_checkpoint(tmp_path / "x.pyth")
+    assert found.stages == stages
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])

@@ -383,6 +383,33 @@ def test_evaluation_of_videos_equals_the_numpy_path(clips):
         np.testing.assert_allclose(clip[0], expected, atol=0.018)
 
 
+class Wide(sources.VideoSource):
+    """Pictures twice as wide as they are high."""
+
+    def fetch(self, position, indices):
+        return super().fetch(position, indices).repeat(2, axis=2)
+
+
+@pytest.mark.parametrize("how", [True, "frame"])
+def test_clips_are_squashed_and_standardized_as_on_a_device(clips, how):
+    """In evaluation, and where a converter is calibrated."""
+    options = make_options(clip_frames=12, squash=True, standardize=how)
+    source = Wide(clips)
+    frames = source.fetch(0, sampling.segment_indices(20, 12))
+    cut = sampling.resize_frames(frames, 16, squash=True, crop_size=16)
+    expected = sampling.standardize(cut, how).astype(float)
+    ((clip, *_),) = pipeline.make_eval_dataset(
+        source, options, batch_size=1
+    ).take(1)
+    for found in (
+        sampling.denormalize(clip[0].numpy()),
+        pipeline.device_clip(source, options, 0),
+    ):
+        # Levels of the clip before may differ by one, after by some.
+        difference = np.abs(found - expected)
+        assert difference.mean() < 0.5 and difference.max() < 8
+
+
 def test_calibration_clips_are_balanced_bytes(source):
     clips = pipeline.calibration_clips(source, make_options(), 6, seed=0)
     assert len(clips) == 6

@@ -56,6 +56,24 @@ def test_the_seed_decides():
     assert np.abs(first - other).max() > 0.1
 
 
+def test_all_options_come_to_where_they_matter(monkeypatch):
+    seen = []
+
+    def watched(clip, seed, *arguments, **named):
+        seen.append((*arguments, named))
+        return tf.cast(clip, tf.float32)
+
+    monkeypatch.setattr(transforms, "random_crop", watched)
+    monkeypatch.setattr(transforms, "color_jitter", watched)
+    options = options_lib.DataOptions(
+        source="x", crop_size=8, short_side_range=(9, 12), shift=0.5,
+        squash=True, brightness=0.1, contrast=0.2, saturation=0.3, hue=0.4,
+    )  # fmt: skip
+    transforms.train_clip(noise(), SEED, options, False)
+    colours = {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3}
+    assert seen == [(9, 12, 8, 0.5, True, {}), ({**colours, "hue": 0.4},)]
+
+
 def test_a_crop_without_scaling_is_a_window_of_the_picture():
     frames = noise()
     places = set()

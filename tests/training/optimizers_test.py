@@ -29,6 +29,12 @@ def test_schedule_warms_up_and_falls_as_half_a_cosine():
     np.testing.assert_allclose([rate(s) for s in steps], expected, atol=1e-6)
 
 
+def test_the_warm_up_may_begin_with_a_share_of_the_rate():
+    made, _ = make(learning_rate=0.8, warmup_epochs=2.0, warmup_start=0.25)
+    found = [made._learning_rate(step) for step in (0, 10, 20)]
+    np.testing.assert_allclose(found, [0.2, 0.5, 0.8], atol=1e-6)
+
+
 def test_warmup_longer_than_the_run_is_refused():
     with pytest.raises(ValueError, match=r"warmup_epochs=10 \(.* steps\)"):
         make(warmup_epochs=10)

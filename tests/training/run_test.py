@@ -126,6 +126,7 @@ def test_all_options_come_to_where_they_matter(clips, tmp_path, monkeypatch):
             training=tiny.training(
                 dropout=0.25, zero_init=True, motion_init=0.5,
                 follow_motion=1.0, ema_decay=0.9, balance=0.5,
+                precision="mixed_bfloat16",
             ),
             optimizer=tiny.optimizer(name="sgd", weight_decay=0.125),
             seed=7,
@@ -135,6 +136,7 @@ def test_all_options_come_to_where_they_matter(clips, tmp_path, monkeypatch):
         for name in ("build_model", "make_train_step", "make_batches")
     )
     assert (network["dropout"], network["zero_init"]) == (0.25, True)
+    assert network["dtype"] == "mixed_bfloat16"
     assert step["weight_decay"] == 0.125
     assert network["seed"] == step["seed"] == drawn["seed"] == 7
     assert made["class_weights_of"][0][2] == 0.5
@@ -183,7 +185,7 @@ def test_averaged_weights_are_validated(clips, monkeypatch):
 
 
 def test_averaged_weights_are_saved_with_statistics_of_their_own(
-    clips, tmp_path, monkeypatch
+    clips, tmp_path, monkeypatch, caplog
 ):
     made = []
 
@@ -198,8 +200,10 @@ def test_averaged_weights_are_saved_with_statistics_of_their_own(
 
     monkeypatch.setattr(average, "WeightAverage", Watched)
     monkeypatch.setattr(run.loop, "run_steps", steps)
-    training = tiny.training(ema_decay=0.9, precise_batch_norm=1)
-    train(clips, tmp_path, arch=tiny.short_arch(), training=training)
+    training = tiny.training(ema_decay=0.9, precise_batch_norm=3)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        train(clips, tmp_path, arch=tiny.short_arch(), training=training)
+    assert "statistics re-estimated over 3 batches" in caplog.text
     saved = average.state_of(files.load_trained(tmp_path))
     for value, variable in zip(made[0].values, saved, strict=True):
         if weight_names.is_statistic(variable.name):

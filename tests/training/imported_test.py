@@ -43,9 +43,12 @@ def test_import_is_read_like_a_training(checkpoint, tmp_path):
     assert report.source == "SlowFast"
     record = files.read_record(tmp_path / "run")
     assert record["labels"] == ["left", "right", "still"]
-    assert record["preprocessing"]["stride"] == 2
-    assert record["preprocessing"]["crop_size"] == 32
-    assert record["preprocessing"]["short_side"] == 36  # 32 * 8 / 7
+    assert record["preprocessing"] == {
+        "clip_frames": 4, "sampling": "dense", "stride": 2,
+        "stride_fps": 30.0,  # as SlowFast counts
+        "crop_size": 32, "short_side": 36,  # 32 * 8 / 7
+        "mean": 0.45, "deviation": 0.225,
+    }  # fmt: skip
     again = files.load_trained(tmp_path / "run")
     assert again.arch == ARCH
     for name, value in models.weight_values(model).items():

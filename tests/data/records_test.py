@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from autox3d_tf.base import files
-from autox3d_tf.data import decoding, pipeline, records
+from autox3d_tf.data import decoding, pipeline, records, scan, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -390,3 +390,19 @@ def test_small_videos_are_not_enlarged(clips, tmp_path):
     records.make_records(clips.select(folds=(0,)), tmp_path, short_side=200)
     row = records.RecordSource(tmp_path).manifest.rows[0]
     assert (row.height, row.width) == (48, 48)
+
+
+def test_neither_lying_nor_standing_videos_are_enlarged(tmp_path):
+    """The side of the records lies between the two sides of the pictures."""
+    rng = np.random.default_rng(0)
+    for name, shape in (("lying", (24, 40)), ("standing", (40, 24))):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        clip = rng.integers(0, 255, (4, *shape, 3), dtype=np.uint8)
+        synthetic.write_video(tmp_path / f"videos/{name}/0.mp4", clip, 12)
+    records.make_records(
+        scan.scan(tmp_path / "videos"), tmp_path / "out", short_side=32
+    )
+    rows = records.RecordSource(tmp_path / "out").manifest.rows
+    assert {r.label: (r.height, r.width) for r in rows} == {
+        "lying": (24, 40), "standing": (40, 24)
+    }  # fmt: skip

@@ -90,6 +90,9 @@ def test_a_scan_that_was_stopped_goes_on(messy, tmp_path, monkeypatch):
     assert found == scan.scan(messy, min_frames=8, log_path=log)
     assert len(seen) == 9
     assert found == scan.scan(messy, min_frames=8)
+    # Of another least length it says nothing.
+    longer = scan.scan(messy, min_frames=50, log_path=log)
+    assert not len(longer.select()) and len(found.select())
 
 
 def test_a_video_that_was_replaced_is_examined_again(tmp_path):

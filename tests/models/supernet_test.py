@@ -79,6 +79,25 @@ def test_candidates_in_any_order_and_other_strides_equal_the_child():
             )
 
 
+def test_children_of_a_causal_supernet_inherit_the_latest_taps():
+    tiny = space.get_space("tiny")
+    stage = dataclasses.replace(
+        tiny.stages[0], block_types=("5x3x3", "3x3x3", "1x3x3")
+    )
+    causal = dataclasses.replace(tiny, causal=True, stages=(stage,))
+    net = models.Supernet(causal, num_classes=5)
+    _randomise(net.shared_weights)
+    clip = _clip(2, 6, 16, 16, 3)
+    for block_type in range(3):
+        indices = (1, block_type, 1, 0)
+        child = models.inherit(net, indices)
+        np.testing.assert_allclose(
+            net(clip, tf.constant(indices)),
+            child(clip, training=True),
+            atol=1e-4,
+        )
+
+
 def test_twenty_architectures_are_one_trace(supernet, traced):
     run, traces = traced
     outputs = {

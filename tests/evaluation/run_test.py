@@ -13,6 +13,7 @@ from autox3d_tf.data import pipeline, records, synthetic
 from autox3d_tf.evaluation import cache, left_out, metrics, report, run
 from autox3d_tf.runs import run_dir
 from autox3d_tf.training import files, inputs, predict
+from autox3d_tf.training import protocol as protocol_lib
 from tests.training import tiny
 
 LABELS = ["left", "right", "up"]
@@ -140,6 +141,15 @@ def test_every_number_carries_its_protocol(clips, trained, tmp_path, capsys):
     card = (tmp_path / "model_card.md").read_text()
     assert f"part test: {report.accuracy_lines(result)[0]}" in card
     assert card == (trained / "model_card.md").read_text()
+
+
+def test_views_cost_what_clips_of_their_size_do(clips):
+    options = data(clips, eval_crop_size=20)
+    source = pipeline.open_source(options, "test")
+    found = protocol_lib.protocol_of(tiny.arch(), source, options, 3, 2, 3)
+    macs = cost.cost_of(tiny.arch(), (4, 20, 20), 3).macs
+    assert found["macs_per_view"] == macs
+    assert found["macs_all_views"] == 2 * 3 * macs
 
 
 def test_predictions_say_what_was_said_of_each_clip(clips, trained, tmp_path):

@@ -593,6 +593,33 @@ def test_runs_share_what_a_scan_has_found(clips, tmp_path, monkeypatch):
     assert len(lists[0]) == 12
 
 
+def test_what_a_scan_has_found_is_of_no_use_once_a_file_has_changed(
+    clips, tmp_path
+):
+    shutil.copytree(clips.root, tmp_path / "clips")
+    (tmp_path / "clips/manifest.csv").unlink()
+    options = make_options(
+        tmp_path / "clips", cache_dir=str(tmp_path / "cache")
+    )
+    assert len(opening.scan_cached(options).select()) == 12
+    changed = tmp_path / "clips" / clips.rows[0].path
+    changed.write_bytes(bytes(changed.stat().st_size))  # and is as large
+    assert len(opening.scan_cached(options).select()) == 11
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+def test_videos_within_the_limit_are_as_they_are(tmp_path, shape):
+    """It is that of the shorter side; the longer one is beyond it."""
+    clip = np.zeros((3, *shape, 3), np.uint8)
+    synthetic.write_video(tmp_path / "x.mp4", clip, 12)
+    row = manifest_lib.ClipRow(
+        path="x.mp4", label="a", frames=3, height=shape[0], width=shape[1]
+    )
+    listed = manifest_lib.Manifest(str(tmp_path), (row,), ("a",))
+    fetched = sources.VideoSource(listed, 32).fetch(0, [0, 2])
+    assert fetched.shape == (2, *shape, 3)
+
+
 def test_opening_counts_odd_clips_and_names_five(clips, tmp_path, caplog):
     rows = [dataclasses.replace(row, frames=3) for row in clips.rows[:7]]
     rows += [

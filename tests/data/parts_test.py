@@ -367,6 +367,7 @@ def test_nothing_to_halve():
         ({"crop_size": 64.0}, "`crop_size` must be a whole number"),
         ({"shift": float("nan")}, "`shift` must be finite"),
         ({"train_folds": (0, 1), "val_folds": (1,)}, r"Received: \[1\]"),
+        ({"train_folds": (0, 1), "test_folds": (0,)}, r"Received: \[0\]"),
     ],
 )
 def test_options_refuse_nonsense(fields, message):

@@ -13,6 +13,16 @@ def test_order_is_a_permutation_that_spreads(times, crops):
     assert sorted(view // crops for view in first) == list(range(times))
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 10, 30])
+def test_each_number_is_as_far_from_those_before_as_can_be(count):
+    order = views.spread_order(count)
+    assert sorted(order) == list(range(count))
+    for place in range(1, count):
+        before = np.array(order[:place])
+        reach = [np.abs(before - n).min() for n in range(count)]
+        assert reach[order[place]] == max(reach)
+
+
 def test_curve_by_hand():
     # One clip of class 1. Views 0, 1, 2 give it 0.9, 0.2 and 0.3; the order
     # is 1, 0, 2: means 0.2, 0.55, 0.4667.

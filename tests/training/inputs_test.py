@@ -230,6 +230,10 @@ def test_clips_cut_otherwise_are_a_warning(caplog):
     assert "(--gin=DataOptions.clip_frames=4)" in caplog.text
     inputs.warn_of_other_cut(record, dataclasses.replace(options, crop_size=8))
     assert "trained with crop_size=16, not 8" in caplog.text
+    for name in ("squash", "standardize"):
+        other = dataclasses.replace(options, **{name: True})
+        inputs.warn_of_other_cut(record, other)
+        assert f"trained with {name}=False, not True" in caplog.text
 
 
 def test_clips_that_were_trained_on_are_counted(clips, tmp_path, caplog):

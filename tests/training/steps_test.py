@@ -78,6 +78,21 @@ def test_step_counts_classes_as_it_is_told():
     assert 0 < losses[2] < losses[0]
 
 
+def test_a_step_says_loss_and_accuracy_of_its_clips_alone():
+    """Of the weights before it, and without what decays."""
+    clips, _ = batch()
+    twin = models.build_model(tiny.arch(), 3, seed=1)
+    logits = twin(clips, training=True)
+    labels = tf.argmax(logits, -1, tf.int32)
+    labels = (labels + [1, 0, 0, 0]) % 3  # one is wrong
+    decaying = tiny.optimizer(name="sgd", weight_decay=0.5)
+    _, step, _ = made_step(decaying, label_smoothing=0.1)
+    found = step(tf.constant(0), clips, labels)
+    assert float(found["accuracy"]) == 0.75
+    expected = steps.cross_entropy(logits, tf.one_hot(labels, 3), 0.1)
+    assert float(found["loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_step_learns_a_batch():
     _, step, _ = made_step()
     losses = [float(step(tf.constant(i), *batch())["loss"]) for i in range(20)]

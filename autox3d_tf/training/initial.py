@@ -56,6 +56,19 @@ def weights_path(init_from: str | os.PathLike) -> pathlib.Path:
     )
 
 
+def mention_weights(arch: str | os.PathLike | arch_lib.ArchSpec) -> None:
+    """Logs that a run, given for its network, has weights of it as well."""
+    if isinstance(arch, arch_lib.ArchSpec):
+        return
+    if any(pathlib.Path(arch, name).is_file() for name in WEIGHT_FILES):
+        logging.info(
+            "All weights start anew. %s has some of this network: "
+            "--gin=INIT_FROM=%s, in another --run_dir, starts from them.",
+            arch,
+            arch,
+        )
+
+
 def assign_initial(
     model: keras.Model,
     path: str | os.PathLike,

@@ -96,6 +96,8 @@ def run_training(
     stride = data.stride if data.sampling == "dense" else 1
     spec = _sized(initial.find_arch(arch, size, stride), size)
     start = None if init_from is None else initial.weights_path(init_from)
+    if start is None:
+        initial.mention_weights(arch)
     if start is not None and (start.parent / files.RECORD).is_file():
         inputs.warn_of_other_cut(files.read_record(start.parent), data)
     if spec.causal and data.standardize is True:

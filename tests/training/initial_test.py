@@ -44,6 +44,21 @@ def test_weights_of_a_run_directory(tmp_path, name):
     assert initial.weights_path(tmp_path) == tmp_path / name
 
 
+def test_weights_that_are_left_aside_are_mentioned(tmp_path, caplog):
+    def said(arch):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="absl"):
+            initial.mention_weights(arch)
+        return caplog.text
+
+    tiny.arch().save(tmp_path / "arch.json")
+    assert not said(tmp_path)
+    saved(tmp_path, name="inherited.npz")
+    assert f"--gin=INIT_FROM={tmp_path}, " in said(str(tmp_path))
+    for arch in (tmp_path / "arch.json", tiny.arch(), "x3d_ego"):
+        assert not said(arch)
+
+
 def test_nothing_to_begin_with(tmp_path):
     with pytest.raises(ValueError, match="must be a file of weights or a run"):
         initial.weights_path(tmp_path)

@@ -5,7 +5,9 @@ import statistics
 from collections.abc import Sequence
 
 # 97.5 % quantiles of Student's t, of 1 to 9 degrees of freedom.
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262,
+)  # fmt: skip
 
 
 def student_quantile(freedom: int) -> float:

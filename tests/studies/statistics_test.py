@@ -34,7 +34,7 @@ def test_intervals_are_students(count, quantile):
     values = np.random.default_rng(count).normal(size=count)
     found = statistics.summarize(values)
     expected = quantile * values.std(ddof=1) / math.sqrt(count)
-    assert found.high - found.mean == pytest.approx(expected, rel=3e-3)
+    assert found.high - found.mean == pytest.approx(expected, rel=1e-3)
 
 
 def test_differences_are_of_pairs():

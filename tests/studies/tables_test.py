@@ -65,9 +65,9 @@ def test_bars_of_the_plot_are_the_intervals_of_the_tables():
         [tuple(end for _, end in bar) for bar in lines.get_segments()]
         for _, _, (lines,) in axis.containers
     ]
-    # By Student's t of one degree of freedom 12.71 times 1 %, of 95 %.
+    # By Student's t of one degree of freedom 12.706 times 1 %, of 95 %.
     assert bars[0][0] == pytest.approx((0.0, 100.0))
-    assert bars[0][1] == pytest.approx((95 - 12.71, 100.0))
+    assert bars[0][1] == pytest.approx((95 - 12.706, 100.0))
     assert bars[1] == [(50.0, 50.0)]
     points = [line.get_xydata().tolist() for line, *_ in axis.containers]
     assert points == [[[1.0, 50.0], [4.0, 95.0]], [[2.0, 50.0]]]
@@ -127,9 +127,9 @@ def test_differences_are_of_runs_of_one_seed_and_fold():
     header, (row,) = tables.differences_table(records)
     row = dict(zip(header, row, strict=True))
     assert row["pairs"] == "2" and row["points"] == "+30.00"  # 40 and 20
-    # 20 / sqrt(2), and by Student's t of one degree of freedom 12.71 times 10.
+    # 20 / sqrt(2), and by Student's t of one degree of freedom 12.706 times 10.
     assert row["deviation"] == "14.14"
-    assert row["95 % interval"] == "-97.10 to +157.10"
+    assert row["95 % interval"] == "-97.06 to +157.06"
 
 
 def test_only_runs_at_all_budgets_of_a_method_are_compared():

@@ -45,22 +45,23 @@ def find_arch(
 def weights_path(init_from: str | os.PathLike) -> pathlib.Path:
     """Returns the file of weights that `init_from`, file or run, means."""
     path = pathlib.Path(init_from)
-    if path.is_file():
-        return path
-    for name in WEIGHT_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise ValueError(
-        "`init_from` must be a file of weights or a run directory with one "
-        f"({' or '.join(WEIGHT_FILES)}). Received: init_from={str(path)!r}."
-    )
+    found = path if path.is_file() else _weights_in(path)
+    if found is None:
+        raise ValueError(
+            "`init_from` must be a file of weights or a run directory with one "
+            f"({' or '.join(WEIGHT_FILES)}). Received: init_from={str(path)!r}."
+        )
+    return found
+
+
+def _weights_in(folder: str | os.PathLike) -> pathlib.Path | None:
+    paths = (pathlib.Path(folder, name) for name in WEIGHT_FILES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def mention_weights(arch: str | os.PathLike | arch_lib.ArchSpec) -> None:
     """Logs that a run, given for its network, has weights of it as well."""
-    if isinstance(arch, arch_lib.ArchSpec):
-        return
-    if any(pathlib.Path(arch, name).is_file() for name in WEIGHT_FILES):
+    if not isinstance(arch, arch_lib.ArchSpec) and _weights_in(arch):
         logging.info(
             "All weights start anew. %s has some of this network: "
             "--gin=INIT_FROM=%s, in another --run_dir, starts from them.",

@@ -96,8 +96,6 @@ def run_training(
     stride = data.stride if data.sampling == "dense" else 1
     spec = _sized(initial.find_arch(arch, size, stride), size)
     start = None if init_from is None else initial.weights_path(init_from)
-    if start is None:
-        initial.mention_weights(arch)
     if start is not None and (start.parent / files.RECORD).is_file():
         inputs.warn_of_other_cut(files.read_record(start.parent), data)
     if spec.causal and data.standardize is True:
@@ -129,6 +127,8 @@ def run_training(
             )  # fmt: skip
             chief = distribute.is_chief(strategy)
             run = run_dir_lib.RunDir(run_dir, config, writes=chief)
+            if start is None and not run.resumed:
+                initial.mention_weights(arch)
         job = _Job(
             run=run, spec=spec, source=source, validation=validation,
             data=data, training=training, optimizer=optimizer, start=start,

@@ -466,3 +466,18 @@ def test_two_replicas_train_as_one_device_does(clips, tmp_path):
     # Each replica normalises by its own clips; the moving statistics of all
     # are the mean of what each would have.
     assert float(found["statistics"]) < 1e-5
+
+
+def test_weights_beside_the_network_are_mentioned_where_all_start_anew(
+    clips, tmp_path, caplog
+):
+    found, said = tmp_path / "search", "All weights start anew"
+    found.mkdir()
+    tiny.short_arch().save(found / "arch.json")
+    (found / "inherited.npz").touch()
+    with caplog.at_level(logging.INFO, logger="absl"):
+        train(clips, tmp_path / "run", arch=str(found))
+        assert said in caplog.text
+        caplog.clear()
+        train(clips, tmp_path / "run", arch=str(found))  # goes on
+        assert said not in caplog.text

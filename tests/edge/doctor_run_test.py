@@ -395,8 +395,8 @@ def test_drops_are_paired_over_the_folds():
     table = cross_validation.format_table(
         [fold([1, 1, 1], [1, 0, 1]), fold([0, 1], [1, 0])]
     )
-    # Differences 0, 1, 0, -1, 1: mean 0.2, deviation sqrt(0.7), t of 4: 2.78.
-    half = 100 * 2.78 * math.sqrt(0.7) / math.sqrt(5)
+    # Differences 0, 1, 0, -1, 1: mean 0.2, deviation sqrt(0.7), t of 4: 2.776.
+    half = 100 * 2.776 * math.sqrt(0.7) / math.sqrt(5)
     assert f" 20.00 +- {half:.2f}" in table  # a drop, not a gain
     assert "4/5" in table and "3/5" in table and "0.300" in table
 

@@ -12,7 +12,6 @@ PyAV and one of LiteRT, tflite-runtime, TensorFlow Lite. A file that cannot be
 read is named and the others go on; the exit code is then 1.
 """
 
-import os
 import pathlib
 import sys
 
@@ -73,15 +72,6 @@ def _recognizer(fps=None):
 
 
 def _main(arguments):
-    try:
-        return _classify(arguments)
-    except BrokenPipeError:  # of `| head`, which has read enough
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # or Python complains, too
-        return 1
-
-
-def _classify(arguments):
     from autox3d_tf.data import decoding
 
     if not FLAGS.model:

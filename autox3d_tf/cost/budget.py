@@ -92,7 +92,13 @@ class Budget:
         return sum(costs) if self.sums else max(costs)
 
     def cost(self, arch: arch_lib.ArchSpec) -> float:
-        """Returns the limited cost of `arch`."""
+        """Returns the limited cost of `arch`.
+
+        Raises:
+            ValueError: The table is not for networks of this kind.
+        """
+        if self.table is not None:
+            self.table.check_network(arch)
         parts = parts_lib.parts_of(
             arch, self.clip_size or arch.clip_size, self.num_classes
         )

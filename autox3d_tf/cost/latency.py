@@ -87,6 +87,7 @@ class LatencyTable:
         runtime: Interpreter and version.
         device: Processor.
         space_name, space_fingerprint: Of the space whose blocks were timed.
+        activation, causal: Of all networks of that space.
         per: One of `PER`, what the milliseconds are for.
     """
 
@@ -98,6 +99,8 @@ class LatencyTable:
     device: str
     space_name: str
     space_fingerprint: str
+    activation: str
+    causal: bool
     per: str = "clip"
 
     def __post_init__(self):
@@ -121,9 +124,26 @@ class LatencyTable:
         return sum(self.coefficients[t] * amount for t, amount in found.items())
 
     def network_ms(self, arch: arch_lib.ArchSpec, num_classes: int) -> float:
-        """Predicted milliseconds of a whole network."""
+        """Predicted milliseconds of a whole network.
+
+        Raises:
+            ValueError: It is not of the kind that was timed.
+        """
+        self.check_network(arch)
         parts = parts_lib.parts_of(arch, arch.clip_size, num_classes)
         return sum(self.part_ms(part) for part in parts)
+
+    def check_network(self, arch: arch_lib.ArchSpec) -> None:
+        """Raises ValueError for a network with what no term tells apart."""
+        for name in ("activation", "causal"):
+            timed, wanted = getattr(self, name), getattr(arch, name)
+            if timed != wanted:
+                raise ValueError(
+                    f"The latency table of space {self.space_name!r} is for "
+                    f"networks with {name}={timed!r}. Received: {arch.name!r} "
+                    f"with {name}={wanted!r}. Measure a space of such "
+                    "networks: autox3d-benchmark --table."
+                )
 
     def check_space(self, space) -> None:
         """Raises ValueError unless the table is of this `SearchSpace`."""
@@ -230,6 +250,7 @@ def _column_of(path, data, precision, threads, runtime) -> LatencyTable:
             f"{path} is a damaged latency table: its tile is "
             f"{column['tile']!r}. Measure again: autox3d-benchmark --table."
         )
+    first = data["archs"][0]  # all of a space have these two in common
     return LatencyTable(
         coefficients=coefficients,
         tile=column["tile"],
@@ -239,6 +260,8 @@ def _column_of(path, data, precision, threads, runtime) -> LatencyTable:
         device=data["device"]["processor"],
         space_name=data["space"]["name"],
         space_fingerprint=data["space"]["fingerprint"],
+        activation=first["activation"],
+        causal=first["causal"],
         per=data.get("per", "clip"),  # tables from before streams were timed
     )
 

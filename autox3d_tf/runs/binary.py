@@ -100,7 +100,9 @@ def run(
     def guarded(arguments):
         try:
             _set_threads()
-            return main_fn(arguments[1:])
+            code = main_fn(arguments[1:])
+            sys.stdout.flush()
+            return code
         except BaseException as error:
             return _report(error)
 
@@ -157,13 +159,17 @@ def fail(message: str, code: int, at_once: bool = False) -> None:
 
 
 def _report(error: BaseException) -> None:
-    """Turns what users can cause into a line; re-raises our own bugs."""
+    """Writes an error in one line; lets through what only a bug can cause."""
     if isinstance(error, SystemExit):
         if hasattr(error, "message"):  # loop.Interrupted
             print(error.message, file=sys.stderr, flush=True)
         raise error
     if isinstance(error, KeyboardInterrupt):
         fail("interrupted", 130)
+    if isinstance(error, BrokenPipeError):  # of `| head`, which has read enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # or Python complains, too
+        sys.exit(1)
     if not is_expected(error):
         raise error
     if debugging():

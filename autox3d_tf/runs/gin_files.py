@@ -2,14 +2,20 @@
 
 import difflib
 import pathlib
+import site
 import sys
 
 
 def gin_dirs() -> list[pathlib.Path]:
     """Returns the gin/ directories: of the checkout, then the installed."""
-    checkout = pathlib.Path(__file__).resolve().parents[2] / "gin"
-    installed = pathlib.Path(sys.prefix) / "share" / "autox3d_tf" / "gin"
-    return [path for path in (checkout, installed) if path.is_dir()]
+    checkout = pathlib.Path(__file__).resolve().parents[2]
+    prefixes = [sys.prefix]
+    if site.ENABLE_USER_SITE:  # of `pip install --user`
+        prefixes.append(site.getuserbase())
+    shares = [pathlib.Path(p) / "share" / "autox3d_tf" for p in prefixes]
+    if (checkout / "setup.py").exists():  # else site-packages, with gin-config
+        shares.insert(0, checkout)
+    return [share / "gin" for share in shares if (share / "gin").is_dir()]
 
 
 def search_path() -> list[pathlib.Path]:

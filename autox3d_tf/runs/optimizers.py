@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from autox3d_tf.base import checks
+
 
 def make_optimizer(
     name: str,
@@ -26,7 +28,11 @@ def make_optimizer(
         weight_decay: Of those, if decoupled; see `coupled_decay`.
         momentum, nesterov: Of `sgd`.
         clip_norm: Largest norm of all gradients together; None for no limit.
+
+    Raises:
+        ValueError: There is no such optimizer.
     """
+    checks.check_choice("name", name, ("sgd", "adam", "adamw"))
     if name == "sgd":
         return keras.optimizers.SGD(
             learning_rate,

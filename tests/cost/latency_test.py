@@ -38,6 +38,8 @@ def make_table(named=SPACE, tile=4):
         device="a processor",
         space_name=named.name,
         space_fingerprint=named.fingerprint,
+        activation=named.activation,
+        causal=named.causal,
     )
 
 
@@ -67,6 +69,7 @@ def write(tmp_path, **changes):
         "schema_version": 1,
         "device": {"processor": "a processor", "runtime": TABLE.runtime},
         "space": {"name": "tiny", "fingerprint": SPACE.fingerprint},
+        "archs": [{"activation": "swish", "causal": False}],
         "columns": [COLUMN],
     }
     path = tmp_path / "table.json"
@@ -227,6 +230,21 @@ def test_a_part_that_was_not_measured_is_refused():
     arch = space.get_arch("x3d_xs")
     with pytest.raises(ValueError, match="no measurement of 'stem 4x160x160'"):
         TABLE.network_ms(arch, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": "relu"}, "with activation='swish'.*activation='relu'"),
+        ({"causal": True}, "with causal=False. Received: 'tiny.*causal=True"),
+    ],
+)
+def test_another_kind_of_network_is_refused(changes, message):
+    arch = SPACE.decode([0] * len(SPACE.choices))
+    assert TABLE.network_ms(arch, CLASSES) > 0
+    other = dataclasses.replace(arch, **changes)
+    with pytest.raises(ValueError, match=message):
+        TABLE.network_ms(other, CLASSES)
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,8 @@ def test_networks_are_measured_as_the_table_was(bundle, monkeypatch):
         device="a processor",
         space_name=SPACE.name,
         space_fingerprint=SPACE.fingerprint,
+        activation=SPACE.activation,
+        causal=SPACE.causal,
     )
     visits = []
 

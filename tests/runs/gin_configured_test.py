@@ -111,6 +111,23 @@ def test_include_of_an_installed_file(gin_file, tmp_path, monkeypatch):
         configure(["gin/spaces/tinny.gin"])
 
 
+def test_where_an_installation_has_its_gin_files(tmp_path, monkeypatch):
+    packages = tmp_path / "site-packages"
+    (packages / "gin").mkdir(parents=True)  # gin-config, which is not ours
+    monkeypatch.setattr(
+        gin_files, "__file__", str(packages / "autox3d_tf/runs/gin_files.py")
+    )
+    everyone, user = tmp_path / "usr", tmp_path / "home"
+    monkeypatch.setattr(gin_files.sys, "prefix", str(everyone))
+    monkeypatch.setattr(gin_files.site, "getuserbase", lambda: str(user))
+    monkeypatch.setattr(gin_files.site, "ENABLE_USER_SITE", True)
+    ours = [place / "share/autox3d_tf/gin" for place in (everyone, user)]
+    assert gin_files.gin_dirs() == []
+    for folder in ours:  # --user, and without
+        folder.mkdir(parents=True)
+    assert gin_files.gin_dirs() == ours
+
+
 @pytest.mark.parametrize(
     "override, value",
     [

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import subprocess
 import sys
@@ -24,6 +25,20 @@ def test_network_shows_its_cost():
     # facts.md of X3D: multiply-adds at the training crop, and parameters.
     total = [x for x in done.stdout.splitlines() if x.startswith("total")]
     assert total[0].split() == ["total", "1,962,892,112", "3,794,322"]
+
+
+def test_a_reader_who_has_read_enough_is_no_error():
+    closed, written = os.pipe()
+    os.close(closed)  # as `| head` does in the end
+    done = subprocess.run(
+        [sys.executable, REPO / "tools/describe.py", "x3d_s"],
+        stdout=written,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(written)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_milliseconds_are_of_as_many_threads_as_asked_for(tmp_path):

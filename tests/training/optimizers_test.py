@@ -121,3 +121,15 @@ def test_adamw_leaves_batch_norm_alone():
     # Decoupled: w - rate * decay * w.
     np.testing.assert_allclose(kernel.numpy(), 0.95, atol=1e-6)
     np.testing.assert_allclose(gamma.numpy(), 1.0)
+
+
+def test_an_optimizer_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="sgd, adam, adamw. .* name='rmsprop'"):
+        optimizers_lib.make_optimizer(
+            "rmsprop",
+            0.1,
+            [],
+            lambda name: True,
+            weight_decay=0.0,
+            momentum=0.0,
+        )

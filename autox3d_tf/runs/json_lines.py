@@ -23,7 +23,10 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def resume(
-    path: str | os.PathLike, first_step: int, writes: bool = True
+    path: str | os.PathLike,
+    first_step: int,
+    writes: bool = True,
+    every: int = 1,
 ) -> list[dict[str, Any]]:
     """Drops the lines of steps that a run takes again; returns the others.
 
@@ -31,8 +34,13 @@ def resume(
         path: The file, which may not be there yet.
         first_step: Steps that are done.
         writes: Whether the file loses them too.
+        every: Lines of steps that are no multiple of this go as well.
     """
-    kept = [entry for entry in read(path) if entry["step"] <= first_step]
+    kept = [
+        entry
+        for entry in read(path)
+        if entry["step"] <= first_step and entry["step"] % every == 0
+    ]
     if writes:
         files_lib.write_text(path, "".join(map(_line, kept)))
     return kept

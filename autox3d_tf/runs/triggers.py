@@ -6,6 +6,7 @@ complete or was interrupted) and `close()` (always, also after an error).
 The loop calls triggers in the order given: put NanGuard first.
 """
 
+import math
 import os
 import sys
 import time
@@ -17,6 +18,8 @@ import tensorflow as tf
 from absl import logging
 
 from autox3d_tf.runs import checkpoints as checkpoints_lib
+
+_GUARD_STEPS = 20
 
 
 class Every:
@@ -91,7 +94,7 @@ class NanGuard:
 
     def __init__(
         self,
-        steps: int = 20,
+        steps: int = _GUARD_STEPS,
         checkpoints: checkpoints_lib.Checkpoints | None = None,
     ):
         if steps < 1:
@@ -249,7 +252,8 @@ def usual(
         save_steps: Steps between checkpoints.
         log_steps: Steps between scalars for TensorBoard.
     """
-    guard = NanGuard(checkpoints=checkpoints)
+    # It looks before anything is logged, too: NaN is no JSON.
+    guard = NanGuard(math.gcd(_GUARD_STEPS, log_steps), checkpoints)
     every = {"steps": save_steps} if save_steps else {"secs": save_secs}
     return [
         guard,

@@ -28,10 +28,10 @@ from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import estimator as estimator_lib
 from autox3d_tf.search import options as options_lib
 
-# What is taken from another search: to judge by, and to go on from. A joint
-# distribution comes later.
+# What is taken from another search: to judge by, and to go on from. The
+# logits' optimizer has taken no step in a warm-up, and has its own rate.
 _JUDGED_BY = ("supernet", "counters")
-_WARMED_UP = ("supernet", "weights_optimizer", "counters", "logits_optimizer0")
+_WARMED_UP = (*_JUDGED_BY, "weights_optimizer")
 _TIGHT = 0.05  # share of a space within the budget that leaves little
 _LAST_SEED = 0x5EA6C  # of the clips of precise batch norm, apart from steps
 
@@ -209,7 +209,11 @@ class Engine:
         if not distribute.is_chief(self.strategy):
             return [self._convert, guard, save]
         log = history.History(
-            run.file(history.FILE), first_step, self.probabilities, self.counts
+            run.file(history.FILE),
+            first_step,
+            self.probabilities,
+            self.counts,
+            every=self.search.log_steps,
         )
         choices = history.WriteChoices(
             scalars.write_text, self.space, self.probabilities

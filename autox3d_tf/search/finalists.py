@@ -12,6 +12,7 @@ times as many clips for it.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,7 +94,7 @@ def race(
     if not engine.search.retrained:
         return raced
     best = raced[: engine.search.retrained]
-    sources = _hold_out(engine)
+    sources = parts.hold_out(engine.source, engine.data.val_fraction)
     for place, one in enumerate(best):
         best[place] = _retrain(folder, engine, one, sources, retrain_fn)
         _log(place, best, "on clips held out, from scratch")
@@ -102,35 +103,45 @@ def race(
 
 
 def check(
-    run: run_dir_lib.RunDir,
-    engine,
     train_fn: Callable[..., dict[str, Any]] | None,
     retrain_fn: Callable[..., dict[str, Any]] | None,
-) -> None:
+    *,
+    space,
+    source,
+    data,
+    search,
+    seed: int,
+    run_dir: str,
+) -> dict[str, dict[str, Any]]:
     """Refuses recipes that cannot be, which a search would find hours later.
 
-    Arguments are those of `race`; the largest network stands for all.
+    Args:
+        train_fn, retrain_fn: As of `race`.
+        space, source, data, search, seed: Of the engine; the largest network
+            stands for all.
+        run_dir: Of the search.
+
+    Returns:
+        What each recipe that the search will follow says of itself.
     """
-    recipes = []
-    if engine.search.finalists > 1:
-        recipes.append((train_fn, engine.halves))
-    if engine.search.retrained:
-        recipes.append((retrain_fn, _hold_out(engine)))
-    for recipe_fn, sources in recipes:
-        recipe_fn(
-            arch=engine.space.decode(engine.space.largest),
-            data=engine.data,
+    wanted = {}
+    if search.finalists > 1:
+        wanted["trained"] = train_fn, parts.halve(source, seed)
+    if search.retrained:
+        held_out = parts.hold_out(source, data.val_fraction)
+        wanted["retrained"] = retrain_fn, held_out
+    return {
+        name: recipe_fn(
+            arch=space.decode(space.largest),
+            data=data,
             sources=sources,
-            run_dir=str(run.file(FOLDER)),
+            run_dir=str(pathlib.Path(run_dir, FOLDER)),
             init_from=None,
-            seed=engine.seed,
+            seed=seed,
             check_only=True,
         )
-
-
-def _hold_out(engine):
-    """Clips to train on from scratch, and to choose by."""
-    return parts.hold_out(engine.source, engine.data.val_fraction)
+        for name, (recipe_fn, sources) in wanted.items()
+    }
 
 
 def decide(

@@ -19,6 +19,7 @@ class History:
         first_step: Steps that are done.
         probabilities: Returns them, one list per choice.
         counts: Returns further numbers for a line, by name.
+        every: Lines of steps in between, where a run stopped, are dropped too.
     """
 
     def __init__(
@@ -27,10 +28,11 @@ class History:
         first_step: int,
         probabilities: Callable[[int], Sequence],
         counts: Callable[[], dict[str, int]],
+        every: int = 1,
     ):
         self.path = pathlib.Path(path)
         self._probabilities, self._counts = probabilities, counts
-        json_lines.resume(self.path, first_step)
+        json_lines.resume(self.path, first_step, every=every)
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
         """Appends a line for the step."""

@@ -35,7 +35,7 @@ def save(
         budget.metric: {"target": budget.target, "cost": value}
         for budget, value in zip(engine.budgets, chosen.costs, strict=True)
     }
-    arch = _arch_of(engine, chosen, costs, rank.place, run.fingerprint)
+    arch = _arch_of(engine, chosen, costs, rank, run.fingerprint)
     arch.save(run.file("arch.json"))
     models.save_weights(run.file("inherited.npz"), inherited)
     by_indices = {child.indices: child for child in judged}
@@ -84,15 +84,17 @@ def _arch_of(engine, chosen, costs, rank, config_hash) -> arch_lib.ArchSpec:
     """The network that was chosen, which says where it comes from."""
     space = engine.space
     arch = space.decode(chosen.indices, name=f"{space.name}_searched")
-    for budget in engine.budgets:
-        assert budget.allows(arch), f"over {budget}"
+    for budget in engine.budgets:  # for certain
+        if not budget.allows(arch):
+            raise RuntimeError(f"{arch.name} is over {budget}: a bug.")
     provenance = {
         **arch.provenance,
         "space_version": space.version,
         "costs": costs,
         "num_classes": len(engine.source.classes),
         "probability": chosen.probability,
-        "rank": rank,
+        "rank": rank.place,
+        "rank_above": rank.above,  # so many at least, where it has no place
         "seed": engine.seed,
         "config_hash": config_hash,
     }

@@ -161,8 +161,9 @@ def run_search(
                 "logits": logits or options_lib.LogitsOptions(),
                 "seed": seed,
             }
+            recipes = finalist_fn, retrain_fn
             run, config = _begin(
-                run_dir, asked, supernet_from, strategy, own_clips
+                run_dir, asked, supernet_from, strategy, own_clips, recipes
             )
         if files.is_finished(run.path, _reported(search)):
             logging.info("%s is finished.", run.path)
@@ -171,7 +172,6 @@ def run_search(
             engine = engine_lib.Engine(
                 **asked, strategy=strategy, own_clips=own_clips
             )
-            recipes = finalist_fn, retrain_fn
             _search(run, engine, supernet_from, recipes, made_of=config)
         distribute.wait_at_end(strategy, run.file(files.RECORD).is_file)
     return files.read_record(run_dir)
@@ -193,14 +193,20 @@ def _check_recipes(search, **recipes) -> None:
 
 
 def _begin(
-    run_dir, asked, supernet_from, strategy, own_clips
+    run_dir, asked, supernet_from, strategy, own_clips, recipes
 ) -> tuple[run_dir_lib.RunDir, dict[str, Any]]:
     """Enters the directory; returns it and what the result depends on."""
     config = _config_of(**asked)
-    if supernet_from is not None:
-        config["supernet_from"] = check_supernet(supernet_from, config)
     if own_clips:  # then the result depends on the replicas
         config["replicas"] = distribute.num_replicas(strategy)
+    if supernet_from is not None:
+        config["supernet_from"] = check_supernet(supernet_from, config)
+    names = "space", "source", "data", "search", "seed"
+    trained = finalists.check(
+        *recipes, run_dir=run_dir, **{name: asked[name] for name in names}
+    )
+    if trained:
+        config["finalists"] = trained
     chief = distribute.is_chief(strategy)
     return run_dir_lib.RunDir(run_dir, config, writes=chief), config
 
@@ -215,7 +221,6 @@ def _search(run, engine, supernet_from, recipes, made_of) -> None:
         if chief:
             run.write_provenance(**made_of)
             engine.space.save(run.file("space.json"))
-            finalists.check(run, engine, *recipes)
         began = time.monotonic()
         judged = engine.search.method in options_lib.JUDGED
         if judged:  # before the steps
@@ -404,6 +409,7 @@ def _warm_up_of(config: dict[str, Any]) -> dict[str, Any]:
     names = ("temperature",) if search["warmup_samples"] != 1 else ()
     names += () if search["warmup_samples"] else _SAMPLES
     return {
+        "replicas": config.get("replicas"),  # None where all see the same clips
         **{name: search.get(name) for name in _WARMUP},
         **{name: estimator[name] for name in names},
     }

@@ -70,6 +70,7 @@ def rank_correlation(
     run_dir, results_dir = pathlib.Path(run_dir), pathlib.Path(results_dir)
     search = search_files.read_record(search_dir)
     data = files_lib.read_fields(pipeline.DataOptions, search["config"]["data"])
+    trial.clips_of(data, run_dir)  # some must be held out
     judged_in = run_dir / f"judged{candidates}"
     with claim_lib.claim(f"{judged_in}.lock") as ours:
         if not ours:

@@ -58,13 +58,15 @@ def clips_of(
         run_dir: Keeps what a scan finds, as that of a search does.
 
     Raises:
-        ValueError: If no clips are held out.
+        ValueError: If no clips are held out, or none of those that are named
+            are there.
     """
     if not inputs.has_part(data, "val"):
         raise ValueError(_UNTESTED)
     if data.cache_dir is None:
         data = dataclasses.replace(data, cache_dir=str(run_dir))
     source = pipeline.open_source(data, "train")
+    pipeline.open_source(data, "val")
     return source.manifest.fingerprint, len(source.classes)
 
 

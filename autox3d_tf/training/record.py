@@ -16,19 +16,13 @@ _MAY_CHANGE = ("save_secs", "save_steps", "jit_compile")
 
 def config_of(spec, data, training, optimizer, start, seed, source):
     """What must not change when the run goes on."""
-    options = files_lib.to_json(training)
     return {
         "kind": KIND,
         "arch": {"name": spec.name, "fingerprint": spec.fingerprint},
         "data": data,
         "manifest": source.manifest.fingerprint,
         "order": source.manifest.order_fingerprint,
-        "training": {
-            name: value
-            for name, value in options.items()
-            if name not in _MAY_CHANGE
-        },
-        "optimizer": optimizer,
+        **recipe_of(training, optimizer),
         "init_from": None
         if start is None
         else {
@@ -36,6 +30,19 @@ def config_of(spec, data, training, optimizer, start, seed, source):
             "sha256": files_lib.file_sha256(start),
         },
         "seed": seed,
+    }
+
+
+def recipe_of(training, optimizer) -> dict[str, Any]:
+    """How a network is trained, whichever it is."""
+    options = files_lib.to_json(training)
+    return {
+        "training": {
+            name: value
+            for name, value in options.items()
+            if name not in _MAY_CHANGE
+        },
+        "optimizer": optimizer,
     }
 
 

@@ -87,7 +87,8 @@ def run_training(
             train later and would rather hear now of what cannot be.
 
     Returns:
-        What training.json says; nothing with `check_only`.
+        What training.json says; with `check_only` the recipe, which is what
+        its "config" says under "training" and "optimizer".
     """
     _check_replicas(training, strategy)
     if not check_only:
@@ -120,7 +121,7 @@ def run_training(
             # Before it is a run.
             optimizers.steps_of(optimizer, training, len(source))
             if check_only:
-                return {}
+                return record_lib.recipe_of(training, optimizer)
             config = record_lib.config_of(
                 spec, inputs.portable(data, run_dir), training, optimizer,
                 start, seed, source,

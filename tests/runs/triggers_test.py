@@ -80,6 +80,17 @@ def test_nan_guard_looks_at_the_end():
         run(5, triggers.NanGuard(steps=20), metrics=bad)
 
 
+@pytest.mark.parametrize("log_steps, found", [(10, 10), (25, 15), (7, 13)])
+def test_nothing_is_logged_before_the_guard_has_looked(
+    tmp_path, log_steps, found
+):
+    guard = triggers.usual(tmp_path, None, log_steps=log_steps)[0]
+    for step in range(1, found):
+        guard(step, {"loss": tf.constant(1.0 if step < 13 else np.nan)})
+    with pytest.raises(checkpoints.NonFiniteError, match="nan in step 1[03]"):
+        guard(found, {"loss": tf.constant(np.nan)})
+
+
 def test_saving_asks_the_guard_first(tmp_path):
     saver = checkpoints.Checkpoints(tmp_path, {"x": tf.Variable(1.0)})
     guard = triggers.NanGuard(steps=100)

@@ -1,6 +1,7 @@
 """What goes wrong in a search is said in a line, and nothing good is lost."""
 
 import dataclasses
+import functools
 import logging
 import re
 import shutil
@@ -10,8 +11,10 @@ import pytest
 from autox3d_tf.data import synthetic
 from autox3d_tf.runs import checkpoints
 from autox3d_tf.search import engine, options
+from autox3d_tf.training import run as training_run
 from tests.cost import latency_test
 from tests.search import search_driver
+from tests.training import tiny
 
 SPACE = search_driver.SPACE
 # 4 and 12 do not pair up to 20; all else is the same.
@@ -76,14 +79,43 @@ def test_norm_batches_that_finalists_start_from_stay(
             norm_batches=norm_batches,
         )  # fmt: skip
         enter_only(
-            monkeypatch, clips, folder, search=search, finalist_fn=lambda: None
-        )
+            monkeypatch, clips, folder, search=search,
+            finalist_fn=lambda **_: {},
+        )  # fmt: skip
 
     for norm_batches in (2, 7):  # said of the end only
         enter(tmp_path / "one", 1, norm_batches)
     enter(tmp_path / "two", 2, 2)
     with pytest.raises(ValueError, match=r"norm_batches=2 there, 7 here"):
         enter(tmp_path / "two", 2, 7)
+
+
+def test_the_recipes_of_finalists_are_the_searchs_own(
+    clips, tmp_path, monkeypatch
+):
+    search = options.SearchOptions(
+        steps=3, warmup_steps=2, refine=4, finalists=2, retrained=1
+    )
+
+    def enter(epochs, rate=0.1, folder="run"):
+        def recipe(epochs, rate):
+            return functools.partial(
+                training_run.run_training,
+                training=tiny.training(epochs=epochs),
+                optimizer=tiny.optimizer(learning_rate=rate),
+            )
+
+        enter_only(
+            monkeypatch, clips, tmp_path / folder, search=search,
+            finalist_fn=recipe(epochs, 0.1), retrain_fn=recipe(9, rate),
+        )  # fmt: skip
+
+    enter(epochs=2)
+    enter(epochs=2)
+    with pytest.raises(ValueError, match="epochs=2.* there, 3"):
+        enter(epochs=3)
+    with pytest.raises(ValueError, match="learning_rate=0.1 there, 0.2 here"):
+        enter(epochs=2, rate=0.2)
 
 
 def test_a_table_without_a_budget_of_milliseconds_is_refused(clips, tmp_path):

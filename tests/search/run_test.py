@@ -222,6 +222,7 @@ def test_a_search_goes_on_from_the_warm_up_of_another(
         (0, {"samples_per_nat": 9.0}, False),  # which says how many
         (0, {"temperature": 0.5}, False),
         (2, {"beta": 9.0}, True),  # of the logits
+        (1, {}, True),
     ],
 )
 def test_what_a_warm_up_for_another_search_depends_on(
@@ -248,6 +249,9 @@ def test_what_a_warm_up_for_another_search_depends_on(
         refused = pytest.raises(ValueError, match="after the same warm-up")
     with refused:
         run.check_supernet(str(tmp_path), asked)
+    if not change:  # clips of their own were seen by two replicas
+        with pytest.raises(ValueError, match=r"replicas='nothing' there, 2"):
+            run.check_supernet(str(tmp_path), {**asked, "replicas": 2})
 
 
 @pytest.mark.large

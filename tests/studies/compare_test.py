@@ -385,7 +385,7 @@ def test_a_small_file_says_how_its_result_came_about(compare_fakes, tmp_path):
     assert path.stat().st_size < 8_000
 
 
-def test_what_cannot_be_compared_is_refused(compare_fakes, tmp_path):
+def test_what_cannot_be_compared_is_refused(compare_fakes, clips, tmp_path):
     with pytest.raises(ValueError, match="`methods` must have 'probabilistic'"):
         compare_fakes(methods=("random",))
     with pytest.raises(ValueError, match="`methods` must be one of probabil"):
@@ -401,6 +401,14 @@ def test_what_cannot_be_compared_is_refused(compare_fakes, tmp_path):
         )
     with pytest.raises(ValueError, match="`data` must name clips to test on"):
         compare_fakes(folds=(), search_fn=None)  # before any search
+    with pytest.raises(ValueError, match="Received: fold=7"):
+        compare_fakes(
+            folds=(),
+            search_fn=None,
+            data=data_options.DataOptions(
+                source=clips, train_folds=(0, 1), val_folds=(7,)
+            ),
+        )
     with pytest.raises(ValueError, match="`trainings` must be a positive inte"):
         compare_fakes(trainings=0)
     with pytest.raises(ValueError, match="holds no results"):

@@ -35,6 +35,7 @@ def search_dir(tmp_path, monkeypatch):
     }
     (folder / "search.json").write_text(json.dumps(record))
     monkeypatch.setattr(trial, "forget", lambda: None)
+    monkeypatch.setattr(trial, "clips_of", lambda *_: ("manifest", 2))
     return folder
 
 
@@ -190,6 +191,19 @@ def test_networks_trained_by_two_recipes_are_not_ranked(
         ValueError, match="of different recipes.*epochs='nothing'"
     ):
         rank_five(search_dir, tmp_path, train_fn=longer)
+
+
+def test_clips_to_test_on_are_looked_for_before_anything_is_judged(
+    search_dir, searches, tmp_path, monkeypatch
+):
+    def clips_of(data, run_dir):
+        assert (data.source, run_dir) == ("clips", tmp_path / "runs")
+        raise ValueError("none are held out")
+
+    monkeypatch.setattr(trial, "clips_of", clips_of)
+    with pytest.raises(ValueError, match="none are held out"):
+        rank_five(search_dir, tmp_path)
+    assert not searches
 
 
 def test_a_supernet_of_other_clips_or_seed_is_refused(tmp_path, monkeypatch):

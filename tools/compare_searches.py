@@ -7,8 +7,9 @@ r"""Compares the search with its baselines at equal cost, over several seeds.
 Random search, regularised evolution on a uniform-path supernet and PARSEC with
 a fixed number of samples process as many clips as the search did; an X3D is
 scaled by hand to each budget. Every network is trained from scratch and tested
-on clips that no search has seen. Each run leaves a small JSON file in RESULTS;
-autox3d-results makes the tables of them.
+on clips that no search has seen. Each run leaves a small JSON file in RESULTS.
+Prints accuracy per method and budget and differences paired by seed, with 95 %
+intervals; autox3d-results makes a page of it, with a plot.
 
 With NETWORKS_FROM, the RESULTS of an earlier comparison, its networks are
 trained anew, with another recipe or TRAININGS times, and nothing is searched.

@@ -27,7 +27,7 @@ from autox3d_tf.runs import triggers
 from autox3d_tf.search import baselines, cost_table
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.studies import equal_cost, stopwatch, trial
+from autox3d_tf.studies import equal_cost, page, stopwatch, trial
 from autox3d_tf.studies import plan as plan_lib
 
 _POLL_SECONDS = 5.0
@@ -51,7 +51,7 @@ def compare_searches(
     restart_after: int = 0,
     networks_from: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Finishes all runs that are left, one after the other.
+    """Finishes all runs that are left, and prints the tables of all.
 
     Per seed and fold one supernet is warmed up, which all methods take. The
     probabilistic search goes first; each other search with the same budget,
@@ -116,7 +116,9 @@ def compare_searches(
     worker.check_measured()
     worker.check_budgets()
     worker.work()
-    return [plan_lib.read_result(worker.path(run)) for run in plan.runs]
+    records = [plan_lib.read_result(worker.path(run)) for run in plan.runs]
+    print(page.format_tables(records), end="")
+    return records
 
 
 def _check_reference(search, estimator) -> None:

@@ -26,8 +26,14 @@ def write_page(folder: str | os.PathLike) -> str:
 
 
 def format_page(records: tables.Records, title: str) -> str:
-    """Returns all tables as Markdown."""
+    """Returns the whole page as Markdown."""
     parts = [f"# {title}", _about(records), f"![accuracy]({PLOT})"]
+    return "\n\n".join([*parts, format_tables(records)])
+
+
+def format_tables(records: tables.Records) -> str:
+    """Returns all tables as Markdown."""
+    parts = []
     for heading, table in tables.sections(records):
         parts += [f"## {heading}", markdown.format_table(table)]
     return "\n\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.search import baselines, run
 from autox3d_tf.search import files as search_files
 from autox3d_tf.search import options as options_lib
-from autox3d_tf.studies import compare, page, plan, rank, trial
+from autox3d_tf.studies import compare, page, plan, rank, tables, trial
 from autox3d_tf.training import run as training_run
 from tests.search import search_driver
 from tests.training import tiny
@@ -134,9 +134,12 @@ def compare_fakes(clips, tmp_path, monkeypatch):
     return compare_fakes
 
 
-def test_all_methods_get_the_same_number_of_clips(compare_fakes):
+def test_all_methods_get_the_same_number_of_clips(compare_fakes, capsys):
     fake = FakeSearch()
     found = compare_fakes(search_fn=fake)
+    printed = capsys.readouterr().out
+    assert printed == page.format_tables(found)
+    assert printed.count("## ") == len(tables.sections(found)) > 2
     assert len(found) == len(plan.COMPARED) * 2 * 2
     assert len(fake.calls) == len(SEARCHED) * 2 * 2 + 2  # with the warm-ups
     # 20 steps of 2 x 10 clips, 80 steps of 5 x 10, twice, and 3 times 40

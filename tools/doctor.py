@@ -1,8 +1,7 @@
 r"""Finds out what int8 costs a trained network, and what helps.
 
-  autox3d-doctor --gin_file=gin/export/doctor_egogestar.gin \
-    --gin=DATA=egogestar/manifest.csv --gin=TRAINED=runs/egogestar \
-    --run_dir=runs/egogestar/doctor
+  autox3d-doctor --gin_file=gin/export/doctor_trained.gin \
+    --gin=TRAINED=runs/train --run_dir=runs/doctor --gin=BOUND=0.003
 
 TRAINED is the run directory of autox3d-train. What is tried is judged on its
 validation clips, or on training clips if there are none. Prints where the

@@ -1,8 +1,7 @@
 r"""Exports a trained network as .tflite files, audited, tested and timed.
 
-  autox3d-export --gin_file=gin/export/egogestar.gin \
-    --gin=DATA=egogestar/manifest.csv --gin=TRAINED=runs/egogestar \
-    --run_dir=runs/egogestar/export
+  autox3d-export --gin_file=gin/export/trained.gin \
+    --gin=TRAINED=runs/train --run_dir=runs/export
 
 TRAINED is the run directory of autox3d-train. Writes model_fp32.tflite,
 model_int8.tflite, ... and a table: accuracy, size and milliseconds of each.

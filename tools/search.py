@@ -1,7 +1,7 @@
 r"""Searches for an architecture under a compute budget.
 
-  autox3d-search --gin_file=gin/search/egogestar.gin \
-    --gin=DATA=egogestar/manifest.csv --run_dir=runs/search
+  autox3d-search --gin_file=gin/videos/search.gin --gin=DATA=videos \
+    --gin=TARGET_MACS=8e6 --run_dir=runs/search
 
 DATA is a folder with one folder of videos per class, a CSV with the columns
 path and label, or records. The run directory gets arch.json, which training,

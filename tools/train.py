@@ -1,7 +1,7 @@
 r"""Trains a network: from scratch, from a search, or further on your clips.
 
-  autox3d-train --gin_file=gin/train/egogestar.gin \
-    --gin=DATA=egogestar/manifest.csv --run_dir=runs/egogestar
+  autox3d-train --gin_file=gin/videos/train.gin --gin=DATA=videos \
+    --gin=ARCH=runs/search --gin=INIT_FROM=runs/search --run_dir=runs/train
 
 DATA is a folder with one folder of videos per class, a CSV with the columns
 path and label, or records. The run directory gets arch.json, weights.npz,

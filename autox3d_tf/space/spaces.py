@@ -1,7 +1,7 @@
 """Named search spaces. The candidate lists are this project's own choice.
 
 Filters come in complementary pairs around the width of X3D's stage, so that
-fair windows are exactly fair.
+their fair windows are exactly fair; those of inner channels are nearly so.
 """
 
 import dataclasses

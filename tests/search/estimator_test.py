@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autox3d_tf import space as space_lib
 from autox3d_tf.search import distribution as distribution_lib
 from autox3d_tf.search import estimator
 from autox3d_tf.search import options as options_lib
@@ -251,14 +252,12 @@ def test_number_of_samples_follows_the_entropy_in_nats():
     assert estimator.num_samples(tf.constant(40.0), many) == 64
 
 
-@pytest.mark.parametrize(
-    ("space", "low", "high"),
-    [("tiny", 2, 6), ("motion", 4, 8), ("egogestar", 8, 14), ("x3d_s", 20, 40)],
-)
-def test_default_lambda_gives_a_sensible_k_on_each_space(space, low, high):
+@pytest.mark.parametrize("space", space_lib.SPACES)
+def test_default_lambda_gives_a_sensible_k_on_each_space(space):
     # trap 5
-    from autox3d_tf import space as space_lib
-
+    low, high = {"tiny": (2, 6), "motion": (4, 8), "x3d": (20, 40)}.get(
+        space.split("_")[0], (8, 14)
+    )
     entropy = distribution_lib.factorized(space_lib.get_space(space)).entropy()
     num = estimator.num_samples(entropy, options_lib.EstimatorOptions())
     assert low <= int(num) <= high

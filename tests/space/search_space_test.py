@@ -157,11 +157,11 @@ def test_space_says_why_updates_are_unequal(filters, reason):
     assert not any("filters" in line for line in tiny.unfairness())
 
 
-def test_named_spaces_have_fair_filters():
+def test_named_spaces_have_fair_filters_and_nearly_fair_inner_channels():
     for named in space.SPACES.values():
         for name, found in named.fairness().items():
-            if name.endswith("filters"):
-                assert found.exact, (named.name, name)
+            least = 1 if name.endswith("filters") else 0.79
+            assert found.minimum >= least * found.maximum, (named.name, name)
 
 
 @pytest.mark.parametrize(

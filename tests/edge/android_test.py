@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from autox3d_edge import Recognizer
+from autox3d_edge import Recognizer, flatbuffer
+from autox3d_edge import manifest as manifest_lib
 from autox3d_tf.data import sampling
-from tests.edge.ports import moving_frames, write_stream
+from tests.edge.ports import moving_frames, write_model, write_stream
 
 
 def test_frames_as_a_phone_has_them(ask_android, video):
@@ -65,6 +66,30 @@ def test_states_of_any_type(ask_android, video, exported, streams, tmp_path):
     expected = [recognizer.push(frame) for frame in frames]
     np.testing.assert_array_equal(pushed["value"][:-1], expected)
     assert pushed["value"][-1] == pushed["value"][0]
+
+
+def test_vectors_that_are_longer_than_the_model(
+    ask_android, exported, tmp_path
+):
+    model, _ = manifest_lib.read_model(exported.path)
+    tables = flatbuffer.schema()
+    graph = tables.Model.GetRootAs(model).Subgraphs(0)
+    tensor = graph.Tensors(graph.Inputs(0))
+    calls = []
+    for table, offset in (
+        (graph._tab, 6),  # inputs
+        (tensor._tab, 4),  # shape
+        (tensor._tab, 10),  # name
+    ):
+        place = table.Vector(table.Offset(offset)) - 4
+        for length in (2**31, 2**31 - 1, 2**32 - 1, len(model)):
+            longer = bytearray(model)
+            longer[place : place + 4] = length.to_bytes(4, "little")
+            path = tmp_path / f"{len(calls)}.tflite"
+            write_model(path, bytes(longer), exported)
+            calls.append({"do": "manifest", "model": str(path)})
+    for answer in ask_android(*calls):
+        assert answer == {"error": "The model of this file is no .tflite."}
 
 
 def test_json(ask_android):

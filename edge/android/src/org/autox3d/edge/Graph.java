@@ -46,6 +46,7 @@ final class Graph {
    * @param model The flatbuffer, already known to be undamaged.
    * @throws IllegalArgumentException A tensor is of a type that exported
    *     files do not have.
+   * @throws IndexOutOfBoundsException Something is outside the model.
    */
   Graph(ByteBuffer model) {
     bytes = model.duplicate().order(ByteOrder.LITTLE_ENDIAN);
@@ -104,10 +105,22 @@ final class Graph {
     return follow(follow(field) + 4 + 4 * number);
   }
 
+  /** Of a vector: what is not there is not to fill the memory. */
+  private int length(int vector, int width) {
+    int length = bytes.getInt(vector);
+    int most = (bytes.limit() - vector - 4) / width;
+    if (length < 0 || length > most) {
+      throw new IndexOutOfBoundsException(
+          "a vector must have at most " + most + " values. Received: "
+              + length + ".");
+    }
+    return length;
+  }
+
   private int[] integers(int field) {
     if (field == 0) return new int[0];
     int vector = follow(field);
-    int[] values = new int[bytes.getInt(vector)];
+    int[] values = new int[length(vector, 4)];
     for (int i = 0; i < values.length; i++) {
       values[i] = bytes.getInt(vector + 4 + 4 * i);
     }
@@ -117,7 +130,7 @@ final class Graph {
   private String string(int field) {
     if (field == 0) return "";
     int vector = follow(field);
-    byte[] letters = new byte[bytes.getInt(vector)];
+    byte[] letters = new byte[length(vector, 1)];
     for (int i = 0; i < letters.length; i++) {
       letters[i] = bytes.get(vector + 4 + i);
     }

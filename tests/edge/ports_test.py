@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 import zipfile
 
 import numpy as np
@@ -412,6 +413,94 @@ def zipped(manifest):
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", manifest)
     return content.getvalue()
+
+
+def test_a_manifest_that_makes_no_sense(ask, exported, streams, tmp_path):
+    clip, dense = str(exported.path), {"sampling": "dense"}
+    cases = [  # which file, and fields of it, the last of which is named
+        (clip, {"preprocessing": change})
+        for change in (
+            *({"stride": s} for s in ("2", -3, 0.5, True, None)),
+            *({**dense, "stride": s} for s in (-3, 2.5)),
+            *({"stride_fps": r} for r in (-1, "30", False, math.inf)),
+            *({"fps": r} for r in (-1, [25], None)),
+            *({"squash": s} for s in (1, "yes", None)),
+            *({"standardize": s} for s in (1, "clip", None)),
+            *({"clip_frames": c} for c in ("4", 0, 4.5, True)),
+        )
+    ]
+    path = write_stream(tmp_path / "stream.tflite", streams.int8, exported)
+    cases += [
+        (path, {"stream": change})
+        for change in (
+            *({"states": s} for s in (5, None)),
+            *({"memory": m} for m in (0, "16", None)),
+            *({"stride": s} for s in (-3, 2.5, "2", None)),
+            *({"fps": r} for r in (-1, "30", None)),
+        )
+    ]
+    cases += [
+        (path, {"state": change})
+        for change in (
+            *({"input": i} for i in (5, None)),
+            {"output": 5},
+            *({"shape": s} for s in (5, None, [1, -8], [1, 2.5], ["1"])),
+            *({"dtype": t} for t in ("toString", "float64", 5, ["uint8"])),
+            *({"initial": i} for i in (-1, 256, 0.5, "0", True, None)),
+        )
+    ]
+    calls = []
+    for number, (source, changes) in enumerate(cases):
+        changed = tmp_path / f"{number}.tflite"
+        changed.write_bytes(rewritten(source, **changes))
+        calls.append({"do": "manifest", "model": str(changed)})
+    for call, case, answer in zip(calls, cases, ask(*calls), strict=True):
+        ((*_, name),) = case[1].values()
+        message = answer.get("error", "").removesuffix(".")
+        assert "is incomplete; export the model again" in message, case
+        assert name in message.split("Missing: ")[1].split(", "), case
+        with pytest.raises(ValueError, match="is incomplete"):
+            manifest_lib.read_manifest(call["model"])
+
+
+def rewritten(path, preprocessing=(), stream=(), state=()):
+    """A file with other fields, which need not make sense, in its manifest."""
+    model, _ = manifest_lib.read_model(path)
+    with zipfile.ZipFile(path) as archive:
+        fields = json.loads(archive.read("manifest.json"))
+    fields["preprocessing"].update(preprocessing)
+    if fields["stream"]:
+        fields["stream"]["states"][0].update(state)
+        fields["stream"].update(stream)
+    text = json.dumps(fields)
+    return model + zipped(text.replace("Infinity", "1e999"))
+
+
+def test_windows_have_an_end(ask, video, exported, tmp_path):
+    path = tmp_path / "far.tflite"
+    path.write_bytes(rewritten(exported.path, {"stride": 1e300}))
+    clip = video(moving_frames(4, 24, 24))
+    slow = tmp_path / "slow.tflite"
+    slow.write_bytes(rewritten(exported.path, {"stride_fps": 1e-3}))
+    cases = [
+        (path, {}, False),
+        (slow, {"fps": 1000.0}, False),
+        (slow, {"fps": 250.0}, True),
+        (exported.path, {"window": 1_000_001}, False),
+        (exported.path, {"window": 1_000_000}, True),
+    ]
+    answers = ask(
+        *(
+            {"do": "about", "model": str(p), "clip": clip, "options": options}
+            for p, options, _ in cases
+        )
+    )
+    for (*_, fits), answer in zip(cases, answers, strict=True):
+        if fits:
+            assert answer["value"][3] == 1_000_000
+        else:
+            message = "`window` must be at most 1000000 frames. Received: "
+            assert answer["error"].startswith(message)
 
 
 def test_bad_files(ask, video, exported, streams, tmp_path):

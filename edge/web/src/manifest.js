@@ -7,10 +7,24 @@ const FORMAT = "autox3d_edge";
 const SCHEMA_VERSION = 1;
 const NAME = "manifest.json";
 export const KIND = [4, 8]; // where a flatbuffer says what it is
-const FIELDS = ["labels", "preprocessing", "precision"];
+const FIELDS = ["labels", "precision"];
 const COUNTS = ["clip_frames", "short_side", "crop_size"];
-const OLDER = { stride: 1, stride_fps: 0, fps: 0, standardize: false };
+const OLDER = {
+  stride: 1,
+  stride_fps: 0,
+  fps: 0,
+  squash: false,
+  standardize: false,
+};
+const OLDER_STREAM = { stride: 1, fps: 0 };
 const STANDARDIZE = [false, true, "frame"];
+const STATE_TYPES = new Map([
+  // Least and largest value before the first frame.
+  ["uint8", [0, 255]],
+  ["int8", [-128, 127]],
+  ["int32", [-(2 ** 31), 2 ** 31 - 1]],
+  ["float32", [0, 0]],
+]);
 const MOST_BYTES = 16 << 20; // of an entry: it is not to fill the memory
 
 // Of the zip format (APPNOTE.TXT 4.3): signature and length of each record.
@@ -40,9 +54,12 @@ export async function readModel(bytes) {
         `${SCHEMA_VERSION}. Received: ${manifest.schema_version}.`,
     );
   }
-  checkFields(manifest);
   // Older files lack some of these.
   manifest.preprocessing = { ...OLDER, ...manifest.preprocessing };
+  if (manifest.stream != null) {
+    manifest.stream = { ...OLDER_STREAM, ...manifest.stream };
+  }
+  checkFields(manifest);
   const model = bytes.slice(0, manifest.model_bytes);
   if ((await sha256(model)) !== manifest.model_sha256) {
     throw new Error(
@@ -68,27 +85,60 @@ function parse(bytes) {
 }
 
 function checkFields(manifest) {
-  const missing = FIELDS.filter((name) => !(name in manifest));
-  const counts = manifest.preprocessing ?? {};
-  missing.push(...COUNTS.filter((name) => !isCount(counts[name])));
-  if (counts.crop_size > counts.short_side) missing.push("crop_size");
-  if (!Array.isArray(manifest.labels)) missing.push("labels");
-  if (!STANDARDIZE.includes(counts.standardize ?? false)) {
-    missing.push("standardize");
-  }
-  if (!["segment", "dense"].includes(counts.sampling)) missing.push("sampling");
-  if (!Number.isInteger(manifest.model_bytes)) missing.push("model_bytes");
-  if (missing.length) {
+  const missing = new Set(FIELDS.filter((name) => !(name in manifest)));
+  const need = (name, isThere) => {
+    if (!isThere) missing.add(name);
+  };
+  need("labels", Array.isArray(manifest.labels));
+  need("model_bytes", Number.isInteger(manifest.model_bytes));
+  needPreprocessing(manifest.preprocessing, need);
+  if (manifest.stream != null) needStream(manifest.stream, need);
+  if (missing.size) {
     throw new Error(
       "The manifest of this file is incomplete; export the model again. " +
-        `Missing: ${missing.join(", ")}.`,
+        `Missing: ${[...missing].join(", ")}.`,
     );
+  }
+}
+
+/** What autox3d_edge.manifest.Preprocessing checks. */
+function needPreprocessing(wanted, need) {
+  for (const name of COUNTS) need(name, isCount(wanted[name]));
+  need("crop_size", !(wanted.crop_size > wanted.short_side));
+  need("sampling", ["segment", "dense"].includes(wanted.sampling));
+  const isDense = wanted.sampling === "dense";
+  need("stride", isDense ? isCount(wanted.stride) : isFrom(1, wanted.stride));
+  for (const name of ["stride_fps", "fps"]) need(name, isFrom(0, wanted[name]));
+  need("squash", typeof wanted.squash === "boolean");
+  need("standardize", STANDARDIZE.includes(wanted.standardize));
+}
+
+/** What autox3d_edge.manifest.Stream and StreamState check. */
+function needStream(stream, need) {
+  for (const name of ["memory", "stride"]) need(name, isCount(stream[name]));
+  need("fps", isFrom(0, stream.fps));
+  const isList = Array.isArray(stream.states);
+  need("states", isList);
+  for (const state of isList ? stream.states : []) {
+    for (const name of ["input", "output"]) {
+      need(name, typeof state?.[name] === "string");
+    }
+    const { shape, dtype, initial } = state ?? {};
+    need("shape", Array.isArray(shape) && shape.every(isCount));
+    need("dtype", STATE_TYPES.has(dtype));
+    const [least, largest] = STATE_TYPES.get(dtype) ?? [];
+    const isWithin = least <= initial && initial <= largest;
+    need("initial", Number.isInteger(initial) && isWithin);
   }
 }
 
 /** Whether a value is an integer of at least 1. */
 export function isCount(value) {
   return Number.isInteger(value) && value >= 1;
+}
+
+function isFrom(least, value) {
+  return Number.isFinite(value) && value >= least;
 }
 
 /** Returns the content of one entry of the zip at the end of `bytes`. */

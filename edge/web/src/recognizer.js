@@ -19,6 +19,7 @@ const SCORES = "scores";
 const SCORE_STEP = 1 / 256; // of a uint8 softmax, by TFLite's specification
 const PACE = ["hop", "window", "fps"]; // options
 const MOST_FPS = 1000; // more are thousandths, or no rate of a video
+const MOST_WINDOW = 1e6; // frames: `push` keeps as many
 const ARRAYS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 
 let runtime; // one for the page, by LiteRT.js's own rule
@@ -52,7 +53,7 @@ export class Recognizer {
    *     those that a stream was trained on; a network of whole clips at every
    *     quarter of its window.
    *   - window: Frames that a network of whole clips looks back on in `push`;
-   *     by default those that a clip of its training spans.
+   *     by default those that a clip of its training spans. At most 1,000,000.
    *   - fps: Frames per second of what `push` and `classify` get, for these
    *     defaults to last as long as in training; at most 1000.
    * @return {Promise<Recognizer>}
@@ -317,6 +318,7 @@ export class Recognizer {
       : Math.trunc(window / 4);
     hop ??= Math.max(1, roundHalfEven(looks));
     checkCounts({ window, hop });
+    if (!stream) checkWindow(window);
     Object.assign(this, { window, hop });
     this.fps = fps || preprocessing.fps || preprocessing.stride_fps;
   }
@@ -510,6 +512,15 @@ function checkFps(fps) {
     throw new Error(
       `\`fps\` must be a positive number, at most ${MOST_FPS}. ` +
         `Received: fps=${fps}.`,
+    );
+  }
+}
+
+function checkWindow(window) {
+  if (window > MOST_WINDOW) {
+    throw new Error(
+      `\`window\` must be at most ${MOST_WINDOW} frames. ` +
+        `Received: window=${window}.`,
     );
   }
 }

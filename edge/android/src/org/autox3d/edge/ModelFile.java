@@ -52,11 +52,14 @@ public final class ModelFile {
       shortSide = fields.count("short_side");
       cropSize = fields.count("crop_size");
       // Older files lack some of these.
-      stride = fields.number("stride", 1);
-      squash = Boolean.TRUE.equals(fields.get("squash"));
-      standardize = fields.has("standardize") ? fields.get("standardize") : false;
-      strideFps = fields.number("stride_fps", 0);
-      fps = fields.number("fps", 0);
+      stride =
+          sampling.equals("dense")
+              ? fields.count("stride", 1)
+              : fields.number("stride", 1, 1);
+      squash = fields.get("squash", Boolean.class, false);
+      standardize = fields.get("standardize", Object.class, false);
+      strideFps = fields.number("stride_fps", 0, 0);
+      fps = fields.number("fps", 0, 0);
       fields.check(
           "standardize",
           standardize instanceof Boolean || "frame".equals(standardize));
@@ -79,6 +82,11 @@ public final class ModelFile {
 
   /** What a stream carries from one frame to the next. */
   static final class State {
+    private static final List<String> TYPES =
+        Arrays.asList("uint8", "int8", "int32", "float32");
+    private static final double[] LEAST = {0, -128, Integer.MIN_VALUE, 0};
+    private static final double[] LARGEST = {255, 127, Integer.MAX_VALUE, 0};
+
     final String input;
     final String output;
     final double initial;
@@ -86,7 +94,17 @@ public final class ModelFile {
     State(Fields fields) {
       input = fields.get("input", String.class);
       output = fields.get("output", String.class);
+      for (Object size : fields.get("shape", List.class)) {
+        fields.check("shape", Fields.isCount(size));
+      }
+      int type = TYPES.indexOf(fields.get("dtype"));
+      fields.check("dtype", type >= 0);
       initial = fields.get("initial", Double.class);
+      fields.check(
+          "initial",
+          initial == Math.rint(initial)
+              && initial >= LEAST[type]
+              && initial <= LARGEST[type]);
     }
   }
 
@@ -97,8 +115,9 @@ public final class ModelFile {
     final double fps;
 
     Stream(Fields fields) {
-      stride = fields.number("stride", 1);
-      fps = fields.number("fps", 0);
+      fields.count("memory");
+      stride = fields.count("stride", 1);
+      fps = fields.number("fps", 0, 0);
       for (Object state : fields.get("states", List.class)) {
         states.add(new State(new Fields(state)));
       }
@@ -316,14 +335,29 @@ public final class ModelFile {
       return type.cast(values.get(name));
     }
 
-    double number(String name, double otherwise) {
-      return has(name) ? get(name, Double.class) : otherwise;
+    <T> T get(String name, Class<T> type, T otherwise) {
+      return values.containsKey(name) ? get(name, type) : otherwise;
+    }
+
+    double number(String name, double least, double otherwise) {
+      double value = get(name, Double.class, otherwise);
+      check(name, value >= least && value < Double.POSITIVE_INFINITY);
+      return value;
+    }
+
+    int count(String name, int otherwise) {
+      return values.containsKey(name) ? count(name) : otherwise;
     }
 
     int count(String name) {
-      double value = get(name, Double.class);
-      check(name, value >= 1 && value == (int) value);
-      return (int) value;
+      check(name, isCount(get(name)));
+      return get(name, Double.class).intValue();
+    }
+
+    static boolean isCount(Object value) {
+      if (!(value instanceof Double)) return false;
+      double number = (Double) value;
+      return number >= 1 && number == (int) number;
     }
 
     void check(String name, boolean isThere) {

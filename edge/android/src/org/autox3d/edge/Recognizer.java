@@ -28,6 +28,7 @@ import java.util.Map;
  */
 public final class Recognizer {
   private static final int MOST_FPS = 1000; // more are thousandths, or no rate
+  private static final int MOST_WINDOW = 1_000_000; // frames, which it keeps
   private static final float SCORE_STEP = 1 / 256f; // of a uint8 softmax
 
   /** What runs the network, as TensorFlow Lite's Interpreter does. */
@@ -51,7 +52,7 @@ public final class Recognizer {
 
     /**
      * Frames that a network of whole clips looks back on in `push`; by default
-     * those that a clip of its training spans.
+     * those that a clip of its training spans. At most 1,000,000.
      */
     public int window;
 
@@ -389,11 +390,17 @@ public final class Recognizer {
               + "Received: " + pace.hop + ", " + pace.window + ".");
     }
     checkFps(pace.fps);
-    double usual = wanted.fps > 0 ? wanted.fps : wanted.strideFps;
-    fps = pace.fps > 0 ? pace.fps : usual;
     double stride = wanted.strideAt(pace.fps);
     double spanned = Math.rint(wanted.clipFrames * Math.max(1, stride));
-    window = pace.window > 0 ? pace.window : (int) spanned;
+    double kept = pace.window > 0 ? pace.window : spanned;
+    if (!file.isStream() && kept > MOST_WINDOW) {
+      throw new IllegalArgumentException(
+          "`window` must be at most " + MOST_WINDOW + " frames. "
+              + "Received: window=" + kept + ".");
+    }
+    double usual = wanted.fps > 0 ? wanted.fps : wanted.strideFps;
+    fps = pace.fps > 0 ? pace.fps : usual;
+    window = (int) kept;
     double looks = window / 4;
     if (file.isStream()) {
       double training = file.stream.stride * file.stream.fps;

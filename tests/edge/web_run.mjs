@@ -20,6 +20,8 @@ globalThis.__dirname = wasm;
 globalThis.importScripts = (path) =>
   runInThisContext(readFileSync(path, "utf8"), { filename: path });
 
+const litert = join(web, "node_modules/@litertjs/core/dist/index.js");
+const { CompiledModel } = await import(litert);
 const frames = await import(join(web, "src/frames.js"));
 const { readModel } = await import(join(web, "src/manifest.js"));
 const { Recognizer } = await import(join(web, "src/recognizer.js"));
@@ -88,6 +90,19 @@ const CALLS = {
     const message = await recognizer.scores(clip).catch((e) => e.message);
     const scores = await recognizer.push(readFrames(call.clip)[0]);
     return [message, Array.from(scores)];
+  },
+  kept: async (call) => {
+    const recognizer = await load(call);
+    const clip = new Uint8Array(readFileSync(call.clip.file));
+    let given;
+    const { run } = CompiledModel.prototype;
+    CompiledModel.prototype.run = async (inputs) => {
+      given = Object.values(inputs);
+      throw new Error("no memory");
+    };
+    const message = await recognizer.scores(clip).catch((e) => e.message);
+    CompiledModel.prototype.run = run;
+    return [message, given.map((tensor) => tensor.deleted)];
   },
   classify: async (call) =>
     (await load(call)).classify(readFrames(call.clip), call.top),

@@ -137,6 +137,24 @@ def test_scores_that_fail_leave_no_trace(
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
+def test_runs_that_fail_keep_no_memory(
+    ask_web, video, exported, streams, tmp_path
+):
+    path = write_stream(tmp_path / "stream.tflite", streams.fp32, exported)
+    inputs = 1 + len(streams.fp32[1].states)
+    answers = ask_web(
+        *(
+            {"do": "kept", "model": str(model), "clip": video(clip)}
+            for model, clip in (
+                (exported.path, exported.clips[0]),
+                (path, streams.clips[0]),
+            )
+        )
+    )
+    for count, answer in zip((1, inputs), answers, strict=True):
+        assert answer == {"value": ["no memory", [True] * count]}
+
+
 class _Silent(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

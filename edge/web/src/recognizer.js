@@ -404,22 +404,26 @@ export class Recognizer {
     return clip;
   }
 
+  /** The outputs for the values of a clip or frame, and for the states. */
+  async #run(values) {
+    const { name } = this.#input;
+    const input = this.#tensor(values);
+    try {
+      return await this.#compiled.run({ ...this.#inputs, [name]: input });
+    } finally {
+      input.delete(); // of a run that failed, too
+    }
+  }
+
   async #runClip(clip) {
-    const input = this.#tensor(clip);
-    const outputs = await this.#compiled.run({ [this.#input.name]: input });
-    input.delete();
+    const outputs = await this.#run(clip);
     const [scores] = Object.values(outputs).map(toScores);
     freeAll(outputs);
     return scores;
   }
 
   async #runFrame(frame) {
-    const input = this.#tensor(frame);
-    const outputs = await this.#compiled.run({
-      ...this.#inputs,
-      [FRAME]: input,
-    });
-    input.delete();
+    const outputs = await this.#run(frame);
     freeAll(this.#inputs);
     for (const state of this.manifest.stream.states) {
       this.#inputs[state.input] = outputs[state.output];

@@ -238,6 +238,10 @@ def test_the_page_in_a_browser(node, exported, streams, tmp_path):
         assert said["off"] == {
             "status": "The camera is off.", "time": "", "rows": []
         }  # fmt: skip
+        assert said["broken"] == {
+            "status": "no memory", "rows": [],
+            "pressed": "false", "track": "ended",
+        }  # fmt: skip
     assert bad["video"]["status"].startswith("This is not a .tflite file")
     assert bad["video"]["rows"] == [] and bad["camera"] is None
     assert absent["video"]["status"] == "Cannot read none.mp4: 404."

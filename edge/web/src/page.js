@@ -20,7 +20,9 @@ function act(action) {
     try {
       await action(signal, ...given);
     } catch (error) {
-      if (!signal.aborted) say("error", error.message);
+      if (signal.aborted) return;
+      stop(); // a camera must not go on beside the error
+      say("error", error.message);
     }
   };
 }

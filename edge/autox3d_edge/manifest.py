@@ -13,7 +13,6 @@ import io
 import json
 import math
 import os
-import pathlib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -263,8 +262,6 @@ def read_model(
         ValueError: The file is missing, cut short, changed, or not ours.
     """
     data, path = _read(path)
-    if data[4:8] != flatbuffer.IDENTIFIER:
-        raise ValueError(f"{path} is not a .tflite file ({len(data)} bytes).")
     record = _read_record(data, path)
     size, wanted = record.get("model_bytes"), record.get("model_sha256")
     if not isinstance(size, int) or not isinstance(wanted, str):
@@ -282,19 +279,36 @@ def read_model(
 
 
 def _read(path) -> tuple[bytes, Any]:
-    """Returns the content of a file, and what to call it in errors."""
+    """Returns the content of a .tflite file, and what to call it in errors."""
     if isinstance(path, (bytes, bytearray, memoryview)):
-        return bytes(path), "`path`"
-    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        data, path = bytes(path), "`path`"
+    elif not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise ValueError(
             "`path` must be a file or its content in bytes. "
             f"Received: {path!r}."
         )
+    else:
+        data = _content(path)
+    if not _is_model(data):
+        raise ValueError(
+            f"{path} is not a .tflite file. Received: {data[:8]!r}, ..."
+        )
+    return data, path
+
+
+def _content(path) -> bytes:
+    """Content of a file; of what is no model, and may be endless, 8 bytes."""
     try:
-        return pathlib.Path(path).read_bytes(), path
+        with open(path, "rb") as file:
+            start = file.read(8)
+            return start + file.read() if _is_model(start) else start
     except (OSError, ValueError) as error:  # ValueError: it has a NUL
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"Cannot read {path}: {reason}.") from error
+
+
+def _is_model(data: bytes) -> bool:
+    return data[4:8] == flatbuffer.IDENTIFIER
 
 
 def _read_record(data: bytes, path) -> dict[str, Any]:
@@ -328,10 +342,14 @@ def _open_zip(data: bytes, path) -> Iterator[zipfile.ZipFile]:
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    size = archive.getinfo(name).file_size
+    entry = archive.getinfo(name)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is neither stored nor deflated")
+    size = entry.file_size
     if size > _MOST_BYTES:
         raise ValueError(f"{name} of {size} bytes, more than {_MOST_BYTES}")
-    return archive.read(name)
+    with archive.open(entry) as unpacked:
+        return unpacked.read(size)  # without, it unpacks all that is there
 
 
 def _to_manifest(record: Mapping[str, Any], path) -> ModelManifest:

@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import io
 import struct
+import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -270,6 +272,39 @@ def test_a_manifest_that_would_fill_the_memory_is_refused(exported, tmp_path):
     path.write_bytes(model + (tmp_path / "zip").read_bytes())
     with pytest.raises(ValueError, match="of 17825792 bytes, more than"):
         manifest_lib.read_model(path)
+
+
+@pytest.mark.parametrize(
+    "method, message",
+    [
+        (zipfile.ZIP_DEFLATED, "it was cut short, damaged"),
+        (zipfile.ZIP_BZIP2, "manifest.json is neither stored nor deflated"),
+        (zipfile.ZIP_LZMA, "manifest.json is neither stored nor deflated"),
+    ],
+)
+def test_no_more_is_unpacked_than_a_manifest_has(exported, method, message):
+    """Of one that says to hold 100 bytes, but holds 32 MiB."""
+    model, _ = manifest_lib.read_model(exported.path)
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", method, compresslevel=1) as archive:
+        archive.writestr("manifest.json", bytes(32 << 20))
+    content = bytearray(model + zipped.getvalue())
+    entry = content.rindex(b"PK\x01\x02")  # of the directory
+    struct.pack_into("<I", content, entry + 16, zlib.crc32(bytes(100)))
+    struct.pack_into("<I", content, entry + 24, 100)
+    content = bytes(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=message):
+        manifest_lib.read_model(content)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 << 20
+
+
+def test_of_what_is_no_model_the_start_is_read():
+    message = "/dev/zero is not a .tflite file. Received: "
+    with pytest.raises(ValueError, match=message):
+        manifest_lib.read_model("/dev/zero")
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

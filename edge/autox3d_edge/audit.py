@@ -14,12 +14,12 @@ from absl import logging
 
 from autox3d_edge import (
     flatbuffer,
+    graph_check,
     input_zero_point,
     interpreters,
     mixed,
     op_support,
     parity,
-    step_sizes,
     streaming,
 )
 from autox3d_edge import manifest as manifest_lib
@@ -263,7 +263,7 @@ def _scale_findings(graph, stream):
             "keep this part in fp32: precision 'mixed' with "
             "ExportOptions.kept = {'PART': 'fp32'}"
         )
-    for name, message in step_sizes.problems(graph):
+    for name, message in graph_check.scale_problems(graph):
         yield Finding(rule="scale", where=name, message=f"{message}: {way_out}")
 
 

@@ -3,9 +3,7 @@
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import math
-import sys
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite flatbuffer
 # Operators whose output has the scale of their input.
@@ -27,6 +25,9 @@ _FEWEST_INPUTS = {
 # Bytes that no real tensor comes near. What a damaged file says that one has,
 # interpreters reserve.
 _TOO_MANY = 2**31
+# Far more than there are of the largest network. A small file may name one
+# vector of them for each of its tensors.
+_MOST_NAMED = 2**20
 _MOST_AXES = 8  # as many as any operator takes
 _INT32 = 2  # of the schema's TensorType
 _ZERO_POINTS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (0, 0)}
@@ -138,35 +139,13 @@ def unpack(model: bytes):
     return content
 
 
-def check(model: bytes) -> None:
-    """Raises ValueError if an interpreter might crash on a flatbuffer.
-
-    Or if it would reserve 2 GiB for one tensor.
-
-    It takes ai-edge-litert, or a TensorFlow that is there anyway: nothing else
-    has the schema, and beside tflite-runtime alone nothing is checked.
-    """
-    if not (
-        importlib.util.find_spec("ai_edge_litert")
-        or sys.modules.get("tensorflow")
-    ):
-        return
-    for graph in unpack(model).subgraphs:
-        for number, tensor in enumerate(graph.tensors):
-            scales = getattr(tensor.quantization, "scale", None)
-            for scale in () if scales is None else scales:
-                if not 0 < scale < math.inf:
-                    raise ValueError(
-                        f"`model` is damaged: tensor {number} must have "
-                        "scales that are finite and above 0. Received: "
-                        f"{scale:g}. Copy or export it again."
-                    )
-
-
 def _problems(content):
     """What would make an interpreter read or write outside its tensors."""
     if not content.subgraphs:
         yield "it holds no graph"
+    named = sum(map(_named, content.subgraphs))
+    if named > _MOST_NAMED:
+        yield f"its graphs name {named} scales and ends of operators"
     for code in content.operatorCodes or ():
         if _number(code) not in _names("BuiltinOperator"):
             yield f"operator kind {_number(code)} is not known"
@@ -192,6 +171,17 @@ def _problems(content):
         made = {end for op in graph.operators for end in op.outputs}
         for number in sorted({*map(int, graph.inputs), *map(int, made)}):
             yield from _scale_problems(number, tensors[number])
+
+
+def _named(graph) -> int:
+    """How many numbers are gone through: tensors and operators share them."""
+    vectors = [
+        *(steps for tensor in graph.tensors for steps in _steps(tensor)),
+        *(tensor.shapeSignature for tensor in graph.tensors),
+        *(operator.inputs for operator in graph.operators),
+        *(operator.outputs for operator in graph.operators),
+    ]
+    return sum(map(_length, vectors))
 
 
 def _operator_problems(number, name, operator, count):
@@ -227,7 +217,8 @@ def _reshape_problems(number, operator, tensors, buffers):
         if wanted is None:
             return  # It is computed.
         wanted = wanted.view("<i4")
-    wanted = () if wanted is None else tuple(map(int, wanted))
+    # Of one that is longer than any shape the beginning tells as much.
+    wanted = () if wanted is None else tuple(map(int, wanted[: _MOST_AXES + 1]))
     if len(wanted) != len(made) or any(
         size not in (-1, other)
         for size, other in zip(wanted, made, strict=True)
@@ -268,15 +259,20 @@ def _scale_problems(number, tensor):
     if limits is None:
         return
     low, high = limits
+    scales, points = map(_length, _steps(tensor))
+    if scales != 1:
+        yield f"tensor {number} has {scales} scales, must have 1"
+    elif points != 1:
+        yield f"tensor {number} has no zero point"
+    elif not low <= tensor.quantization.zeroPoint[0] <= high:
+        point = int(tensor.quantization.zeroPoint[0])
+        yield f"tensor {number} has zero point {point}"
+
+
+def _steps(tensor) -> tuple:
+    """Scales and zero points of a tensor, each None if it has none."""
     found = tensor.quantization
-    if found is None or not _length(found.scale):
-        yield f"tensor {number} has no scale"
-    elif _length(found.zeroPoint) != _length(found.scale):
-        yield f"tensor {number} has no zero point for each scale"
-    else:
-        for point in map(int, found.zeroPoint):
-            if not low <= point <= high:
-                yield f"tensor {number} has zero point {point}"
+    return (None, None) if found is None else (found.scale, found.zeroPoint)
 
 
 def _length(values) -> int:
@@ -307,6 +303,13 @@ def _tensor_problems(number, tensor, buffers):
         yield f"tensor {number} of shape {shape} would fill a memory"
     if present and size and present != size * math.prod(shape):
         yield f"tensor {number} of shape {shape} has {present} bytes"
+    scales, points = map(_length, _steps(tensor))
+    if scales > 1:
+        axis = tensor.quantization.quantizedDimension
+        if not 0 <= axis < len(shape) or scales != shape[axis]:
+            yield f"tensor {number} of shape {shape} has {scales} scales"
+    if points not in (0, scales):
+        yield f"tensor {number} has {points} zero points for {scales} scales"
 
 
 def read_graph(model: bytes) -> Graph:
@@ -317,9 +320,10 @@ def read_graph(model: bytes) -> Graph:
 def graph_of(content) -> Graph:
     """Returns the main graph of a `ModelT`, as it is now."""
     graph = content.subgraphs[0]
+    text = functools.cache(_text)  # many tensors may have one name
     return Graph(
         tensors=tuple(
-            _tensor(index, tensor, content)
+            _tensor(index, tensor, text(tensor.name), content)
             for index, tensor in enumerate(graph.tensors)
         ),
         operators=tuple(
@@ -386,13 +390,15 @@ def activation_bytes(model: bytes) -> int:
     return peak
 
 
-def _tensor(index, tensor, content) -> TensorInfo:
-    quantization = tensor.quantization
-    scale = getattr(quantization, "scale", None)
-    zero_point = getattr(quantization, "zeroPoint", None)
+def _text(name: bytes | None) -> str:
+    return (name or b"").decode("utf-8", "replace")
+
+
+def _tensor(index, tensor, name, content) -> TensorInfo:
+    scale, zero_point = _steps(tensor)
     return TensorInfo(
         index=index,
-        name=(tensor.name or b"").decode("utf-8", "replace"),
+        name=name,
         shape=_shape(tensor),
         dtype=type_name(tensor),
         scale=tuple(map(float, scale)) if scale is not None else (),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from autox3d_edge import flatbuffer
+from autox3d_edge import graph_check
 from autox3d_tf.base import checks
 
 # Fastest first. Name -> module with `Interpreter`, its distribution.
@@ -106,12 +106,13 @@ def load(
         **arguments: More of `Interpreter`.
 
     Raises:
-        ValueError: The graph would end the process; see `flatbuffer.check`.
+        ValueError: The graph would end the process; see `graph_check.check`.
+            Or the interpreter refuses it.
         ImportError: The runtime is not installed, or does not work here.
     """
     check_threads("num_threads", num_threads)
     make = load_class(runtime)
-    flatbuffer.check(model)
+    graph_check.check(model)
     try:
         with warnings.catch_warnings():  # tf.lite announces its end
             warnings.simplefilter("ignore")

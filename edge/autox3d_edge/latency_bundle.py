@@ -45,6 +45,7 @@ _MODULES = (
     "autox3d_edge/__init__.py",
     "autox3d_edge/benchmark.py",
     "autox3d_edge/flatbuffer.py",
+    "autox3d_edge/graph_check.py",
     "autox3d_edge/interpreters.py",
     "autox3d_edge/latency_fit.py",
     "autox3d_edge/latency_table.py",

@@ -1,5 +1,6 @@
 """Graphs that cannot be are refused when a file is read, and named."""
 
+import copy
 import itertools
 
 import flatbuffers
@@ -134,14 +135,42 @@ def no_buffer(graph, content):
     graph.tensors[5].buffer = 99999
 
 
-def far_zero_point_of_a_channel(graph, content):
+def several_scales(graph, content):
     found = graph.tensors[first(graph, content, "ADD").outputs[0]].quantization
-    found.scale, found.zeroPoint = np.ones(2, np.float32), np.array([0, 128])
+    found.scale, found.zeroPoint = np.ones(12, np.float32), np.zeros(12, int)
+    found.quantizedDimension = 3
 
 
-def fewer_zero_points(graph, content):
+def no_zero_point(graph, content):
     found = graph.tensors[first(graph, content, "ADD").outputs[0]].quantization
-    found.scale, found.zeroPoint = np.ones(2, np.float32), np.array([0])
+    found.zeroPoint = None
+
+
+def fewer_scales(graph, content):
+    kernel = first(graph, content, "CONV_2D").inputs[1]
+    found = graph.tensors[kernel].quantization
+    found.scale, found.zeroPoint = found.scale[:2], found.zeroPoint[:2]
+
+
+def foreign_axis_of_scales(graph, content):
+    kernel = first(graph, content, "CONV_2D").inputs[1]
+    graph.tensors[kernel].quantization.quantizedDimension = 4
+
+
+def more_zero_points(graph, content):
+    kernel = first(graph, content, "CONV_2D").inputs[1]
+    found = graph.tensors[kernel].quantization
+    found.zeroPoint = np.zeros(1000, int)
+
+
+def shared_scales(graph, content):
+    kernel = graph.tensors[first(graph, content, "CONV_2D").inputs[1]]
+    kernel = copy.copy(kernel)
+    kernel.buffer, kernel.shape = 0, [1 << 18]
+    kernel.quantization = copy.copy(kernel.quantization)
+    kernel.quantization.scale = np.ones(1 << 18, np.float32)
+    kernel.quantization.zeroPoint = None
+    graph.tensors += [kernel] * 4
 
 
 def many_axes(graph, content):
@@ -157,8 +186,12 @@ DAMAGE = (
     (long_buffer, "has 9999 bytes"),
     (negative_axis, "has shape (-4, -24, 24, 6)"),
     (no_buffer, "tensor 5 has no buffer"),
-    (far_zero_point_of_a_channel, "has zero point 128"),
-    (fewer_zero_points, "has no zero point for each scale"),
+    (several_scales, "has 12 scales, must have 1"),
+    (no_zero_point, "has no zero point"),
+    (fewer_scales, "of shape (6, 3, 3, 3) has 2 scales"),
+    (foreign_axis_of_scales, "of shape (6, 3, 3, 3) has 6 scales"),
+    (more_zero_points, "has 1000 zero points for 6 scales"),
+    (shared_scales, "scales and ends of operators"),
     (many_axes, "tensor 5 has 200000 axes"),
 )
 
@@ -295,7 +328,7 @@ FATAL = (
     (absent_weights, "names tensor -1"),
     (one_input, "CONV_2D, has 1 inputs and 1 outputs"),
     (no_output, "CONV_2D, has 3 inputs and 0 outputs"),
-    (no_scale, "has no scale"),
+    (no_scale, "has 0 scales, must have 1"),
     (endless, "of shape (8, 8388626, 18, 16) would fill"),
     (endless_in_float, "of shape (8, 1048576, 8, 8) would fill"),
     (far_zero_point, "has zero point 200000"),

@@ -119,12 +119,18 @@ def load(
             interpreter = make(
                 model_content=model, num_threads=num_threads, **arguments
             )
+        interpreter.allocate_tensors()
     except SystemError as error:  # built for another numpy
         raise ImportError(
             f"{describe(runtime)} does not work with numpy {np.__version__}. "
             "tflite-runtime needs pip install 'numpy<2'."
         ) from error
-    interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"`model` must be one that {describe(runtime)} can load. "
+            f"Received: {reason} Copy or export it again."
+        ) from error
     return interpreter
 
 

@@ -156,6 +156,8 @@ def audit_model(
     """
     check_runtime(runtime)
     checks.check_choice("precision", precision, _TYPES)
+    kept = {} if kept is None else kept
+    mixed.check_kept(kept)
     graph = flatbuffer.read_graph(model)
     findings = [
         *_operator_findings(graph),
@@ -166,7 +168,7 @@ def audit_model(
     states = stream.states if stream else ()
     findings += _state_findings(graph, states)
     findings += _loose_ends(graph, stream)
-    findings += _type_findings(graph, precision, kept or {})
+    findings += _type_findings(graph, precision, kept)
     if precision in INT8_PRECISIONS:
         findings += _border_findings(graph, states)
     loaded_in = []

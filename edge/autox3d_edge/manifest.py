@@ -359,6 +359,9 @@ def _to_manifest(record: Mapping[str, Any], path) -> ModelManifest:
         values = {name: record[name] for name in names}
         if not isinstance(values["labels"], list):
             raise ValueError("`labels` is no list")
+        for name in ("arch", "provenance", "accuracy"):
+            if not isinstance(values[name], dict):
+                raise ValueError(f"`{name}` is no object")
         values["labels"] = tuple(values["labels"])
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
         values["stream"] = _to_stream(values["stream"])

@@ -32,10 +32,21 @@ def part_of(name: str, parts: Sequence[str]) -> str | None:
     return next((p for p in parts if name.startswith(f"{p}_")), None)
 
 
-def check_kept(kept: Mapping[str, str], parts: Sequence[str]) -> None:
-    """Raises ValueError unless `kept` maps parts to precisions of `KEPT`."""
+def check_kept(
+    kept: Mapping[str, str], parts: Sequence[str] | None = None
+) -> None:
+    """Raises ValueError unless `kept` maps parts to precisions of `KEPT`.
+
+    Args:
+        kept: Part -> precision.
+        parts: All parts; None if they are not known.
+    """
+    if not isinstance(kept, Mapping):
+        raise ValueError(
+            f"`kept` must map parts to precisions. Received: kept={kept!r}."
+        )
     for part, precision in kept.items():
-        if part not in parts:
+        if parts is not None and part not in parts:
             raise ValueError(
                 f"`kept` must name parts of {', '.join(parts)}. "
                 f"Received: {part!r}."

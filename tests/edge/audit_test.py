@@ -107,6 +107,21 @@ def test_a_clean_file_passes_and_was_run(exported):
     assert any(name.startswith("ai-edge-litert") for name in report.loaded_in)
 
 
+@pytest.mark.parametrize(
+    "kept, message",
+    [
+        ({"stem": "x"}, "`kept.stem` must be one of int16x8, fp32"),
+        ({"stem": []}, "`kept.stem` must be one of int16x8, fp32"),
+        (["stem"], "`kept` must map parts to precisions"),
+    ],
+)
+def test_what_a_file_says_it_keeps_is_looked_at(exported, kept, message):
+    model, manifest = manifest_lib.read_model(exported.path)
+    manifest = dataclasses.replace(manifest, provenance={"kept": kept})
+    with pytest.raises(ValueError, match=message):
+        audit.audit_file(manifest_lib.pack(model, manifest))
+
+
 def test_a_runtime_that_does_not_work_here_says_nothing_of_the_model(
     exported, monkeypatch
 ):

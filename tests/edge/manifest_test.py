@@ -264,6 +264,17 @@ def test_labels_are_a_list(exported):
         manifest_lib._to_manifest(record, "model.tflite")
 
 
+@pytest.mark.parametrize("name", ["arch", "provenance", "accuracy"])
+@pytest.mark.parametrize("value", [[], "x", None])
+def test_what_is_known_of_a_model_are_objects(exported, name, value):
+    model, manifest = manifest_lib.read_model(exported.path)
+    packed = manifest_lib.pack(
+        model, dataclasses.replace(manifest, **{name: value})
+    )
+    with pytest.raises(ValueError, match=f"`{name}` is no object"):
+        manifest_lib.read_model(packed)
+
+
 def test_a_manifest_that_would_fill_the_memory_is_refused(exported, tmp_path):
     model, _ = manifest_lib.read_model(exported.path)
     with zipfile.ZipFile(tmp_path / "zip", "w", zipfile.ZIP_DEFLATED) as zipped:

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from autox3d_tf.base import checks
 FORMAT = "autox3d_edge"
 SCHEMA_VERSION = 1
 MAX_BYTES = 20_000  # compressed, the names of the classes apart
+MOST_FRAMES = 1_000_000  # from one of a clip to the next, or in a second
 FRAME, SCORES = "frame", "scores"  # tensors of a stream
 STATE_TYPES = {  # least and largest value before the first frame
     "uint8": (0, 255),
@@ -155,6 +155,7 @@ class Stream:
     def __post_init__(self):
         checks.check_positive_int("memory", self.memory)
         checks.check_positive_int("stride", self.stride)
+        _check_number("stride", self.stride, 1)
         _check_number("fps", self.fps, 0)
 
 
@@ -383,10 +384,10 @@ def _to_stream(record: Mapping[str, Any] | None) -> Stream | None:
 
 
 def _check_number(name: str, value, least: int) -> None:
-    if type(value) not in (int, float) or not least <= value < math.inf:
+    if type(value) not in (int, float) or not least <= value <= MOST_FRAMES:
         raise ValueError(
-            f"`{name}` must be a number of at least {least}. "
-            f"Received: {name}={value!r}."
+            f"`{name}` must be a number of at least {least}, at most "
+            f"{MOST_FRAMES}. Received: {name}={value!r}."
         )
 
 

@@ -70,6 +70,7 @@ class Recognizer:
         for name, value in (("hop", hop), ("window", window)):
             if value is not None:
                 checks.check_positive_int(name, value)
+                _check_frames_apart(name, value)
         self._lock = threading.RLock()
         model, self.manifest = manifest_lib.read_model(path)
         stream, wanted = self.manifest.stream, self.manifest.preprocessing
@@ -411,7 +412,17 @@ def _at_rate(count: float, known: float, fps: float | None) -> float:
     """Frames at `fps` that last as long as `count` at the `known` rate."""
     # Of equal rates exactly so many: what is a bit less, is a frame earlier.
     changes = fps and known and fps != known
-    return count * fps / known if changes else count
+    found = count * fps / known if changes else count
+    _check_frames_apart("stride", found)
+    return found
+
+
+def _check_frames_apart(name: str, value: float) -> None:
+    if value > manifest_lib.MOST_FRAMES:
+        raise ValueError(
+            f"`{name}` must be at most {manifest_lib.MOST_FRAMES} frames. "
+            f"Received: {name}={value!r}."
+        )
 
 
 def _check_frames(given, name: str) -> np.ndarray:

@@ -199,6 +199,20 @@ def test_a_pace_that_makes_no_sense_is_refused_unread(name, value):
         Recognizer("absent.tflite", **{name: value})
 
 
+@pytest.mark.parametrize("name", ["hop", "window"])
+def test_a_pace_of_hours_is_refused(exported, name):
+    with pytest.raises(ValueError, match=f"`{name}` must be at most 1000000"):
+        Recognizer(exported.path, **{name: 1 << 63})
+
+
+def test_a_stride_of_hours_is_refused(tmp_path, exported):
+    path = ports.write_dense_model(
+        tmp_path / "dense.tflite", exported, fps=30.0, stride_fps=1e-300
+    )
+    with pytest.raises(ValueError, match="`stride` must be at most 1000000"):
+        Recognizer(path)
+
+
 def test_the_rate_of_a_video_is_a_number(recognizer):
     with pytest.raises(ValueError, match="`fps` must be a positive"):
         recognizer.frame_numbers(9, "")

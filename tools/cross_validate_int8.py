@@ -5,10 +5,11 @@ r"""Measures what int8 costs in accuracy, over folds of the clips.
 
 Each argument is the run directory of autox3d-train on all folds but one. Each
 network is exported in fp32, plain int8, as the doctor chooses on validation
-clips (on training clips if there are none), and int8 after quantization-aware
-training, and tested on the fold left out. One small file per network and fold
-goes to --out; what is there already is not measured again. Prints the drop in
-points over all files in --out, with a paired 95 % interval.
+clips (if there are none, on training clips that are not calibrated on), and
+int8 after quantization-aware training, and tested on the fold left out. One
+small file per network and fold goes to --out; what is there already is not
+measured again. Prints the drop in points over all files in --out, with a paired
+95 % interval.
 """
 
 import pathlib

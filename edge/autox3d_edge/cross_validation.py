@@ -26,7 +26,8 @@ def assess(
     """Exports one network of one fold and tests it on the fold left out.
 
     Plain int8, what the doctor chooses and fine-tuned int8 are compared with
-    fp32, clip by clip. The doctor chooses on the clips of `doctor_run.judged`.
+    fp32, clip by clip. The doctor chooses on the clips of
+    `doctor_run.set_apart`.
 
     Args:
         trained: The run directory of a training that names its test folds.
@@ -68,7 +69,8 @@ def assess(
             f"tuning. Received: trained={trained}, {len(loaded.clips)} clips, "
             f"fine_tuning={options.fine_tuning}."
         )
-    found, fine_tuned = doctor_run.examine(loaded, options, work_dir)
+    loaded, judged = doctor_run.set_apart(loaded, options)
+    found, fine_tuned = doctor_run.examine(loaded, judged, options, work_dir)
     models = {row.name: row.model for row in found.treatments}
     chosen = found.chosen or found.treatments[0]
     ways = {

@@ -99,6 +99,7 @@ class Diagnosis:
         bound: Largest `Treatment.loss` allowed.
         judged_clips: On how many it was measured.
         judged_part: Part of the data they are of; None if that is not known.
+        judged_calibrated_on: How many are of videos that were calibrated on.
     """
 
     noise: tuple[layer_noise.LayerNoise, ...]
@@ -108,6 +109,7 @@ class Diagnosis:
     bound: float
     judged_clips: int
     judged_part: str | None = None
+    judged_calibrated_on: int = 0
 
     def format(self) -> str:
         """Returns the tables for people."""
@@ -132,9 +134,9 @@ class Diagnosis:
             )
         found = "* the cheapest" if self.chosen else "Nothing is"
         judged = f"{self.judged_clips} clips"
-        of_part = f" of part {self.judged_part!r}" if self.judged_part else ""
         lines.append(
-            f"{found} within a loss of {self.bound} on {judged}{of_part}."
+            f"{found} within a loss of {self.bound} on {judged}"
+            f"{self._of_part()}."
         )
         one = 2 / self.judged_clips  # and as much again for its error
         if self.bound < one:
@@ -147,6 +149,16 @@ class Diagnosis:
         lines.append(_COLUMNS)
         return "\n".join(lines)
 
+    def _of_part(self) -> str:
+        """Says what the judged clips are of, if that is known."""
+        if self.judged_part is None:
+            return ""
+        used = self.judged_calibrated_on or "none"
+        return (
+            f" of part {self.judged_part!r}, each of another video, {used} of "
+            "them calibrated on"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON types, without the models."""
         rows = [dataclasses.asdict(row) for row in self.treatments]
@@ -156,6 +168,7 @@ class Diagnosis:
             "bound": self.bound,
             "judged_clips": self.judged_clips,
             "judged_part": self.judged_part,
+            "judged_calibrated_on": self.judged_calibrated_on,
             "chosen": self.chosen.name if self.chosen else None,
             "treatments": rows,
             "parts": [dataclasses.asdict(part) for part in self.parts],

@@ -1,7 +1,7 @@
 """The int8 doctor: what int8 costs, why, and what helps.
 
-Every remedy is measured on clips that were not used for calibration, and the
-cheapest that keeps the bound is chosen.
+Every remedy is measured on clips that were not used for calibration, each of a
+video of its own, and the cheapest that keeps the bound is chosen.
 """
 
 import collections
@@ -66,14 +66,17 @@ class Judged:
     """Clips with labels that candidates are judged on.
 
     Attributes:
-        clips: uint8 `(T, H, W, 3)`.
+        clips: uint8 `(T, H, W, 3)`, each of a video of its own: the error of
+            a loss takes them as independent.
         labels: Class numbers.
         part: Part of the data they are of, for the report.
+        calibrated_on: How many are of videos that were calibrated on.
     """
 
     clips: Sequence[np.ndarray]
     labels: Sequence[int]
     part: str | None = None
+    calibrated_on: int = 0
 
     def __post_init__(self):
         if len(self.clips) != len(self.labels) or not len(self.clips):
@@ -125,6 +128,7 @@ def diagnose(
         bound=options.bound,
         judged_clips=len(judged.clips),
         judged_part=judged.part,
+        judged_calibrated_on=judged.calibrated_on,
     )
 
 

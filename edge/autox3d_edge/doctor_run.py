@@ -40,10 +40,11 @@ class DoctorRunOptions:
         doctor: The bound and what is tried.
         fine_tuning: Quantization-aware training; None to leave it out.
         calibration_clips: Clips drawn from the training part, classes in
-            turn; all if there are fewer.
+            turn; all if there are fewer, half of them if others are to judge.
         judged_clips: So many clips the choice is made on: of the validation
             part, all if there are fewer. Without one, or if it is the test
-            part: training clips, augmented as in training but drawn anew.
+            part: of training videos that are not calibrated on, one of each,
+            augmented as in training but drawn anew.
         test_part: Part that the table shows; None for none. Nothing is
             chosen by it.
         runtime: The oldest runtime that must load the file.
@@ -107,7 +108,8 @@ def run_doctor(
         notes = [_NO_STREAMS] if loaded.model.arch.causal else []
         for note in notes:
             logging.warning(note)  # before all the work, too
-        found, fine_tuned = examine(loaded, options, folder)
+        loaded, judged = set_apart(loaded, options)
+        found, _ = examine(loaded, judged, options, folder)
         text = "\n".join([found.format(), *notes])
         result = {
             "trained": str(trained),
@@ -138,11 +140,20 @@ def run_doctor(
 
 
 def examine(
-    loaded: sources.Sources, options: DoctorRunOptions, folder: pathlib.Path
+    loaded: sources.Sources,
+    judged: doctor_lib.Judged,
+    options: DoctorRunOptions,
+    folder: pathlib.Path,
 ) -> tuple[diagnosis.Diagnosis, bytes | None]:
-    """Fine-tunes if wanted, diagnoses; returns both results."""
+    """Fine-tunes if wanted, diagnoses; returns both results.
+
+    Args:
+        loaded, judged: From `set_apart`.
+        options: Of the doctor.
+        folder: Where the fine-tuning keeps its checkpoints.
+    """
     arch, weights = loaded.model.arch, export.weights_of(loaded.model)
-    judged_clips, fine_tuned = judged(loaded, options), None
+    fine_tuned = None
     if options.fine_tuning is not None:
         lowered = lowering.lower(arch, weights)
         fine_tuned = export_run.fine_tune(
@@ -155,7 +166,7 @@ def examine(
         arch,
         weights,
         loaded.calibration,
-        judged_clips,
+        judged,
         options.doctor,
         test=test,
         fine_tuned=fine_tuned,
@@ -164,14 +175,29 @@ def examine(
     return found, fine_tuned
 
 
-def judged(
+def set_apart(
     loaded: sources.Sources, options: DoctorRunOptions
-) -> doctor_lib.Judged:
-    """Returns clips to choose on, of a part that is not tested on."""
+) -> tuple[sources.Sources, doctor_lib.Judged]:
+    """Returns what to work with, and clips to choose on.
+
+    These are of a part that is not tested on. Of training videos, at most half
+    then stay to calibrate on.
+    """
     found = None
     if options.test_part != "val":
         found = validation_clips(loaded, options.judged_clips)
-    return found or training_clips(loaded, options.judged_clips)
+    if found is not None:
+        return loaded, found
+    half = max(1, len(loaded.train) // 2)
+    if len(loaded.calibration) > half:
+        logging.warning(
+            "Calibrated on %d of %d training videos, as others are to judge on "
+            "where there is no validation part.",
+            half,
+            len(loaded.train),
+        )
+        loaded = loaded.with_calibration(half)
+    return loaded, training_clips(loaded, options.judged_clips)
 
 
 def validation_clips(
@@ -196,9 +222,19 @@ def validation_clips(
 
 
 def training_clips(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
-    """Returns training clips augmented anew, uint8, with their outputs."""
+    """Returns training clips augmented anew, uint8, with their outputs.
+
+    One of each video that is not calibrated on, `count` at most. If all are,
+    of those; the result says so.
+    """
+    rows, calibrated = loaded.train.manifest.rows, loaded.calibrated_rows
+    others = tuple(row for n, row in enumerate(rows) if n not in calibrated)
+    judged = dataclasses.replace(
+        loaded.train.manifest, rows=others or tuple(rows)
+    )
+    count = min(count, len(judged))
     batches = pipeline.make_train_dataset(
-        loaded.train,
+        loaded.train.subset(judged),
         loaded.augmented,
         batch_size=1,
         seed=loaded.seed ^ _JUDGE_SEED,
@@ -211,7 +247,12 @@ def training_clips(loaded: sources.Sources, count: int) -> doctor_lib.Judged:
             raw = sampling.denormalize(clip[0].numpy())
             clips.append(np.rint(raw).clip(0, 255).astype(np.uint8))
             labels.append(int(outputs[int(label[0])]))
-    return doctor_lib.Judged(clips=clips, labels=labels, part="train")
+    return doctor_lib.Judged(
+        clips=clips,
+        labels=labels,
+        part="train",
+        calibrated_on=0 if others else count,
+    )
 
 
 def _export(loaded, found, options, folder):

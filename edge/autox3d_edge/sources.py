@@ -91,6 +91,19 @@ class Sources:
             card=files.read_card(self.trained),
         )
 
+    @property
+    def calibrated_rows(self) -> set[int]:
+        """Places in the manifest of the training clips calibrated on."""
+        count = len(self.calibration)
+        drawn = pipeline.balanced_positions(self.train.labels, count, self.seed)
+        return set(drawn)
+
+    def with_calibration(self, count: int) -> "Sources":
+        """Returns the same as if only `count` were drawn to calibrate on."""
+        calibration = self.calibration[:count]
+        drawn = _drawn(self.train, calibration, self.seed)
+        return dataclasses.replace(self, calibration=calibration, drawn=drawn)
+
     def _test(self, run: parity.Scorer, content: bytes) -> dict[str, Any]:
         """Returns the accuracy of a file and on how many clips it agrees.
 

@@ -74,6 +74,25 @@ def test_a_bound_below_a_single_clip_is_said():
     )
 
 
+def test_what_the_judged_clips_are_of_is_said():
+    for changes, end in (
+        ({}, "on 4 clips.\n"),
+        (
+            {"judged_part": "val"},
+            "another video, none of them calibrated on.\n",
+        ),
+        (
+            {"judged_part": "train", "judged_calibrated_on": 1},
+            "on 4 clips of part 'train', each of another video, 1 of them "
+            "calibrated on.\n",
+        ),
+    ):
+        result = found([treatment("int8")], **changes)
+        assert end in result.format()
+        used = changes.get("judged_calibrated_on", 0)
+        assert result.to_dict()["judged_calibrated_on"] == used
+
+
 def test_culprits_are_the_ten_that_add_most():
     culprits = found([treatment("int8")]).to_dict()["culprits"]
     # Noise over signal is 10^(-dB / 10), less what the inputs had of it.

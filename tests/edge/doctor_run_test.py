@@ -105,8 +105,12 @@ def test_the_chosen_file_is_written_and_says_how_it_was_made(examined):
     assert json.loads((folder / "doctor.json").read_text())["chosen"]
     text = (folder / "doctor.txt").read_text()
     assert result["chosen"] in text
-    assert "within a loss of 0.5 on 4 clips of part 'train'." in text
+    assert (
+        "within a loss of 0.5 on 4 clips of part 'train', each of another "
+        "video, none of them calibrated on." in text
+    )
     assert (result["judged_clips"], result["judged_part"]) == (4, "train")
+    assert result["judged_calibrated_on"] == 0
     precision = result["file"]["precision"]
     path = folder / f"model_{precision}.tflite"
     assert audit.audit_file(path).passed
@@ -199,9 +203,10 @@ def test_what_the_doctor_leaves_out_is_said(
 
 def test_the_report_states_the_calibration_set(examined):
     drawn = examined[1]["calibration"]
-    # Nine training clips of three classes; seven are drawn in turn.
-    assert sorted(drawn["per_class"].values()) == [2, 2, 3]
-    assert drawn["clips"] == 7 and drawn["seed"] == 0
+    # Nine training clips of three classes, the smaller half drawn in turn: as
+    # there is no validation part, the others are left to judge on.
+    assert sorted(drawn["per_class"].values()) == [1, 1, 2]
+    assert drawn["clips"] == 4 and drawn["seed"] == 0
     assert len(drawn["sha256"]) == 64
 
 
@@ -209,6 +214,7 @@ def test_judged_clips_are_none_of_the_calibration(trained, data, tmp_path):
     loaded = export_run.sources.load(
         trained, data, tmp_path, calibration_clips=7, test_part="test", seed=0
     )
+    loaded, _ = doctor_run.set_apart(loaded, OPTIONS)
     judged = doctor_run.training_clips(loaded, 4)
     assert len(judged.clips) == len(judged.labels) == 4
     calibration = {clip.tobytes() for clip in loaded.calibration}
@@ -225,6 +231,45 @@ def test_judged_clips_are_none_of_the_calibration(trained, data, tmp_path):
         assert all(np.abs(seen - other).max() > 1 for other in judged.clips)
     again = doctor_run.training_clips(loaded, 4)
     assert again.clips[3].tobytes() == judged.clips[3].tobytes()
+
+
+def test_each_training_video_is_judged_on_once_or_calibrated_on(
+    trained, data, tmp_path, monkeypatch, caplog
+):
+    judged_on, make = [], pipeline.make_train_dataset
+
+    def watched(source, *arguments, **keywords):
+        judged_on.extend(source.manifest.rows)
+        return make(source, *arguments, **keywords)
+
+    monkeypatch.setattr(pipeline, "make_train_dataset", watched)
+
+    def load(count):
+        return export_run.sources.load(
+            trained, data, tmp_path, calibration_clips=count, test_part=None,
+            seed=0,
+        )  # fmt: skip
+
+    options = dataclasses.replace(OPTIONS, judged_clips=300)
+    loaded, judged = doctor_run.set_apart(load(7), options)
+    rows = loaded.train.manifest.rows
+    calibrated = {rows[place] for place in loaded.calibrated_rows}
+    # Nine videos: four calibrate, the other five are judged on.
+    assert (len(loaded.calibration), len(judged.clips)) == (4, 5)
+    assert set(judged_on) == set(rows) - calibrated
+    names = [loaded.record["labels"][label] for label in judged.labels]
+    assert sorted(names) == sorted(row.label for row in judged_on)
+    assert judged.calibrated_on == 0
+    assert "Calibrated on 4 of 9 training videos" in caplog.text
+    fewer = load(4)
+    assert loaded.drawn == fewer.drawn
+    assert all(map(np.array_equal, loaded.calibration, fewer.calibration))
+    # A single video has to serve for both.
+    one = dataclasses.replace(loaded.train.manifest, rows=rows[:1])
+    alone = dataclasses.replace(loaded, train=loaded.train.subset(one))
+    alone, judged = doctor_run.set_apart(alone, options)
+    assert (len(alone.calibration), len(judged.clips)) == (1, 1)
+    assert judged.calibrated_on == 1
 
 
 def test_the_choice_is_made_on_validation_clips(trained, data, tmp_path):
@@ -254,7 +299,7 @@ def test_the_choice_is_made_on_validation_clips(trained, data, tmp_path):
     # What is tested on must not be chosen by.
     for part, used in (("test", "val"), (None, "val"), ("val", "train")):
         options = dataclasses.replace(OPTIONS, test_part=part)
-        assert doctor_run.judged(load(named), options).part == used
+        assert doctor_run.set_apart(load(named), options)[1].part == used
 
 
 def test_clips_that_the_list_calls_test_are_tested_on(trained, data, tmp_path):

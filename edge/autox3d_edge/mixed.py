@@ -10,7 +10,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from autox3d_edge import compact, flatbuffer
+from autox3d_edge import compact, flatbuffer, op_support
 from autox3d_tf.base import checks
 
 KEPT = ("int16x8", "fp32")  # what a part may be instead of int8
@@ -199,10 +199,11 @@ class _Assembly:
         types, kinds = self._tables.TensorType, self._tables.BuiltinOperator
         first, last = self._tensors[source].type, self._tensors[target].type
         wide = types.INT16 in (first, last)
-        if last == types.FLOAT32:
-            code = self._builtin(kinds.DEQUANTIZE, 3 if wide else 2)
-        else:
-            code = self._builtin(kinds.QUANTIZE, 2 if wide else 1)
+        to_float = last == types.FLOAT32
+        kind, version = ("DEQUANTIZE", 2) if to_float else ("QUANTIZE", 1)
+        if wide:
+            version = op_support.INT16[kind]
+        code = self._builtin(getattr(kinds, kind), version)
         operator = self._tables.OperatorT()
         operator.opcodeIndex = code
         operator.inputs, operator.outputs = [source], [target]

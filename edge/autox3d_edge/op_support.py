@@ -85,6 +85,34 @@ _FIRST = {
     "TRANSPOSE": "1.6 1.14 1.15 2.3 2.4",
 }
 NEWEST = "2.14"
+# The version of each operator that first takes int16 (GetBuiltinOperator-
+# Version, tensorflow/lite/tools/versioning/op_version.cc). Kernels of int8 came
+# with it; the versions that name the type of biases are for other than int64.
+INT16 = {
+    "ADD": 3,
+    "AVERAGE_POOL_2D": 3,
+    "BATCH_MATMUL": 3,
+    "CONCATENATION": 3,
+    "CONV_2D": 4,
+    "DEPTHWISE_CONV_2D": 5,
+    "DEQUANTIZE": 3,
+    "FULLY_CONNECTED": 7,
+    "LOGISTIC": 3,
+    "MAXIMUM": 4,
+    "MEAN": 3,
+    "MINIMUM": 4,
+    "MUL": 4,
+    "PAD": 3,
+    "PADV2": 3,
+    "QUANTIZE": 2,
+    "RELU": 3,
+    "RELU6": 3,
+    "SLICE": 4,
+    "SOFTMAX": 3,
+    "SPLIT": 4,
+    "SUB": 5,
+    "TRANSPOSE": 5,
+}
 
 
 def first_runtime(operator: str, version: int) -> str:

@@ -21,6 +21,7 @@ from autox3d_edge import (
     compact,
     flatbuffer,
     input_zero_point,
+    op_support,
     ranges,
     step_sizes,
     tap_scales,
@@ -173,7 +174,25 @@ def _quantize_16x8(calibrated: bytes) -> bytes:
             border, border, False, activations, biases, False, False
         )
     )
-    return compact.compact(quantized)
+    content = flatbuffer.unpack(quantized)
+    _set_int16_versions(content)
+    return compact.compact(compact.pack(content))
+
+
+def _set_int16_versions(content) -> None:
+    """Says of operators on int16 which version has it, in place.
+
+    The quantizer writes those of int8, with which runtimes that know no int16
+    would take the file.
+    """
+    (graph,) = content.subgraphs
+    kinds = flatbuffer.kinds(content)
+    for operator, kind in zip(graph.operators, kinds, strict=True):
+        ends = [i for i in (*operator.inputs, *operator.outputs) if i >= 0]
+        types = {flatbuffer.type_name(graph.tensors[i]) for i in ends}
+        code = content.operatorCodes[operator.opcodeIndex]
+        if "INT16" in types:
+            code.version = max(code.version, op_support.INT16.get(kind, 1))
 
 
 def check_calibration(

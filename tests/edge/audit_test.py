@@ -353,6 +353,34 @@ def test_the_oldest_runtime_has_all_operators_and_no_older_does(exported):
     assert op_support.oldest_runtime({"CUMSUM": 1}) is None
 
 
+def test_a_file_of_int16_is_for_runtimes_that_have_it(exported, by_precision):
+    model = by_precision["int16x8"]
+    report = audit.audit_model(model, "int16x8")
+    # As op_version.cc says of each; 2.4 is the first with ADD 3 and MEAN 3.
+    for name, version in (
+        ("ADD", 3), ("CONV_2D", 4), ("DEPTHWISE_CONV_2D", 5), ("DEQUANTIZE", 3),
+        ("FULLY_CONNECTED", 7), ("LOGISTIC", 3), ("MEAN", 3), ("MUL", 4),
+        ("PAD", 3), ("QUANTIZE", 2), ("RESHAPE", 1), ("SOFTMAX", 3),
+    ):  # fmt: skip
+        assert report.versions[name] == version, name
+    assert report.to_dict()["oldest_runtime_on_paper"] == "2.4"
+    assert report.passed and report.loaded_in
+    content = flatbuffer.unpack(model)
+    for code in content.operatorCodes:
+        code.version = 1
+    before = interpreters.ClipRunner(compact.pack(content))
+    after = interpreters.ClipRunner(model)
+    for clip in exported.clips[:2]:
+        np.testing.assert_array_equal(after(clip), before(clip))
+    newest = op_support.RUNTIMES["tflite-runtime 2.14"]
+    assert all(newest[name] >= v for name, v in op_support.INT16.items())
+    kept = {"head": "int16x8"}
+    parts = mixed.part_names(exported.arch)
+    partly = mixed.assemble(by_precision, kept, parts)
+    versions = audit.audit_model(partly, "mixed", kept=kept).versions
+    assert versions["FULLY_CONNECTED"] == 7 and versions["MUL"] == 2
+
+
 def test_no_runtime_knows_more_than_a_newer_one():
     names = [f"tflite-runtime {v}" for v in ("2.5", "2.8", "2.11", "2.14")]
     assert set(names) == set(op_support.RUNTIMES)

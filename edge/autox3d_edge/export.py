@@ -1,6 +1,7 @@
 """Trained network -> audited .tflite that knows its labels and its clip."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import platform
@@ -87,7 +88,7 @@ def export_model(
         **changes: Fields of `About` to take in place of its own.
 
     Returns:
-        The report: precision, bytes, audit, parity.
+        The report: precision, bytes, sha256, audit, parity.
 
     Raises:
         TypeError: `About` has no such field.
@@ -214,6 +215,7 @@ def write_model(
         "precision": precision,
         **made,
         "bytes": len(packed),
+        "sha256": hashlib.sha256(packed).hexdigest(),
         "manifest_bytes": len(packed) - len(content),
         "activation_bytes": flatbuffer.activation_bytes(content),
         "arch": arch.name,
@@ -237,14 +239,17 @@ def _measure(content, stream, references, parity_clips, test) -> dict[str, Any]:
 
 
 def _write(path, packed, report, checked) -> None:
-    """Writes the file and its report if nothing was found against it."""
+    """Writes the file and its report if nothing was found against it.
+
+    A report of another file than lies beside it has another sha256.
+    """
     refused = pathlib.Path(f"{path}.refused.json")
     if not checked.passed:
         files_lib.write_json(refused, report)
     checked.check()
-    files_lib.write_json(f"{path}.report.json", report)
     with files_lib.whole(path) as partial:
         partial.write_bytes(packed)
+    files_lib.write_json(f"{path}.report.json", report)
     refused.unlink(missing_ok=True)
     logging.info(
         "Wrote %s (%s, %d bytes).",

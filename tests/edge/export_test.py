@@ -18,6 +18,7 @@ from autox3d_edge import (
 )
 from autox3d_edge import manifest as manifest_lib
 from autox3d_tf import space
+from autox3d_tf.base import files as files_lib
 from tests.edge import networks, reference
 
 
@@ -40,6 +41,7 @@ def test_report_stands_beside_the_file(exported):
     assert stored == exported.report
     assert stored["audit"]["passed"] and not stored["audit"]["findings"]
     assert stored["bytes"] == exported.path.stat().st_size
+    assert stored["sha256"] == files_lib.file_sha256(exported.path)
     assert stored["parity"]["tflite"]["top1_agreement"] >= 0.75
     assert stored["parity"]["clips"] == 8
     assert stored["manifest_bytes"] < manifest_lib.MAX_BYTES
@@ -96,6 +98,31 @@ def test_a_file_of_another_network_is_refused(tmp_path, exported):
         write("fp32", fp32, lambda clip: near(clip) + np.float32(0.002))
     kept = json.loads(path.with_name("model.tflite.report.json").read_text())
     assert path.exists() and kept["audit"]["passed"] and refused.exists()
+
+
+def test_a_report_that_is_not_of_its_file_can_be_told(
+    tmp_path, exported, monkeypatch
+):
+    path = tmp_path / "model.tflite"
+
+    def write(run):
+        return export.export_model(
+            exported.weights, exported.arch, path, precision="fp32",
+            provenance={"run": run},
+        )  # fmt: skip
+
+    first = write("first")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files_lib, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write("second")
+    report = json.loads(path.with_name("model.tflite.report.json").read_text())
+    assert report == first
+    assert manifest_lib.read_manifest(path).provenance["run"] == "second"
+    assert report["sha256"] != files_lib.file_sha256(path)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "dynamic", "int8", "int16x8"])

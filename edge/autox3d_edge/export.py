@@ -26,6 +26,8 @@ from autox3d_tf.base import files as files_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.training import card as card_lib
 
+_CLASSES_OF = "head/logits_bias"  # has a weight for each
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class About:
@@ -96,7 +98,7 @@ def export_model(
             `write_model`.
     """
     about = dataclasses.replace(about or About(), **changes)
-    _check_parity_clips(arch, parity_clips)
+    check_unconverted(model, arch, about, parity_clips)
     if converter is None:
         converter = make_converter(model, arch, calibration)
     if precision in ("int8", "mixed"):
@@ -310,12 +312,41 @@ def default_preprocessing(
     )
 
 
+def check_unconverted(
+    model,
+    arch: arch_lib.ArchSpec,
+    about: About,
+    parity_clips: Sequence[np.ndarray] | None,
+) -> None:
+    """Refuses before a conversion what `write_model` would after it.
+
+    Args:
+        model: The trained Keras model, or only its weights by name.
+        arch, about, parity_clips: As of `export_model`.
+    """
+    _check_parity_clips(arch, parity_clips)
+    _check_preprocessing(arch, about.preprocessing)
+    if not about.labels:
+        return
+    if not isinstance(model, Mapping):
+        manifest_lib.check_labels(about.labels, model.output_shape[-1])
+    elif _CLASSES_OF in model:  # or the lowering says that it lacks them
+        manifest_lib.check_labels(about.labels, len(model[_CLASSES_OF]))
+
+
 def _check_parity_clips(arch, clips) -> None:
     shape = (*arch.clip_size, 3)
     quantize.check_clips("parity_clips", () if clips is None else clips, shape)
 
 
 def _check_preprocessing(arch, preprocessing):
+    _, height, width = arch.clip_size
+    if height != width:
+        raise ValueError(
+            "`arch` must have clips as wide as they are high: devices cut "
+            f"squares out of videos. Received: {arch.name!r} with clip_size="
+            f"{tuple(arch.clip_size)}. Train it on square ones."
+        )
     preprocessing = preprocessing or default_preprocessing(arch)
     made = (
         preprocessing.clip_frames,

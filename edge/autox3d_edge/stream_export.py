@@ -114,6 +114,7 @@ class Exporter:
         """
         about = dataclasses.replace(about or export.About(), **changes)
         check_streams(self._arch, about.preprocessing)
+        export.check_unconverted(self._weights, self._arch, about, parity_clips)
         integer = precision in stream_convert.INTEGER
         converter = self._int8 if integer else self._float
         content, states = converter.convert(precision)

@@ -232,16 +232,14 @@ def test_a_failed_audit_leaves_no_model(tmp_path, exported, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["model.tflite.refused.json"]
 
 
-def test_preprocessing_must_make_the_clip(tmp_path, exported):
-    other = Preprocessing(clip_frames=9, short_side=24, crop_size=24)
-    with pytest.raises(ValueError, match=r"makes \(9, 24, 24\)"):
-        export.export_model(
-            exported.weights,
-            exported.arch,
-            tmp_path / "model.tflite",
-            calibration=exported.clips,
-            preprocessing=other,
-        )
+def test_clips_that_are_not_square_are_refused_before_conversion(
+    tmp_path, exported
+):
+    for clip_size in ((4, 16, 24), (4, 24, 16)):
+        arch = networks.small_arch(clip_size=clip_size)
+        wide = types.SimpleNamespace(**{**vars(exported), "arch": arch})
+        with pytest.raises(ValueError, match="as wide as .*'small' with clip_"):
+            export_unconverted(wide, tmp_path)
 
 
 @pytest.mark.parametrize(("stride", "sampling"), [(1, "segment"), (5, "dense")])
@@ -258,15 +256,16 @@ def test_frames_that_are_apart_are_sampled_densely(stride, sampling):
     )
 
 
-def test_labels_must_fit(tmp_path, exported):
-    with pytest.raises(ValueError, match="7 classes .* Received: 2 labels"):
-        export.export_model(
-            exported.weights,
-            exported.arch,
-            tmp_path / "model.tflite",
-            precision="fp32",
-            labels=["a", "b"],
-        )
+def test_labels_are_those_of_a_keras_model_or_of_its_weights(exported):
+    model = types.SimpleNamespace(output_shape=(None, networks.CLASSES))
+    names = [f"gesture {i}" for i in range(networks.CLASSES)]
+    for network in (model, exported.weights):
+        for labels in (None, names):
+            about = export.About(labels=labels)
+            export.check_unconverted(network, exported.arch, about, None)
+        about = export.About(labels=names[1:])
+        with pytest.raises(ValueError, match="7 classes .* Received: 6 labels"):
+            export.check_unconverted(network, exported.arch, about, None)
 
 
 def test_calibration_is_checked():
@@ -365,6 +364,10 @@ def test_calibration_always_spans_the_range():
          "left out but for .* precision='int16x8', .*equalize=True"),
         ({"precision": "mixed", "kept": {"tail": "fp32"}},
          "`kept` must name parts of stem, .* Received: 'tail'"),
+        ({"labels": ["a", "b"]}, "the 7 classes .* Received: 2 labels"),
+        ({"preprocessing": Preprocessing(
+            clip_frames=9, short_side=24, crop_size=24)},
+         r"makes \(9, 24, 24\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_conversion(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autox3d_edge import (
+    Preprocessing,
     Recognizer,
     benchmark,
     quantize,
@@ -52,6 +53,32 @@ def test_frame_by_frame_equals_the_trained_clip_network(exported_stream):
     assert report["parity"]["tflite"]["max_error"] < 1e-4
     assert report["parity"]["tflite"]["top1_agreement"] == 1.0
     assert report["manifest_bytes"] < manifest_lib.MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"labels": ["a"]}, "the 7 classes of the model. Received: 1 labels"),
+        (
+            {"parity_clips": [np.zeros((4, 12, 12, 3))]},
+            "`parity_clips` .*clip 0 is float64",
+        ),
+        (
+            {"preprocessing": Preprocessing(
+                clip_frames=9, short_side=12, crop_size=12
+            )},
+            r"makes \(9, 12, 12\)",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_before_conversion(
+    trained, tmp_path, monkeypatch, wrong, message
+):
+    monkeypatch.setattr(stream_export.stream_lowering, "lower_stream", None)
+    with pytest.raises(ValueError, match=message):
+        stream_export.Exporter(trained, trained.arch).export(
+            tmp_path / "model.tflite", "fp32", **wrong
+        )
 
 
 def test_int8_is_close_to_the_trained_clip_network(trained, tmp_path):

@@ -11,6 +11,7 @@ interpreter are enough:
 Networks of a causal space are timed as they run there, one frame at a time.
 """
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -36,6 +37,7 @@ from autox3d_tf import cost, space
 from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.cost import latency
+from autox3d_tf.runs import claim
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import weight_names
 
@@ -53,6 +55,9 @@ _MODULES = (
     "autox3d_edge/streaming.py",
     "autox3d_edge/table_reader.py",
 )
+_INDEX = "index.json"
+_UNFINISHED = ".unfinished"  # in a folder until it is whole
+_WRITTEN = ("models", "autox3d_edge", "autox3d_tf")
 
 
 def make_bundle(
@@ -70,7 +75,8 @@ def make_bundle(
 
     Args:
         search_space: Whose blocks are to be timed.
-        folder: Where to write; must be absent or empty.
+        folder: Where to write; must be absent or empty, or one that was left
+            unfinished, which is made anew.
         precisions: Of `PRECISIONS`.
         num_classes: Outputs of the networks.
         samples: Networks that are cut into parts, and timed as wholes too.
@@ -80,7 +86,7 @@ def make_bundle(
 
     Raises:
         ValueError: An unknown precision, too few samples for each candidate to
-            be in one, or a folder that is not empty.
+            be in one, or a folder that is not empty or another process's.
     """
     most = max(map(_candidates, search_space.choices))
     if 0 < samples < most:
@@ -90,44 +96,61 @@ def make_bundle(
         )
     for precision in precisions:
         checks.check_choice("precisions", precision, PRECISIONS)
-    folder = pathlib.Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    folder, rng = pathlib.Path(folder), np.random.default_rng(seed)
+    with _unfinished(folder):
+        writer = _Writer(folder, precisions, num_classes, rng)
+        archs = [
+            *balanced_networks(search_space, samples, rng),
+            *uniform_networks(search_space, check, rng),
+        ]
+        for number, arch in enumerate(archs, 1):
+            fitted = number <= samples
+            writer.add(arch, "calibrate" if fitted else "check", parts=fitted)
+            progress(f"{number} of {len(archs)} networks converted")
+        _copy_modules(folder)
+        files_lib.write_json(  # last: what has an index is whole
+            folder / _INDEX,
+            {
+                "kind": "latency_bundle",
+                "schema_version": latency.SCHEMA_VERSION,
+                "space": {
+                    "name": search_space.name,
+                    "fingerprint": search_space.fingerprint,
+                    "definition": search_space.to_dict(),
+                },
+                "per": per(search_space),
+                "num_classes": num_classes,
+                "precisions": list(precisions),
+                "archs": writer.archs,
+                "states": writer.states,
+                "models": writer.models,
+                "sha256": writer.hashes,
+            },
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def _unfinished(folder: pathlib.Path) -> Iterator[None]:
+    """Marks a folder until it is whole; empties one that was left marked."""
+    mark = folder / _UNFINISHED
+    if not mark.exists() and folder.exists() and any(folder.iterdir()):
         raise ValueError(
             "`folder` must be absent or empty. Received: "
-            f"folder={str(folder)!r}."
+            f"folder={str(folder)!r}. Name another, or remove an old bundle."
         )
-    (folder / "models").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    writer = _Writer(folder, precisions, num_classes, rng)
-    archs = [
-        *balanced_networks(search_space, samples, rng),
-        *uniform_networks(search_space, check, rng),
-    ]
-    for number, arch in enumerate(archs, 1):
-        fitted = number <= samples
-        writer.add(arch, "calibrate" if fitted else "check", parts=fitted)
-        progress(f"{number} of {len(archs)} networks converted")
-    files_lib.write_json(
-        folder / "index.json",
-        {
-            "kind": "latency_bundle",
-            "schema_version": latency.SCHEMA_VERSION,
-            "space": {
-                "name": search_space.name,
-                "fingerprint": search_space.fingerprint,
-                "definition": search_space.to_dict(),
-            },
-            "per": per(search_space),
-            "num_classes": num_classes,
-            "precisions": list(precisions),
-            "archs": writer.archs,
-            "states": writer.states,
-            "models": writer.models,
-            "sha256": writer.hashes,
-        },
-    )
-    _copy_modules(folder)
-    return folder
+    with claim.claim(mark) as ours:
+        if not ours:
+            raise ValueError(
+                "`folder` must be no other process's. Received: "
+                f"folder={str(folder)!r}. Wait for its end, or name another."
+            )
+        (folder / _INDEX).unlink(missing_ok=True)
+        for name in _WRITTEN:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / "models").mkdir()
+        yield
+        mark.unlink()
 
 
 def per(search_space: space.SearchSpace) -> str:

@@ -19,6 +19,7 @@ from autox3d_edge import (
 )
 from autox3d_tf import cost, space
 from autox3d_tf.cost import latency
+from autox3d_tf.runs import claim
 
 SPACE = dataclasses.replace(
     space.get_space("tiny"),
@@ -442,6 +443,47 @@ def test_a_folder_in_use_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="must be absent or empty"):
         latency_bundle.make_bundle(SPACE, tmp_path)
+    with (
+        claim.claim(tmp_path / "other" / ".unfinished"),
+        pytest.raises(ValueError, match="no other process's.*/other'"),
+    ):
+        latency_bundle.make_bundle(SPACE, tmp_path / "other")
+    assert [path.name for path in tmp_path.rglob("file")] == ["file"]
+
+
+def test_a_bundle_that_was_left_unfinished_is_made_anew(tmp_path, monkeypatch):
+    def make(progress=lambda line: None):
+        return latency_bundle.make_bundle(
+            SPACE, tmp_path, precisions=("fp32",), num_classes=CLASSES,
+            samples=0, check=1, progress=progress,
+        )  # fmt: skip
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    copy = latency_bundle._copy_modules
+
+    def killed_when_copied(folder):
+        assert not (folder / "index.json").exists()
+        copy(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(killed)
+    (tmp_path / "models" / "0001_fp32.tflite").touch()  # of another draw
+    with pytest.raises(ValueError, match="Cannot read a latency bundle"):
+        latency_table.read_index(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(latency_bundle, "_copy_modules", killed_when_copied)
+        with pytest.raises(KeyboardInterrupt):
+            make()
+    assert latency_table.read_index(make())["models"]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [
+        "0000_fp32.tflite"
+    ]
+    assert not (tmp_path / ".unfinished").exists()
+    with pytest.raises(ValueError, match="absent or empty.*remove an old"):
+        make()
 
 
 def test_an_unknown_precision_is_refused(tmp_path):

@@ -205,7 +205,7 @@ def check_calibration(
 
     Raises:
         ValueError: There are none, or one is of another shape or dtype, or
-            all frames of all clips are the same picture.
+            all frames of all clips are the same picture or of a single colour.
     """
     if calibration is None or not len(calibration):
         raise ValueError(
@@ -219,6 +219,12 @@ def check_calibration(
         raise ValueError(
             "`calibration` must show what the device will see. Received: "
             f"{len(clips)} clips in which every frame is the same picture."
+        )
+    if all((clip == clip[:, :1, :1]).all() for clip in clips):
+        raise ValueError(
+            "`calibration` must show what the device will see. Received: "
+            f"{len(clips)} clips in which every frame is of a single colour, "
+            "such as black. Look at the videos they were cut from."
         )
     clips[0] = clips[0].copy()
     clips[0][0, 0, 0], clips[0][0, -1, -1] = 0, 255

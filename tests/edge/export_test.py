@@ -280,12 +280,18 @@ def test_calibration_is_checked():
         check(clips[:, :3], shape)
     with pytest.raises(ValueError, match="2 clips in which every frame"):
         check(np.full((2, *shape), 7, np.uint8), shape)
+    flat = np.zeros((2, *shape), np.uint8)
+    flat[0, 1], flat[1, 2] = 100, (1, 2, 3)
+    with pytest.raises(ValueError, match="2 clips .* of a single colour, such"):
+        check(flat, shape)
+    flat[1, 2, 5, 6, 2] = 4
+    assert len(check(flat, shape)) == 2
 
 
 def test_one_clip_that_moves_or_stills_that_differ_are_calibrated_on():
     shape = (2, 4, 4, 3)
     moving, stills = np.zeros((1, *shape)), np.zeros((2, *shape))
-    moving[0, 1] = stills[1] = 9
+    moving[0, 1, 2] = stills[1, :, 2] = 9
     for clips in (moving, stills):
         found = quantize.check_calibration(clips.astype(np.uint8), shape)
         assert len(found) == len(clips)
@@ -302,6 +308,8 @@ def test_all_clips_show_ranges_and_some_of_them_what_lies_inside(monkeypatch):
     monkeypatch.setattr(quantize.ranges, "set_ranges", lambda *found: found)
     model = types.SimpleNamespace(input_shape=(1, 2, 2, 3))
     clips = [np.full((1, 2, 2, 3), 10 + n, np.uint8) for n in range(20)]
+    for clip in clips:
+        clip[0, 1, 0] = 200
     inside, seen = quantize.calibrate(model, clips)
     assert (len(inside), len(seen)) == (16, 20)
     for samples in (inside, seen):
@@ -341,7 +349,7 @@ def test_what_a_converter_writes_is_shown_if_it_fails(capfd):
 
 def test_calibration_always_spans_the_range():
     grey = np.full((2, 4, 24, 24, 3), 100, np.uint8)
-    grey[1, 2] = 120
+    grey[1, 2, 3] = 120
     clips = quantize.check_calibration(grey, (4, 24, 24, 3))
     assert min(c.min() for c in clips) == 0
     assert max(c.max() for c in clips) == 255

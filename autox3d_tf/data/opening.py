@@ -166,7 +166,7 @@ def scan_cached(options) -> manifest_lib.Manifest:
     return manifest_lib.read_manifest(cached)
 
 
-def freeze(
+def pin_manifest(
     options: options_lib.DataOptions, folder: pathlib.Path, *, begun: bool
 ) -> options_lib.DataOptions:
     """Returns options whose source is a list that has been looked through.

@@ -25,7 +25,7 @@ from autox3d_tf.data import options as options_lib
 DataOptions = options_lib.DataOptions
 ClipSource = sources.ClipSource
 open_source = opening.open_source
-freeze = opening.freeze
+pin_manifest = opening.pin_manifest
 
 _READS = reads.Reads()
 _FRAMES_AT_ONCE = 8  # of a device's clip, which may be large as floats

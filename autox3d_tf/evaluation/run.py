@@ -89,7 +89,7 @@ def run_evaluation(
     folder = pathlib.Path(run_dir or pathlib.Path(trained, name))
     folder.mkdir(parents=True, exist_ok=True)
     begun = run_dir_lib.is_run(folder)
-    data = pipeline.freeze(data, folder, begun=begun)
+    data = pipeline.pin_manifest(data, folder, begun=begun)
     clips = pipeline.open_source(data, part)
     by_chance = inputs.is_by_chance(clips, data, part)
     if elsewhere and by_chance and part == "val":

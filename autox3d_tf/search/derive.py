@@ -86,7 +86,7 @@ class _Frontiers:
         fits = _within_maxima(chain, last)
         spent = _least_before(chain, metric)
         limit = np.inf if metric is None else chain.limits[metric]
-        following = [
+        following = [  # of each head one entry, or none if it is too large
             (np.full(n, 0.0 if metric is None else row[metric]), np.zeros(n))
             for row, n in zip(last, fits.astype(int), strict=True)
         ]

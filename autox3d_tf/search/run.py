@@ -138,7 +138,9 @@ def run_search(
         with distribute.chief_first(strategy):
             run_dir_lib.check_kind(run_dir, _KIND)
             begun = run_dir_lib.is_run(run_dir)
-            clips = pipeline.freeze(data, pathlib.Path(run_dir), begun=begun)
+            clips = pipeline.pin_manifest(
+                data, pathlib.Path(run_dir), begun=begun
+            )
             source = pipeline.open_source(clips, "train")
             parts.check_classes(source)
             asked = {

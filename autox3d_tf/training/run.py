@@ -110,7 +110,9 @@ def run_training(
             if sources is None:
                 run_dir_lib.check_kind(run_dir, record_lib.KIND)
                 begun = run_dir_lib.is_run(run_dir)
-                data = pipeline.freeze(data, pathlib.Path(run_dir), begun=begun)
+                data = pipeline.pin_manifest(
+                    data, pathlib.Path(run_dir), begun=begun
+                )
                 source = pipeline.open_source(data, "train")
                 validation = validation_lib.open_clips(data, training)
             else:

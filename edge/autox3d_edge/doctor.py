@@ -109,7 +109,7 @@ def diagnose(
         model: The trained Keras model, to compare the lowered one with.
     """
     options = options or DoctorOptions()
-    converter = recipes.Int8Converter(arch, weights, calibration)
+    converter = recipes.NetworkConverter(arch, weights, calibration)
     candidates = Candidates(converter, judged, test)
     gains = _gains_of_parts(converter, judged, mixed.part_names(arch))
     base = _try_int8(converter, candidates, fine_tuned)
@@ -167,7 +167,7 @@ class Candidates:
 
     def __init__(
         self,
-        converter: recipes.Int8Converter,
+        converter: recipes.NetworkConverter,
         judged: Judged,
         test: Judged | None = None,
     ):

@@ -66,7 +66,7 @@ def export_model(
     recipe: recipes.Recipe | None = None,
     kept: Mapping[str, str] | None = None,
     parity_clips: Sequence[np.ndarray] | None = None,
-    converter: recipes.Int8Converter | None = None,
+    converter: recipes.NetworkConverter | None = None,
     references: Mapping[str, parity.Scorer] | None = None,
     about: About | None = None,
     **changes,
@@ -80,7 +80,7 @@ def export_model(
         precision: One of `quantize.PRECISIONS`, or "mixed".
         calibration: uint8 clips `(T, H, W, 3)`, for the integer precisions.
         recipe: Remedies of "int8" and "mixed"; by default those that come
-            close to float, `recipes.Int8Converter.choose_recipe`.
+            close to float, `recipes.NetworkConverter.choose_recipe`.
         kept: For "mixed", the parts that stay wider, if no recipe says so.
         parity_clips: uint8 clips to compare on; the calibration clips by
             default.
@@ -132,10 +132,10 @@ def export_model(
 
 def make_converter(
     model, arch: arch_lib.ArchSpec, calibration: Sequence[np.ndarray] | None
-) -> recipes.Int8Converter:
+) -> recipes.NetworkConverter:
     """Returns the converter of a network; arguments as of `export_model`."""
     weights = model if isinstance(model, Mapping) else weights_of(model)
-    return recipes.Int8Converter(arch, weights, calibration)
+    return recipes.NetworkConverter(arch, weights, calibration)
 
 
 def write_model(

@@ -78,7 +78,7 @@ def measure(
             layer=watched[number],
             operator=made_by[number].code,
             snr=snr[number],
-            lost=_worst_input(graph, made_by, number, snr) - snr[number],
+            lost=_worst_input(made_by, number, snr) - snr[number],
             bias=sums[number]["bias"] / len(clips),
             relu=number in relu,
         )
@@ -173,7 +173,7 @@ def _noise(decibels: float) -> float:
     return 10 ** (-decibels / 10)
 
 
-def _worst_input(graph, made_by, number, snr) -> float:
+def _worst_input(made_by, number, snr) -> float:
     """Smallest ratio among the inputs, looking through unnamed tensors."""
     found = []
     pending = list(made_by[number].inputs)

@@ -71,7 +71,7 @@ class Recipe:
 _WORTH = 0.5
 
 
-class Int8Converter:
+class NetworkConverter:
     """Converts one trained network by any recipe; nothing is done twice.
 
     Args:

@@ -167,7 +167,7 @@ def load(
         )
     folder.mkdir(parents=True, exist_ok=True)
     begun = run_dir_lib.is_run(folder)
-    data = pipeline.freeze(data, folder, begun=begun)
+    data = pipeline.pin_manifest(data, folder, begun=begun)
     train = pipeline.open_source(data, "train")
     count = min(calibration_clips, len(train))
     calibration = pipeline.calibration_clips(

@@ -585,9 +585,9 @@ def test_videos_of_other_parts_need_not_be_there(clips, tmp_path):
 
 def test_runs_share_what_a_scan_has_found(clips, tmp_path, monkeypatch):
     options = make_options(clips.root, cache_dir=str(tmp_path / "cache"))
-    first = pipeline.freeze(options, tmp_path / "a", begun=False)
+    first = pipeline.pin_manifest(options, tmp_path / "a", begun=False)
     monkeypatch.setattr(decoding, "probe", lambda path: 1 / 0)
-    second = pipeline.freeze(options, tmp_path / "b", begun=False)
+    second = pipeline.pin_manifest(options, tmp_path / "b", begun=False)
     lists = [manifest_lib.read_manifest(o.source) for o in (first, second)]
     assert lists[0].fingerprint == lists[1].fingerprint
     assert len(lists[0]) == 12

@@ -90,7 +90,7 @@ def test_scores_that_are_no_numbers_are_refused(monkeypatch):
 def test_a_large_mask_in_float_is_no_kernel():
     """Of X3D-L's frames and height, where images are one below the other."""
     arch = networks.small_arch(clip_size=(40, 54, 20))
-    content = recipes.Int8Converter(
+    content = recipes.NetworkConverter(
         arch, networks.random_weights(arch), None
     ).convert_whole("dynamic")
     rows = 40 * 54 // 2  # behind the stem

@@ -50,7 +50,7 @@ def sick():
 @pytest.fixture(scope="module")
 def converter(sick):
     arch, weights, clips = sick
-    return recipes.Int8Converter(arch, weights, clips[:6])
+    return recipes.NetworkConverter(arch, weights, clips[:6])
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,8 @@ def test_what_is_lost_is_lost_of_the_worst_input():
         for number, inputs in ((5, (3, 4)), (4, (1, 2)), (2, (0,)))
     }
     snr = {0: 1.0, 1: 12.0, 2: 50.0, 3: 30.0}  # 4 is of no layer
-    assert layer_noise._worst_input(None, made_by, 5, snr) == 12.0
-    assert layer_noise._worst_input(None, made_by, 2, {}) == 120.0
+    assert layer_noise._worst_input(made_by, 5, snr) == 12.0
+    assert layer_noise._worst_input(made_by, 2, {}) == 120.0
 
 
 def test_noise_behind_a_relu_by_hand(exported):
@@ -421,7 +421,7 @@ def test_what_fails_its_audit_is_not_run_to_choose(sick, monkeypatch):
         lambda *_: types.SimpleNamespace(passed=False),
     )
     monkeypatch.setattr(interpreters, "ClipRunner", None)
-    converter = recipes.Int8Converter(*sick[:2], sick[2][:1])
+    converter = recipes.NetworkConverter(*sick[:2], sick[2][:1])
     monkeypatch.setattr(converter, "convert", lambda recipe: b"")
     assert converter.choose_recipe() == recipes.Recipe()
 
@@ -443,7 +443,7 @@ def test_files_of_one_converter_are_calibrated_once(
 
 def test_a_healthy_network_is_left_as_it_is(sick):
     arch, _, clips = sick
-    healthy = recipes.Int8Converter(
+    healthy = recipes.NetworkConverter(
         arch, networks.random_weights(arch), clips[:6]
     )
     assert healthy.choose_recipe() == recipes.Recipe()
@@ -605,7 +605,7 @@ def test_ranges_are_clipped_of_the_network_that_is_converted(sick, monkeypatch):
 
     monkeypatch.setattr(ranges, "Watch", Spy)
     arch, weights, clips = sick
-    converter = recipes.Int8Converter(arch, weights, clips[:2])
+    converter = recipes.NetworkConverter(arch, weights, clips[:2])
     for equalize in (False, True):
         recipe = recipes.Recipe(clip_ranges=True, equalize=equalize)
         assert converter.convert(recipe)

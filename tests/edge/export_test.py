@@ -411,7 +411,7 @@ def test_a_misspelt_field_is_refused_before_conversion(exported, tmp_path):
 def export_unconverted(exported, folder, **arguments):
     """An export that fails as soon as it converts."""
 
-    class Closed(recipes.Int8Converter):
+    class Closed(recipes.NetworkConverter):
         def _once(self, key, make):
             raise AssertionError(key)
 

@@ -98,7 +98,7 @@ def test_views_differ_and_are_averaged(clips, trained, tmp_path, capsys):
         assert len({tuple(view) for view in clip}) == 6
     # Each view computed apart, without the predictor.
     source = pipeline.open_source(
-        pipeline.freeze(options, tmp_path, begun=False), "all"
+        pipeline.pin_manifest(options, tmp_path, begun=False), "all"
     )
     model = files.load_trained(trained)
     dataset = pipeline.make_eval_dataset(

@@ -16,7 +16,7 @@ from tests.training import tiny
 
 def freeze(options, folder):
     begun = run_dir.is_run(folder)
-    return pipeline.freeze(options, folder, begun=begun)
+    return pipeline.pin_manifest(options, folder, begun=begun)
 
 
 def test_folder_is_listed_once(clips, tmp_path):

@@ -120,7 +120,7 @@ def _is_meant(binding: str) -> bool:
     What an installed file binds may be for some of its uses only, as where it
     is included.
     """
-    if not set(FLAGS.gin_file) <= set(gin_files_lib.installed()):
+    if not all(map(gin_files_lib.is_installed, FLAGS.gin_file)):
         return True
     given = (override.partition("=")[0].strip() for override in FLAGS.gin)
     return any(f".{binding}".endswith(f".{name}") for name in given)

@@ -33,6 +33,12 @@ def installed() -> list[str]:
     return sorted(names)
 
 
+def is_installed(name: str) -> bool:
+    """Whether a gin file that is there is an installed one, by any path."""
+    path = find(name).resolve()
+    return any(path.is_relative_to(place.resolve()) for place in gin_dirs())
+
+
 def find(name: str) -> pathlib.Path:
     """Returns the path of a gin file.
 

@@ -323,8 +323,10 @@ gin_demo.scale.factor = 2.0
     ],
 )
 def test_what_an_installed_file_binds_is_for_some_of_its_uses(
-    monkeypatch, gin_file, given, meant
+    monkeypatch, tmp_path, gin_file, given, meant
 ):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo.gin").touch()
     flags = types.SimpleNamespace(gin_file=gin_file, gin=given)
     monkeypatch.setattr(gin_app, "FLAGS", flags)
     assert gin_app._is_meant("run.run_training.seed") == meant

@@ -111,6 +111,16 @@ def test_include_of_an_installed_file(gin_file, tmp_path, monkeypatch):
         configure(["gin/spaces/tinny.gin"])
 
 
+def test_an_installed_file_is_known_by_any_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "videos").mkdir()
+    installed = gin_files.gin_dirs()[0] / "videos" / "train.gin"
+    for name in ("gin/videos/train.gin", "videos/train.gin", installed):
+        assert gin_files.is_installed(name)
+    (tmp_path / "videos" / "train.gin").touch()  # of one's own
+    assert not gin_files.is_installed("videos/train.gin")
+
+
 def test_where_an_installation_has_its_gin_files(tmp_path, monkeypatch):
     packages = tmp_path / "site-packages"
     (packages / "gin").mkdir(parents=True)  # gin-config, which is not ours

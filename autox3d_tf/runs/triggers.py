@@ -200,7 +200,7 @@ class Progress:
         self._last = time.monotonic()
         self._start = None  # set after the first step, which traces
         self._first = first_step + 1
-        self._show(f"step {self._first}/{total_steps}: making its graph")
+        self._show(f"step {self._first}/{total_steps}: tracing")
 
     def __call__(self, step: int, metrics: dict[str, tf.Tensor]) -> None:
         now = time.monotonic()

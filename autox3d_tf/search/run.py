@@ -127,7 +127,7 @@ def run_search(
     if weights.warmup_steps >= search.steps:
         logging.warning(
             "The weights' rate grows for %d steps, longer than the search, and "
-            "never comes to its height: --gin=WeightsOptions.warmup_steps=...",
+            "never reaches its peak: --gin=WeightsOptions.warmup_steps=...",
             weights.warmup_steps,
         )
     if latency_table is not None:

@@ -157,7 +157,7 @@ def test_progress_rewrites_a_line_on_a_terminal():
     run(3, progress)
     progress.close()
     _, first, *lines = stream.getvalue().split("\r")
-    assert first == "step 1/3: making its graph\x1b[K"
+    assert first == "step 1/3: tracing\x1b[K"
     assert len(lines) == 3
     assert stream.getvalue().endswith("left\x1b[K\n")
 

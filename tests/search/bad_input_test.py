@@ -135,7 +135,7 @@ def test_a_rate_that_never_comes_to_its_height_is_said(
             monkeypatch, clips, tmp_path / f"{steps}",
             weights=options.WeightsOptions(warmup_steps=steps),
         )  # fmt: skip
-        assert ("never comes to its height" in caplog.text) == said
+        assert ("never reaches its peak" in caplog.text) == said
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ are int8 inside. The scale of the input is exactly 1, so that a frame as decoded
 is the tensor the network wants; its zero point is the mean pixel.
 """
 
+import inspect
 import os
 import tempfile
 import warnings
@@ -31,6 +32,12 @@ from autox3d_tf.base import checks
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int16x8")
 INTEGERS = ("int8", "int16x8")
 INSIDE_LAYERS = 16  # clips that show what lies inside of layers
+# One scale per matrix. TensorFlow 2.16 has no other, and no word for it.
+_DENSE = {"disable_per_channel_for_dense_layers": True}
+if not _DENSE.keys() <= {
+    *inspect.signature(convert_lib.mlir_quantize).parameters
+}:
+    _DENSE = {}
 
 
 def convert(
@@ -149,7 +156,7 @@ def quantize_calibrated(calibrated: bytes, precision: str = "int8") -> bytes:
             calibrated,
             input_data_type=tf.uint8,
             output_data_type=tf.uint8,
-            disable_per_channel_for_dense_layers=True,
+            **_DENSE,
         )
     )
     content = flatbuffer.unpack(quantized)
@@ -166,12 +173,13 @@ def _quantize_16x8(calibrated: bytes) -> bytes:
     quantizer = calibrator.Calibrator(
         compact.pack(content, share_buffers=False)
     )
+    dense = [False] if _DENSE else []  # whether they have one scale
     border, activations, biases = (
         np.dtype(name).num for name in ("float32", "int16", "int64")
     )
     quantized = run_quietly(
         lambda: quantizer._calibrator.QuantizeModel(
-            border, border, False, activations, biases, False, False
+            border, border, False, activations, biases, False, *dense
         )
     )
     content = flatbuffer.unpack(quantized)

@@ -62,7 +62,7 @@ class DataOptions:
             class is held out for validation.
         clips_per_class: Training uses so many clips of each class, or all if
             it has fewer; None for all. More clips take in those of fewer.
-        clips_seed: Which ones.
+        clips_seed: Seed of their choice.
         exclude_labels: Classes to leave out.
         min_frames: Scanning calls shorter videos too short.
         cache_dir: Where what a scan of a folder finds is kept, for several runs

@@ -230,14 +230,16 @@ def batch_norm_training(
     """Normalises clips or images.
 
     Args:
-        clip: `(B, T, H, W, C)` or `(N, H, W, C)`.
+        clip: `(B, T, H, W, C)` or `(N, H, W, C)`, of any float type.
         gamma, beta: float32, `(C,)`.
         moving: Moving mean and variance, the same; not given, those of the
             batch are returned.
         momentum: What they keep.
 
     Returns:
-        The result, and the mean and the variance with this batch in them.
+        The result, of the type of `clip`, and float32 the mean and the
+        variance with this batch in them. That variance is the unbiased one,
+        over n - 1; clips are normalised by the other.
     """
     out, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         fold_time(clip),

@@ -96,6 +96,9 @@ def reestimate_batch_norm(
 ) -> int:
     """Sets moving statistics to their mean over batches (precise batch norm).
 
+    Wu and Johnson, arXiv 2105.07576; of variances it is the mean of those
+    within batches.
+
     Args:
         model: A derived network.
         batches: Yields clips `(B, T, H, W, 3)`, or tuples that start with

@@ -12,9 +12,9 @@ from autox3d_tf.space import arch as arch_lib
 class X3D(keras.Model):
     """The network of an architecture, a functional model.
 
-    Clips are RGB in [0, 1], normalised with mean 0.45 and deviation 0.225; any
-    number of frames and any size are accepted. What Keras saves and loads again
-    still knows its architecture.
+    It expects clips that are normalised already, RGB as (x / 255 - 0.45) /
+    0.225; any number of frames and any size are accepted. What Keras saves and
+    loads again still knows its architecture.
 
     Args:
         arch: An `ArchSpec`, or its dict. Also an attribute.

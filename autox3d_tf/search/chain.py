@@ -125,10 +125,8 @@ class Chain:
         return np.where(self.sums, costs + more, np.maximum(costs, more))
 
     def likeliest(self, vector: Sequence[int]) -> tuple[tuple[int, ...], float]:
-        """Returns the most probable vector of the same blocks, and how.
-
-        The latter is its log probability in nats.
-        """
+        """Returns the most probable vector of the same blocks, and its log
+        probability in nats."""
         path, log_prob, before = [], 0.0, 0
         for (stage_index, block), layer in zip(
             self._blocks, self.layers, strict=True

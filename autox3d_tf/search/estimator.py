@@ -1,5 +1,7 @@
 """The gradient estimator of PARSEC and FP-NAS, as plain tensor functions.
 
+PARSEC: Casale et al., arXiv 1902.05116; FP-NAS: Yan et al., CVPR 2021.
+
 For K architectures drawn from P(A|a), with log likelihoods l_k and costs:
 
     m_k = softmax_k(l_k / temperature)               importance weights

@@ -100,9 +100,9 @@ _EGOGESTAR_SMALL = search_space.SearchSpace(
     ),
     head=arch_lib.HeadSpec(filters=96, features=96),
 )
-# Gestures at half of its multiply-adds. The stem is no wider than X3D's first
-# stage, so that most of the budget is left to choose about; each kernel reaches
-# over time; 5 and 31 % of the networks are within 6 and 8 M.
+# Gestures at half of egogestar_small's multiply-adds. The stem is no wider than
+# X3D's first stage, so that most of the budget is left to choose about; each
+# kernel reaches over time; 5 and 31 % of the networks are within 6 and 8 M.
 _EGOGESTAR_TINY = search_space.SearchSpace(
     name="egogestar_tiny",
     version=1,

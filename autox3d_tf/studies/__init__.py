@@ -7,4 +7,7 @@ small file per run, from which its tables are made.
     compare_latency.py  a budget of milliseconds against multiply-adds
     rank.py             the supernet's ranking against training alone
     transfer.py         what a start helps when clips are few
+
+They share plan.py (which runs there are), trial.py (one search, one training),
+equal_cost.py, stopwatch.py, statistics.py, tables.py and page.py.
 """

@@ -98,7 +98,7 @@ class Budget:
             ValueError: The table is not for networks of this kind.
         """
         if self.table is not None:
-            self.table.check_network(arch)
+            return self.table.network_ms(arch, self.num_classes, self.clip_size)
         parts = parts_lib.parts_of(
             arch, self.clip_size or arch.clip_size, self.num_classes
         )

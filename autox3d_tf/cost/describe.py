@@ -39,8 +39,7 @@ def describe(
         costs = network.cost_of(found, clip_size, num_classes)
         text = network.format_cost(found, costs)
         if table is not None:
-            table.check_network(found)
-            total = sum(map(table.part_ms, costs.layers))
+            total = table.network_ms(found, num_classes, clip_size)
             text += f"\npredicted: {total:.3f} {table}"
         return text
     text = describe_space(found, clip_size, num_classes)

@@ -123,17 +123,29 @@ class LatencyTable:
             )
         return sum(self.coefficients[t] * amount for t, amount in found.items())
 
-    def network_ms(self, arch: arch_lib.ArchSpec, num_classes: int) -> float:
+    def network_ms(
+        self,
+        arch: arch_lib.ArchSpec,
+        num_classes: int,
+        clip_size: tuple[int, int, int] | None = None,
+    ) -> float:
         """Predicted milliseconds of a whole network.
+
+        Args:
+            arch: The network.
+            num_classes: Outputs.
+            clip_size: `(frames, height, width)`; None for the network's own.
 
         Raises:
             ValueError: It is not of the kind that was timed.
         """
-        self.check_network(arch)
-        parts = parts_lib.parts_of(arch, arch.clip_size, num_classes)
+        self._check_network(arch)
+        parts = parts_lib.parts_of(
+            arch, clip_size or arch.clip_size, num_classes
+        )
         return sum(self.part_ms(part) for part in parts)
 
-    def check_network(self, arch: arch_lib.ArchSpec) -> None:
+    def _check_network(self, arch: arch_lib.ArchSpec) -> None:
         """Raises ValueError for a network with what no term tells apart."""
         for name in ("activation", "causal"):
             timed, wanted = getattr(self, name), getattr(arch, name)

@@ -91,11 +91,6 @@ def _only(manifest, paths: set[str]) -> manifest_lib.Manifest:
     return dataclasses.replace(manifest, rows=rows)
 
 
-def hold_out(source, fraction: float):
-    """Returns two sources: most clips, and a share of them, chosen by hash."""
-    return tuple(map(source.subset, _split(source.manifest, fraction)))
-
-
 def held_out_paths(manifest, fraction: float) -> set[str]:
     """Returns the paths of a share of each class, chosen by hash.
 

@@ -51,7 +51,7 @@ def make_train_dataset(
     """Returns batches of augmented clips, shuffled anew each epoch.
 
     Args:
-        source: From `open_source`, `parts.halve` or `parts.hold_out`.
+        source: From `open_source` or `parts.halve`.
         options: How clips are sampled and cropped.
         batch_size: Clips of a step, over all workers.
         seed: Seed of everything random.

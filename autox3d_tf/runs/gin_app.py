@@ -175,7 +175,8 @@ def _configure(run_fn, gin_files, overrides, run_dir):
         _apply_overrides(overrides)
         if run_dir is not None:
             _set_run_dir(run_fn, run_dir)
-        gin_check.check(_config(), run_fn, _selector(run_fn))
+        given = {override.partition("=")[0].strip() for override in overrides}
+        gin_check.check(_config(), run_fn, _selector(run_fn), given)
         gin.finalize()
     except gin_check.ConfigError as error:
         raise UsageError(str(error)) from None

@@ -11,7 +11,7 @@ import collections
 import collections.abc
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from autox3d_tf.runs import type_check
@@ -24,17 +24,23 @@ class ConfigError(ValueError):
     """The configuration is wrong; the message is one line."""
 
 
-def check(config: Config, run_fn: Callable, selector: str) -> None:
+def check(
+    config: Config,
+    run_fn: Callable,
+    selector: str,
+    given: Collection[str] = (),
+) -> None:
     """Raises ConfigError on the first fault of a configuration.
 
     Args:
         config: gin's bindings.
         run_fn: The function that will be called.
         selector: Its name in `config`.
+        given: Macros that whoever runs it has set, and wants to have an effect.
     """
     _check_macros(config)
     reached = reach(config, run_fn, selector)
-    _check_ghosts(config, reached)
+    _check_ghosts(config, reached, given)
     for call in reached:
         if call.selector not in (MACRO, _CONSTANT):
             _check_arguments(config, call)
@@ -157,9 +163,25 @@ def _check_macros(config: Config) -> None:
                     )
 
 
-def _check_ghosts(config: Config, reached: list[Call]) -> None:
-    """Each binding can reach the run function."""
+def _check_ghosts(
+    config: Config, reached: list[Call], given: Collection[str]
+) -> None:
+    """Each binding can reach the run function.
+
+    Or could, where a scope has not its own value for it: a recipe may be
+    included for such a scope only, and its macros be for those who run it.
+    """
     used = set().union(*(call.all_keys for call in reached))
+    shadowed = used_macros(
+        {
+            (scope, selector): {
+                parameter: value
+                for parameter, value in bound.items()
+                if (scope, selector, parameter) in used
+            }
+            for (scope, selector), bound in config.items()
+        }
+    )
     selectors = {call.selector for call in reached}
     # Macros last: they are unused where another ghost was to use them.
     items = sorted(config.items(), key=lambda item: item[0][1] == MACRO)
@@ -168,6 +190,13 @@ def _check_ghosts(config: Config, reached: list[Call]) -> None:
             if (scope, selector, parameter) in used:
                 continue
             name = _written(scope, selector, parameter)
+            if selector == MACRO and scope in shadowed:
+                if scope in given:
+                    raise ConfigError(
+                        f"{name} has no effect: where it would be used a "
+                        "scope has a value of its own."
+                    )
+                continue
             if selector == MACRO:
                 raise ConfigError(
                     f"{name} is defined but never used: remove "

@@ -15,7 +15,7 @@ from typing import Any
 
 from autox3d_tf.base import files as files_lib
 
-FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 1
+FORMAT, SCHEMA_VERSION = "autox3d_tf.search", 2
 RECORD = "search.json"
 RANK_LIMIT = 1_000  # how far ranks and ties are counted
 

@@ -4,8 +4,7 @@ Inherited weights tell good networks from poor ones, but hardly the best from
 the second best: they suit all networks of the space a little, and those that
 score highest are neighbours. A few epochs alone, from where the supernet left
 off, tell networks of different widths from each other. (From scratch a few do
-not: what learns fast at first is not what ends well.) What the best of them are
-worth in the end only their whole training says, from scratch.
+not: what learns fast at first is not what ends well.)
 
 The likeliest wins: accuracy puts them in the same order, but needs several
 times as many clips for it.
@@ -34,33 +33,18 @@ class Finalist:
 
     Attributes:
         indices: One entry per choice.
-        accuracies, log_likelihoods: After a few epochs on the weights' half,
-            on all clips of the logits' half; then, if it was retrained, on
-            clips held out of both halves together. The latter are nats, a
-            clip's on average.
+        accuracy: On all clips of the logits' half, after a few epochs on the
+            weights' half.
+        log_likelihood: There, in nats, a clip's on average.
         clips_trained: Clips forward and back.
         clips_judged: Clips forward only, for batch norms and the accuracies.
     """
 
     indices: tuple[int, ...]
-    accuracies: tuple[float, ...] = ()
-    log_likelihoods: tuple[float, ...] = ()
-    clips_trained: int = 0
-    clips_judged: int = 0
-
-    def after(self, record: dict[str, Any]) -> "Finalist":
-        """Returns it with what a training's record says."""
-        validation = record["validation"]
-        return dataclasses.replace(
-            self,
-            accuracies=(*self.accuracies, validation["accuracy"]),
-            log_likelihoods=(
-                *self.log_likelihoods,
-                validation["log_likelihood"],
-            ),
-            clips_trained=self.clips_trained + record["clips_trained"],
-            clips_judged=self.clips_judged + validation["clips"],
-        )
+    accuracy: float
+    log_likelihood: float
+    clips_trained: int
+    clips_judged: int
 
 
 def race(
@@ -68,7 +52,6 @@ def race(
     engine,
     found: Sequence[derive.Derived],
     train_fn: Callable[..., dict[str, Any]],
-    retrain_fn: Callable[..., dict[str, Any]] | None = None,
 ) -> list[Finalist]:
     """Trains each; what an earlier process has finished is not repeated.
 
@@ -78,70 +61,56 @@ def race(
         engine: The search's; its halves are trained on and validated on.
         found: The networks.
         train_fn: `run_training` with a recipe bound, from inherited weights.
-        retrain_fn: The same from scratch, for the best of them, if the search
-            retrains any.
 
     Returns:
         All of them, the best first.
     """
     folder = run.file(FOLDER)
     folder.mkdir(exist_ok=True)
-    raced = [Finalist(indices=one.indices) for one in found]
-    for place, one in enumerate(raced):
-        raced[place] = _train_on(folder, engine, one, train_fn)
-        _log(place, raced, "on the architecture's half")
-    raced.sort(key=_likelihood, reverse=True)  # stable
-    if not engine.search.retrained:
-        return raced
-    best = raced[: engine.search.retrained]
-    sources = parts.hold_out(engine.source, engine.data.val_fraction)
-    for place, one in enumerate(best):
-        best[place] = _retrain(folder, engine, one, sources, retrain_fn)
-        _log(place, best, "on clips held out, from scratch")
-    best.sort(key=_likelihood, reverse=True)
-    return best + raced[len(best) :]
+    raced = []
+    for place, one in enumerate(found, 1):
+        raced.append(_train_on(folder, engine, one.indices, train_fn))
+        logging.info(
+            "Finalist %d of %d: log-likelihood %.3f, %.1f %% on the "
+            "architecture's half.",
+            place,
+            len(found),
+            raced[-1].log_likelihood,
+            100 * raced[-1].accuracy,
+        )
+    # Stable: of equal ones the likeliest is first.
+    return sorted(raced, key=lambda one: one.log_likelihood, reverse=True)
 
 
 def check(
-    train_fn: Callable[..., dict[str, Any]] | None,
-    retrain_fn: Callable[..., dict[str, Any]] | None,
+    train_fn: Callable[..., dict[str, Any]],
     *,
     space,
     source,
     data,
-    search,
     seed: int,
     run_dir: str,
-) -> dict[str, dict[str, Any]]:
-    """Refuses recipes that cannot be, which a search would find hours later.
+) -> dict[str, Any]:
+    """Refuses a recipe that cannot be, which a search would find hours later.
 
     Args:
-        train_fn, retrain_fn: As of `race`.
-        space, source, data, search, seed: Of the engine; the largest network
-            stands for all.
+        train_fn: As of `race`.
+        space, source, data, seed: Of the engine; the largest network stands
+            for all.
         run_dir: Of the search.
 
     Returns:
-        What each recipe that the search will follow says of itself.
+        What the recipe says of itself.
     """
-    wanted = {}
-    if search.finalists > 1:
-        wanted["trained"] = train_fn, parts.halve(source, seed)
-    if search.retrained:
-        held_out = parts.hold_out(source, data.val_fraction)
-        wanted["retrained"] = retrain_fn, held_out
-    return {
-        name: recipe_fn(
-            arch=space.decode(space.largest),
-            data=data,
-            sources=sources,
-            run_dir=str(pathlib.Path(run_dir, FOLDER)),
-            init_from=None,
-            seed=seed,
-            check_only=True,
-        )
-        for name, (recipe_fn, sources) in wanted.items()
-    }
+    return train_fn(
+        arch=space.decode(space.largest),
+        data=data,
+        sources=parts.halve(source, seed),
+        run_dir=str(pathlib.Path(run_dir, FOLDER)),
+        init_from=None,
+        seed=seed,
+        check_only=True,
+    )
 
 
 def decide(
@@ -166,10 +135,10 @@ def decide(
 
 
 def inherited(
-    run: run_dir_lib.RunDir, engine, finalist: Finalist | derive.Derived
+    run: run_dir_lib.RunDir, engine, indices: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """Returns the weights that one of `race` began with, by name."""
-    name = _arch_of(engine, finalist)[1]
+    name = _arch_of(engine, indices)[1]
     return models.load_weights(_inherited_path(run.file(FOLDER), name))
 
 
@@ -177,29 +146,13 @@ def _inherited_path(folder, name):
     return folder / f"{name}_inherited.npz"
 
 
-def _likelihood(finalist) -> float:
-    """Of the last training."""
-    return finalist.log_likelihoods[-1]
-
-
-def _log(place, finalists, where):
-    logging.info(
-        "Finalist %d of %d: log-likelihood %.3f, %.1f %% %s.",
-        place + 1,
-        len(finalists),
-        _likelihood(finalists[place]),
-        100 * finalists[place].accuracies[-1],
-        where,
-    )
-
-
-def _train_on(folder, engine, finalist, train_fn) -> Finalist:
-    """Trains a finalist on from the supernet's weights."""
-    arch, name = _arch_of(engine, finalist)
+def _train_on(folder, engine, indices, train_fn) -> Finalist:
+    """Trains a network on from the supernet's weights."""
+    arch, name = _arch_of(engine, indices)
     path = _inherited_path(folder, name)
     if not path.exists():
         with memory.freed_at_end():
-            model = engine.inherited(finalist.indices)
+            model = engine.inherited(indices)
             models.save_weights(path, models.weight_values(model))
     norms = engine.search.norm_batches * engine.search.batch_size
     record = train_fn(
@@ -210,26 +163,19 @@ def _train_on(folder, engine, finalist, train_fn) -> Finalist:
         init_from=str(path),
         seed=engine.seed,
     )
-    return dataclasses.replace(finalist, clips_judged=norms).after(record)
-
-
-def _retrain(folder, engine, finalist, sources, retrain_fn) -> Finalist:
-    """Trains a finalist from scratch."""
-    arch, name = _arch_of(engine, finalist)
-    record = retrain_fn(
-        arch=arch,
-        data=engine.data,
-        sources=sources,
-        run_dir=str(folder / f"{name}_from_scratch"),
-        init_from=None,
-        seed=engine.seed,
+    validation = record["validation"]
+    return Finalist(
+        indices=indices,
+        accuracy=validation["accuracy"],
+        log_likelihood=validation["log_likelihood"],
+        clips_trained=record["clips_trained"],
+        clips_judged=norms + validation["clips"],
     )
-    return finalist.after(record)
 
 
-def _arch_of(engine, finalist):
+def _arch_of(engine, indices):
     """Returns the network, and the name of its folder."""
-    arch = engine.space.decode(finalist.indices, name="finalist")
+    arch = engine.space.decode(indices, name="finalist")
     # Not by place: after a resume on another machine likelihoods may differ in
     # the last bits, and the order with them.
     return arch, arch.fingerprint[:12]

@@ -170,9 +170,6 @@ class SearchOptions:
             inherited weights. `run_search` is told how. With more than one,
             `refine` looks for the best of each set of filters; if all have the
             same, the likeliest is chosen.
-        retrained: Train so many of the finalists, the best, once more, from
-            scratch and on clips of both halves, and choose the one with the
-            highest likelihood on `val_fraction` of them, held out; 0 for none.
         top_k: How many runners-up to list; where some are judged, of those.
         children: How many samples of the final distribution to evaluate with
             inherited weights.
@@ -197,7 +194,6 @@ class SearchOptions:
     rerank: int = 1
     refine: int = 0
     finalists: int = 1
-    retrained: int = 0
     top_k: int = 10
     children: int = 24
     norm_batches: int = 20
@@ -213,7 +209,7 @@ class SearchOptions:
             _check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("logits_batch_size", "warmup_samples", "weights_samples",
                      "children", "joint_step", "largest_steps",
-                     "refine", "retrained"):  # fmt: skip
+                     "refine"):  # fmt: skip
             _check(self, name, lambda v: v >= 0, "at least 0")
         _check(self, "norm_batches", lambda v: v >= 1, "at least 1")
         wanted = f"0 or at least rerank={self.rerank}"
@@ -235,9 +231,6 @@ class SearchOptions:
         pool = self.candidates if self.method in JUDGED else pool
         wanted = f"at most {pool}, the architectures that are judged"
         _check(self, "finalists", lambda v: v <= pool, wanted)
-        most = self.finalists if self.finalists > 1 else 0
-        wanted = f"at most {most}, with finalists={self.finalists}"
-        _check(self, "retrained", lambda v: v <= most, wanted)
         _check(self, "label_smoothing", lambda v: 0 <= v < 1, "in [0, 1)")
 
     @property

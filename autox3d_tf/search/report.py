@@ -143,34 +143,19 @@ def top_table(
 
 
 def _finalists_table(space, record):
-    """On halves of the clips first; the best from scratch on most of them."""
+    """Trained on on a half of the clips, judged on the other."""
     rows = [
         (
             place,
             *_shape_cells(space, one["indices"]),
-            *_measures_cells(one),
+            f"{one['log_likelihood']:.3f}",
+            f"{100 * one['accuracy']:.1f}",
             "chosen" if one["indices"] == record["indices"] else "",
         )
         for place, one in enumerate(record["finalists"], 1)
     ]
-    header = (
-        "", "filters", "blocks", "trained on: log-likelihood", "accuracy, %",
-        "from scratch: log-likelihood", "accuracy, %", "",
-    )  # fmt: skip
+    header = "", "filters", "blocks", "log-likelihood", "accuracy, %", ""
     return _table(header, rows)
-
-
-def _measures_cells(finalist) -> list[str]:
-    """Of both trainings, if there were two."""
-    measures = zip(
-        finalist["log_likelihoods"], finalist["accuracies"], strict=True
-    )
-    cells = [
-        cell
-        for likelihood, accuracy in measures
-        for cell in (f"{likelihood:.3f}", f"{100 * accuracy:.1f}")
-    ]
-    return cells + [""] * (4 - len(cells))
 
 
 def _shape_cells(space, indices) -> tuple[str, str]:

@@ -58,7 +58,6 @@ def run_search(
     strategy: distribute.Strategy | None = None,
     own_clips: bool = False,
     finalist_fn: Callable[..., dict[str, Any]] | None = None,
-    retrain_fn: Callable[..., dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Searches a space and writes arch.json, within budget for certain.
 
@@ -105,8 +104,6 @@ def run_search(
             is that of one device but for the last bits.
         finalist_fn: `run_training` with the recipe bound that finalists are
             trained by; needed if `search` asks for more than one.
-        retrain_fn: The same with the recipe of a training from scratch; needed
-            if `search` retrains some.
 
     Returns:
         What search.json says.
@@ -116,7 +113,11 @@ def run_search(
             within the budget, or `run_dir` or `supernet_from` is another
             run's.
     """
-    _check_recipes(search, finalist_fn=finalist_fn, retrain_fn=retrain_fn)
+    if search.finalists > 1 and finalist_fn is None:
+        raise ValueError(
+            "`finalist_fn` must be given to train finalists. Received: None, "
+            f"with finalists={search.finalists} in the options of the search."
+        )
     replicas = distribute.num_replicas(strategy)
     if search.method == "gumbel" and replicas > 1:
         raise ValueError(
@@ -163,9 +164,8 @@ def run_search(
                 "logits": logits or options_lib.LogitsOptions(),
                 "seed": seed,
             }
-            recipes = finalist_fn, retrain_fn
             run, config = _begin(
-                run_dir, asked, supernet_from, strategy, own_clips, recipes
+                run_dir, asked, supernet_from, strategy, own_clips, finalist_fn
             )
         if files.is_finished(run.path, _reported(search)):
             logging.info("%s is finished.", run.path)
@@ -174,28 +174,13 @@ def run_search(
             engine = engine_lib.Engine(
                 **asked, strategy=strategy, own_clips=own_clips
             )
-            _search(run, engine, supernet_from, recipes, made_of=config)
+            _search(run, engine, supernet_from, finalist_fn, made_of=config)
         distribute.wait_at_end(strategy, run.file(files.RECORD).is_file)
     return files.read_record(run_dir)
 
 
-def _check_recipes(search, **recipes) -> None:
-    """Refuses finalists to be trained where nobody says how."""
-    trained = {
-        "finalist_fn": search.finalists - 1,
-        "retrain_fn": search.retrained,
-    }
-    for name, recipe in recipes.items():
-        if trained[name] and recipe is None:
-            raise ValueError(
-                f"`{name}` must be given to train finalists. Received: None, "
-                f"with finalists={search.finalists} and "
-                f"retrained={search.retrained} in the options of the search."
-            )
-
-
 def _begin(
-    run_dir, asked, supernet_from, strategy, own_clips, recipes
+    run_dir, asked, supernet_from, strategy, own_clips, finalist_fn
 ) -> tuple[run_dir_lib.RunDir, dict[str, Any]]:
     """Enters the directory; returns it and what the result depends on."""
     config = _config_of(**asked)
@@ -203,17 +188,18 @@ def _begin(
         config["replicas"] = distribute.num_replicas(strategy)
     if supernet_from is not None:
         config["supernet_from"] = check_supernet(supernet_from, config)
-    names = "space", "source", "data", "search", "seed"
-    trained = finalists.check(
-        *recipes, run_dir=run_dir, **{name: asked[name] for name in names}
-    )
-    if trained:
-        config["finalists"] = trained
+    if asked["search"].finalists > 1:
+        names = "space", "source", "data", "seed"
+        config["finalists"] = finalists.check(
+            finalist_fn,
+            run_dir=run_dir,
+            **{name: asked[name] for name in names},
+        )
     chief = distribute.is_chief(strategy)
     return run_dir_lib.RunDir(run_dir, config, writes=chief), config
 
 
-def _search(run, engine, supernet_from, recipes, made_of) -> None:
+def _search(run, engine, supernet_from, finalist_fn, made_of) -> None:
     """Takes all steps; the chief chooses from what they have led to."""
     chief = distribute.is_chief(engine.strategy)
     with (
@@ -232,7 +218,7 @@ def _search(run, engine, supernet_from, recipes, made_of) -> None:
         else:
             engine.train(run, supernet_from)
         if chief:
-            _finish(run, engine, recipes, began)
+            _finish(run, engine, finalist_fn, began)
 
 
 def _config_of(
@@ -265,7 +251,7 @@ def _reported(search) -> dict[str, Any]:
     return {name: getattr(search, name) for name in _REPORTED}
 
 
-def _finish(run, engine, recipes, began) -> None:
+def _finish(run, engine, finalist_fn, began) -> None:
     """Chooses, judges and writes what the search has found."""
     search, chooser, raced = engine.search, engine.chooser, []
     if search.method in options_lib.LEARNT and (
@@ -282,12 +268,12 @@ def _finish(run, engine, recipes, began) -> None:
         found, raced = finalists.decide(
             found,
             chooser.finalists(found),
-            lambda racers: finalists.race(run, engine, racers, *recipes),
+            lambda racers: finalists.race(run, engine, racers, finalist_fn),
         )
     chosen, top = found[0], found[: search.top_k]
     judged = chooser.judged(top, learnt)
     if raced:
-        inherited = finalists.inherited(run, engine, chosen)
+        inherited = finalists.inherited(run, engine, chosen.indices)
     else:
         inherited = models.weight_values(engine.inherited(chosen.indices))
     record = record_lib.save(

@@ -45,7 +45,6 @@ def warm_up(search: options_lib.SearchOptions) -> options_lib.SearchOptions:
         rerank=1,
         refine=0,
         finalists=1,
-        retrained=0,
         start_at_budget=False,
         top_k=1,
         children=0,
@@ -99,7 +98,6 @@ def equal_steps(
         method=method,
         candidates=max(2, round(clips / judged_on)),
         finalists=search.finalists,
-        retrained=search.retrained,
     )
 
 

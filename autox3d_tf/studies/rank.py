@@ -141,7 +141,6 @@ def _judge(search_dir, search, data, folder, candidates):
             "candidates": candidates,
             "top_k": candidates,
             "finalists": 1,
-            "retrained": 0,
             "children": 0,
         }
     )

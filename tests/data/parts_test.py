@@ -6,7 +6,7 @@ import pytest
 
 from autox3d_tf.data import manifest as manifest_lib
 from autox3d_tf.data import options as options_lib
-from autox3d_tf.data import parts, pipeline, sources
+from autox3d_tf.data import parts, sources
 
 
 def make_manifest(counts, **fields):
@@ -41,16 +41,6 @@ def test_held_out_clips_do_not_depend_on_order():
     assert parts.held_out_paths(manifest, 0.2) == parts.held_out_paths(
         turned, 0.2
     )
-
-
-def test_a_source_is_split_as_val_fraction_would(clips):
-    options = options_lib.DataOptions(source=str(clips.root), val_fraction=0.3)
-    whole = pipeline.open_source(options, "all")
-    held_out = parts.hold_out(whole, 0.3)
-    for held_in, part in zip(held_out, ("train", "val"), strict=True):
-        wanted = parts.select_part(whole.manifest, options, part)
-        assert held_in.manifest == wanted
-        assert len(held_in) == len(wanted.rows) > 0
 
 
 def test_groups_stay_together():

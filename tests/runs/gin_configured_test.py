@@ -74,6 +74,16 @@ def test_scopes_inside_scopes(gin_file):
         configure([gin_file(text + NAME + "b/gin_demo.get_space.name = 'x'\n")])
 
 
+def test_a_macro_for_those_without_a_scope_may_stay_but_not_be_given(gin_file):
+    text = "gin_demo.run_demo.space = @a/gin_demo.get_space()\nNAME = 'x'\n"
+    text += "gin_demo.get_space.name = %NAME\na/gin_demo.get_space.name = 'y'\n"
+    configure([gin_file(text)])
+    with pytest.raises(gin_app.UsageError, match="NAME has no effect"):
+        configure([gin_file(text)], ["NAME=z"])
+    with pytest.raises(gin_app.UsageError, match="OTHER is defined but never"):
+        configure([gin_file(text + "OTHER = 1\n")])
+
+
 def test_scope_is_inherited_by_the_calls_within(gin_file):
     text = "gin_demo.run_demo.space = @a/gin_demo.get_space()\n"
     text += "gin_demo.get_space.name = @gin_demo.scale()\n"

@@ -94,20 +94,18 @@ def test_the_recipes_of_finalists_are_the_searchs_own(
     clips, tmp_path, monkeypatch
 ):
     search = options.SearchOptions(
-        steps=3, warmup_steps=2, refine=4, finalists=2, retrained=1
+        steps=3, warmup_steps=2, refine=4, finalists=2
     )
 
-    def enter(epochs, rate=0.1, folder="run"):
-        def recipe(epochs, rate):
-            return functools.partial(
-                training_run.run_training,
-                training=tiny.training(epochs=epochs),
-                optimizer=tiny.optimizer(learning_rate=rate),
-            )
-
+    def enter(epochs, rate=0.1):
+        recipe = functools.partial(
+            training_run.run_training,
+            training=tiny.training(epochs=epochs),
+            optimizer=tiny.optimizer(learning_rate=rate),
+        )
         enter_only(
-            monkeypatch, clips, tmp_path / folder, search=search,
-            finalist_fn=recipe(epochs, 0.1), retrain_fn=recipe(9, rate),
+            monkeypatch, clips, tmp_path / "run", search=search,
+            finalist_fn=recipe,
         )  # fmt: skip
 
     enter(epochs=2)

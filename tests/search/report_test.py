@@ -65,8 +65,8 @@ def write_result(folder, **changes):
                  "judged": child}],
         "children": [child, {**child, "costs": [macs / 2], "accuracy": 0.5}],
         "candidates": [],
-        "finalists": [{"indices": INDICES, "accuracies": [0.625, 0.75],
-                       "log_likelihoods": [-1.25, -0.875]}],
+        "finalists": [{"indices": INDICES, "accuracy": 0.625,
+                       "log_likelihood": -1.25}],
         "counts": {"architectures": 9, "clips_trained": 80,
                    "clips_judged": 1234567},
         "config": {"seed": 3},
@@ -105,7 +105,7 @@ def test_report_of_a_finished_search_is_one_self_contained_file(tmp_path):
     assert all(s.startswith("data:image/png;base64,") for s in sources)
     assert not re.search(r"https?://|<script|<link", page)
     assert f"{macs:,.0f} of at most {2 * macs:,.0f}" in page
-    cells = ("-1.250", "62.5", "-0.875", "75.0", "chosen")
+    cells = ("-1.250", "62.5", "chosen")
     assert "".join(f"<td>{cell}</td>" for cell in cells) in page
     assert "1,234,567" in page and "1.25 nats" in page
     assert "the &lt;half&gt;" in page and "<half>" not in page

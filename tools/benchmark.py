@@ -16,7 +16,9 @@ a search with milliseconds as its budget. Here and now:
 
 The second line predicts networks that the table has not seen and times them;
 the table holds its space, also one of your own (--space=mine/space.json).
-A table that is there is not measured again: remove it first.
+A table that is there is not measured again: remove it first. Stopped and called
+again the first line goes on, with the networks that table.json.bundle has once
+all are converted, after the last whole round.
 Of a causal space the table is per frame, moving the states included.
 For another device, make a bundle, carry it there and run it with Python,
 numpy and an interpreter:
@@ -32,7 +34,7 @@ clip, also of one that runs frame by frame:
 """
 
 import pathlib
-import tempfile
+import shutil
 
 from absl import flags
 
@@ -79,7 +81,7 @@ def _profile(paths, threads):
 
 
 def _make_table(threads):
-    """Makes and measures a bundle that is not kept."""
+    """Makes and measures a bundle, kept until the table is there."""
     from autox3d_edge import latency_table
 
     files_lib.check_writable(FLAGS.table)
@@ -89,13 +91,12 @@ def _make_table(threads):
             "which is there. Leave out --space to check it; to measure again, "
             "remove it or name another."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        _make_bundle(folder)
-        table = latency_table.measure_bundle(
-            folder, threads=threads, runtime=FLAGS.runtime
-        )
-    print(latency_table.format_report(table))
-    files_lib.write_json(FLAGS.table, table)
+    folder = f"{FLAGS.table}.bundle"
+    _make_bundle(folder)
+    latency_table.write_table(
+        folder, FLAGS.table, threads=threads, runtime=FLAGS.runtime
+    )
+    shutil.rmtree(folder)
 
 
 def _make_bundle(folder):

@@ -28,6 +28,7 @@ from autox3d_edge import (
     cut,
     float_lowering,
     input_zero_point,
+    latency_table,
     lowering,
     quantize,
     stream_convert,
@@ -38,6 +39,7 @@ from autox3d_tf.base import checks
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.cost import latency
 from autox3d_tf.runs import claim
+from autox3d_tf.runs import run_dir as run_dir_lib
 from autox3d_tf.space import arch as arch_lib
 from autox3d_tf.space import weight_names
 
@@ -76,7 +78,8 @@ def make_bundle(
     Args:
         search_space: Whose blocks are to be timed.
         folder: Where to write; must be absent or empty, or one that was left
-            unfinished, which is made anew.
+            unfinished, which is made anew. One that is whole and was made of
+            the same by the same versions is taken as it is.
         precisions: Of `PRECISIONS`.
         num_classes: Outputs of the networks.
         samples: Networks that are cut into parts, and timed as wholes too.
@@ -97,6 +100,21 @@ def make_bundle(
     for precision in precisions:
         checks.check_choice("precisions", precision, PRECISIONS)
     folder, rng = pathlib.Path(folder), np.random.default_rng(seed)
+    asked = {
+        "space": {
+            "name": search_space.name,
+            "fingerprint": search_space.fingerprint,
+            "definition": search_space.to_dict(),
+        },
+        "num_classes": num_classes,
+        "precisions": list(precisions),
+        "samples": samples,
+        "check": check,
+    }
+    made = run_dir_lib.provenance(seed=seed)
+    if _is_there(folder, asked, made):
+        progress(f"{folder} is there")
+        return folder
     with _unfinished(folder):
         writer = _Writer(folder, precisions, num_classes, rng)
         archs = [
@@ -113,14 +131,9 @@ def make_bundle(
             {
                 "kind": "latency_bundle",
                 "schema_version": latency.SCHEMA_VERSION,
-                "space": {
-                    "name": search_space.name,
-                    "fingerprint": search_space.fingerprint,
-                    "definition": search_space.to_dict(),
-                },
+                "provenance": made,
                 "per": per(search_space),
-                "num_classes": num_classes,
-                "precisions": list(precisions),
+                **asked,
                 "archs": writer.archs,
                 "states": writer.states,
                 "models": writer.models,
@@ -128,6 +141,19 @@ def make_bundle(
             },
         )
     return folder
+
+
+def _is_there(folder, asked, made) -> bool:
+    """Whether a folder is whole, and what would be made now."""
+    try:
+        index = latency_table.read_index(folder)
+    except ValueError:
+        return False
+    makers = "inputs", "versions", "git_commit"
+    there = index.get("provenance", {})
+    return files_lib.to_json(asked) == {
+        name: index.get(name) for name in asked
+    } and all(there.get(name) == made[name] for name in makers)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,9 @@ Needs numpy and an interpreter only; the bundle carries this module. Each
 round visits every model once and runs it for a while. The least over the
 rounds is the model's time: a processor whose core is shared works at another
 speed for seconds on end, and a median would say when a model had its turns.
+
+Stopped and called again it goes on after the last whole round; until the table
+is written, table.json.rounds has them.
 """
 
 import argparse
@@ -38,6 +41,7 @@ def measure_bundle(
     threads: Sequence[int] = (1,),
     runtime: str | None = None,
     rounds: int = ROUNDS,
+    rounds_file: str | os.PathLike | None = None,
     progress: Callable[[str], Any] = print,
 ) -> dict[str, Any]:
     """Returns the latency table of a bundle, as JSON types.
@@ -47,6 +51,9 @@ def measure_bundle(
         threads: Numbers of threads to time; each is a column.
         runtime: Interpreter; the first found by default.
         rounds: How often each model is visited.
+        rounds_file: Keeps what is measured, for a call after an interruption;
+            the caller removes it. Rounds of another bundle, device or runtime
+            in it are measured anew. None to keep nothing.
         progress: Is told about each round.
     """
     for count in threads:
@@ -61,12 +68,16 @@ def measure_bundle(
             "Make one with more `samples`."
         )
     columns = []
+    digest = files_lib.file_sha256(folder / "index.json")
+    made_of = {"bundle": digest, "device": device}
     for count in threads:
+        kept = _Rounds(rounds_file, made_of, count)
         # All precisions in one round: they meet the same disturbances.
         timings = _measure(
             _files(folder, index, models, precisions),
             count, runtime, rounds,
             lambda text, c=count: progress(f"{c} threads: {text}"),
+            kept,
         )  # fmt: skip
         for number, precision in enumerate(precisions):
             own = timings[number :: len(precisions)]
@@ -83,6 +94,7 @@ def measure_bundle(
         "schema_version": latency.SCHEMA_VERSION,
         "date": datetime.date.today().isoformat(),
         "device": device,
+        "bundle": {"sha256": digest, "provenance": index.get("provenance")},
         "space": index["space"],
         "per": index["per"],
         "num_classes": index["num_classes"],
@@ -96,6 +108,26 @@ def measure_bundle(
     }
 
 
+def write_table(
+    folder: str | os.PathLike, path: str | os.PathLike, **options
+) -> None:
+    """Measures a bundle, prints what comes of it and writes the table.
+
+    Args:
+        folder, **options: Of `measure_bundle`.
+        path: The table. `path` with `.rounds` keeps rounds until it is there.
+
+    Raises:
+        ValueError: As `measure_bundle`, or `path` cannot be written.
+    """
+    files_lib.check_writable(path)
+    rounds_file = pathlib.Path(f"{path}.rounds")
+    table = measure_bundle(folder, rounds_file=rounds_file, **options)
+    files_lib.write_json(path, table)
+    rounds_file.unlink(missing_ok=True)
+    print(format_report(table))
+
+
 def predicted_and_measured(
     table: latency.LatencyTable,
     folder: str | os.PathLike,
@@ -107,7 +139,7 @@ def predicted_and_measured(
     networks = [model for model in index["models"] if model["part"] is None]
     timings = _measure(
         _files(folder, index, networks, [table.precision]),
-        table.threads, runtime, ROUNDS, lambda text: None,
+        table.threads, runtime, ROUNDS, lambda text: None, _Rounds(),
     )  # fmt: skip
     archs = [
         arch_lib.ArchSpec.from_dict(index["archs"][model["arch"]])
@@ -233,14 +265,57 @@ def _files(folder, index, models, precisions):
     ]
 
 
-def _measure(files, threads, runtime, rounds, progress):
+class _Rounds:
+    """The rounds of one number of threads, kept in a file after each."""
+
+    def __init__(self, path=None, made_of=None, threads=1):
+        self._path, self._made_of = path, made_of
+        self._threads = str(threads)
+
+    def read(self, files: int) -> list[list[float]]:
+        """Returns what an earlier process measured of as many files."""
+        found = self._all().get(self._threads, [])
+        try:
+            whole = np.shape(found) == (len(found), files)
+            whole = whole and np.all(np.greater(found, 0))
+        except (TypeError, ValueError):
+            whole = False
+        return found if whole else []
+
+    def write(self, visits: Sequence[Sequence[float]]) -> None:
+        """Keeps all rounds so far."""
+        if self._path:
+            rounds = {**self._all(), self._threads: visits}
+            record = {"made_of": self._made_of, "rounds": rounds}
+            files_lib.write_json(self._path, record)
+
+    def _all(self) -> dict[str, list[list[float]]]:
+        if not self._path or not os.path.exists(self._path):
+            return {}
+        try:
+            record = files_lib.read_json(self._path, "rounds")
+        except ValueError:  # measured anew costs minutes
+            return {}
+        if not isinstance(record, dict):
+            return {}
+        rounds = record.get("rounds")
+        ours = record.get("made_of") == self._made_of
+        return rounds if ours and isinstance(rounds, dict) else {}
+
+
+def _measure(files, threads, runtime, rounds, progress, kept):
     """Least milliseconds per file over the rounds, and their spread."""
-    visits = np.zeros((rounds, len(files)))
-    for number in range(rounds):
-        for place, file in enumerate(files):
-            visits[number, place] = _visit(*file, threads, runtime)
+    visits = kept.read(len(files))[:rounds]
+    if visits:
+        progress(f"{len(visits)} of {rounds} rounds are there")
+    for number in range(len(visits) + 1, rounds + 1):
+        began = time.monotonic()
+        visits.append([_visit(*file, threads, runtime) for file in files])
+        kept.write(visits)
+        left = (time.monotonic() - began) * (rounds - number)
         progress(
-            f"round {number + 1} of {rounds}, {visits[number].sum():.0f} ms"
+            f"round {number} of {rounds}, {sum(visits[-1]):.0f} ms, "
+            f"{left:.0f} s left"
         )
     names = ("least", "low", "median", "high")
     taken = np.percentile(visits, (0, 25, 50, 75), axis=0)
@@ -303,17 +378,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     try:
-        files_lib.check_writable(options.out)
-        table = measure_bundle(
+        write_table(
             options.bundle,
+            options.out,
             threads=options.threads,
             runtime=options.runtime,
             rounds=options.rounds,
         )
     except (ValueError, ImportError) as error:
         parser.exit(1, f"{error}\n")
-    print(format_report(table))
-    files_lib.write_json(options.out, table)
+    except KeyboardInterrupt:
+        parser.exit(
+            130,
+            "Stopped; called again it goes on after the last whole round.\n",
+        )
 
 
 if __name__ == "__main__":

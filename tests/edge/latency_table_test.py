@@ -19,7 +19,7 @@ from autox3d_edge import (
 )
 from autox3d_tf import cost, space
 from autox3d_tf.cost import latency
-from autox3d_tf.runs import claim
+from autox3d_tf.runs import claim, run_dir
 
 SPACE = dataclasses.replace(
     space.get_space("tiny"),
@@ -256,6 +256,49 @@ def test_a_disturbance_does_not_count(bundle, tmp_path, monkeypatch):
         assert measured == alone[names[checked]]
 
 
+def test_an_interrupted_table_goes_on_after_the_last_whole_round(
+    bundle, tmp_path, monkeypatch, capsys
+):
+    files = len(json.loads((bundle / "index.json").read_text())["models"])
+    path, kept = tmp_path / "t.json", tmp_path / "t.json.rounds"
+    visits = []
+
+    def visit(*_):
+        visits.append(1.0 + len(visits) % 5 / 10)
+        if len(visits) == stop:
+            raise KeyboardInterrupt
+        return visits[-1]
+
+    def measure():
+        visits.clear()
+        latency_table.main([str(bundle), f"--out={path}", "--rounds=3"])
+
+    monkeypatch.setattr(latency_table, "_visit", visit)
+    stop = 2 * files + 2
+    with pytest.raises(SystemExit) as stopped:
+        measure()
+    assert stopped.value.code == 130 and kept.is_file() and not path.exists()
+    of_two = kept.read_text()
+    stop = None
+    measure()
+    assert len(visits) == files  # the third round only
+    assert "2 of 3 rounds are there" in capsys.readouterr().out
+    assert not kept.exists()
+    timings = json.loads(path.read_text())["columns"][0]["timings"]
+    (first, second), third = json.loads(of_two)["rounds"]["1"], visits
+    least = [min(three) for three in zip(first, second, third, strict=True)]
+    assert [one["least"] for one in timings] == pytest.approx(least)
+    for damaged in (
+        of_two[:-9],
+        of_two.replace('"bundle": "', '"bundle": "0'),
+        json.dumps({"made_of": json.loads(of_two)["made_of"], "rounds": 1}),
+        of_two.replace("1.1", "-1.1"),
+    ):
+        kept.write_text(damaged)
+        measure()
+        assert len(visits) == 3 * files, damaged
+
+
 @pytest.mark.parametrize(("ms", "runs"), [(4.0, 4), (100.0, 2)])
 def test_a_visit_takes_milliseconds_after_a_warm_up(
     tmp_path, monkeypatch, ms, runs
@@ -482,8 +525,16 @@ def test_a_bundle_that_was_left_unfinished_is_made_anew(tmp_path, monkeypatch):
         "0000_fp32.tflite"
     ]
     assert not (tmp_path / ".unfinished").exists()
+    lines = []
+    make(lines.append)  # the same is not made again
+    assert lines == [f"{tmp_path} is there"]
+    with monkeypatch.context() as patched:
+        versions = {"tensorflow": "0.0"}
+        patched.setattr(run_dir, "_versions", lambda: versions)
+        with pytest.raises(ValueError, match="absent or empty.*remove an old"):
+            make()
     with pytest.raises(ValueError, match="absent or empty.*remove an old"):
-        make()
+        latency_bundle.make_bundle(SPACE, tmp_path)
 
 
 def test_an_unknown_precision_is_refused(tmp_path):

@@ -356,14 +356,16 @@ def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
 def _to_manifest(record: Mapping[str, Any], path) -> ModelManifest:
     names = [field.name for field in dataclasses.fields(ModelManifest)]
     try:
-        record = {"stream": None, **record}  # older files take clips
         values = {name: record[name] for name in names}
-        if not isinstance(values["labels"], list):
-            raise ValueError("`labels` is no list")
+        labels = values["labels"]
+        if not isinstance(labels, list) or any(
+            not isinstance(label, str) for label in labels
+        ):
+            raise ValueError("`labels` is no list of texts")
         for name in ("arch", "provenance", "accuracy"):
             if not isinstance(values[name], dict):
                 raise ValueError(f"`{name}` is no object")
-        values["labels"] = tuple(values["labels"])
+        values["labels"] = tuple(labels)
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
         values["stream"] = _to_stream(values["stream"])
         return ModelManifest(**values)

@@ -263,13 +263,6 @@ def test_what_json_cannot_hold_is_not_written(exported):
             manifest_lib.pack(model, changed)
 
 
-def test_labels_are_a_list(exported):
-    manifest = manifest_lib.read_manifest(exported.path)
-    record = {**dataclasses.asdict(manifest), "labels": "abcdefg"}
-    with pytest.raises(ValueError, match="`labels` is no list"):
-        manifest_lib._to_manifest(record, "model.tflite")
-
-
 @pytest.mark.parametrize("name", ["arch", "provenance", "accuracy"])
 @pytest.mark.parametrize("value", [[], "x", None])
 def test_what_is_known_of_a_model_are_objects(exported, name, value):

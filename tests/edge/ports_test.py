@@ -429,6 +429,10 @@ def test_a_manifest_that_makes_no_sense(ask, exported, streams, tmp_path):
             *({"clip_frames": c} for c in ("4", 0, 4.5, True)),
         )
     ]
+    cases += [
+        (exported.path, {"top": {"labels": labels}})
+        for labels in (5, None, "abcdefg", [*"abcdef", 5], [*"abcdef", None])
+    ]
     path = write_stream(tmp_path / "stream.tflite", streams.int8, exported)
     cases += [
         (path, {"stream": change})
@@ -463,11 +467,12 @@ def test_a_manifest_that_makes_no_sense(ask, exported, streams, tmp_path):
             manifest_lib.read_manifest(call["model"])
 
 
-def rewritten(path, preprocessing=(), stream=(), state=()):
+def rewritten(path, preprocessing=(), stream=(), state=(), top=()):
     """A file with other fields, which need not make sense, in its manifest."""
     model, _ = manifest_lib.read_model(path)
     with zipfile.ZipFile(path) as archive:
         fields = json.loads(archive.read("manifest.json"))
+    fields.update(top)
     fields["preprocessing"].update(preprocessing)
     if fields["stream"]:
         fields["stream"]["states"][0].update(state)

@@ -84,12 +84,16 @@ function parse(bytes) {
   }
 }
 
+function isListOfTexts(value) {
+  return Array.isArray(value) && value.every((x) => typeof x === "string");
+}
+
 function checkFields(manifest) {
   const missing = new Set(FIELDS.filter((name) => !(name in manifest)));
   const need = (name, isThere) => {
     if (!isThere) missing.add(name);
   };
-  need("labels", Array.isArray(manifest.labels));
+  need("labels", isListOfTexts(manifest.labels));
   need("model_bytes", Number.isInteger(manifest.model_bytes));
   needPreprocessing(manifest.preprocessing, need);
   if (manifest.stream != null) needStream(manifest.stream, need);

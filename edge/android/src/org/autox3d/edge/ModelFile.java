@@ -145,7 +145,8 @@ public final class ModelFile {
             : null;
     List<String> names = new ArrayList<>();
     for (Object label : fields.get("labels", List.class)) {
-      names.add(String.valueOf(label));
+      fields.check("labels", label instanceof String);
+      names.add((String) label);
     }
     labels = Collections.unmodifiableList(names);
     graph = new Graph(this.model);

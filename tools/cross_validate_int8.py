@@ -3,7 +3,8 @@ r"""Measures what int8 costs in accuracy, over folds of the clips.
   autox3d-cross-validate-int8 --out=runs/int8 \
     runs/x3d_ego_0 runs/x3d_ego_1 runs/x3d_ego_2 runs/x3d_ego_3
 
-Each argument is the run directory of autox3d-train on all folds but one. Each
+Each argument is the run directory of autox3d-train on all folds but one, or a
+training in that of autox3d-compare-searches (NETWORK/train2). Each
 network is exported in fp32, plain int8, as the doctor chooses on validation
 clips (if there are none, on training clips that are not calibrated on), and
 int8 after quantization-aware training, and tested on the fold left out. One

@@ -1,5 +1,6 @@
 """What int8 costs in accuracy, over folds: each clip in float and in int8."""
 
+import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from absl import logging
 from autox3d_edge import doctor_run, interpreters, recipes, sources
 from autox3d_tf.base import files as files_lib
 from autox3d_tf.base import repeats
+from autox3d_tf.data import options as data_options
 from autox3d_tf.training import files, inputs
 
 WAYS = ("int8", "doctor", "qat")  # beside fp32
@@ -30,7 +32,9 @@ def assess(
     `doctor_run.set_apart`.
 
     Args:
-        trained: The run directory of a training that names its test folds.
+        trained: The run directory of a training on all folds but one, which
+            it names as its test fold, or, as those of comparisons do, as its
+            validation fold.
         out: Folder of the result, a small JSON file. One that is there and
             was made of the same things is kept.
         work_dir: Where the fine-tuning keeps its checkpoints.
@@ -41,7 +45,7 @@ def assess(
         What the file says: `right[way]` has a 0 or 1 per test clip.
     """
     record = files.read_record(trained)
-    data = inputs.trained_on(record, trained)
+    data = left_out(inputs.trained_on(record, trained))
     made_of = files_lib.to_json(
         {"files": record["files"], "options": options, "seed": seed}
     )
@@ -92,6 +96,17 @@ def assess(
     loaded.label_cache.forget()
     logging.info("Wrote %s.", path)
     return result
+
+
+def left_out(data: data_options.DataOptions) -> data_options.DataOptions:
+    """Returns options that test on the fold that a training has left out.
+
+    A training that names no test fold has only been watched on its validation
+    fold, which chooses nothing in it. Nor may it choose for the doctor.
+    """
+    if data.test_folds:
+        return data
+    return dataclasses.replace(data, val_folds=(), test_folds=data.val_folds)
 
 
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:

@@ -425,6 +425,13 @@ def test_a_fold_is_assessed_once(trained, data, tmp_path, monkeypatch):
     assert table.count("\nnano ") == 4
 
 
+def test_the_fold_that_a_comparison_has_left_out_is_tested_on(data):
+    of_comparison = dataclasses.replace(data, val_folds=(3,), test_folds=())
+    assert cross_validation.left_out(of_comparison) == data
+    both = dataclasses.replace(data, val_folds=(2,))
+    assert cross_validation.left_out(both) == both
+
+
 def test_a_fold_must_leave_clips_to_test_on(trained, tmp_path):
     options = dataclasses.replace(OPTIONS, fine_tuning=None)
     with pytest.raises(ValueError, match="3 clips, fine_tuning=None"):

@@ -428,7 +428,7 @@ def test_a_fold_is_assessed_once(trained, data, tmp_path, monkeypatch):
 def test_the_fold_that_a_comparison_has_left_out_is_tested_on(data):
     of_comparison = dataclasses.replace(data, val_folds=(3,), test_folds=())
     assert cross_validation.left_out(of_comparison) == data
-    both = dataclasses.replace(data, val_folds=(2,))
+    both = dataclasses.replace(data, train_folds=(1,), val_folds=(2,))
     assert cross_validation.left_out(both) == both
 
 

@@ -271,10 +271,11 @@ class _Rounds:
     def __init__(self, path=None, made_of=None, threads=1):
         self._path, self._made_of = path, made_of
         self._threads = str(threads)
+        self._rounds = self._there()  # of all numbers of threads
 
     def read(self, files: int) -> list[list[float]]:
         """Returns what an earlier process measured of as many files."""
-        found = self._all().get(self._threads, [])
+        found = self._rounds.get(self._threads, [])
         try:
             whole = np.shape(found) == (len(found), files)
             whole = whole and np.all(np.greater(found, 0))
@@ -285,11 +286,11 @@ class _Rounds:
     def write(self, visits: Sequence[Sequence[float]]) -> None:
         """Keeps all rounds so far."""
         if self._path:
-            rounds = {**self._all(), self._threads: visits}
-            record = {"made_of": self._made_of, "rounds": rounds}
+            self._rounds[self._threads] = visits
+            record = {"made_of": self._made_of, "rounds": self._rounds}
             files_lib.write_json(self._path, record)
 
-    def _all(self) -> dict[str, list[list[float]]]:
+    def _there(self) -> dict[str, list[list[float]]]:
         if not self._path or not os.path.exists(self._path):
             return {}
         try:
